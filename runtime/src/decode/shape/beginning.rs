@@ -53,17 +53,12 @@ impl<'a> Shape<'a> {
     /// Returns the reason against a header of characters that nobody sees, such as the zeros of a file that was never
     /// completely written. A header of empty names is allowed.
     pub(super) fn unseen_header(&self) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.top.header_text);
-        let delimiter = char::from(self.top.dialect.delimiter);
-        let name_characters = || {
-            text.chars()
-                .filter(|&c| c != delimiter && !matches!(c, '\n' | '\r' | '"'))
-        };
+        let characters = || self.names.iter().flat_map(|name| name.chars());
         let is_unseen = self.top.header
-            && name_characters().next().is_some()
-            && name_characters().all(|c| c.is_whitespace() || c.is_control() || c == '\u{feff}');
+            && characters().next().is_some()
+            && characters().all(|c| c.is_whitespace() || c.is_control() || c == '\u{feff}');
         is_unseen.then(|| {
-            let what = match text.contains('\0') {
+            let what = match characters().any(|c| c == '\0') {
                 true => "zero bytes",
                 false => "white space",
             };

@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import sys
+import unicodedata
 
 csv.field_size_limit(1 << 30)
 
@@ -440,6 +441,11 @@ def check_guess(error, columns, records, text, options):
     elif found := re.search(r"can be read in two ways, (\d+) fields by (\w+) or(?:, from line \d+ on,)? (\d+) by ([^:]+): say", error):
         expect("columns", (width, NAMES[found[2]]), (int(found[1]), options["delimiter"]))
         expect_fields(found[4], int(found[3]), 0)
+    elif "its header is only" in error:
+        # A column without a name has a number as its name.
+        named = [name for number, name in enumerate(columns, 1) if name != f"column_{number}"]
+        is_unseen = all(c.isspace() or unicodedata.category(c) == "Cc" or c == "\ufeff" for c in "".join(named))
+        expect("an unseen header", header and named != [] and is_unseen, True)
     elif found := re.search(r"has a header that names (none|\d+) of (\d+) columns", error):
         named = [name for number, name in enumerate(columns, 1) if name != f"column_{number}"]
         expect("named columns", (0 if found[1] == "none" else int(found[1]), int(found[2])), (len(named), width))

@@ -16,9 +16,19 @@ fn a_header_that_nobody_sees_is_refused() {
         assert!(why.contains("its header is only"), "{text:?}: {why}");
         assert!(why.contains("[header-invalid]"), "{text:?}: {why}");
     }
-    assert_taken("a.csv", "\u{1},\u{2}\n1,2\n", &["--no-header"]);
-    assert_taken("a.csv", "a, \n1,2\n", &[]);
-    assert_taken("a.csv", "\"\",\"\"\n1,2\n", &[]);
+    for (text, more, expected) in [
+        (
+            "\u{1},\u{2}\n1,2\n",
+            &["--no-header"][..],
+            "column_1,column_2\n\u{1},\u{2}\n1,2\n",
+        ),
+        ("a, \n1,2\n", &[], "a, \n1,2\n"),
+        ("\"\",\"\"\n1,2\n", &[], "column_1,column_2\n1,2\n"),
+    ] {
+        let host = Host::embedded();
+        host.write("a.csv", text);
+        assert_eq!(output(&host, "a.csv", more), expected);
+    }
 }
 
 #[test]
