@@ -65,10 +65,16 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
 /// Opens a file below an allowed root.
 fn open_allowed(path: &Path, access: &Access) -> Result<File> {
     let not_allowed = || {
-        let folder = shown(path.parent().unwrap_or(path));
+        let folder = Path::new(".").join(shown(path.parent().unwrap_or(path)));
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        let from = match path.is_absolute() {
+            true => "",
+            false => " (a relative path counts from the worker's folder)",
+        };
         let what = format!(
-            "{}: is not below an allowed folder; a queued URI reaches it only with --allow-root {folder}",
-            shown(path)
+            "{}: is not below an allowed folder{from}; a queued URI reaches it only with --allow-root {}",
+            shown(path),
+            folder.display()
         );
         Error::permanent(Stage::Fetch, Code::PathRefused, what)
     };

@@ -125,7 +125,7 @@ fn what_no_worker_can_fetch_is_refused(host: &Host) {
     for (uri, why) in UNFETCHABLE {
         let said = host
             .run(&format!("submit --queue q --uri a.csv {uri}"))
-            .refused(2);
+            .refused(1);
         assert!(said.starts_with("error: ") && said.contains(why), "{uri}: {said}");
         assert!(
             said.contains("; --no-check submits it all the same [") && said.ends_with("]\n"),
@@ -251,6 +251,16 @@ fn a_used_id_says_what_differs(host: &Host) {
     let said = host.run("dead retry done").refused(1);
     assert!(
         said.contains("done: is done, not dead: submit it under another --id to have it done again"),
+        "{said}"
+    );
+    let said = host.run("dead purge done").refused(1);
+    assert!(
+        said.contains("done: is done, not dead: workers remove it after"),
+        "{said}"
+    );
+    let said = host.run("dead show done").refused(1);
+    assert!(
+        said.contains("done: is done, not dead: `ingest-host status done` shows it"),
         "{said}"
     );
     let status = host.run("status done").ok();

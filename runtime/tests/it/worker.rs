@@ -518,6 +518,25 @@ fn documents_that_are_no_requests_are_listed_and_purged(host: &Host) {
     let before = names();
     assert_eq!(before.len(), 4);
     assert!(host.run("dead list").ok().contains(&before[1]));
+    let shown = host.run(&format!("dead show {}", before[1])).ok();
+    assert!(
+        shown.starts_with(&format!("{}  invalid\n", before[1])) && shown.contains("document third\n"),
+        "{shown}"
+    );
+    let shown = host
+        .run(&format!("dead show {} --queue q --json", before[1]))
+        .json();
+    assert_eq!(
+        (&shown[0]["name"], &shown[0]["code"]),
+        (&before[1].as_str().into(), &"request-invalid".into())
+    );
+    for command in ["status", "dead retry", "cancel"] {
+        let said = host.run(&format!("{command} {}", before[1])).refused(1);
+        let hint = format!("`ingest-host dead show {}` shows it", before[1]);
+        assert!(said.contains(&hint), "{command}: {said}");
+    }
+    let said = host.run("dead show document:0").refused(1);
+    assert!(said.contains("document:0: is not in any queue"), "{said}");
     let said = host.run(&format!("dead purge {}", before[1])).ok();
     assert_eq!(said, format!("{}  removed\n", before[1]));
     assert_eq!(names(), [&before[0], &before[2], &before[3]].map(Clone::clone));
