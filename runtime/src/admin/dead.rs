@@ -112,13 +112,14 @@ pub async fn find(backend: &Backend, id: &str, queue: Option<&str>) -> Result<St
     let status = requests::find(backend, id, queue).await?;
     match status.state {
         State::Dead => Ok(status),
-        state => {
+        state @ (State::Done | State::Cancelled) => {
             let what = format!(
                 "{id}: is {}, not dead: `ingest-host status {id}` shows it",
                 state.name()
             );
             Err(Error::permanent(Stage::Request, Code::RequestState, what))
         }
+        _ => Err(not_dead(&status)),
     }
 }
 

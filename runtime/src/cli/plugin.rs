@@ -221,7 +221,11 @@ fn inspect(description: &Description, json: bool) {
             if index == 0 { "imports  " } else { "         " }
         ));
     }
-    if description.imports.iter().any(|import| import.starts_with("wasi:")) {
+    if description
+        .imports
+        .iter()
+        .any(|import| import.starts_with("wasi:"))
+    {
         print::line(
             "           (wasi: is inert here: no files, network or clock; a standard library does not start without it)",
         );

@@ -50,7 +50,11 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
                     path.join("*.csv").display()
                 )
             }
-            RequestedBy::Typed => format!(": `ingest - < {}` reads a pipe", path.display()),
+            // A shell has made it for `<(COMMAND)`.
+            RequestedBy::Typed if path.starts_with("/dev/fd") || path.starts_with("/proc") => {
+                ": `COMMAND | ingest-host ingest -` reads what a command prints".into()
+            }
+            RequestedBy::Typed => format!(": `ingest-host ingest - < {}` reads a pipe", path.display()),
             RequestedBy::Queued => String::new(),
         };
         return Err(Error::permanent(
@@ -138,7 +142,12 @@ fn failed(error: io::Error, path: &Path) -> Error {
         }
         _ => (Class::Transient, Code::InputUnreadable, "cannot be read"),
     };
-    Error::new(Stage::Fetch, class, code, format!("{}: {what}", shown(path))).because(error)
+    let failed = Error::new(Stage::Fetch, class, code, format!("{}: {what}", shown(path)));
+    match code {
+        // The cause would say the same again.
+        Code::InputMissing => failed,
+        _ => failed.because(error),
+    }
 }
 
 /// A file that must not change while it is read: otherwise half of a file that a producer still writes could be

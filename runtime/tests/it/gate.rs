@@ -520,8 +520,10 @@ fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {
         let host = Host::embedded();
         host.write("in.csv", csv(read, 0, 0));
         let said = ingest(&host, "in.csv", &format!("--min-records {least}")).refused(1);
-        let why =
-            format!("{read} records were read, and --min-records asks for at least {least} [gate-exceeded]");
+        let why = format!(
+            "{read} records were read, and --min-records asks for at least {least}; `ingest-host report {}` shows the report [gate-exceeded]",
+            host.path("out/rejects/.quarantine/in.json").display()
+        );
         assert!(
             said.contains("in.csv: nothing was published (see file:///"),
             "{said}"
