@@ -366,6 +366,9 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
     };
     if let Some(hint) = hint {
         error.remove(suggested);
+        // The usage names the option that clap suggests.
+        let usage = given(program, arguments).clone().render_usage();
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
         let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
         error.insert(ContextKind::Suggested, hint);
     } else if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {

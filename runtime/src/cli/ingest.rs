@@ -26,10 +26,6 @@ use crate::receipt::{self, Receipt};
 use crate::stop::{Stop, TimeLimit, stop_after};
 use crate::telemetry::log::LogFormat;
 
-/// The least similarity, from 0 to 1, of the names of files that may be confused, and the most files compared.
-const NEAR: f64 = 0.7;
-const FILES_COMPARED_MAX: usize = 10_000;
-
 /// The most failed inputs that are named at the end.
 const SHOWN_MAX: usize = 10;
 
@@ -313,31 +309,6 @@ fn shell_path(uri: &str) -> String {
     }
 }
 
-/// Returns the path of the file beside a missing one whose name is most like it, if one is like it.
-fn near_file(uri: &str) -> Option<String> {
-    let Ok(Location::File(path)) = Location::parse(uri, Stage::Fetch) else {
-        return None;
-    };
-    let (folder, name) = (path.parent()?, path.file_name()?.to_str()?.to_lowercase());
-    let here = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    let files = here
-        .read_dir()
-        .ok()?
-        .take(FILES_COMPARED_MAX)
-        .filter_map(Result::ok);
-    let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&name, &other.to_lowercase());
-    let named = files.filter_map(|file| file.file_name().into_string().ok());
-    let near = named
-        .map(|other| (likeness(&other), other))
-        .filter(|(likeness, _)| *likeness >= NEAR);
-    let (_, nearest) = near.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
-    Some(folder.join(nearest).display().to_string())
-}
-
 /// The settings that all inputs share.
 struct Ingestion {
     fetcher: Fetcher,
@@ -426,7 +397,7 @@ impl Ingestion {
     /// nearest name in the folder may be the right one.
     fn about_missing(&self, uri: &str, error: Error) -> Error {
         let arguments: Vec<_> = std::env::args_os().collect();
-        match (hints::switch_before(uri, &arguments), near_file(uri)) {
+        match (hints::switch_before(uri, &arguments), inputs::near(uri)) {
             (Some(switch), _) => error.with_hint(format!("write {switch}={uri}")),
             (None, Some(near)) => error.with_hint(format!("{near} is here: did you mean it?")),
             (None, None) => error,

@@ -5,21 +5,28 @@ use tracing_subscriber::filter::Targets;
 use crate::plugin::LOG_TARGET;
 use crate::telemetry::log::FAILURE;
 
-/// The targets that a filter may name: the crates that log, and the targets of this program.
+/// The targets that a filter may name: the crates that log or that people expect to, and the targets of this
+/// program.
 const TARGETS: &[&str] = &[
     "cranelift_codegen",
     "cranelift_frontend",
     FAILURE,
     "h2",
+    "hyper",
     "hyper_util",
     "ingest_host",
     "jiff",
     "jiff_core",
     LOG_TARGET,
+    "mio",
     "pulley_interpreter",
+    "redis",
     "regalloc2",
     "reqwest",
+    "rustls",
     "rustls_platform_verifier",
+    "tokio",
+    "tower",
     "wasmtime",
     "wasmtime_environ",
     "wasmtime_internal_cranelift",
@@ -59,6 +66,7 @@ mod tests {
             "failure=off,plugin=info",
             "ingest_host::worker=trace,info",
             "hyper_util=debug",
+            "info,hyper=warn",
         ] {
             parse(text).expect(text);
         }

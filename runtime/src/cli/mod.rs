@@ -264,10 +264,14 @@ fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim);
     let error =
         lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
-    let line = error
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
-    line.strip_prefix("error: ")
-        .map_or_else(|| line.clone(), str::to_owned)
+    let mut joined = String::new();
+    for line in error.filter(|line| !line.is_empty()) {
+        joined += match line.starts_with("tip: ") {
+            _ if joined.is_empty() => "",
+            true => "; ",
+            false => " ",
+        };
+        joined += line;
+    }
+    joined.strip_prefix("error: ").unwrap_or(&joined).to_owned()
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::environment::Environment;
+use super::inputs;
 use super::options::{InputArgs, absolute};
 use super::print::{self, ProgressLine};
 use super::requests;
@@ -139,7 +140,14 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
 /// Refuses a request that could only become a dead letter.
 fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
     let checked = check_fetchable(&request.uri, is_here);
-    checked.map_err(|error| error.with_hint("--no-check submits it all the same"))
+    checked.map_err(|error| {
+        let near = match error.code() {
+            Code::InputMissing => inputs::near(&request.uri),
+            _ => None,
+        };
+        let near = near.map_or(String::new(), |near| format!("{near} is here: did you mean it? "));
+        error.with_hint(format!("{near}--no-check submits it all the same"))
+    })
 }
 
 /// Prints the answer to a submit, except where `--wait --json` prints receipts instead.

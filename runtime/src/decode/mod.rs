@@ -148,6 +148,13 @@ pub fn open(
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
             let reading = CsvOptions::new(syntax, hints.header, has_separator_line, options);
             let (opened, header) = csv::open(text.into_input(), name, begin, reading, limits)?;
+            if delimiter.is_some() && opened.columns.len() == 1 {
+                tracing::warn!(
+                    name,
+                    delimiter = %char::from(given.delimiter).escape_debug(),
+                    "the file has one column by the delimiter that was given: is it the right one?"
+                );
+            }
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
             let top = || shape::CsvBeginning {

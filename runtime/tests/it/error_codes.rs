@@ -169,7 +169,7 @@ fn wrong_arguments_are_one_line_of_json() {
         assert_eq!(line["level"], "ERROR");
         let error = line["error"].as_str().unwrap();
         assert!(
-            error.starts_with("unexpected argument '--sep' found tip: ") && !error.contains("Usage"),
+            error.starts_with("unexpected argument '--sep' found; tip: ") && !error.contains("Usage"),
             "{error}"
         );
     }

@@ -140,6 +140,11 @@ fn an_option_of_another_program_is_answered_with_ours() {
         assert!(said.contains(hint), "`{words}`: {said}");
         assert_eq!(said.matches("tip: ").count(), 1, "`{words}`: {said}");
     }
+    let said = host.run("ingest --uri a.csv").refused(2);
+    assert!(
+        said.contains("Usage: ingest-host ingest") && !said.contains("--url <URL>"),
+        "{said}"
+    );
     // Nobody means an option as a value.
     for words in [
         "ingest a.csv --frobnicate",
@@ -176,10 +181,36 @@ fn a_slip_of_the_pen_is_answered_with_the_right_spelling() {
         let said = host.run(&format!("{words} --plugin {clean}")).refused(1);
         assert!(said.contains(hint), "`{words}`: {said}");
     }
+    let said = host.run("submit --queue q --uri alarm.csv").refused(1);
+    assert!(
+        said.contains("alarms.csv is here: did you mean it? --no-check submits"),
+        "{said}"
+    );
+    std::fs::copy(component("clean"), host.path("clean.wasm")).unwrap();
+    for name in ["claen.wasm", "Clean.wasm", "cleaner.wasm"] {
+        let said = host.run(&format!("ingest alarms.csv --plugin {name}")).refused(1);
+        assert!(
+            said.contains("; clean.wasm is here: did you mean it? ["),
+            "{said}"
+        );
+    }
     let said = host
         .run(&format!("ingest nothing-like-it.csv --plugin {clean}"))
         .refused(1);
     assert!(!said.contains("did you mean"), "{said}");
+    host.write("two.csv", "a,b\n1,2\n");
+    for (delimiter, is_told) in [(";", true), (",", false)] {
+        let said = host.run(&format!(
+            "ingest two.csv --delimiter {delimiter} --plugin {clean}"
+        ));
+        assert_eq!(
+            said.stderr.contains("has one column by the delimiter"),
+            is_told,
+            "{}",
+            said.stderr
+        );
+        said.ok();
+    }
     let said = host.run("ingest clean.wasm --plugin alarms.csv").refused(2);
     assert!(said.contains("write --plugin clean.wasm"), "{said}");
     let script = format!("ingest-host ingest <(cat alarms.csv) --plugin {clean}");
