@@ -193,6 +193,8 @@ worker=''
 say "The worker has finished its requests and stopped."
 
 say '' "${bold}Done.${plain} All files are in $DEMO/out. To go on by hand:" \
-    "    export PATH=\"\$PWD/$TARGET/release:\$PATH\"" \
+    "    export PATH=\"\$PWD/$TARGET/release:\$PATH\""
+case ${REDIS_URL:-} in sqlite:*) say "    export REDIS_URL=$REDIS_URL     # the queue of this demo" ;; esac
+say \
     "    ingest-host ingest FILE.csv --plugin $PLUGINS/alarms.wasm" \
     "    ingest-host --help"

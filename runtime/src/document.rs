@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -114,6 +114,32 @@ fn read_bounded(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
 
 fn unfit(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, what)
+}
+
+/// The least similarity, from 0 to 1, of the names of files that may be confused, and the most files compared.
+const NEAR: f64 = 0.7;
+const FILES_COMPARED_MAX: usize = 10_000;
+
+/// Returns the file beside a missing one whose name is most like its name, among those that `may_be` accepts; none if no name
+/// is like it.
+pub(crate) fn near_file(missing: &Path, may_be: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let (folder, name) = (missing.parent()?, missing.file_name()?.to_str()?.to_lowercase());
+    let here = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    let files = here
+        .read_dir()
+        .ok()?
+        .take(FILES_COMPARED_MAX)
+        .filter_map(Result::ok);
+    let named = files.filter_map(|file| file.file_name().into_string().ok());
+    let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&name, &other.to_lowercase());
+    let near = named
+        .map(|other| (likeness(&other), folder.join(other)))
+        .filter(|(likeness, path)| *likeness >= NEAR && may_be(path) && path.is_file());
+    let nearest = near.max_by(|(one, _), (other, _)| one.total_cmp(other));
+    nearest.map(|(_, path)| path)
 }
 
 #[cfg(test)]

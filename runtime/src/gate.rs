@@ -273,7 +273,9 @@ impl FromStr for Rule {
         if let Some(code) = code
             && !(is_code(code) && (1..=64).contains(&code.len()))
         {
-            return Err(format!("\"{code}\" is not a code of rejects"));
+            return Err(format!(
+                "\"{code}\" is not a code of rejects: a code has lowercase letters, digits and hyphens, as in ragged-row"
+            ));
         }
         let limit = match limit.strip_suffix('%') {
             Some(share) => parts(share).map(RuleLimit::Share),

@@ -8,7 +8,7 @@ mod input;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::de::{Unexpected, Visitor};
+use serde::de::{DeserializeOwned, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -91,18 +91,19 @@ impl NewRequest {
         if let Some(name) = members.keys().find(|name| !MEMBERS.contains(&name.as_str())) {
             return Err(refused("is not a request document").because(unknown_member(name)));
         }
-        let document: RequestDocument = serde_json::from_value(Value::Object(members)).map_err(unfit)?;
+        let document: RequestDocument = from_members(members).map_err(unfit)?;
         let uri = input
             .remove(URI)
             .ok_or_else(|| unfit(de::Error::missing_field(URI)))?;
-        let mut request = Self::new(serde_json::from_value::<String>(uri).map_err(unfit)?);
+        let uri = serde_json::from_value::<String>(uri).map_err(|error| unfit(in_member(URI, &error)))?;
+        let mut request = Self::new(uri);
         if let Some(id) = document.id {
             request.id = id;
         }
         let (priority, delay_ms) = (document.priority.0, document.delay_ms.0);
         request.priority = i32::try_from(priority).map_err(|_| priority_refused(priority))?;
         request.delay_ms = u64::try_from(delay_ms).map_err(|_| delay_refused(delay_ms))?;
-        let options: InputOptions = serde_json::from_value(Value::Object(input)).map_err(unfit)?;
+        let options: InputOptions = from_members(input).map_err(unfit)?;
         request.input = InputOptions {
             encoding: options
                 .encoding
@@ -209,6 +210,27 @@ fn unknown_member(name: &str) -> serde_json::Error {
     de::Error::custom(format_args!(
         "unknown field `{name}`, expected one of {known}; if a newer version has it, update the worker"
     ))
+}
+
+/// Reads a struct of optional members. An error names the member that it is about.
+fn from_members<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, serde_json::Error> {
+    let members = Value::Object(members);
+    T::deserialize(&members).map_err(|error| {
+        let alone = |(name, value): (&String, &Value)| {
+            let member = Map::from_iter([(name.clone(), value.clone())]);
+            T::deserialize(&Value::Object(member))
+                .err()
+                .map(|error| in_member(name, &error))
+        };
+        let named = members
+            .as_object()
+            .and_then(|members| members.iter().find_map(alone));
+        named.unwrap_or(error)
+    })
+}
+
+fn in_member(name: &str, error: &serde_json::Error) -> serde_json::Error {
+    de::Error::custom(format_args!("{name}: {error}"))
 }
 
 /// A number without a fraction, however it is written: `1`, `1.0` and `10e-1` are one integer.
@@ -379,7 +401,7 @@ mod tests {
             ),
             (
                 r#"{"uri":"a","priority":1.5}"#,
-                "floating point `1.5`, expected an integer",
+                "priority: invalid type: floating point `1.5`, expected an integer",
             ),
             (r#"{"uri":"a","priority":"1"}"#, "expected an integer"),
             (r#"{"uri":"a","delay_ms":-1}"#, "delay_ms -1 is not between"),
@@ -413,7 +435,21 @@ mod tests {
                 r#"{"uri":"a","dialect":"spaces","delimiter":";"}"#,
                 "give one of the two",
             ),
-            (r#"{"uri":"a","sha256":1}"#, "invalid type: integer `1`"),
+            (r#"{"uri":"a","sha256":1}"#, "sha256: invalid type: integer `1`"),
+            (r#"{"uri":1}"#, "uri: invalid type: integer `1`"),
+            (r#"{"uri":"a","id":1}"#, "id: invalid type: integer `1`"),
+            (
+                r#"{"uri":"a","format":"csv","trim":"yes"}"#,
+                "trim: invalid type: string",
+            ),
+            (
+                r#"{"uri":"a","delimiter":";;"}"#,
+                "delimiter: invalid value: string",
+            ),
+            (
+                r#"{"inputs":[{"uri":"a","header":1}]}"#,
+                "header: invalid type: integer `1`",
+            ),
             (r#"{"id":"a"}"#, "missing field `uri`"),
             (r#"{"inputs":[{"format":"csv"}]}"#, "missing field `uri`"),
             (r#"{"inputs":[{"uri":"a"}],"uri":"a"}"#, "has inputs and uri"),

@@ -53,7 +53,13 @@ impl Unit {
             .and_then(|(number, (_, factor))| number.checked_mul(*factor))
             .ok_or_else(|| match self {
                 Self::Bytes => format!("\"{text}\" is no size: write 1000, 64KiB, 64MiB, 1GiB"),
-                Self::Milliseconds => format!("\"{text}\" is no time: write 500ms, 10s, 5m, 6h, 2d"),
+                Self::Milliseconds => {
+                    let seconds = match suffix {
+                        "" if !number.is_empty() => format!(" ({number} seconds are {number}s)"),
+                        _ => String::new(),
+                    };
+                    format!("\"{text}\" is no time: write 500ms, 10s, 5m, 6h, 2d{seconds}")
+                }
                 Self::Count => format!("\"{text}\" is no number"),
             })
     }

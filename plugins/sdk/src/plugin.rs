@@ -1,7 +1,9 @@
 //! The trait that an author implements: an input's schema and a config come in, verdicts on its records go out.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use std::fmt;
+
+use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::record::Record;
 use crate::refusal::Refusal;
@@ -70,6 +72,28 @@ pub enum Verdict {
 }
 
 /// The config of a plugin that has none: `{}`, and any key is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoConfig {}
+
+impl<'de> Deserialize<'de> for NoConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NoMembers;
+        impl<'de> Visitor<'de> for NoMembers {
+            type Value = NoConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("{}")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<NoConfig, A::Error> {
+                match members.next_key::<String>()? {
+                    Some(name) => Err(de::Error::custom(format_args!(
+                        "unknown field `{name}`: this plugin takes no config"
+                    ))),
+                    None => Ok(NoConfig {}),
+                }
+            }
+        }
+        deserializer.deserialize_map(NoMembers)
+    }
+}

@@ -224,10 +224,17 @@ impl Schema {
         }
         match self.format {
             Format::Jsonl => Ok(self.add_input(name.to_owned())),
-            Format::Csv => Err(Refusal::new(format!(
-                "the input has no column {name:?}, it has {:?}",
-                self.columns()
-            ))),
+            Format::Csv => {
+                let bare = |name: &str| name.trim().to_lowercase();
+                let near = self.columns().iter().find(|column| bare(column) == bare(name));
+                let hint = near.map_or(String::new(), |near| {
+                    format!("; {near:?} differs only in case or spaces")
+                });
+                Err(Refusal::new(format!(
+                    "the input has no column {name:?}, it has {:?}{hint}",
+                    self.columns()
+                )))
+            }
         }
     }
 
@@ -425,6 +432,10 @@ mod tests {
         assert_eq!(
             csv.read("c").unwrap_err().to_string(),
             r#"the input has no column "c", it has ["a", "b"]"#
+        );
+        assert_eq!(
+            csv.read(" B").unwrap_err().to_string(),
+            r#"the input has no column " B", it has ["a", "b"]; "b" differs only in case or spaces"#
         );
 
         let mut jsonl = schema(Format::Jsonl, &["a", "b"]);

@@ -112,6 +112,13 @@ pub async fn find(backend: &Backend, id: &str, queue: Option<&str>) -> Result<St
     let status = requests::find(backend, id, queue).await?;
     match status.state {
         State::Dead => Ok(status),
+        state @ (State::Done | State::Cancelled) => {
+            let what = format!(
+                "{id}: is {}, not dead: `ingest-host status {id}` shows it",
+                state.name()
+            );
+            Err(Error::permanent(Stage::Request, Code::RequestState, what))
+        }
         _ => Err(not_dead(&status)),
     }
 }
@@ -128,8 +135,18 @@ pub async fn retry_or_purge(backend: &Backend, verb: Verb, id: &str, queue: Opti
     };
     match is_done {
         true => Ok(found),
-        false => Err(not_dead(&found)),
+        false => Err(match (verb, found.state) {
+            (Verb::Purge, State::Done | State::Cancelled) => not_purged(&found),
+            _ => not_dead(&found),
+        }),
     }
+}
+
+/// Returns the error for a purge of a request that has ended otherwise.
+fn not_purged(status: &Status) -> Error {
+    let (id, state) = (&status.id, status.state.name());
+    let what = format!("{id}: is {state}, not dead: workers remove it after their `run --retention`");
+    Error::permanent(Stage::Request, Code::RequestState, what)
 }
 
 /// Retries or purges the requests that are dead now, each once, and calls `on_done` with each id. Skips a request that
@@ -192,6 +209,21 @@ async fn dead_positions(queue: &dyn Queue, name: &str) -> Result<Vec<ListPositio
     Ok(deaths)
 }
 
+/// Returns one invalid document, by its key, from the given queue or from the first that has it.
+///
+/// # Errors
+/// Fails with [`Code::RequestUnknown`] if no queue has it.
+pub async fn document(backend: &Backend, key: &str, queue: Option<&str>) -> Result<InvalidDocument> {
+    let name = document_name(key);
+    for queue in queues::selected(backend, queue).await? {
+        let documents = documents(backend, &queue, usize::MAX).await?;
+        if let Some(document) = documents.into_iter().find(|document| document.name == name) {
+            return Ok(document);
+        }
+    }
+    Err(no_document(backend, key, queue))
+}
+
 /// Removes one invalid document, by its key, from the given queue or from the first that has it.
 ///
 /// # Errors
@@ -202,9 +234,16 @@ pub async fn purge_document(backend: &Backend, key: &str, queue: Option<&str>) -
             return Ok(());
         }
     }
+    Err(no_document(backend, key, queue))
+}
+
+fn no_document(backend: &Backend, key: &str, queue: Option<&str>) -> Error {
     let within = queue.unwrap_or("any queue");
-    let why = format!("{DOCUMENT}{key}: is not in {within} on {}", backend.name);
-    Err(Error::permanent(Stage::Request, Code::RequestUnknown, why))
+    let why = format!(
+        "{DOCUMENT}{key}: is not in {within} on {}: `ingest-host dead list` shows those that are",
+        backend.name
+    );
+    Error::permanent(Stage::Request, Code::RequestUnknown, why)
 }
 
 /// Removes the invalid documents that are there now, and calls `on_removed` with the key of each. Documents that arrive

@@ -180,7 +180,7 @@ fn rollback_target<'a>(
             Some(unreadable) => last = unreadable,
             None if passed_over.is_empty() => {
                 return refused(
-                    "has no binding before it: `plugin history` shows what it had, `plugin bind` binds any of it again"
+                    "has no binding before the one in force: `plugin history` lists its bindings, `plugin bind` makes a new one"
                         .into(),
                 );
             }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::queues;
+use super::{dead, queues};
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::queue::{Backend, Cancelled, State, Status};
@@ -32,6 +32,13 @@ pub async fn find(backend: &Backend, id: &str, queue: Option<&str>) -> Result<St
     }
     match (found.pop(), found.as_slice()) {
         (Some(status), []) => Ok(status),
+        (None, _) if dead::document_key(id).is_some() => Err(Error::permanent(
+            Stage::Request,
+            Code::RequestUnknown,
+            format!(
+                "{id}: is the name of a document that is no valid request: `ingest-host dead show {id}` shows it; submit a corrected one"
+            ),
+        )),
         (None, _) => {
             let (within, named) = match queue {
                 Some(queue) => (queue, queue),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::environment::Environment;
 use super::print;
-use super::requests::{self, RequestArgs};
+use super::requests;
 use crate::admin::dead::{self, AllAnswer, InvalidDocument, PurgedDocuments, Verb};
 use crate::admin::queues;
 use crate::error::{Code, Error, Result, Stage};
@@ -29,10 +29,10 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show one dead letter.
+    /// Show one dead letter or invalid document.
     Show {
         #[command(flatten)]
-        request: RequestArgs,
+        letter: LetterArgs,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -48,6 +48,14 @@ pub(super) struct QueueFilter {
     /// Only this queue.
     #[arg(long, alias = "queuename")]
     queue: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct LetterArgs {
+    /// The id of the request, or the name of a document as the list shows it.
+    id: String,
+    #[command(flatten)]
+    queues: QueueFilter,
 }
 
 #[derive(clap::Args)]
@@ -84,8 +92,16 @@ pub(super) async fn dead(command: Command, environment: &Environment) -> Result<
     };
     match command {
         Command::List { queues, limit, json } => list(&backend, &queues, limit, json).await?,
-        Command::Show { request, json } => {
-            let (id, queue) = request.parts();
+        Command::Show { letter, json } => {
+            let (id, queue) = (&letter.id, letter.queues.queue.as_deref());
+            if let Some(key) = dead::document_key(id) {
+                let document = dead::document(&backend, key, queue).await?;
+                match json {
+                    true => print::json(&document),
+                    false => show_document(&document),
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
             let status = dead::find(&backend, id, queue).await?;
             if json {
                 print::json(&StatusDocument::from(&status));
@@ -121,6 +137,22 @@ async fn list(backend: &Backend, filter: &QueueFilter, limit: usize, as_json: bo
         print::table(&["ID", "QUEUE", "INPUT", "CODE", "ERROR"], &rows);
     }
     Ok(())
+}
+
+fn show_document(invalid: &InvalidDocument) {
+    let InvalidDocument {
+        code,
+        document,
+        error,
+        name,
+        queue,
+        ..
+    } = invalid;
+    let code = code.as_ref().map_or(String::new(), |code| format!(" [{code}]"));
+    print::line(format!("{name}  invalid"));
+    print::line(format!("queue    {queue}"));
+    print::line(format!("error    {error}{code}"));
+    print::line(format!("document {document}"));
 }
 
 fn request_row(status: Status) -> Vec<String> {

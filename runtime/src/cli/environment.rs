@@ -114,7 +114,7 @@ impl Environment {
     fn existing(&self) -> Result<QueueLocation> {
         let location = self.location()?;
         if location.lacks_its_file() {
-            let why = "there is no such file; `submit`, `run` and `plugin push` make one";
+            let why = "there is no such file; `submit`, `run`, `queue pause` and `plugin push` make one";
             return Err(Error::permanent(
                 Stage::Queue,
                 Code::QueueUnknown,

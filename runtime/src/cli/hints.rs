@@ -256,6 +256,52 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     ),
 ];
 
+/// Options that people expect of one command, or of all (without a name), each with what to do instead.
+const COMMAND_OPTIONS: &[(&str, &[&str], &str)] = &[
+    (
+        "ingest",
+        &["--uri", "--input", "--in", "--file", "--path", "-i", "-f"],
+        "an input is given without an option: `ingest-host ingest FILE --plugin PLUGIN.wasm`",
+    ),
+    (
+        "ingest",
+        &["--queue", "--queuename"],
+        "`ingest` uses no queue; `ingest-host submit --queue QUEUE --uri FILE` puts a request into one",
+    ),
+    (
+        "submit",
+        &["--file", "--input", "--in", "--path", "-i", "-f"],
+        "an input is given as --uri FILE",
+    ),
+    (
+        "run",
+        &["--retries", "--max-retries", "--retry", "--attempts"],
+        "--retry-for DURATION is the time for which a request is retried",
+    ),
+    (
+        "run",
+        &["--timeout", "--job-timeout", "--time-limit"],
+        "--limit request-time=DURATION bounds one attempt",
+    ),
+    (
+        "ingest",
+        &["--timeout", "--time-limit"],
+        "--limit request-time=DURATION bounds one input",
+    ),
+    (
+        "",
+        &[
+            "--redis",
+            "--redis-url",
+            "--redis-uri",
+            "--broker",
+            "--server",
+            "--db",
+        ],
+        "--url redis://HOST:PORT or --url sqlite:PATH names the queue's server",
+    ),
+];
+
 /// Options of other programs that are no options here, each with what to do instead.
 const NO_OPTIONS: &[(&[&str], &str)] = &[
     (
@@ -278,6 +324,8 @@ const NO_OPTIONS: &[(&[&str], &str)] = &[
     ),
 ];
 
+const ONE_ID: &str = "a queue is given as --queue NAME, and one ID at a time";
+
 /// The meaning of an unexpected argument without an option, by command.
 const POSITIONALS: &[(&str, &str)] = &[
     ("run", "a queue is given as --queue NAME"),
@@ -287,10 +335,10 @@ const POSITIONALS: &[(&str, &str)] = &[
     ),
     ("requests", "a queue is given as --queue NAME"),
     ("queue", "a queue is given as --queue NAME"),
-    ("dead", "a queue is given as --queue NAME"),
-    ("report", "a queue is given as --queue NAME"),
-    ("status", "a queue is given as --queue NAME"),
-    ("cancel", "a queue is given as --queue NAME"),
+    ("dead", ONE_ID),
+    ("report", ONE_ID),
+    ("status", ONE_ID),
+    ("cancel", ONE_ID),
     ("plugin", "a queue is given as --queue NAME"),
 ];
 
@@ -309,6 +357,7 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
         ErrorKind::InvalidSubcommand => {
             command(&word.replace('_', "-").to_ascii_lowercase(), arguments).map(str::to_owned)
         }
+        _ if let Some(option) = switch_before(word, arguments) => Some(format!("write {option}={word}")),
         _ if word.starts_with('-') => option(word.split('=').next().unwrap_or_default(), program, arguments),
         _ => POSITIONALS
             .iter()
@@ -317,6 +366,9 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
     };
     if let Some(hint) = hint {
         error.remove(suggested);
+        // The usage names the option that clap suggests.
+        let usage = given(program, arguments).clone().render_usage();
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
         let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
         error.insert(ContextKind::Suggested, hint);
     } else if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
@@ -329,6 +381,17 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
     }
 }
 
+/// Returns the switch that the arguments set to a value in a word of its own, as in `--trim true`.
+pub(super) fn switch_before(value: &str, arguments: &[OsString]) -> Option<&'static str> {
+    let is_value = matches!(value, "true" | "false");
+    let mut pairs = arguments.windows(2).filter(|pair| is_value && pair[1] == value);
+    pairs.find_map(|pair| {
+        ["--trim", "--no-header"]
+            .into_iter()
+            .find(|switch| pair[0] == *switch)
+    })
+}
+
 fn is_given(name: &str, arguments: &[OsString]) -> bool {
     arguments.iter().skip(1).any(|argument| argument == name)
 }
@@ -338,6 +401,12 @@ fn option(name: &str, program: &Command, arguments: &[OsString]) -> Option<Strin
     let named = OPTIONS.iter().find(|(names, ..)| names.contains(&name));
     let unnamed = NO_OPTIONS.iter().find(|(names, _)| names.contains(&name));
     let given = given(program, arguments);
+    let of_command = COMMAND_OPTIONS
+        .iter()
+        .find(|(of, names, _)| [given.get_name(), ""].contains(of) && names.contains(&name));
+    if let Some((.., hint)) = of_command {
+        return Some((*hint).to_owned());
+    }
     match (named, unnamed) {
         (Some((_, ours, hint)), _) if has_option(given, ours) => Some((*hint).to_owned()),
         (_, Some((_, hint))) => Some((*hint).to_owned()),

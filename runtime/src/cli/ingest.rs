@@ -1,8 +1,9 @@
 //! Implements `ingest`: files or standard input, without a queue.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use super::inputs::{self, InputArgument, InputNotFound};
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, heading, plugin_config};
 use super::print::{self, ProgressLine};
 use super::signals::Signals;
-use super::{fail, report, stdout};
+use super::{fail, hints, report, stdout};
 use crate::commit::{Committed, Destination, Owner};
-use crate::decode::NOT_UTF8;
+use crate::decode::{self, NOT_UTF8, STRAY_QUOTE};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, RequestedBy};
 use crate::gate::{Gate, encoding_hint};
@@ -138,6 +139,21 @@ fn check(args: &Args, count: usize) -> Result<()> {
             "{what}, and these are {count} inputs: give one input with it"
         ));
     }
+    let is_component = |path: &Path| path.extension().is_some_and(|extension| extension == "wasm");
+    let mut components = args
+        .inputs
+        .iter()
+        .map(Path::new)
+        .filter(|path| is_component(path));
+    if let Some(component) = components.next()
+        && !is_component(&args.plugin)
+    {
+        return refused(format!(
+            "{} is an input here, and {} the plugin: write --plugin {0}",
+            component.display(),
+            args.plugin.display()
+        ));
+    }
     if args.json && args.output.is_stdout() {
         return refused(
             "--json prints the receipt, and with `--output -` there is none: leave one of them out".into(),
@@ -231,6 +247,26 @@ async fn to_stdout(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns advice for an input of which every record was rejected.
+fn all_rejected(by_code: &BTreeMap<String, u64>) -> String {
+    let is_there = |code| by_code.contains_key(code);
+    let count = by_code
+        .keys()
+        .filter(|code| decode::REJECT_CODES.contains(&code.as_str()))
+        .count();
+    if count < by_code.len() {
+        return "every record was rejected, by the plugin: the rejects have the reasons; --trim removes spaces around the fields of CSV"
+            .into();
+    }
+    let quote = match is_there(STRAY_QUOTE) {
+        true => "; --trim removes spaces before quotes, --quote none makes quotes plain text",
+        false => "",
+    };
+    format!(
+        "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header){quote}"
+    )
+}
+
 fn name(input: &Result<InputArgument, InputNotFound>) -> String {
     match input {
         Ok(input) => input.to_string(),
@@ -260,6 +296,16 @@ fn not_done(left: &[String]) -> String {
     match left.len().saturating_sub(SHOWN_MAX) {
         0 => format!("; not done: {shown}"),
         more => format!("; not done: {shown} and {more} more"),
+    }
+}
+
+/// Returns the local path of a `file:` URI for a command line, or the URI.
+fn shell_path(uri: &str) -> String {
+    match Location::parse(uri, Stage::Commit) {
+        Ok(Location::File(path)) if !path.to_string_lossy().contains(char::is_whitespace) => {
+            path.display().to_string()
+        }
+        _ => uri.to_owned(),
     }
 }
 
@@ -335,9 +381,27 @@ impl Ingestion {
                 }
             }
             (Class::Transient, InputArgument::At(_)) => error.with_hint(NO_RETRY),
+            _ if let Some(report) = error.kept_report() => {
+                let hint = format!("`ingest-host report {}` shows the report", shell_path(report));
+                error.with_hint(hint)
+            }
+            (_, InputArgument::At(uri)) if error.code() == Code::InputMissing => {
+                self.about_missing(uri, error)
+            }
             // A queue cannot retry standard input, so there is no hint.
             _ => error,
         })
+    }
+
+    /// Adds what was probably meant to the error about a missing file: a switch takes its value after `=`, and the
+    /// nearest name in the folder may be the right one.
+    fn about_missing(&self, uri: &str, error: Error) -> Error {
+        let arguments: Vec<_> = std::env::args_os().collect();
+        match (hints::switch_before(uri, &arguments), inputs::near(uri)) {
+            (Some(switch), _) => error.with_hint(format!("write {switch}={uri}")),
+            (None, Some(near)) => error.with_hint(format!("{near} is here: did you mean it?")),
+            (None, None) => error,
+        }
     }
 
     async fn attempt(&self, input: &InputArgument, stop: &Stop) -> Result<Committed> {
@@ -419,9 +483,7 @@ impl Ingestion {
         if let Some(hint) = encoding_hint(receipt.records.rejected, not_utf8) {
             note(&hint);
         } else if receipt.records.read > 0 && receipt.records.rejected == receipt.records.read {
-            note(
-                "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header)",
-            );
+            note(&all_rejected(&receipt.rejects.by_code));
         }
         if let Some(warning) = self.gate.unused_rule_warning(&receipt.rejects.by_code) {
             note(&format!("--max-rejects: {warning}"));

@@ -12,7 +12,7 @@ use crate::request::{
 #[command(next_help_heading = heading::INPUT)]
 pub(super) struct InputOptionArgs {
     /// Format of the input [default: by its content type or name, else CSV].
-    #[arg(id = "input_format", long = "input-format", value_enum)]
+    #[arg(id = "input_format", long = "input-format", value_name = "FORMAT", value_enum)]
     format: Option<Format>,
     /// CSV input: the character between fields [default: `,`]. `tab` or `\t` is a tab; `0x01` or `\x01` is a byte by
     /// its number. For several spaces use `--dialect spaces`.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern, PatternError};
 
+use crate::document::near_file;
 use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::STDIN_URI;
 use crate::location::{Location, file_uri, is_uri, redact};
@@ -246,6 +247,14 @@ impl PatternWalk {
             return;
         }
         self.unread.insert(folder.to_owned(), error);
+    }
+}
+
+/// Returns the file whose name is most like that of a missing input, if there is one.
+pub(super) fn near(uri: &str) -> Option<String> {
+    match Location::parse(uri, Stage::Fetch) {
+        Ok(Location::File(path)) => near_file(&path, |_| true).map(|near| near.display().to_string()),
+        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ mod hints;
 mod ingest;
 mod input_options;
 mod inputs;
+mod log_filter;
 mod options;
 mod plugin;
 mod print;
@@ -24,6 +25,8 @@ mod value_enums;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::builder::StyledStr;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -95,6 +98,9 @@ enum Command {
     Plugin(plugin::Command),
 }
 
+/// The exit code of wrong usage.
+const WRONG_USAGE: u8 = 2;
+
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
@@ -111,16 +117,24 @@ pub fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(|e| {
-            Error::permanent(Stage::Config, Code::HostFailure, "cannot start the async runtime").because(e)
+            Error::permanent(Stage::Worker, Code::HostFailure, "cannot start the async runtime").because(e)
         })
         .and_then(|runtime| runtime.block_on(dispatch(cli)));
     match result {
         Ok(code) => code,
         Err(error) => {
             fail(&error.report(), error.code(), log_format);
-            ExitCode::from(if error.stage() == Stage::Config { 2 } else { 1 })
+            match is_wrong_usage(&error) {
+                true => ExitCode::from(WRONG_USAGE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
+}
+
+/// Returns whether an argument, a variable or a file of settings is wrong, rather than what they name.
+fn is_wrong_usage(error: &Error) -> bool {
+    error.stage() == Stage::Config && !matches!(error.code(), Code::ReportMissing | Code::HostOutdated)
 }
 
 /// Reports a failure of the program or of a part of its work.
@@ -164,7 +178,7 @@ fn start_log(cli: &Cli) {
         _ => LevelFilter::WARN,
     };
     let asked = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
-    let filter = asked.as_ref().map(|text| text.parse::<Targets>());
+    let filter = asked.as_ref().map(|text| log_filter::parse(text));
     let by_default = Targets::new()
         .with_default(level)
         .with_target(LOG_TARGET, LevelFilter::INFO);
@@ -179,13 +193,13 @@ fn start_log(cli: &Cli) {
     log::start(cli.log_format, filter);
     if let Some(error) = wrong {
         tracing::warn!(
-            %error,
+            error,
             "RUST_LOG is not understood and not used: write a level, as in debug, or levels by target, as in warn,plugin=debug"
         );
     }
 }
 
-/// Parses the arguments. Errors quote them, so they are escaped: a shell may have put names of a stranger's files among
+/// Parses the arguments, or ends the program. Errors quote them, so they are escaped: a shell may have put names of a stranger's files among
 /// them.
 fn parse(arguments: &[OsString]) -> Cli {
     Cli::try_parse_from(arguments).unwrap_or_else(|error| {
@@ -202,13 +216,62 @@ fn parse(arguments: &[OsString]) -> Cli {
                 let mut program = Cli::command();
                 program.build();
                 hints::add(&mut shown, &program, arguments);
-                shown.exit()
+                refuse(&shown.render(), shown.kind(), arguments);
             }
             _ => {
                 let text = error.to_string();
-                print::note(redact_within(text.lines().next().unwrap_or_default()));
-                std::process::exit(error.exit_code());
+                let first = redact_within(text.lines().next().unwrap_or_default());
+                refuse(
+                    &escape::for_people(&first).into_owned().into(),
+                    error.kind(),
+                    arguments,
+                );
             }
         }
+        std::process::exit(WRONG_USAGE.into())
     })
+}
+
+/// Reports arguments that could not be parsed. Their error is escaped already.
+fn refuse(text: &StyledStr, kind: ErrorKind, arguments: &[OsString]) {
+    if asks_for_json(arguments) {
+        log::start(LogFormat::Json, Targets::new());
+        return fail(&one_line(&text.to_string()), Code::Usage, LogFormat::Json);
+    }
+    let shown = match log::colours_stderr() {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    };
+    let code = match kind {
+        // This is the help, for want of a command.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => String::new(),
+        _ => format!(" [{}]", Code::Usage),
+    };
+    // If stderr is closed, nobody is left to report to.
+    let _ = stderr::write(format!("{}{code}\n", shown.trim_end()).as_bytes());
+}
+
+/// Returns whether the arguments, which could not be parsed, ask for log lines in JSON.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    let follows = arguments
+        .windows(2)
+        .any(|pair| pair[0] == "--log-format" && pair[1] == "json");
+    follows || arguments.iter().any(|argument| argument == "--log-format=json")
+}
+
+/// Returns an error of the arguments as one line, without the usage that follows it.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let error =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let mut joined = String::new();
+    for line in error.filter(|line| !line.is_empty()) {
+        joined += match line.starts_with("tip: ") {
+            _ if joined.is_empty() => "",
+            true => "; ",
+            false => " ",
+        };
+        joined += line;
+    }
+    joined.strip_prefix("error: ").unwrap_or(&joined).to_owned()
 }

@@ -221,6 +221,15 @@ fn inspect(description: &Description, json: bool) {
             if index == 0 { "imports  " } else { "         " }
         ));
     }
+    if description
+        .imports
+        .iter()
+        .any(|import| import.starts_with("wasi:"))
+    {
+        print::line(
+            "           (wasi: is inert here: no files, network or clock; a standard library does not start without it)",
+        );
+    }
 }
 
 fn component_row(component: &Component) -> Vec<String> {

@@ -84,7 +84,7 @@ pub(super) async fn queue(command: Command, environment: &Environment) -> Result
                 if json {
                     findings.iter().for_each(print::json);
                 } else if findings.is_empty() {
-                    print::line(format!("{queue}  clean"));
+                    print::line(format!("{queue}  no findings"));
                 } else {
                     let line = |found: &Finding| print::line(format!("{queue}  {}", found.finding));
                     findings.iter().for_each(line);

@@ -1,9 +1,10 @@
 //! Implements `submit`: puts requests into a queue.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::environment::Environment;
+use super::inputs;
 use super::options::{InputArgs, absolute};
 use super::print::{self, ProgressLine};
 use super::requests;
@@ -12,11 +13,14 @@ use crate::admin::submit::{self, Accepted};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::check_fetchable;
 use crate::names::check_usable_queue_name;
-use crate::queue::{Backend, Progress, State, Status, StatusDocument, is_on_this_machine};
+use crate::queue::{Backend, Counts, Progress, State, Status, StatusDocument, is_on_this_machine};
 use crate::request::{NewRequest, check_uri};
 
 /// The interval at which `--wait` looks at a request.
 const POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// The time after which `--wait` says why a request has not begun.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -136,7 +140,14 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
 /// Refuses a request that could only become a dead letter.
 fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
     let checked = check_fetchable(&request.uri, is_here);
-    checked.map_err(|error| error.with_hint("--no-check submits it all the same"))
+    checked.map_err(|error| {
+        let near = match error.code() {
+            Code::InputMissing => inputs::near(&request.uri),
+            _ => None,
+        };
+        let near = near.map_or(String::new(), |near| format!("{near} is here: did you mean it? "));
+        error.with_hint(format!("{near}--no-check submits it all the same"))
+    })
 }
 
 /// Prints the answer to a submit, except where `--wait --json` prints receipts instead.
@@ -175,7 +186,7 @@ fn print_accepted(args: &Args, accepted: &Accepted) {
 /// Waits for the end of a request and shows it. Returns false if it did not end well.
 async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
     let progress = ProgressLine::spinner();
-    let mut failures = 0;
+    let (mut failures, started, mut is_told) = (0, Instant::now(), false);
     let status = loop {
         match admin::requests::status(backend, &args.queue, id).await {
             Ok(Some(status)) if matches!(status.state, State::Done | State::Dead | State::Cancelled) => {
@@ -183,6 +194,12 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
             }
             Ok(Some(status)) => {
                 progress.say(progress_text(&status));
+                if !is_told && status.state == State::Ready && started.elapsed() > PATIENCE {
+                    is_told = true;
+                    if let Ok(counts) = backend.queue.counts(&args.queue).await {
+                        progress.keep(format!("{id}  waits: {}", why_waiting(&counts)));
+                    }
+                }
                 if status.attempts > failures
                     && let Some(failure) = last_failure(&status)
                 {
@@ -202,6 +219,25 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
     };
     drop(progress);
     show(args, &status)
+}
+
+/// Says why no worker has claimed a request that is ready.
+fn why_waiting(counts: &Counts) -> String {
+    let Counts {
+        queue, ready, leased, ..
+    } = counts;
+    if counts.paused {
+        format!("{queue} is paused: `ingest-host queue resume --queue {queue}` lets workers claim")
+    } else if *leased > 0 {
+        format!("workers have {leased} other requests of {queue}, and {ready} are ready")
+    } else if counts.binding.is_none() {
+        format!(
+            "no worker has claimed it, and {queue} has no plugin: start `ingest-host run --queue {queue} --plugin F.wasm`, or \
+             bind one (`ingest-host plugin bind`)"
+        )
+    } else {
+        format!("no worker has claimed it: start one with `ingest-host run --queue {queue}`")
+    }
 }
 
 fn progress_text(status: &Status) -> String {
@@ -240,10 +276,10 @@ fn show(args: &Args, status: &Status) -> Result<bool> {
         None if args.json => print::json(&StatusDocument::from(status)),
         None => {
             let reason = status.error.as_deref();
-            let reason = reason.map_or("no reason given".into(), |error| {
-                requests::with_code(error, status)
+            let reason = reason.map_or(String::new(), |error| {
+                format!(": {}", requests::with_code(error, status))
             });
-            print::line(format!("{}  {}: {reason}", status.id, status.state.name()));
+            print::line(format!("{}  {}{reason}", status.id, status.state.name()));
         }
     }
     Ok(status.state == State::Done)

@@ -33,6 +33,19 @@ pub use self::split::{Chunk, ResumePoint, Splitter};
 use self::split::{InputStart, PeekedInput, UTF_32, has_utf32_mark, in_input};
 use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
+
+/// The code of a record with a quote where none may be.
+pub(crate) const STRAY_QUOTE: &str = "stray-quote";
+
+/// The codes of records that cannot be read. Other rejects come from the plugin.
+pub(crate) const REJECT_CODES: [&str; 6] = [
+    "duplicate-member",
+    "not-json",
+    NOT_UTF8,
+    "ragged-row",
+    "stray-escape",
+    STRAY_QUOTE,
+];
 use crate::config::Limits;
 use crate::error::{Code, Result};
 use crate::format::csv::{Dialect, NO_QUOTE, Syntax};
@@ -135,6 +148,13 @@ pub fn open(
             let (syntax, has_separator_line) = syntax(&text.sample, name, hints, options)?;
             let reading = CsvOptions::new(syntax, hints.header, has_separator_line, options);
             let (opened, header) = csv::open(text.into_input(), name, begin, reading, limits)?;
+            if delimiter.is_some() && opened.columns.len() == 1 {
+                tracing::warn!(
+                    name,
+                    delimiter = %char::from(given.delimiter).escape_debug(),
+                    "the file has one column by the delimiter that was given: is it the right one?"
+                );
+            }
             let is_auto = options.dialect == Some(DialectFrom::Auto);
             let is_delimiter_open = options.delimiter.is_none() && !is_spaced;
             let top = || shape::CsvBeginning {

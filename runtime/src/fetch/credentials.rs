@@ -12,7 +12,7 @@ use reqwest::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE,
     TRANSFER_ENCODING, USER_AGENT,
 };
-use url::{Origin, Url};
+use url::{Origin, ParseError, Url};
 
 use crate::document::read_text;
 use crate::error::{Code, Error, Result, Stage};
@@ -106,13 +106,16 @@ fn warn_of_others(path: &Path, found: &Metadata) {
 
 /// Parses an origin as a URL without a path. Errors do not quote any other part, because it could be a secret.
 fn origin_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("an origin: {error}"))?;
+    let url = Url::parse(text).map_err(|error| match error {
+        ParseError::RelativeUrlWithoutBase => "an origin: has no scheme: write https://HOST".to_owned(),
+        _ => format!("an origin: {error}"),
+    })?;
     let is_bare = url.username().is_empty() && url.password().is_none();
     let ends = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     if matches!(url.scheme(), "http" | "https") && is_bare && ends {
         return Ok(url);
     }
-    Err("an origin is a scheme, a host and maybe a port, as in https://files.example.com:8443".into())
+    Err("an origin is a scheme, a host and maybe a port: write https://HOST or https://HOST:8443".into())
 }
 
 fn header_map(origin: &Url, headers: HashMap<String, String>) -> Result<HeaderMap, String> {
@@ -193,7 +196,14 @@ mod tests {
             (r#"{"https://me:s3cret@a.example": {}}"#, "an origin is"),
             (r#"{"https://a.example/x?s3cret": {}}"#, "an origin is"),
             (r#"{"ftp://a.example": {}}"#, "an origin is"),
-            (r#"{"s3cret": {}}"#, "an origin: "),
+            (
+                r#"{"s3cret": {}}"#,
+                "an origin: has no scheme: write https://HOST",
+            ),
+            (
+                r#"{"s3cret:8443": {}}"#,
+                "write https://HOST or https://HOST:8443",
+            ),
             (
                 r#"{"https://a.example": {"a b": "s3cret"}}"#,
                 "not the name of a header",

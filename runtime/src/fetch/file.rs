@@ -50,7 +50,11 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
                     path.join("*.csv").display()
                 )
             }
-            RequestedBy::Typed => format!(": `ingest - < {}` reads a pipe", path.display()),
+            // A shell has made it for `<(COMMAND)`.
+            RequestedBy::Typed if path.starts_with("/dev/fd") || path.starts_with("/proc") => {
+                ": `COMMAND | ingest-host ingest -` reads what a command prints".into()
+            }
+            RequestedBy::Typed => format!(": `ingest-host ingest - < {}` reads a pipe", path.display()),
             RequestedBy::Queued => String::new(),
         };
         return Err(Error::permanent(
@@ -65,10 +69,16 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
 /// Opens a file below an allowed root.
 fn open_allowed(path: &Path, access: &Access) -> Result<File> {
     let not_allowed = || {
-        let folder = shown(path.parent().unwrap_or(path));
+        let folder = Path::new(".").join(shown(path.parent().unwrap_or(path)));
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        let from = match path.is_absolute() {
+            true => "",
+            false => " (a relative path counts from the worker's folder)",
+        };
         let what = format!(
-            "{}: is not below an allowed folder; a queued URI reaches it only with --allow-root {folder}",
-            shown(path)
+            "{}: is not below an allowed folder{from}; a queued URI reaches it only with --allow-root {}",
+            shown(path),
+            folder.display()
         );
         Error::permanent(Stage::Fetch, Code::PathRefused, what)
     };
@@ -132,7 +142,12 @@ fn failed(error: io::Error, path: &Path) -> Error {
         }
         _ => (Class::Transient, Code::InputUnreadable, "cannot be read"),
     };
-    Error::new(Stage::Fetch, class, code, format!("{}: {what}", shown(path))).because(error)
+    let failed = Error::new(Stage::Fetch, class, code, format!("{}: {what}", shown(path)));
+    match code {
+        // The cause would say the same again.
+        Code::InputMissing => failed,
+        _ => failed.because(error),
+    }
 }
 
 /// A file that must not change while it is read: otherwise half of a file that a producer still writes could be

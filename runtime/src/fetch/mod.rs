@@ -180,7 +180,7 @@ impl Fetcher {
                 Source::from_answer(self.http.open(url, requested_by, stop).await?, stop.clone())?
             }
             // Object stores belong here.
-            Location::Other(scheme) => return Err(unsupported(Stage::Fetch, uri, &scheme)),
+            Location::Other(scheme) => return Err(unsupported(uri, &scheme)),
         };
         source.within(self.bounds)
     }
@@ -202,14 +202,14 @@ impl Fetcher {
 /// on this machine, also checks that a local path is a file.
 ///
 /// # Errors
-/// Fails permanently, with stage config and the redacted URI.
+/// Fails permanently, with stage fetch and the redacted URI, as a fetch would.
 pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
-    let path = match Location::parse(uri, Stage::Config)? {
+    let path = match Location::parse(uri, Stage::Fetch)? {
         Location::File(path) if by_this_machine => path,
         Location::File(_) | Location::Http(_) => return Ok(()),
-        Location::Other(scheme) => return Err(unsupported(Stage::Config, uri, &scheme)),
+        Location::Other(scheme) => return Err(unsupported(uri, &scheme)),
     };
-    let refused = |code, why: &str| Error::permanent(Stage::Config, code, format!("{}: {why}", redact(uri)));
+    let refused = |code, why: &str| Error::permanent(Stage::Fetch, code, format!("{}: {why}", redact(uri)));
     match std::fs::metadata(&path) {
         Ok(found) if found.is_file() => Ok(()),
         Ok(found) if found.is_dir() => Err(refused(Code::NotAFile, "is a folder, not a file")),
@@ -233,7 +233,7 @@ fn open_file(path: &Path, requested_by: RequestedBy, access: &Access, stop: Stop
     Ok(Source::from_file(file, path, stop))
 }
 
-fn unsupported(stage: Stage, uri: &str, scheme: &str) -> Error {
+fn unsupported(uri: &str, scheme: &str) -> Error {
     let mut what = format!(
         "{}: {scheme}: is not supported, only http:, https: and file:",
         redact(uri)
@@ -241,5 +241,5 @@ fn unsupported(stage: Stage, uri: &str, scheme: &str) -> Error {
     if !uri.contains("://") {
         what.push_str("; a file of that name is written ./NAME");
     }
-    Error::permanent(stage, Code::AddressInvalid, what)
+    Error::permanent(Stage::Fetch, Code::AddressInvalid, what)
 }

@@ -21,7 +21,7 @@ use super::state::StoreState;
 use super::trap::{is_of_machine, timed_out_beside_others};
 use super::{Description, INTERFACE, pool};
 use crate::config::{Limits, cores};
-use crate::document::read_named;
+use crate::document::{near_file, read_named};
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::stop::Stop;
@@ -349,7 +349,8 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
 /// Fails if the file system gives none.
 pub fn component_metadata(path: &Path) -> Result<Metadata> {
     std::fs::metadata(path).map_err(|error| {
-        let hint = match error.kind() {
+        let error_kind = error.kind();
+        let hint = match error_kind {
             std::io::ErrorKind::NotFound => ": a component is named by its path",
             _ => "",
         };
@@ -359,6 +360,10 @@ pub fn component_metadata(path: &Path) -> Result<Metadata> {
             refused.with_hint(format!("{} is here: did you mean it?", component.display()))
         } else if path.to_str().is_some_and(|path| path.contains('@')) {
             refused.with_hint("NAME@VERSION is what `ingest-host plugin bind` takes")
+        } else if error_kind == std::io::ErrorKind::NotFound
+            && let Some(near) = near_file(path, |near| near.extension().is_some_and(|it| it == "wasm"))
+        {
+            refused.with_hint(format!("{} is here: did you mean it?", near.display()))
         } else {
             refused
         }

@@ -84,6 +84,11 @@ impl Backend {
             let what = format!("the URL of the queue's server (--url, REDIS_URL) {why}");
             Error::permanent(Stage::Config, Code::SettingsInvalid, what)
         };
+        if is_host_and_port(url) {
+            return Err(refused(format!(
+                "is {url}, without a scheme: write redis://{url}"
+            )));
+        }
         // The parser's error names the fault only. The URL must not be quoted, because it may hold a password.
         let url = Url::parse(url).map_err(|error| {
             refused("cannot be read: expected redis://..., rediss://... or sqlite:PATH".into()).because(error)
@@ -101,9 +106,35 @@ impl Backend {
     }
 }
 
+/// Returns whether a text is `HOST:PORT` and nothing else, so that it holds no password.
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        port.parse::<u16>().is_ok() && !host.is_empty() && host.chars().all(is_name)
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_on_this_machine;
+    use super::{is_host_and_port, is_on_this_machine};
+
+    #[test]
+    fn a_host_and_a_port_lack_a_scheme() {
+        for text in ["localhost:27391", "127.0.0.1:6379", "queue.example.com:6379"] {
+            assert!(is_host_and_port(text), "{text}");
+        }
+        for text in [
+            "localhost",
+            "redis://localhost:6379",
+            "me:pw@localhost:6379",
+            ":6379",
+            "a:70000",
+            "sqlite:queue.db",
+            "nonsense:",
+        ] {
+            assert!(!is_host_and_port(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_loopback_address_is_this_machine() {

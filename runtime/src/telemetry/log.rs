@@ -46,14 +46,14 @@ pub(crate) fn start(format: LogFormat, filter: Targets) {
             )
             .init(),
         LogFormat::Human => registry
-            .with(
-                log.fmt_fields(HumanFields)
-                    .with_ansi(may_colour(std::io::stderr().is_terminal(), &|name| {
-                        std::env::var_os(name)
-                    })),
-            )
+            .with(log.fmt_fields(HumanFields).with_ansi(colours_stderr()))
             .init(),
     }
+}
+
+/// Returns whether stderr shows colours, and they are wanted.
+pub(crate) fn colours_stderr() -> bool {
+    may_colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name))
 }
 
 /// Returns whether colours can be shown and are wanted: see <https://no-color.org>.

@@ -137,8 +137,10 @@ impl AttemptRunner {
         bound: BoundPlugin,
         started_at: Timestamp,
     ) -> Result<Committed> {
+        let work = self.work_of(claim, bound)?;
+        let gate = work.gate.clone();
         let job = Job {
-            work: self.work_of(claim, bound)?,
+            work,
             placement: self.placement_of(claim),
             execution: Execution {
                 attempt: claim.attempt,
@@ -157,7 +159,13 @@ impl AttemptRunner {
                 fetcher.open_rest_blocking(&uri, RequestedBy::Queued, identity, from, &stop)
             }
         };
-        pipeline::spawn_or_resume(job, open).await
+        let committed = pipeline::spawn_or_resume(job, open).await?;
+        if let Committed::New(receipt) = &committed
+            && let Some(warning) = gate.unused_rule_warning(&receipt.rejects.by_code)
+        {
+            tracing::warn!(warning, "--max-rejects limits a code that no reject has");
+        }
+        Ok(committed)
     }
 
     fn work_of(&self, claim: &Claim, bound: BoundPlugin) -> Result<Work> {

@@ -572,11 +572,12 @@ impl IdleReason {
 
 fn idle_reason(runner: &AttemptRunner, counts: &Counts) -> Option<IdleReason> {
     let (name, waiting) = (&counts.queue, waiting(counts));
+    let noun = if waiting == 1 { "request" } else { "requests" };
     if waiting == 0 {
         None
     } else if counts.binding.is_none() && runner.plugins.needs_binding() {
         Some(IdleReason::Unbound(format!(
-            "{name}: has {waiting} requests and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
+            "{name}: has {waiting} {noun} and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
         )))
     } else {
         counts.paused.then_some(IdleReason::Paused)

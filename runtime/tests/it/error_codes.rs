@@ -121,7 +121,18 @@ fn an_error_of_the_program_ends_with_its_code() {
         (&["--url", "nonsense:", "status", "a"], 2, Code::SettingsInvalid),
         (&["submit", "--queue", "q", "--uri", "-"], 2, Code::Usage),
         (&["submit", "--queue", ".q", "--uri", "a"], 2, Code::NameInvalid),
-        (&["report", "/no/such/receipt.json"], 2, Code::ReportMissing),
+        (&["report", "/no/such/receipt.json"], 1, Code::ReportMissing),
+        (
+            &["submit", "--queue", "q", "--uri", "/no/such.csv"],
+            1,
+            Code::InputMissing,
+        ),
+        (&["fly"], 2, Code::Usage),
+        (&["status"], 2, Code::Usage),
+        (&["dead", "retry", "--all"], 2, Code::Usage),
+        (&["run", "--queue", "q", "--lease", "1"], 2, Code::Usage),
+        (&["ingest", "a.csv", "--sep", ";"], 2, Code::Usage),
+        (&["queue", "list", "\u{1b}[2J"], 2, Code::Usage),
     ] {
         let failed = run(arguments);
         let said = String::from_utf8(failed.stderr).unwrap();
@@ -136,6 +147,35 @@ fn an_error_of_the_program_ends_with_its_code() {
         let line: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
         assert_eq!(line["code"], code.as_str(), "{arguments:?}: {said}");
     }
+}
+
+/// The document shows the errors as they appear.
+#[test]
+fn the_example_of_wrong_usage_is_what_appears() {
+    let said = String::from_utf8(run(&["dead", "retry", "--all"]).stderr).unwrap();
+    let (_, section) = sections().into_iter().find(|(code, _)| *code == "usage").unwrap();
+    assert!(section.contains(&format!("```text\n{said}```")), "{said}");
+}
+
+/// A line of JSON says what is wrong, also if the arguments cannot be parsed. It has no usage.
+#[test]
+fn wrong_arguments_are_one_line_of_json() {
+    for arguments in [
+        &["--log-format", "json", "status", "--sep", ";"][..],
+        &["status", "--log-format=json", "--sep", ";"],
+    ] {
+        let said = String::from_utf8(run(arguments).stderr).unwrap();
+        let line: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(line["level"], "ERROR");
+        let error = line["error"].as_str().unwrap();
+        assert!(
+            error.starts_with("unexpected argument '--sep' found; tip: ") && !error.contains("Usage"),
+            "{error}"
+        );
+    }
+    // Help is no error.
+    let said = String::from_utf8(run(&[]).stderr).unwrap();
+    assert!(said.contains("Usage:") && !said.contains("[usage]"), "{said}");
 }
 
 /// A queue in a file with a request `a` that has died of a failure with a code.

@@ -425,6 +425,31 @@ fn an_input_is_refused_as_often_as_it_is_tried() {
     assert_eq!(files(&host).len(), 1 + 1 + 3, "{:?}", files(&host));
 }
 
+/// A mistyped code never closes the gate, so a worker says that no reject has it.
+#[test]
+fn a_worker_tells_of_a_code_that_no_reject_has() {
+    let host = Host::embedded();
+    host.write("in.csv", csv(3, 1, 0));
+    for (id, rule, is_told) in [("one", "raged-row=1", true), ("two", "ragged-row=1", false)] {
+        host.run(&format!("submit --queue q --id {id} --uri in.csv")).ok();
+        let words = format!("run --queue q --burst --allow-root . --max-rejects {rule} --plugin");
+        let said = host.run_with(&words, &[component("clean").to_str().unwrap()]);
+        let warning = "no reject has the code raged-row; there are ragged-row";
+        assert_eq!(
+            said.stderr.contains(" WARN ") && said.stderr.contains(warning),
+            is_told,
+            "{}",
+            said.stderr
+        );
+        said.ok();
+    }
+    let said = ingest(&host, "in.csv", "--max-rejects ragged_row=5").refused(2);
+    assert!(
+        said.contains("a code has lowercase letters, digits and hyphens, as in ragged-row"),
+        "{said}"
+    );
+}
+
 /// Where there can be no quarantine the verdict is told all the same, and nothing is left behind.
 #[test]
 fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
@@ -495,8 +520,10 @@ fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {
         let host = Host::embedded();
         host.write("in.csv", csv(read, 0, 0));
         let said = ingest(&host, "in.csv", &format!("--min-records {least}")).refused(1);
-        let why =
-            format!("{read} records were read, and --min-records asks for at least {least} [gate-exceeded]");
+        let why = format!(
+            "{read} records were read, and --min-records asks for at least {least}; `ingest-host report {}` shows the report [gate-exceeded]",
+            host.path("out/rejects/.quarantine/in.json").display()
+        );
         assert!(
             said.contains("in.csv: nothing was published (see file:///"),
             "{said}"

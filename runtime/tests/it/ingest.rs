@@ -543,11 +543,13 @@ fn what_a_plugin_prints_is_seen() {
         said.contains("plugin says") && !said.contains("limits="),
         "{said}"
     );
-    let said = ingest(Some("plugin=loud"), config);
-    assert!(
-        said.contains("RUST_LOG is not understood") && said.contains("plugin says"),
-        "{said}"
-    );
+    for filter in ["plugin=loud", "inof", "dbug", "warm", "inof,plugin=debug"] {
+        let said = ingest(Some(filter), config);
+        assert!(
+            said.contains("RUST_LOG is not understood") && said.contains("plugin says"),
+            "{filter}: {said}"
+        );
+    }
 
     let said = host.run(&format!(
         "ingest a.csv --id panics --plugin {plugin} --plugin-config {{\"mode\":\"throw\",\"on\":\"1\",\"text\":\"cut-off\"}}"

@@ -413,7 +413,7 @@ fn what_has_no_report_is_told() {
     for (what, code, why) in [
         ("waits", 1, "is ready, so it has no receipt"),
         ("nobody", 1, "is not in any queue"),
-        ("./no.json", 2, "cannot be read"),
+        ("./no.json", 1, "cannot be read"),
         (
             "no.json",
             1,
@@ -424,7 +424,7 @@ fn what_has_no_report_is_told() {
             2,
             "is neither a request nor a local file",
         ),
-        ("other.json", 2, "is neither a receipt nor a report"),
+        ("other.json", 1, "is neither a receipt nor a report"),
     ] {
         let said = host.run(&format!("report {what}")).refused(code);
         assert!(said.contains(why), "{what}: {said}");

@@ -1,6 +1,7 @@
 //! A submit says where it went, refuses at once what could only become a dead letter, and names what to do about an id that is
 //! used.
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use ingest_host::fetch::check_fetchable;
@@ -94,6 +95,43 @@ fn a_queue_that_is_new_is_told_on_redis() {
     a_queue_that_is_new_is_told(&Host::on(&redis.url()));
 }
 
+/// Without a worker, `--wait` would say nothing for ever.
+#[test]
+fn a_wait_says_what_it_waits_for() {
+    let host = Host::embedded();
+    host.write("a.csv", "a\n1\n");
+    for (pause, why) in [
+        (false, "waits: no worker has claimed it, and q has no plugin"),
+        (true, "waits: q is paused: `ingest-host queue resume --queue q`"),
+    ] {
+        if pause {
+            host.run("queue pause --queue q").ok();
+        }
+        let id = if pause { "two" } else { "one" };
+        let mut command = host.command();
+        let words = format!("submit --queue q --uri a.csv --wait --id {id}");
+        let mut waiting = command
+            .args(words.split(' '))
+            .stderr(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(waiting.stderr.take().unwrap());
+        let line = said
+            .lines()
+            .map_while(Result::ok)
+            .find(|line| line.contains("waits: "));
+        waiting.kill().unwrap();
+        waiting.wait().unwrap();
+        assert!(line.as_ref().is_some_and(|line| line.contains(why)), "{line:?}");
+    }
+    // A cancelled request has no reason, and the exit code of a failure.
+    host.run("cancel one").ok();
+    let said = host.run("submit --queue q --uri a.csv --wait --id one");
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    assert!(said.stdout.ends_with("one  cancelled\n"), "{}", said.stdout);
+}
+
 /// Each with the reason.
 const UNFETCHABLE: [(&str, &str); 12] = [
     ("no.csv", "no.csv: there is no such file"),
@@ -125,7 +163,7 @@ fn what_no_worker_can_fetch_is_refused(host: &Host) {
     for (uri, why) in UNFETCHABLE {
         let said = host
             .run(&format!("submit --queue q --uri a.csv {uri}"))
-            .refused(2);
+            .refused(1);
         assert!(said.starts_with("error: ") && said.contains(why), "{uri}: {said}");
         assert!(
             said.contains("; --no-check submits it all the same [") && said.ends_with("]\n"),
@@ -253,6 +291,16 @@ fn a_used_id_says_what_differs(host: &Host) {
         said.contains("done: is done, not dead: submit it under another --id to have it done again"),
         "{said}"
     );
+    let said = host.run("dead purge done").refused(1);
+    assert!(
+        said.contains("done: is done, not dead: workers remove it after"),
+        "{said}"
+    );
+    let said = host.run("dead show done").refused(1);
+    assert!(
+        said.contains("done: is done, not dead: `ingest-host status done` shows it"),
+        "{said}"
+    );
     let status = host.run("status done").ok();
     let receipt = format!(
         "receipt  file://{}",
@@ -337,7 +385,7 @@ fn what_cannot_be_a_path_is_refused() {
     let host = Host::embedded();
     std::os::unix::fs::symlink("loop", host.path("loop")).unwrap();
     for uri in ["file:///tmp/a.csv%00", &"a".repeat(300), "loop"] {
-        let said = host.run(&format!("submit --queue q --uri {uri}")).refused(2);
+        let said = host.run(&format!("submit --queue q --uri {uri}")).refused(1);
         assert!(said.contains("cannot be the path of a file"), "{said}");
     }
 }

@@ -106,7 +106,7 @@ fn twenty_swaps_under_load(host: &Host) {
         let (code, log) = worker.stop();
         assert_eq!(code, Some(0), "{log}");
     }
-    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+    assert_eq!(host.run("queue audit").ok(), "q  no findings\n");
 
     let mut seen: HashMap<u64, u32> = HashMap::new();
     for status in host
@@ -202,7 +202,7 @@ fn rollback_goes_back_step_by_step_and_history_tells() {
     assert!(host.run("plugin rollback --queue q").ok().contains("binding 4"));
     assert!(host.run("plugin rollback --queue q").ok().contains("binding 5"));
     let said = host.run("plugin rollback --queue q").refused(1);
-    assert!(said.contains("has no binding before it"), "{said}");
+    assert!(said.contains("has no binding before the one in force"), "{said}");
     let history = host.run("plugin history --queue q --json").json();
     let column = |name: &str| {
         history
@@ -268,7 +268,7 @@ fn a_binding_that_cannot_be_read_is_listed_and_passed_over() {
     assert_eq!(history[0]["config"], history[3]["config"]);
     // Nothing is left before it.
     let said = host.run("plugin rollback --queue q").refused(1);
-    assert!(said.contains("has no binding before it"), "{said}");
+    assert!(said.contains("has no binding before the one in force"), "{said}");
 }
 
 #[test]

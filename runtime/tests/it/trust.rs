@@ -547,7 +547,7 @@ fn a_queue_whose_files_vanish_under_an_idle_connection_loses_nothing_unsaid() {
         }
         assert_eq!(host.run("status refused").code, Some(1), "{way}");
         let audit = host.run("queue audit").ok();
-        assert_eq!(audit, "q  clean\n", "{way}");
+        assert_eq!(audit, "q  no findings\n", "{way}");
     }
 }
 
@@ -603,5 +603,5 @@ fn an_idle_worker_whose_log_vanishes_takes_what_comes_later() {
     let (code, log) = worker.stop();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(host.status("after")["state"], "done");
-    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+    assert_eq!(host.run("queue audit").ok(), "q  no findings\n");
 }

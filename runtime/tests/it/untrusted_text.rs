@@ -427,8 +427,10 @@ fn what_stands_in_arguments() {
         // Names that are no UTF-8.
         for words in ["status", "plugin inspect", "plugin push"] {
             let said = commands.say_raw(words, &[b"m4rk\xff\x9b2J\x1b"]);
-            let is_told =
-                said.contains(MARK) || said == "error: invalid UTF-8 was detected in one or more arguments\n";
+            let error = "invalid UTF-8 was detected in one or more arguments";
+            let is_told = said.contains(MARK)
+                || said.contains(&format!(r#""error":"{error}","code":"usage""#))
+                || said == format!("error: {error} [usage]\n");
             assert!(is_told, "{said}");
         }
     });

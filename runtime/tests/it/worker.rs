@@ -80,7 +80,7 @@ fn a_burst_does_what_is_in_the_queue(host: &Host) {
         &serde_json::from_str::<serde_json::Value>(&on_disk).unwrap(),
         receipt
     );
-    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+    assert_eq!(host.run("queue audit").ok(), "q  no findings\n");
 }
 
 fn a_request_that_cannot_succeed_is_a_dead_letter_and_can_be_retried(host: &Host) {
@@ -231,7 +231,7 @@ fn two_workers_share_a_hundred_requests(host: &Host) {
         let (code, log) = worker.stop();
         assert_eq!(code, Some(0), "{log}");
     }
-    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+    assert_eq!(host.run("queue audit").ok(), "q  no findings\n");
     let done = host
         .run("requests --queue q --state done --limit 1000 --json")
         .json();
@@ -377,7 +377,7 @@ fn what_a_killed_worker_had_goes_to_another(host: &Host) {
         (Some(1), Some(1))
     );
     assert_eq!(worker.stop().0, Some(0));
-    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+    assert_eq!(host.run("queue audit").ok(), "q  no findings\n");
 }
 
 fn an_unreadable_request_is_dead_unless_it_was_committed(host: &Host) {
@@ -453,7 +453,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
     assert!(said.starts_with("0 done, 1 dead"), "{said}");
     let dead = host.status("one");
     assert_eq!(dead["code"], "output-conflict", "{dead}");
-    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+    assert_eq!(host.run("queue audit").ok(), "q  no findings\n");
 }
 
 fn a_status_tells_when_a_lease_ends(host: &Host) {
@@ -518,6 +518,25 @@ fn documents_that_are_no_requests_are_listed_and_purged(host: &Host) {
     let before = names();
     assert_eq!(before.len(), 4);
     assert!(host.run("dead list").ok().contains(&before[1]));
+    let shown = host.run(&format!("dead show {}", before[1])).ok();
+    assert!(
+        shown.starts_with(&format!("{}  invalid\n", before[1])) && shown.contains("document third\n"),
+        "{shown}"
+    );
+    let shown = host
+        .run(&format!("dead show {} --queue q --json", before[1]))
+        .json();
+    assert_eq!(
+        (&shown[0]["name"], &shown[0]["code"]),
+        (&before[1].as_str().into(), &"request-invalid".into())
+    );
+    for command in ["status", "dead retry", "cancel"] {
+        let said = host.run(&format!("{command} {}", before[1])).refused(1);
+        let hint = format!("`ingest-host dead show {}` shows it", before[1]);
+        assert!(said.contains(&hint), "{command}: {said}");
+    }
+    let said = host.run("dead show document:0").refused(1);
+    assert!(said.contains("document:0: is not in any queue"), "{said}");
     let said = host.run(&format!("dead purge {}", before[1])).ok();
     assert_eq!(said, format!("{}  removed\n", before[1]));
     assert_eq!(names(), [&before[0], &before[2], &before[3]].map(Clone::clone));

@@ -146,7 +146,7 @@ impl FaultsFixture {
         }
         let counts = self.host.run("queue list --json").json().remove(0);
         assert_eq!(counts["done"], ids.len(), "{counts}");
-        assert_eq!(self.host.run("queue audit").ok(), "q  clean\n");
+        assert_eq!(self.host.run("queue audit").ok(), "q  no findings\n");
     }
 }
 
@@ -429,6 +429,6 @@ fn a_removed_file_is_told_once_and_a_new_one_is_used() {
     wait_for_logs(&mut worker, &["the queue's file was removed or replaced"]);
     host.wait_for_state("after", "done");
     assert_eq!(host.run("status before").code, Some(1));
-    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+    assert_eq!(host.run("queue audit").ok(), "q  no findings\n");
     told_once(worker, "removed or replaced");
 }

@@ -149,7 +149,7 @@ async fn a_strict_worker_refuses_what_others_warn_of() {
     let said = host.run("queue audit");
     assert_eq!(
         (said.code, said.stdout.as_str()),
-        (Some(0), "bigdatastudy  clean\nq  clean\n")
+        (Some(0), "bigdatastudy  no findings\nq  no findings\n")
     );
     assert!(said.stderr.contains(&found[0]), "{}", said.stderr);
 

@@ -84,7 +84,7 @@ fn check(host: &Host, input: &[u8], format: &str) -> Value {
     ] {
         assert!(std::fs::read(path_of(own)).unwrap() == std::fs::read(path_of(other)).unwrap());
     }
-    assert_eq!(host.run("queue audit").ok(), "q  clean\n");
+    assert_eq!(host.run("queue audit").ok(), "q  no findings\n");
     assert_eq!(staged(host), Vec::<String>::new());
     receipt
 }

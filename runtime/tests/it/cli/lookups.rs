@@ -50,6 +50,11 @@ fn inspect_shows_what_a_component_is() {
         .run_with("plugin inspect", &[component("hostile").to_str().unwrap()])
         .ok();
     assert!(said.starts_with("hostile "), "{said}");
+    assert_eq!(
+        said.contains("wasi:io"),
+        said.contains("(wasi: is inert here"),
+        "{said}"
+    );
     assert!(
         said.contains("ingest:plugin@0.1.0") && said.contains("ingest:plugin/host@0.1.0"),
         "{said}"

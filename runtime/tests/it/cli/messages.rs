@@ -66,10 +66,26 @@ fn a_note_begins_with_its_input() {
         "a.csv one.csv --max-rejects 100% --plugin-config {config}"
     ));
     assert!(
-        said.stderr.contains("one.csv: every record was rejected"),
+        said.stderr
+            .contains("one.csv: every record was rejected, by the plugin"),
         "{}",
         said.stderr
     );
+    host.write("quotes.csv", "n\n5\"\n6\"\n");
+    let said = ingest("quotes.csv --max-rejects 100%");
+    assert!(
+        said.stderr
+            .contains("(--input-format, --delimiter, --no-header); --trim")
+            && said.stderr.contains("--quote none"),
+        "{}",
+        said.stderr
+    );
+    // What the gate refuses can be looked at.
+    let said = ingest("quotes.csv --id refused --max-rejects 0").refused(1);
+    let (_, report) = said.trim_end().rsplit_once("`ingest-host ").unwrap();
+    let (report, _) = report.split_once('`').unwrap();
+    let page = host.run(report).ok();
+    assert!(page.contains("stray-quote"), "{page}");
 }
 
 /// On a terminal, which `script` makes.

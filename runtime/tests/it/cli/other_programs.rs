@@ -106,6 +106,24 @@ fn an_option_of_another_program_is_answered_with_ours() {
         ("ingest a.csv -q", "tip: RUST_LOG=debug"),
         ("ingest a.csv --header", "unless --no-header"),
         ("run --queue q --config {}", "tip: --plugin-config JSON"),
+        ("ingest --uri a.csv", "tip: an input is given without an option"),
+        ("ingest --input=a.csv", "tip: an input is given without an option"),
+        ("ingest a.csv --queue q", "tip: `ingest` uses no queue"),
+        (
+            "submit --queue q --file a.csv",
+            "tip: an input is given as --uri FILE",
+        ),
+        ("run --queue q --retries 3", "tip: --retry-for DURATION"),
+        ("run --queue q --timeout 3", "tip: --limit request-time=DURATION"),
+        ("run --queue q --redis redis://h", "tip: --url redis://HOST:PORT"),
+        ("queue list --broker redis://h", "tip: --url redis://HOST:PORT"),
+        ("status a b", "and one ID at a time"),
+        ("cancel a b", "and one ID at a time"),
+        (
+            "submit --queue q --uri a --id x --trim true",
+            "tip: write --trim=true",
+        ),
+        ("run --queue q --no-header false", "tip: write --no-header=false"),
         // What another command has is named with it.
         (
             "queue list --sep ;",
@@ -122,6 +140,11 @@ fn an_option_of_another_program_is_answered_with_ours() {
         assert!(said.contains(hint), "`{words}`: {said}");
         assert_eq!(said.matches("tip: ").count(), 1, "`{words}`: {said}");
     }
+    let said = host.run("ingest --uri a.csv").refused(2);
+    assert!(
+        said.contains("Usage: ingest-host ingest") && !said.contains("--url <URL>"),
+        "{said}"
+    );
     // Nobody means an option as a value.
     for words in [
         "ingest a.csv --frobnicate",
@@ -139,6 +162,76 @@ fn an_option_of_another_program_is_answered_with_ours() {
     }
     let said = host.run("report x --jso").refused(2);
     assert!(said.contains("a similar argument exists: '--json'"), "{said}");
+}
+
+/// Each error says what to write instead.
+#[test]
+fn a_slip_of_the_pen_is_answered_with_the_right_spelling() {
+    let host = Host::embedded();
+    host.write("alarms.csv", "a\n1\n");
+    let clean = component("clean").display().to_string();
+    for (words, hint) in [
+        ("ingest alarms.csv --trim true", "; write --trim=true ["),
+        ("ingest alarm.csv", "; alarms.csv is here: did you mean it? ["),
+        (
+            "ingest ./Alarms.CSV",
+            "; ./alarms.csv is here: did you mean it? [",
+        ),
+    ] {
+        let said = host.run(&format!("{words} --plugin {clean}")).refused(1);
+        assert!(said.contains(hint), "`{words}`: {said}");
+    }
+    let said = host.run("submit --queue q --uri alarm.csv").refused(1);
+    assert!(
+        said.contains("alarms.csv is here: did you mean it? --no-check submits"),
+        "{said}"
+    );
+    std::fs::copy(component("clean"), host.path("clean.wasm")).unwrap();
+    for name in ["claen.wasm", "Clean.wasm", "cleaner.wasm"] {
+        let said = host.run(&format!("ingest alarms.csv --plugin {name}")).refused(1);
+        assert!(
+            said.contains("; clean.wasm is here: did you mean it? ["),
+            "{said}"
+        );
+    }
+    let said = host
+        .run(&format!("ingest nothing-like-it.csv --plugin {clean}"))
+        .refused(1);
+    assert!(!said.contains("did you mean"), "{said}");
+    host.write("two.csv", "a,b\n1,2\n");
+    for (delimiter, is_told) in [(";", true), (",", false)] {
+        let said = host.run(&format!(
+            "ingest two.csv --delimiter {delimiter} --plugin {clean}"
+        ));
+        assert_eq!(
+            said.stderr.contains("has one column by the delimiter"),
+            is_told,
+            "{}",
+            said.stderr
+        );
+        said.ok();
+    }
+    let said = host.run("ingest clean.wasm --plugin alarms.csv").refused(2);
+    assert!(said.contains("write --plugin clean.wasm"), "{said}");
+    let script = format!("ingest-host ingest <(cat alarms.csv) --plugin {clean}");
+    let said = host.bash(&script).refused(1);
+    assert!(said.contains("`COMMAND | ingest-host ingest -` reads"), "{said}");
+    for (url, hint) in [
+        ("localhost:1", "write redis://localhost:1 ["),
+        ("127.0.0.1:1", "write redis://127.0.0.1:1 ["),
+    ] {
+        let said = host.run(&format!("--url {url} queue list")).refused(2);
+        assert!(said.contains(hint), "{said}");
+    }
+    let said = host.run("run --queue q --burst --burst-wait 5").refused(2);
+    assert!(said.contains("(5 seconds are 5s)"), "{said}");
+    let alarms = component("alarms").display().to_string();
+    let said = host
+        .run(&format!(
+            "ingest alarms.csv --plugin {alarms} --plugin-config {{\"x\":1}}"
+        ))
+        .refused(1);
+    assert!(said.contains("takes no config"), "{said}");
 }
 
 /// A plugin is a file for `run` and `ingest`, and has a name and a version on a server.

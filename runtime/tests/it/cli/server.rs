@@ -21,7 +21,8 @@ fn a_mistyped_file_is_no_empty_queue() {
         "plugin bind --queue q clean@0.1.0",
     ] {
         let said = host.run(words).refused(1);
-        let why = "queue.db: there is no such file; `submit`, `run` and `plugin push` make one";
+        let why =
+            "queue.db: there is no such file; `submit`, `run`, `queue pause` and `plugin push` make one";
         assert!(said.contains(why), "`{words}`: {said}");
         assert!(!host.path("queue.db").exists(), "`{words}`");
         // Nor is the one that nobody named.

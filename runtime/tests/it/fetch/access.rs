@@ -154,6 +154,17 @@ async fn a_queued_path_stays_below_its_root() {
     assert!(error.to_string().ends_with("in: is a folder"), "{error}");
     for path in ["/etc/passwd", "file:///etc/passwd", "Cargo.toml"] {
         let error = refused(Access::default(), path).await;
-        assert!(error.to_string().contains("only with --allow-root"), "{error}");
+        assert!(error.to_string().contains("only with --allow-root /"), "{error}");
+    }
+    // The remedy works as it is, also for a relative path.
+    let here = std::env::current_dir().unwrap();
+    for path in ["no.csv", "sub/../no.csv", "./no.csv"] {
+        let error = refused(Access::default(), path).await.to_string();
+        assert!(
+            error.contains("(a relative path counts from the worker's folder)"),
+            "{error}"
+        );
+        let (_, folder) = error.split_once("--allow-root ").unwrap();
+        assert!(folder.starts_with(here.to_str().unwrap()), "{error}");
     }
 }

@@ -155,7 +155,7 @@ fn a_pipe_by_its_name_is_pointed_to_standard_input() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let said = said(clean(&host, &["fifo"])).refused(1);
     assert!(
-        said.contains("fifo: is not a regular file: `ingest - < fifo` reads a pipe"),
+        said.contains("fifo: is not a regular file: `ingest-host ingest - < fifo` reads a pipe"),
         "{said}"
     );
 }
