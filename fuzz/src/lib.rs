@@ -199,7 +199,7 @@ pub fn changes(data: &[u8]) {
     }
 }
 
-/// Checks that edited records have these edits and no other in the output.
+/// Checks that the output of edited records has these edits and no others.
 pub fn splice(data: &[u8]) {
     let Some((&[how, edited], data)) = data.split_first_chunk() else {
         return;
@@ -209,7 +209,7 @@ pub fn splice(data: &[u8]) {
     let batch = records::sample(how & 1 == 0);
     let format = if how & 2 == 0 { Format::Csv } else { Format::Jsonl };
     let names = Vec::from_iter((0..records::SAMPLE_WIDTH).map(|column| format!("c{column}")));
-    // All of them, and one more; or the other way round.
+    // All columns, in order or in reverse order, and one new column after them.
     let source = |column| {
         if how & 4 == 0 {
             column
