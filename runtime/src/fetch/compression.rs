@@ -107,7 +107,7 @@ impl Compression {
         }
     }
 
-    /// Returns the error for bytes behind the last member or frame.
+    /// Returns the error for bytes after the last member or frame.
     pub(super) fn trailing(self, name: &str) -> Error {
         let kind = self.name();
         let what = format!(

@@ -21,8 +21,7 @@ const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Opens a regular file. For a queued URI it must be below a root of `access`, wherever links and `..` in its path
-/// lead.
+/// Opens a regular file. For a queued URI, the file must be below a root of `access`, wherever links and `..` in the path lead.
 ///
 /// # Errors
 /// Fails with stage fetch and the path: permanently if there is no such file, it is not a regular one, or it must not

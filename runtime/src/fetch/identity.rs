@@ -1,5 +1,5 @@
-//! Identifies an input: its state when it is opened goes in; an identity comes out that shows later, in another
-//! process, whether it is still the same, so that only its rest need be fetched.
+//! Identifies an input: its state when it is opened goes in, an identity comes out. Later, another process compares
+//! this identity with the input. If they match, it fetches only the rest.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
