@@ -171,7 +171,7 @@ impl Decoder for JsonlDecoder {
 struct LineSplitter {
     name: Arc<str>,
     limits: BatchLimits,
-    /// The number of columns, those that the plugin added included.
+    /// The number of columns, including columns that the plugin added.
     columns: usize,
 }
 
