@@ -97,8 +97,8 @@ pub fn jsonl(data: &[u8]) {
     input(text, &options, how >> 4, pieces);
 }
 
-/// Checks that pieces of any size decode to the same records, that all of them are accounted for, and that the encoded
-/// records decode to the same records again.
+/// Checks three properties: pieces of any size decode to the same records; each record is counted; the encoded records
+/// decode to the same records again.
 fn input(text: &[u8], options: &InputOptions, projection: u8, pieces: u8) {
     let whole = read(text, options, projection, usize::MAX, &small());
     let parted = read(text, options, projection, usize::from(pieces) + 1, &small());

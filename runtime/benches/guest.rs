@@ -1,5 +1,5 @@
-//! Measures the author's crate: the host calls two plugins with the same batches, `alarms` and `by-hand`, which does
-//! the same work as a loop over the interface's lists. Times go out.
+//! Measures the author's crate: the host calls the plugins `alarms` and `by-hand` with the same batches. `by-hand` does
+//! the same work in a loop over the interface's lists. Times go out.
 //!
 //! One iteration is 100,000 records, so **ten times the milliseconds are the nanoseconds per record**. The times
 //! include the host's call, the way into the guest, the work and the way back; `arena_ignored` of the benchmark

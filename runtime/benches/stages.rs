@@ -1,6 +1,6 @@
 //! Measures the time per record of each stage of the host except the plugin: `cargo bench --bench stages`.
 //!
-//! Inputs are alarms of 77 bytes in 8 columns, the same as JSONL, records of 60 columns of which 4 are read, and
+//! The inputs are alarms of 77 bytes in 8 columns, the same alarms as JSONL, records with 4 columns read out of 60, and
 //! records with quotes and line ends in their fields.
 #![expect(clippy::unwrap_used, reason = "a broken benchmark stops")]
 

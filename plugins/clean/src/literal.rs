@@ -105,8 +105,8 @@ fn is_sign(character: char) -> bool {
     )
 }
 
-/// Returns true for a hyphen or a dash. It separates the parts of a time, but it is a sign if digits of the same text
-/// follow.
+/// Returns true for a hyphen or a dash. It usually separates the parts of a time. It is a sign if digits of the same
+/// text follow.
 fn is_dash(character: char) -> bool {
     matches!(character, '-' | '\u{2010}'..='\u{2015}')
 }

@@ -188,7 +188,7 @@ impl Fields {
             && week.is_none_or(|week| week == u32::from(date.week().unsigned_abs()))
     }
 
-    /// Returns the hour of the day. It uses the half of the day (`%p`), if there is one.
+    /// Returns the hour of the day. The half of the day (`%p`) counts, if there is one.
     fn hour(&self) -> Option<u32> {
         match (
             self.get(Field::Hour),
@@ -258,8 +258,8 @@ impl<'a> Rest<'a> {
         Some(number)
     }
 
-    /// Takes an offset from UTC and returns it in seconds: `Z`, `+HH`, `+HHMM`, `+HH:MM`, or one of the latter two
-    /// with seconds. If `is_named`, it also accepts `UTC` and `GMT`.
+    /// Takes an offset from UTC and returns it in seconds: `Z`, `+HH`, `+HHMM`, `+HHMMSS`, `+HH:MM` or `+HH:MM:SS`. If
+    /// `is_named`, `UTC` and `GMT` are accepted, too.
     fn offset(&mut self, is_named: bool) -> Option<i64> {
         const NAMES: &[(&str, u32)] = &[("Z", 0), ("UTC", 0), ("GMT", 0)];
         let names = if is_named { NAMES } else { &NAMES[..1] };

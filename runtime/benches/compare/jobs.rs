@@ -5,9 +5,9 @@ use std::path::PathBuf;
 /// A job on an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Eight columns, all of them read, three of them changed and one added.
+    /// Eight columns. All are read, three are changed, and one is added.
     Alarms,
-    /// Sixty columns, of which four are read.
+    /// Sixty columns. Four of them are read.
     Wide,
     /// Texts with quotes, doubled quotes and line ends within.
     Quoted,

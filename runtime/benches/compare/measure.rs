@@ -16,8 +16,8 @@ pub(crate) struct Sample {
     pub(crate) wall: Duration,
     /// User and system time of all threads.
     pub(crate) cpu: Duration,
-    /// The peak of resident memory. It includes the memory of the parent at the start, so values below [`floor`] cannot
-    /// be measured.
+    /// The peak of resident memory. The peak includes the memory of the parent at the start, so values below [`floor`]
+    /// cannot be measured.
     pub(crate) peak_bytes: u64,
 }
 

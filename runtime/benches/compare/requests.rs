@@ -114,8 +114,8 @@ struct RequestBench<'a> {
     redis: RedisServer,
     input: PathBuf,
     runtime: Runtime,
-    /// The output of all rounds. It stays to the end: for half a minute after thousands of files were removed, ext4
-    /// creates files several times slower, because it skips the inodes that have just become free.
+    /// The output of all rounds. The output stays to the end. After thousands of files were removed, ext4 creates files
+    /// several times slower for half a minute, because it skips the inodes that have just become free.
     kept: RefCell<Vec<TempDir>>,
 }
 

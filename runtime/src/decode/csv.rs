@@ -504,8 +504,8 @@ struct HeaderReader<'a> {
 }
 
 impl HeaderReader<'_> {
-    /// Returns the columns once the first record is there, and the header if it is consumed. Before that, returns the lines to
-    /// skip because they have no record, so that these lines are not buffered.
+    /// Returns the columns once the first record is there, and the header if it is consumed. Before that, returns lines without a
+    /// record. They are skipped, so that they are not buffered.
     fn columns(
         &mut self,
         raw: &[u8],

@@ -27,8 +27,8 @@ impl Index {
     }
 
     /// Returns the ends of the fields of the record that begins at `start`, after all records looked up before. Returns none if
-    /// the scanner has to find it: there is a quote in it, it is longer than a stretch, or it has no line end. `raw` holds whole
-    /// records and does not change between calls, until [`Index::clear`].
+    /// the scanner has to find the record: it has a quote or no line end, or is longer than a stretch. `raw` holds whole records
+    /// and does not change between calls, until [`Index::clear`].
     #[inline]
     pub(super) fn ends(&mut self, scanner: &Scanner, raw: &[u8], start: usize) -> Option<&[u32]> {
         self.pass(start);

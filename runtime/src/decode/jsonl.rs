@@ -21,7 +21,7 @@ use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
 use crate::format::{Format, Span, clip};
 use crate::record::{Batch, ChunkError, MalformedRecord, Row, Used};
 
-/// The most bytes that a decoder keeps of each of its vectors for the next record.
+/// The most bytes of a vector that a decoder keeps for the next record.
 const KEPT_BYTES: usize = 1 << 20;
 
 /// The length of the shortest member that another one follows, `"":0,`, in bytes.
@@ -318,7 +318,7 @@ struct UnknownKeys {
 }
 
 impl FieldReader {
-    /// Appends the fields of an object to those of the batch.
+    /// Appends the fields of an object to the fields of the batch.
     fn read(&mut self, object: &[u8], batch: &mut Batch) -> Result<(), CodeAndReason> {
         let found = self.find(object);
         self.others.clear();

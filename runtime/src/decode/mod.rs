@@ -323,7 +323,7 @@ impl InputText {
     }
 }
 
-/// Opens the rest of an input whose format, columns and dialect are known. The options must be those of the first opening.
+/// Opens the rest of an input whose format, columns and dialect are known. `options` must be the same as at the first opening.
 ///
 /// # Errors
 /// Fails if the options contradict each other.

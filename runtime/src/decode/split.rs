@@ -263,7 +263,7 @@ impl Splitter {
         2 * self.chunk_bytes
     }
 
-    /// Reserves memory for a chunk of this many bytes and its output; none if its size is usual.
+    /// Reserves memory for a chunk of this many bytes and its output. Reserves none if the size is usual.
     fn hold(&self, bytes: usize) -> Result<Held> {
         let mut held = self.memory.hold();
         if bytes > self.usual_bytes() {

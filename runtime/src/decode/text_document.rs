@@ -92,8 +92,11 @@ fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
         .collect()
 }
 
-/// Returns whether most lines, at least three, and also the first one are named or belong to named lines. At least one line must
-/// be named, and there must be two different names or a line that belongs to a named one.
+/// Returns whether all of these hold. A line counts if it has a name or belongs to a line with a name.
+///
+/// - At least three lines count, more than half of all lines, and the first line.
+/// - At least one line has a name.
+/// - There are two different names, or a line that belongs to a named line.
 fn is_mostly(
     lines: &[Cow<'_, str>],
     name: impl Fn(&str) -> Option<&str>,

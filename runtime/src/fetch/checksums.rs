@@ -1,8 +1,8 @@
 //! Checks the digests that a server announces: the headers of an answer go in; whether the received bytes match them
 //! comes out.
 //!
-//! It reads `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530). It
-//! ignores algorithms other than SHA-256 and MD5, and values that cannot be read.
+//! Reads `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530). Ignores
+//! algorithms other than SHA-256 and MD5, and values that cannot be read.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

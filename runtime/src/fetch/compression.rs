@@ -16,7 +16,7 @@ pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 pub(super) enum Compression {
     Gzip,
     Zstd,
-    /// Deflate, as a `Content-Encoding` only: a file itself does not show it.
+    /// Deflate, as a `Content-Encoding` only: a file cannot be recognized as deflate.
     Deflate,
 }
 

@@ -3,9 +3,9 @@
 //!
 //! A name (`.gz`, `.zst`) or a content type alone does not cause decompression, since servers and tools often unpack a
 //! file and keep its name. But an input that is too short for the format of its name is an error, not an empty file. A
-//! `Content-Encoding` is binding, and its content may be a compressed file in turn. After the last member or frame,
-//! only NULs that a tape or a block device has added after a gzip member are skipped; other trailing bytes are an
-//! error.
+//! `Content-Encoding` is binding, and its content may be a compressed file in turn. Trailing bytes after the last
+//! member or frame are an error. The only exception is NULs after a gzip member, which tapes and block devices add:
+//! they are skipped.
 
 mod zstd;
 

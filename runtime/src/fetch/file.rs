@@ -94,7 +94,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<File> {
     open_beneath(root, rest).map_err(|error| failed(error, path))
 }
 
-/// Returns a path for people. It may be a mistyped URL, whose secrets must not be shown.
+/// Returns a path for people. The path may be a mistyped URL with secrets, which must not be shown.
 fn shown(path: &Path) -> String {
     redact(&path.to_string_lossy())
 }

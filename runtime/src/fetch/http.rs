@@ -197,7 +197,7 @@ impl Http {
         })
     }
 
-    /// Requests a URL, or the rest of a file, and follows redirects. Returns the last URL, too.
+    /// Requests a URL, or the rest of a file, and follows redirects. Also returns the last URL.
     ///
     /// # Errors
     /// Fails as [`Fetcher::open`](super::Fetcher::open) does.
@@ -360,8 +360,8 @@ impl Http {
         let client = Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.limits.http_connect)
-            // These settings match curl. Malformed header lines remain an error: if the client skipped them, it could
-            // also skip a garbled length or coding, and take the bytes of another body for the file.
+            // These settings match curl. Malformed header lines remain an error. If the client skipped them, it could
+            // also skip a garbled length or coding, and read bytes of another body as the file.
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .http1_max_headers(HEADERS_MAX)
@@ -611,8 +611,7 @@ fn is_unsure(error: &reqwest::Error, url: &Url) -> bool {
     url.scheme() == "https" && error.is_connect() && !error.is_dns() && error.is_timeout()
 }
 
-/// Returns whether a connection failed for a reason that a mistyped host would give, too. Too many open files is no
-/// such reason.
+/// Returns whether a mistyped host may be the reason why a connection failed. Too many open files is no such reason.
 fn found_no_way(error: &reqwest::Error) -> bool {
     error.is_timeout()
         || has_kind(error, |kind| {

@@ -98,7 +98,7 @@ impl Fetcher {
     }
 
     /// Opens an input from the byte `from` on, which must be before the end. Apart from that, does the same as
-    /// [`Fetcher::open_blocking`]. Fails if the input no longer has this `identity`.
+    /// [`Fetcher::open_blocking`].
     ///
     /// # Errors
     /// Fails as [`Fetcher::open`] does; transiently if the identity differs or the rest cannot be fetched by itself.
@@ -147,7 +147,7 @@ impl Fetcher {
     /// Opens standard input, which is read once and to its end.
     ///
     /// # Errors
-    /// It does not fail. The reader has the same errors as for a file.
+    /// Never fails. The reader has the same errors as for a file.
     pub fn open_stdin(&self, stop: &Stop) -> Result<Source> {
         Source::from_stdin(stop.clone()).within(self.bounds)
     }

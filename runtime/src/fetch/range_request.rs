@@ -43,7 +43,7 @@ pub(super) struct ContentRange {
 }
 
 impl FileVersion {
-    /// Returns the version in an answer with the whole file, if the rest of it can be requested: it was not changed on
+    /// Returns the version in an answer with the whole file, if the rest of it can be requested: the answer was not changed on
     /// its way (203), it has a strong entity tag, and the server does not deny ranges.
     pub(super) fn of(url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let none = |ranges: &HeaderValue| ranges.as_bytes().eq_ignore_ascii_case(b"none");
@@ -159,8 +159,8 @@ impl RangeRequest<'_> {
     }
 }
 
-/// Returns the length of the file if an answer to a request without a range is one range with the whole file: some
-/// proxies and object stores answer so.
+/// Returns the length of the file if the server answers a request without a range with one range that is the whole file, as some
+/// proxies and object stores do.
 pub(super) fn whole_range(headers: &HeaderMap) -> Option<u64> {
     let span = only(headers, &CONTENT_RANGE).and_then(parse_range);
     let is_multipart = |media_type: &HeaderValue| starts_with(media_type, b"multipart/byteranges");

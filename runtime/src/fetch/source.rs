@@ -89,7 +89,7 @@ impl InputBounds {
     }
 }
 
-/// The digest of an input as it was fetched, before decompression. It exists only once the plain bytes were read to
+/// The digest of an input as it was fetched, before decompression. The digest exists only after the plain bytes were read to
 /// their end without an error, so it always covers a complete and sound input.
 #[derive(Clone)]
 pub struct Fetched {

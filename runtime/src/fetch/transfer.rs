@@ -277,7 +277,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Returns the error for an answer that has ended; none if the whole file has arrived.
+    /// Returns the error for an answer that has ended, or none if the whole file has arrived.
     fn ended(&self, part: &AnswerPart) -> Option<Error> {
         let received = self.received;
         match (part.end, self.total) {
@@ -357,8 +357,8 @@ impl Transfer {
         Ok(AnswerPart::rest(response, rest.from, span.end))
     }
 
-    /// Returns the pause before a resume. It doubles with each resume in vain, and is partly random, so that clients
-    /// that a server lost at once do not all come back at once.
+    /// Returns the pause before a resume. The pause doubles with each resume in vain. A part of it is random, so that
+    /// many clients of one server do not all resume at the same time.
     fn pause(&self) -> Duration {
         let doubled = self.limits().http_resume_pause * (1 << (self.in_vain - 1).min(10));
         doubled.mul_f64(0.5 + fastrand::f64() / 2.0)

@@ -1,5 +1,5 @@
-//! Runs the plugin's side of the benchmark of the boundary: records come in by each way of `ablation.wit`, and the
-//! results of the same work go back by that way.
+//! Runs the plugin's side of the benchmark of the boundary: records come in by one of the ways of `ablation.wit`, and
+//! the results of the work go back by the same way.
 
 // Native linkers refuse the names of the exports, and nobody runs this natively.
 #![cfg(target_arch = "wasm32")]
