@@ -14,7 +14,7 @@ pub(super) struct Index {
     count: usize,
     /// The positions that are no delimiters, as indices into `places`.
     others: Vec<u32>,
-    /// The next entries of both.
+    /// The next entries of `places` and `others`.
     place: usize,
     other: usize,
 }

@@ -128,7 +128,7 @@ fn says_nothing(word: &str) -> bool {
 /// The compression of an input according to its server and its name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeclaredCompression {
-    /// The server's `Content-Encoding`, in the order in which they were applied.
+    /// The encodings in the server's `Content-Encoding`, in the order in which they were applied.
     pub(super) encodings: Vec<Compression>,
     /// The compression that the name or the content type of the file itself gives.
     pub(super) file: Option<Compression>,
