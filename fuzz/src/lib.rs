@@ -97,8 +97,8 @@ pub fn jsonl(data: &[u8]) {
     input(text, &options, how >> 4, pieces);
 }
 
-/// Checks that pieces of any size decode to the same records, that all of them are accounted for, and that the encoded
-/// records decode to the same records again.
+/// Checks three properties: pieces of any size decode to the same records; each record is counted; the encoded records
+/// decode to the same records again.
 fn input(text: &[u8], options: &InputOptions, projection: u8, pieces: u8) {
     let whole = read(text, options, projection, usize::MAX, &small());
     let parted = read(text, options, projection, usize::from(pieces) + 1, &small());
@@ -199,7 +199,7 @@ pub fn changes(data: &[u8]) {
     }
 }
 
-/// Checks that edited records have these edits and no other in the output.
+/// Checks that the output of edited records has these edits and no others.
 pub fn splice(data: &[u8]) {
     let Some((&[how, edited], data)) = data.split_first_chunk() else {
         return;
@@ -209,7 +209,7 @@ pub fn splice(data: &[u8]) {
     let batch = records::sample(how & 1 == 0);
     let format = if how & 2 == 0 { Format::Csv } else { Format::Jsonl };
     let names = Vec::from_iter((0..records::SAMPLE_WIDTH).map(|column| format!("c{column}")));
-    // All of them, and one more; or the other way round.
+    // All columns, in order or in reverse order, and one new column after them.
     let source = |column| {
         if how & 4 == 0 {
             column

@@ -1,4 +1,5 @@
-//! Reads an input for the fuzz targets: any bytes come in, all records go out. It also makes a small batch to change.
+//! Reads an input for the fuzz targets: any bytes come in, all records go out. The module also makes a small batch to
+//! change.
 
 use std::io::Cursor;
 

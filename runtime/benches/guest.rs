@@ -1,10 +1,10 @@
-//! Measures the author's crate: the host calls the plugin `alarms`, and the plugin `by-hand` with the same work as a
-//! loop over the interface's lists, with the same batches. Times go out.
+//! Measures the author's crate: the host calls the plugins `alarms` and `by-hand` with the same batches. `by-hand` does
+//! the same work in a loop over the interface's lists. Times go out.
 //!
 //! One iteration is 100,000 records, so **ten times the milliseconds are the nanoseconds per record**. The times
 //! include the host's call, the way into the guest, the work and the way back; `arena_ignored` of the benchmark
 //! `boundary` is the time without the work. Both must give the same results before anything is measured. `cargo test`
-//! runs each once. Either builds the plugins.
+//! runs each once. Both `cargo test` and `cargo bench` build the plugins.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -20,8 +20,8 @@ use ingest_host::plugin::{Engine, Instance};
 use ingest_host::record::{Batch, IN_PLACE, Row};
 use ingest_host::stop::Stop;
 
-/// The number of different records: few enough to stay in the processor's cache, where a decoder has just put them in
-/// production.
+/// The number of different records: few enough to stay in the processor's cache. In production they are there too,
+/// because a decoder has just written them.
 const RECORDS: usize = 20_000;
 /// The number of records in a batch of about the usual size.
 const BATCH_RECORDS: usize = 3_300;
@@ -73,7 +73,7 @@ fn start(plugin: &str) -> Instance {
         .0
 }
 
-/// Makes alarms, a percentage of them with a fault. Like the decoder, it leaves out ragged records.
+/// Makes alarms; `bad_percent` percent of them have a fault. Like the decoder, it leaves out ragged records.
 fn batches(bad_percent: u8) -> Vec<Batch> {
     let mut csv = Vec::new();
     alarm_feed::write_alarms(&mut csv, SEED, RECORDS as u64, bad_percent).unwrap();

@@ -1,6 +1,6 @@
 //! Measures the time per record of each stage of the host except the plugin: `cargo bench --bench stages`.
 //!
-//! Inputs are alarms of 77 bytes in 8 columns, the same as JSONL, records of 60 columns of which 4 are read, and
+//! The inputs are alarms of 77 bytes in 8 columns, the same alarms as JSONL, records with 4 columns read out of 60, and
 //! records with quotes and line ends in their fields.
 #![expect(clippy::unwrap_used, reason = "a broken benchmark stops")]
 
@@ -22,7 +22,7 @@ fn main() {
 
 const RECORDS: usize = 20_000;
 
-/// An input, and the columns that are read of it.
+/// An input, and the columns that are read from it.
 struct Input {
     text: Vec<u8>,
     format: Format,
@@ -99,7 +99,7 @@ impl Input {
         decoding
     }
 
-    /// Everything in one chunk, and what decodes it.
+    /// Returns the whole input in one chunk, with its decoding.
     fn chunk(&self) -> (Vec<u8>, Decoding) {
         let mut decoding = self.open();
         let mut raw = Vec::new();
@@ -167,7 +167,7 @@ fn decode_jsonl(bencher: Bencher<'_, '_>) {
     bench_decode(bencher, &alarms_as_jsonl());
 }
 
-/// Encodes the first batch of an input, of which two cells of each record are edited if so asked.
+/// Encodes the first batch of an input. If `edited`, two cells of each record are edited.
 fn bench_encode(bencher: Bencher<'_, '_>, input: &Input, output: Format, edited: bool) {
     let (raw, mut decoding) = input.chunk();
     let mut batch = Batch::default();
@@ -253,7 +253,7 @@ fn encode_jsonl_of_csv(bencher: Bencher<'_, '_>) {
     bench_encode(bencher, &alarms(), Format::Jsonl, false);
 }
 
-/// SHA-256 of an input.
+/// Measures SHA-256 of an input.
 #[divan::bench]
 fn digest_alarms(bencher: Bencher<'_, '_>) {
     let input = alarms();
@@ -264,7 +264,7 @@ fn digest_alarms(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// SHA-256 of an input and of an output as long.
+/// Measures SHA-256 of an input and of an output of the same length.
 #[divan::bench]
 fn digest_alarms_twice(bencher: Bencher<'_, '_>) {
     let input = alarms();

@@ -41,7 +41,7 @@ pub(crate) struct Rule {
     pub(crate) rename: Option<String>,
     pub(crate) drop: bool,
     pub(crate) constant: Option<String>,
-    /// The compiled pattern. To compile it may take many times as long as the rest of `open`.
+    /// The compiled pattern. Compiling it may take many times as long as the rest of `open`.
     #[serde(skip)]
     compiled: OnceCell<Regex>,
 }
@@ -152,17 +152,17 @@ impl Rule {
             || self.pattern.is_some()
     }
 
-    /// Returns the type of the column in the output, or `None` for that of the input.
+    /// Returns the type of the column in the output, or `None` if it is the type that the input has.
     pub(crate) fn column_type(&self) -> Option<ColumnType> {
         match self.kind {
-            // In JSONL, a text that `null` empties becomes null, and one that `trim` empties an empty text.
+            // In JSONL, a text that `null` empties becomes null. A text that `trim` empties becomes an empty text.
             None | Some(Kind::Text) if !self.null.is_empty() => None,
             None if self.constant.is_some() || self.trim => Some(ColumnType::Text),
             kind => kind.map(Kind::column_type),
         }
     }
 
-    /// Returns the checks that the rule makes of a value.
+    /// Returns the checks of the rule for a value.
     pub(crate) fn values(&self) -> Result<Values, String> {
         Ok(Values {
             trim: self.trim,
@@ -176,7 +176,7 @@ impl Rule {
         })
     }
 
-    /// Returns the constant in the form that the output has for its type.
+    /// Returns the constant as the output writes a value of the rule's type.
     pub(crate) fn constant(&self) -> Result<Option<String>, String> {
         let (Some(constant), Some(kind)) = (&self.constant, self.kind) else {
             return Ok(self.constant.clone());

@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 pub(crate) enum Decimal<'a> {
     /// A number of few digits, or an integer of 64 bits. Most numbers are short.
     Short(&'a str, Short),
-    /// Any other number. Its parts are read again when they are needed, which keeps a decimal small.
+    /// Any other number. The parts are not kept, so that a decimal stays small; they are read again when they are
+    /// needed.
     Long(&'a str),
 }
 
@@ -33,8 +34,8 @@ impl<'a> Decimal<'a> {
         Self::Short(text, Short { value, scale: 0 })
     }
 
-    /// Returns true if the output text of the number equals `field`, of which it is a part. It may return false for an
-    /// equal text.
+    /// Returns true if the number's output text is all of `field`, the text that the number was read from. It may
+    /// return false although both are equal.
     #[inline]
     pub(crate) fn is_unchanged(&self, field: &str) -> bool {
         matches!(self, Self::Short(text, _) if text.len() == field.len())
@@ -72,10 +73,10 @@ const POWERS: [i64; 10] = [
 ];
 
 impl Short {
-    /// The most characters with which the value surely fits 64 bits.
+    /// The most characters, without the sign, of a value that always fits 64 bits.
     const BYTES_MAX: usize = 18;
 
-    /// Reads a number of few digits that JSON allows to write as it is.
+    /// Reads a number of few digits that is valid in JSON as it is.
     #[inline]
     fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
@@ -126,11 +127,11 @@ pub(crate) struct Long<'a> {
     is_negative: bool,
     /// The digits before the point, without leading zeros.
     whole: &'a str,
-    /// The digits behind the point.
+    /// The digits after the point.
     fraction: &'a str,
-    /// The exponent behind the digits: empty, or an `e` and a number.
+    /// The exponent after the digits: empty, or an `e` and a number.
     exponent: &'a str,
-    /// True if JSON allows to write the number this way.
+    /// True if the text is a valid JSON number.
     is_json: bool,
 }
 
@@ -165,7 +166,7 @@ impl<'a> Long<'a> {
         })
     }
 
-    /// Returns true if a float of 64 bits is not infinite for this number.
+    /// Returns true if the number is within the range of a float of 64 bits.
     fn is_finite(&self) -> bool {
         // The largest float is about 1.8e308, which is 0.18 times ten to the 309th.
         match self.magnitude() {
@@ -175,8 +176,8 @@ impl<'a> Long<'a> {
         }
     }
 
-    /// Returns the number of digits before the point if the number is written without an exponent. It is zero or
-    /// negative if the first nonzero digit is after the point, and `None` if the number is zero.
+    /// Returns the number of digits before the point when the number is written without an exponent. The result is zero
+    /// or negative if the first nonzero digit is after the point, and `None` if the number is zero.
     fn magnitude(&self) -> Option<i64> {
         let place = if self.whole.is_empty() {
             let zeros = self.fraction.bytes().position(|digit| digit != b'0')?;
@@ -303,7 +304,7 @@ fn order_digits(mut left: impl Iterator<Item = u8>, mut right: impl Iterator<Ite
     }
 }
 
-/// Splits a text behind its leading digits.
+/// Splits a text after its leading digits.
 fn digits(text: &str) -> (&str, &str) {
     let count = text.bytes().take_while(u8::is_ascii_digit).count();
     text.split_at(count)

@@ -6,9 +6,9 @@ use crate::time_format::Field;
 /// The text between two directives, with a space in place of any white space.
 pub(crate) struct Literal<'a> {
     pub(crate) text: &'a str,
-    /// The field of the directive before it, if there is one.
+    /// The field of the directive before the text, if there is one.
     pub(crate) previous: Option<Field>,
-    /// The field of the directive behind it, if there is one.
+    /// The field of the directive after the text, if there is one.
     pub(crate) next: Option<Field>,
     /// True if the format reads an hour or a whole time (`%s`).
     pub(crate) has_hour: bool,
@@ -105,8 +105,8 @@ fn is_sign(character: char) -> bool {
     )
 }
 
-/// Returns true for a hyphen or a dash. It separates the parts of a time, but it is a sign if digits of the same text
-/// follow.
+/// Returns true for a hyphen or a dash. It usually separates the parts of a time. It is a sign if digits of the same
+/// text follow.
 fn is_dash(character: char) -> bool {
     matches!(character, '-' | '\u{2010}'..='\u{2015}')
 }
@@ -193,7 +193,7 @@ impl Literal<'_> {
         }
         let is_beside = before.is_empty() && self.previous.is_some()
             || behind.is_empty() && self.next.is_some_and(|next| next != Field::Offset);
-        // Zeros behind a time of day may be an offset.
+        // Zeros after a time of day may be an offset.
         let is_apart = before.ends_with(' ') && (self.has_hour || before.contains('0'));
         if is_beside || is_apart || digits.contains(|digit| digit != '0') {
             return Err(format!(
@@ -215,7 +215,7 @@ impl Literal<'_> {
                  Z, or %H:%M:%S for a time of day"
             ));
         }
-        // Directly behind a directive, a dash is a separator.
+        // Directly after a directive, a dash is a separator.
         let is_separator = before.is_empty() && self.previous.is_some();
         let is_signed = matches!(self.next, Some(Field::Year | Field::WeekYear | Field::Unix));
         if is_dash(mark) && behind.is_empty() && is_signed && !is_separator {

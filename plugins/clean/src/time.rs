@@ -1,5 +1,5 @@
-//! Reads times: a text and a format come in, a local time or an instant goes out. It uses every digit, zone and weekday
-//! of a text; otherwise the text is not a time.
+//! Reads times: a text and a format come in, a local time or an instant goes out. Each digit, zone and weekday of a
+//! text must have a use; otherwise the text is not a time.
 
 use std::fmt;
 
@@ -110,7 +110,7 @@ struct Fields {
     values: [Option<u32>; Field::COUNT],
     /// Seconds east of UTC.
     offset: Option<i64>,
-    /// The time as a distance from 1970-01-01: true if it is before that day, and the number of seconds.
+    /// The distance from 1970-01-01: true if the time is before that day, and the number of seconds.
     unix: Option<(bool, i64)>,
 }
 
@@ -188,7 +188,7 @@ impl Fields {
             && week.is_none_or(|week| week == u32::from(date.week().unsigned_abs()))
     }
 
-    /// Returns the hour of the day. It uses the half of the day (`%p`), if there is one.
+    /// Returns the hour of the day. The half of the day (`%p`) counts, if there is one.
     fn hour(&self) -> Option<u32> {
         match (
             self.get(Field::Hour),
@@ -249,7 +249,7 @@ impl<'a> Rest<'a> {
         Some(number(digits) * 10_u32.pow(missing))
     }
 
-    /// Takes one of some names, in upper or lower case, and returns its number.
+    /// Takes one of the names, in upper or lower case, and returns its number.
     fn name(&mut self, names: &[(&str, u32)]) -> Option<u32> {
         let start = |name: &str| self.0.get(..name.len());
         let is_there = |name: &str| start(name).is_some_and(|start| start.eq_ignore_ascii_case(name));
@@ -258,8 +258,8 @@ impl<'a> Rest<'a> {
         Some(number)
     }
 
-    /// Takes an offset from UTC and returns it in seconds: `Z`, `+HH`, `+HHMM`, `+HH:MM`, or one of the latter two
-    /// with seconds. If `is_named`, it also accepts `UTC` and `GMT`.
+    /// Takes an offset from UTC and returns it in seconds: `Z`, `+HH`, `+HHMM`, `+HHMMSS`, `+HH:MM` or `+HH:MM:SS`. If
+    /// `is_named`, `UTC` and `GMT` are accepted, too.
     fn offset(&mut self, is_named: bool) -> Option<i64> {
         const NAMES: &[(&str, u32)] = &[("Z", 0), ("UTC", 0), ("GMT", 0)];
         let names = if is_named { NAMES } else { &NAMES[..1] };

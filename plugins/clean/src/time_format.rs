@@ -1,5 +1,5 @@
-//! Parses formats of times: a text with the directives of `strftime` comes in, the parts to look for go out. It refuses
-//! a format that no text could match, or that would leave a part of a text unused.
+//! Parses formats of times: a text with the directives of `strftime` comes in, the parts to look for go out. A format
+//! is refused if no text could match it, or if it would leave a part of a text unused.
 
 use crate::literal::Literal;
 

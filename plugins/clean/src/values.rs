@@ -12,7 +12,7 @@ use crate::decimal::{Bound, Decimal};
 use crate::time::Time;
 use crate::time_format::TimeFormat;
 
-/// The rule for the values of one column, in the order in which it is applied.
+/// The rule for the values of one column. The parts are in the order in which they are applied.
 pub(crate) struct Values {
     pub(crate) trim: bool,
     pub(crate) null: BTreeSet<String>,
@@ -42,10 +42,10 @@ pub(crate) struct Range {
 }
 
 impl Values {
-    /// Returns the value that `text` becomes, or none if that is empty.
+    /// Returns the value that `text` becomes, or none if this value is empty.
     ///
-    /// It and [`Kind::convert`] are always inlined: their results are large, and passing them through memory costs
-    /// more than most checks.
+    /// This function and [`Kind::convert`] are always inlined: their results are large, and passing them through memory
+    /// costs more than most checks.
     ///
     /// # Errors
     /// Returns the first rule that the value breaks.
@@ -154,15 +154,15 @@ pub(crate) enum Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// Returns true if the output text of the value equals `field`, from which it was read. It may return false for an
-    /// equal text.
+    /// Returns true if the output text of the value equals `field`, the text that the value was read from. It may
+    /// return false although both are equal.
     #[inline]
     pub(crate) fn is_unchanged(&self, field: &str) -> bool {
         match *self {
-            // It is a part of the field.
+            // The text is a part of the field.
             Self::Text(text) => text.len() == field.len(),
             Self::Number(number) => number.is_unchanged(field),
-            // It has no sign, no zeros in front, and no spaces that `trim` has removed.
+            // Such a field has no sign, no zeros in front, and no spaces that `trim` has removed.
             Self::Integer(_) => matches!(field.as_bytes(), [b'1'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']),
             Self::Boolean(_) | Self::Time(_) => false,
         }

@@ -1,4 +1,4 @@
-//! Checks before any measurement that all ways give the same results, for all settings and sizes of batches.
+//! Checks, before anything is measured, that all ways to cross give the same results, for all settings and batch sizes.
 
 use crate::input::{self, BATCH_BYTES, Batch, Layout};
 use crate::sandbox::{Guest, Setting};
@@ -6,6 +6,8 @@ use crate::work::{self, Changes, DROP, EDIT, KEEP};
 
 type Rows = Vec<Vec<String>>;
 
+/// Checks that all ways give the same results.
+///
 /// # Panics
 /// Panics if two ways differ.
 pub(crate) fn check() {

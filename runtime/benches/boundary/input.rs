@@ -1,25 +1,26 @@
-//! The records that cross: a seed comes in, fields in each of the forms that the ways take go out.
+//! Makes the records that cross the plugin boundary: a seed comes in; fields go out, in the form that each measured way
+//! takes.
 
 use std::sync::LazyLock;
 
 use crate::work::Fields;
 
-/// The number of different records: enough for a batch of 1 MiB, few enough to stay in the processor's cache, where a
-/// decoder has just put them in production.
+/// The number of different records: enough for a batch of 1 MiB, and few enough to stay in the processor's cache. In
+/// production they are there too, because a decoder has just written them.
 pub(crate) const RECORDS: usize = 20_000;
 /// The columns of an alarm.
 pub(crate) const WIDTH: usize = 8;
 /// The columns of the wide records.
 pub(crate) const WIDE: usize = 60;
-/// The size of a batch where it is not what is measured.
+/// The size of a batch in benchmarks that do not measure batch size.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
-/// About as many records as are in such a batch.
+/// The approximate number of records in such a batch.
 const LIST_RECORDS: usize = 2_000;
 
 const SEED: u64 = 7;
 const BAD_PERCENT: u8 = 5;
 
-/// The fields of a record that cross, and those of them that the guest works on.
+/// The fields of a record that cross, and the fields among them that the guest works on.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(crate) columns: Vec<usize>,
@@ -34,7 +35,7 @@ pub(crate) struct Batch {
     pub(crate) ends: Vec<u32>,
 }
 
-/// The records: alarms, malformed ones left out as the decoder does it, others with faults left in.
+/// Returns the alarms. Malformed ones are left out, as the decoder does; alarms with other faults stay.
 pub(crate) fn records() -> &'static [Vec<&'static str>] {
     static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let mut csv = Vec::new();
@@ -55,7 +56,7 @@ pub(crate) fn records() -> &'static [Vec<&'static str>] {
     &RECORD
 }
 
-/// The records in lists of [`LIST_RECORDS`].
+/// Returns the records in lists of [`LIST_RECORDS`].
 pub(crate) fn lists() -> Vec<Vec<&'static [&'static str]>> {
     let lists = records().chunks(LIST_RECORDS);
     lists
@@ -63,8 +64,8 @@ pub(crate) fn lists() -> Vec<Vec<&'static [&'static str]>> {
         .collect()
 }
 
-/// The records in batches of at most `bytes_max` bytes of fields that cross. A column beyond the eighth repeats one of
-/// the first eight.
+/// Returns the records in batches with at most `bytes_max` bytes of crossing fields. A column beyond the eighth repeats
+/// one of the first eight.
 pub(crate) fn batches(layout: &Layout, bytes_max: usize) -> Vec<Batch> {
     let mut batches = Vec::new();
     let mut batch = Batch::new();
@@ -83,12 +84,12 @@ pub(crate) fn batches(layout: &Layout, bytes_max: usize) -> Vec<Batch> {
 }
 
 impl Layout {
-    /// The alarms as they are.
+    /// Returns the layout of the alarms as they are.
     pub(crate) fn alarms() -> Self {
         Self::all(WIDTH)
     }
 
-    /// Records of a given number of columns, all of which cross.
+    /// Returns the layout of records with this number of columns, all of which cross.
     pub(crate) fn all(width: usize) -> Self {
         Self {
             columns: (0..width).collect(),
@@ -97,7 +98,7 @@ impl Layout {
         }
     }
 
-    /// Records of any width of which the id, the two times and the value cross.
+    /// Returns the layout of records of any width. Only the id, the two times and the value cross.
     pub(crate) fn four() -> Self {
         Self {
             columns: vec![0, 4, 5, 6],

@@ -3,9 +3,9 @@
 //!
 //! One iteration is 100,000 records (or calls), so **ten times the milliseconds are the nanoseconds per record**. Only
 //! `start` measures single starts. On a busy machine, compare the column `fastest`. A time includes the host's call,
-//! the way into the guest, the work, and the way back, until the host has the result in its own memory. It does not
-//! include making the batches. `cargo test` runs each benchmark once, over fewer records. It builds the guests that it
-//! needs, and so does `cargo bench`.
+//! the way into the guest, the work, and the way back, until the host has the result in its own memory. The time for
+//! making the batches is not included. `cargo test` runs each benchmark once, over fewer records. Both `cargo test` and
+//! `cargo bench` build the guests that they need.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -315,7 +315,7 @@ fn crossing_as(
     });
 }
 
-/// Measures passes over all records: as many as make 100,000 records with `--bench`, and otherwise one.
+/// Measures passes over all records: 100,000 records in total with `--bench`, otherwise one pass.
 fn passes(bencher: Bencher<'_, '_>, mut pass: impl FnMut()) {
     let is_measured = std::env::args().any(|argument| argument == "--bench");
     let passes = if is_measured { 100_000 / RECORDS } else { 1 };

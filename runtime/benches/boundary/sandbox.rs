@@ -1,5 +1,5 @@
-//! The host's side: an instance of the guest under one of the settings, and a method for each way to cross. Settings
-//! are those of the product but for the one thing that each varies.
+//! Runs the host's side: an instance of the guest under one of the settings, and a method for each way to cross. Each
+//! setting differs from the product in at most one thing.
 
 use std::fmt;
 use std::path::Path;
@@ -20,7 +20,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "benches/boundary/ablation.wit",
         world: "ablation",
-        // Ways that take strings would otherwise pay for owned ones, too.
+        // Otherwise ways that take strings would also pay for owned strings.
         ownership: Borrowing { duplicate_if_necessary: true },
     });
 }
@@ -28,7 +28,7 @@ mod bindings {
 /// The interval between two epochs, as in the product.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The settings for compiling guests and ending those that loop.
+/// The settings for compiling guests and for ending guests that loop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Setting {
     /// The settings of the product: epochs, no vectors.
@@ -82,7 +82,7 @@ impl Sandbox {
         let pre = AblationPre::new(link(&engine)?.instantiate_pre(&component)?)?;
         if setting.has_epochs() {
             let engine = engine.clone();
-            // It ends with the process, as the sandbox does.
+            // This thread ends with the process, as the sandbox does.
             std::thread::spawn(move || {
                 loop {
                     std::thread::sleep(TICK);
@@ -103,7 +103,7 @@ fn component(setting: Setting) -> &'static Path {
     }
 }
 
-/// The host's state that a guest's calls reach.
+/// The host's state for the calls of a guest.
 struct State {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -169,6 +169,8 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    /// Starts an instance of the guest.
+    ///
     /// # Panics
     /// Panics if the guest does not start. All methods panic if the guest traps.
     pub(crate) fn start(setting: Setting) -> Self {

@@ -12,7 +12,7 @@ use crate::support::redis::RedisServer;
 use crate::tools::Tools;
 use crate::{Result, Scale};
 
-/// The median claim of a queue that holds `waiting` requests.
+/// The median time of a claim from a queue with `waiting` requests.
 pub(crate) struct Row {
     pub(crate) backend: &'static str,
     pub(crate) waiting: u64,
@@ -27,11 +27,11 @@ struct Line {
     claims: Vec<Duration>,
 }
 
-/// Claims from all lines of a backend in turns; each claim is handed back, so that the lines stay as long as they are.
+/// Claims from all queues of a backend in turns. Each claim is handed back, so the queues keep their length.
 pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir_in(tools.disk())?;
     let redis = RedisServer::start();
-    // A file for each line: another queue in the same file would make it as large.
+    // Each queue has its own file: a second queue would make the file of the first one as large.
     let sqlite = |waiting: u64| format!("sqlite:{}", folder.path().join(waiting.to_string()).display());
     let urls: [(&str, &dyn Fn(u64) -> String); 2] = [("Redis", &|_| redis.url()), ("SQLite", &sqlite)];
     let runtime = Runtime::new()?;

@@ -21,7 +21,7 @@ pub(crate) enum Program {
     Before,
     /// [`crate::native`], in a process of its own.
     Native,
-    /// `csv.DictReader` to `csv.DictWriter`, the way of the tutorial that this project grew out of.
+    /// `csv.DictReader` to `csv.DictWriter`, as in the tutorial from which this project grew.
     Python,
     Pandas,
     Polars,
@@ -73,8 +73,8 @@ impl Contender {
         }
     }
 
-    /// Those that compete for a job with the tools that are there, [`Contender::NATIVE`] first; the host and the
-    /// native job only, if there are to be no `others`.
+    /// Returns the contenders that can do a job with the installed tools, [`Contender::NATIVE`] first. Without
+    /// `others`, these are only the host and the native job.
     pub(crate) fn of(job: Job, tools: &Tools, others: bool) -> Vec<Self> {
         let mut contenders = Vec::new();
         for storage in [Storage::Disk, Storage::Memory] {
@@ -174,7 +174,7 @@ impl Contender {
         command
     }
 
-    /// The word for it on the command line of the scripts in Python.
+    /// Returns the name of the library on the command line of the Python scripts.
     fn library(self) -> &'static str {
         match self.program {
             Program::Pandas => "pandas",
@@ -208,7 +208,7 @@ pub(crate) struct Printed {
     pub(crate) records: Counts,
 }
 
-/// A file of the folder beside this one.
+/// Returns the path of a script in `benches/contenders`.
 pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("benches/contenders")

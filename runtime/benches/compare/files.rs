@@ -1,5 +1,5 @@
-//! One input through all contenders: rounds in which each has its turn, every output compared with that of the native
-//! job.
+//! Runs one input through all contenders, in rounds in which each has its turn. Each output is compared with the native
+//! job's.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,7 +12,7 @@ use crate::native::Counts;
 use crate::tools::Tools;
 use crate::{Result, Scale, data};
 
-/// The interval in rounds at which the other contenders take part. Most take ten times as long.
+/// The slow contenders take part in one of this many rounds. Most of them take ten times as long as the others.
 const OTHERS_EVERY: usize = 3;
 
 /// The number of measurements of memory, which varies by a tenth from run to run.
@@ -24,13 +24,13 @@ pub(crate) struct Row {
     pub(crate) contender: Contender,
     /// The median of all rounds.
     pub(crate) sample: Sample,
-    /// By round; nothing where it did not take part.
+    /// The measurement of each round, or `None` if the contender did not take part or the round does not count.
     rounds: Vec<Option<Sample>>,
 }
 
 impl Row {
-    /// Returns the speed of this contender as a multiple of another's: the median over the rounds of both, because a
-    /// round is short and the machine may be slower in the next.
+    /// Returns the speed of this contender as a multiple of another's. It is the median over the rounds in which both
+    /// took part: a round is short, and the machine may be slower in the next one.
     pub(crate) fn times_as_fast_as(&self, other: &Self) -> f64 {
         let both = self.rounds.iter().zip(&other.rounds);
         let ratios = both.filter_map(|(mine, other)| Some(other.as_ref()?.ratio(mine.as_ref()?)));
@@ -38,8 +38,8 @@ impl Row {
     }
 }
 
-/// Runs all contenders in turns, `scale.warm_ups` rounds for nothing and `scale.rounds` that count, of which others
-/// than the host and the native job take part in every [`OTHERS_EVERY`]th.
+/// Runs all contenders in turns: `scale.warm_ups` rounds that do not count, then `scale.rounds` that count. Contenders
+/// other than the host and the native job take part in every [`OTHERS_EVERY`]th round.
 ///
 /// # Errors
 /// Returns an error if a contender fails, or its output or its count of rejects differs from the native job's.
@@ -79,8 +79,8 @@ pub(crate) fn compare(input: &Input, tools: &Tools, scale: &Scale) -> Result<Vec
     Ok(contenders.into_iter().zip(samples).map(row).collect())
 }
 
-/// Returns the throughput of native jobs on all cores as a multiple of that on one core: the most that a program with
-/// a thread per core can gain on this machine.
+/// Returns the throughput of native jobs on all cores, as a multiple of the throughput on one core. A program with a
+/// thread per core can gain at most this much on this machine.
 pub(crate) fn scaling(input: &Input, tools: &Tools, scale: &Scale) -> Result<f64> {
     let cores = std::thread::available_parallelism()?.get();
     let folder = tempfile::tempdir_in(tools.disk())?;
@@ -151,14 +151,14 @@ impl Reference {
         })
     }
 
-    /// Runs a contender once and checks what it made; nothing of it stays.
+    /// Runs a contender once, checks its output, and removes it.
     fn run(&self, contender: Contender, input: &Input, tools: &Tools, scale: &Scale) -> Result<Sample> {
         let storage = tools
             .folder(contender.storage)
             .ok_or("there is no such storage")?;
         let folder = tempfile::tempdir_in(storage)?;
         if scale.full {
-            // Nobody is to wait for what another contender has left to be written.
+            // A contender must not wait for unwritten data of another one.
             rustix::fs::sync();
         }
         let done = contender.run(input, tools, folder.path())?;
@@ -174,8 +174,10 @@ impl Reference {
     }
 }
 
+/// Checks that two files have the same lines.
+///
 /// # Errors
-/// With the first line that differs.
+/// Returns an error with the first line that differs.
 fn same_lines(expected: &Path, found: &Path) -> Result {
     let open = |path: &Path| -> Result<_> {
         let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -203,7 +205,7 @@ fn same_lines(expected: &Path, found: &Path) -> Result {
     Ok(())
 }
 
-/// A check for the small run: the comparison can fail.
+/// Checks, in the small run, that the comparison finds differences.
 pub(crate) fn differences_are_found(folder: &Path) -> Result {
     let [one, other] = ["one", "other"].map(|name| folder.join(name));
     for (text, is_same) in [

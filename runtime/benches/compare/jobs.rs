@@ -1,13 +1,13 @@
-//! The jobs that everybody does: which plugin with which config, and how the input is called.
+//! Defines the jobs that all contenders do: the plugin, its config, and the name of the input.
 
 use std::path::PathBuf;
 
 /// A job on an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Eight columns, all of them read, three of them changed and one added.
+    /// Eight columns. All are read, three are changed, and one is added.
     Alarms,
-    /// Sixty columns, of which four are read.
+    /// Sixty columns. Four of them are read.
     Wide,
     /// Texts with quotes, doubled quotes and line ends within.
     Quoted,
@@ -18,7 +18,7 @@ pub(crate) enum Job {
 impl Job {
     pub(crate) const ALL: [Self; 4] = [Self::Alarms, Self::Wide, Self::Quoted, Self::AlarmsJsonl];
 
-    /// The word for it on the command line of a contender.
+    /// Returns the name of the job on the command line of a contender.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Alarms => "alarms",
@@ -49,7 +49,7 @@ impl Job {
         }
     }
 
-    /// The name of the plugin.
+    /// Returns the name of the plugin.
     pub(crate) fn plugin(self) -> &'static str {
         match self {
             Self::Alarms | Self::AlarmsJsonl => "alarms",
@@ -57,7 +57,7 @@ impl Job {
         }
     }
 
-    /// The config of the plugin. The other contenders have the same rules in their own words.
+    /// Returns the config of the plugin. The other contenders implement the same rules themselves.
     pub(crate) fn config(self) -> &'static str {
         match self {
             Self::Alarms | Self::AlarmsJsonl => "{}",
@@ -81,7 +81,7 @@ impl Job {
     }
 }
 
-/// A file for a job.
+/// The input file of a job.
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) job: Job,

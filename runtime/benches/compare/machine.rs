@@ -1,4 +1,4 @@
-//! The machine and the versions of the programs: pairs of words go out, for the report.
+//! Describes the machine and the versions of the programs: pairs of words go out, for the report.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ fn unknown() -> String {
     "unknown".into()
 }
 
-/// The value of the first line of this name in a file of `name : value` lines.
+/// Returns the value of the first line with this name, in a file of `name : value` lines.
 fn field(path: &str, name: &str) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text
@@ -75,7 +75,7 @@ fn load() -> String {
     averages.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// The version of a dependency, as the lock file has it.
+/// Returns the version of a dependency from the lock file.
 fn locked(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
     let lock = std::fs::read_to_string(path).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Measures `ingest-host` against native code, and against what people would write otherwise, on the same jobs, and
-//! checks that all of them give the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
+//! Measures `ingest-host` against native code and other common tools on the same jobs, and checks that all of them give
+//! the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
 //!
 //! `make bench` runs all of it. `cargo test` runs it small, with the host and the native jobs only.
 
@@ -43,9 +43,9 @@ struct Scale {
     rounds: usize,
     /// The number of rounds for requests.
     request_rounds: usize,
-    /// Requests for each worker.
+    /// The number of requests for each worker.
     requests: u64,
-    /// Claims from each queue, and how many requests wait in them.
+    /// The number of claims from each queue. `waiting` has the numbers of requests that wait in the queues.
     claims: usize,
     waiting: [u64; 2],
     /// True if all contenders take part, not only the host and the native jobs. Each starts with the disk idle.
@@ -88,7 +88,7 @@ impl Scale {
     /// Prints the progress.
     fn progress(&self, what: fmt::Arguments<'_>) {
         if self.full {
-            // Nobody has to read it.
+            // The progress may be lost.
             let _ = writeln!(std::io::stderr(), "{what}");
         }
     }
@@ -126,17 +126,17 @@ fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
     Ok(())
 }
 
-/// The arguments of this program. Others belong to the test runner and are ignored.
+/// The arguments of this program. Other arguments belong to the test runner and are ignored.
 struct Options {
-    /// `--full`: all that there is to measure.
+    /// `--full`: measures everything.
     full: bool,
-    /// `--big`: also an input of 5 GB, where there is room for it.
+    /// `--big`: also measures an input of 5 GB, if there is room for it.
     big: bool,
-    /// `--work FOLDER`: where everything is put.
+    /// `--work FOLDER`: the folder for all files.
     work: PathBuf,
-    /// `--before FOLDER`: another build to compare with, its `ingest-host`, `alarms.wasm` and `clean.wasm`.
+    /// `--before FOLDER`: another build to compare with: `ingest-host`, `alarms.wasm` and `clean.wasm`.
     before: Option<PathBuf>,
-    /// `--report FILE`: the document to bring up to date.
+    /// `--report FILE`: the document to update.
     report: Option<PathBuf>,
 }
 
@@ -166,7 +166,8 @@ fn bench(options: &Options) -> Result {
     let tools = Tools::find(&options.work, options.before.clone())?;
     let mut machine = machine::machine(&tools);
     let mut missing = tools.missing();
-    // Memory first: a child begins with what its parent has, and the queues fill this process.
+    // Memory is measured first: a child's peak includes the memory of its parent, and the queues make this process
+    // larger.
     let floor = measure::floor(tools.disk())?;
     let mut files = Vec::new();
     for job in Job::ALL {

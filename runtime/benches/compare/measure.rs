@@ -1,4 +1,4 @@
-//! A command goes in; how long it took, how much it computed and how much memory it held at most come out.
+//! Measures a command: the command goes in; its duration, processor time and peak memory come out.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,7 +16,8 @@ pub(crate) struct Sample {
     pub(crate) wall: Duration,
     /// User and system time of all threads.
     pub(crate) cpu: Duration,
-    /// The most memory that was resident. A process begins with what its parent has, so nothing below [`floor`] shows.
+    /// The peak of resident memory. The peak includes the memory of the parent at the start, so values below [`floor`]
+    /// cannot be measured.
     pub(crate) peak_bytes: u64,
 }
 
@@ -27,10 +28,10 @@ impl Sample {
     }
 }
 
-/// Runs a command to its end; what it took, and what it said.
+/// Runs a command to its end. Returns the measurement and the output.
 ///
 /// # Errors
-/// With the end of its log if it does not succeed. The log is written into `folder`.
+/// Returns an error with the end of the log if the command fails. The log is written into `folder`.
 pub(crate) fn run(mut command: Command, folder: &Path) -> Result<(Sample, String)> {
     let log = folder.join("log");
     command
@@ -67,7 +68,7 @@ pub(crate) fn floor(folder: &Path) -> Result<Sample> {
     Ok(run(Command::new("true"), folder)?.0)
 }
 
-/// The median of each of the three, each for itself.
+/// Returns the median of each of the three values separately.
 pub(crate) fn median(samples: &[Sample]) -> Sample {
     Sample {
         wall: middle(samples.iter().map(|sample| sample.wall)),
@@ -76,14 +77,14 @@ pub(crate) fn median(samples: &[Sample]) -> Sample {
     }
 }
 
-/// The median of ratios.
+/// Returns the median of ratios.
 pub(crate) fn middle_ratio(ratios: impl Iterator<Item = f64>) -> f64 {
     let mut ratios: Vec<f64> = ratios.collect();
     ratios.sort_unstable_by(f64::total_cmp);
     ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The median; of an even number of values the upper one of the two in the middle.
+/// Returns the median. For an even number of values, it is the upper one of the two in the middle.
 pub(crate) fn middle<T: Ord>(values: impl Iterator<Item = T>) -> T {
     let mut values: Vec<T> = values.collect();
     values.sort_unstable();

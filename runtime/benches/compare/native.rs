@@ -65,7 +65,7 @@ impl Files {
         found.ok_or_else(|| format!("there is no column {name:?}").into())
     }
 
-    /// Reads a record of the right length; others are rejects.
+    /// Reads the next record with the right number of fields. Other records become rejects.
     fn next(&mut self, record: &mut StringRecord) -> Result<bool> {
         while self.reader.read_record(record)? {
             self.counts.read += 1;
@@ -148,7 +148,7 @@ fn alarm(record: &StringRecord) -> std::result::Result<Alarm<'_>, Code> {
     })
 }
 
-/// Start and end in ISO 8601, and the seconds between; the end may be empty.
+/// Returns start and end in ISO 8601, and the seconds between them. The end may be empty.
 #[expect(clippy::type_complexity, reason = "a name would say no more")]
 fn span(start: &str, end: &str) -> std::result::Result<([u8; 19], Option<[u8; 19]>, Option<u64>), Code> {
     let (start, from) = time(start).ok_or("bad-time")?;
@@ -179,7 +179,7 @@ fn is_decimal(text: &str) -> bool {
     is_part(whole) && is_part(fraction)
 }
 
-/// `YYYY-MM-DD HH:MM:SS` as ISO 8601, and the seconds since the year 0.
+/// Returns `YYYY-MM-DD HH:MM:SS` in ISO 8601, and the seconds since the year 0.
 fn time(text: &str) -> Option<([u8; 19], u64)> {
     let text: [u8; 19] = text.as_bytes().try_into().ok()?;
     if [text[4], text[7], text[10], text[13], text[16]] != *b"-- ::" {
@@ -331,7 +331,7 @@ fn percentage(text: &str) -> std::result::Result<Cow<'_, str>, Code> {
     })
 }
 
-/// An alarm of a JSONL file. Numbers that only pass keep their text.
+/// An alarm of a JSONL file. Numbers that are only copied keep their text.
 #[derive(Deserialize)]
 struct AlarmObject<'a> {
     id: u64,

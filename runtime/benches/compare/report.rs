@@ -9,7 +9,7 @@ use crate::jobs::Input;
 use crate::measure::Sample;
 use crate::{Result, claims, files, requests};
 
-/// What a person wrote stands below this line and stays.
+/// The text that people wrote is below this line and stays.
 const MARKER: &str = "<!-- `make bench` writes the text above this line and keeps the text below it. -->";
 
 const HOW: &str = "\
@@ -30,7 +30,7 @@ const REQUESTS: &str = "\n## Small requests\n\nOne worker process with `--burst`
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Everything that a run found out.
+/// All results of a run.
 pub(crate) struct Findings {
     pub(crate) date: String,
     pub(crate) rounds: usize,
@@ -59,7 +59,7 @@ pub(crate) fn write(path: &Path, document: &str) -> Result {
     Ok(std::fs::write(path, format!("{document}\n{MARKER}{by_hand}"))?)
 }
 
-/// A check for the small run: a new document takes the place of the old one and of nothing else.
+/// Checks, in the small run, that a new document replaces only the old one and keeps the text that people wrote.
 pub(crate) fn writing_by_hand_stays(folder: &Path) -> Result {
     let path = folder.join("report.md");
     write(&path, "old")?;

@@ -1,4 +1,4 @@
-//! Many small requests through one worker process: how many a second, against RQ with jobs that do nothing.
+//! Measures how many small requests a second one worker process handles, against RQ with jobs that do nothing.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -19,20 +19,21 @@ use crate::{Result, Scale, data};
 /// The records of one request.
 const RECORDS: u64 = 100;
 
-/// Requests that the host's worker has in hand at once.
+/// The requests that the host's worker handles at once.
 const CONCURRENCY: u16 = 32;
 
-/// Requests that one `submit` takes.
+/// The requests in one call of `submit`.
 const SUBMITTED_AT_ONCE: usize = 1_000;
 
-/// RQ forks for each job, which takes so long that fewer will do.
+/// The forking worker gets one in this many requests. RQ forks for each job, which takes so long that fewer requests
+/// suffice.
 const FORKING_SHARE: u64 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Worker {
     Redis,
     Sqlite,
-    /// The same two of another build: see [`Tools::build`].
+    /// Redis, and below it SQLite, with another build: see [`Tools::build`].
     RedisBefore,
     SqliteBefore,
     RqSimple,
@@ -40,7 +41,7 @@ pub(crate) enum Worker {
 }
 
 impl Worker {
-    /// For people.
+    /// Returns the name for people.
     pub(crate) fn label(self) -> String {
         match self {
             Self::Redis => format!("ingest-host on Redis, --concurrency {CONCURRENCY}"),
@@ -62,7 +63,7 @@ pub(crate) struct Row {
     pub(crate) sample: Sample,
 }
 
-/// Lets each worker have its requests done in turns, `scale.request_rounds` times.
+/// Runs the requests of each worker, in turns, `scale.request_rounds` times.
 ///
 /// # Errors
 /// Returns an error if a worker fails, or not all of its requests are done.
@@ -113,8 +114,8 @@ struct RequestBench<'a> {
     redis: RedisServer,
     input: PathBuf,
     runtime: Runtime,
-    /// The output of all rounds. It stays to the end: for half a minute after thousands of files were removed, ext4
-    /// creates files several times slower, because it skips the inodes that have just become free.
+    /// The output of all rounds. The output stays to the end. After thousands of files were removed, ext4 creates files
+    /// several times slower for half a minute, because it skips the inodes that have just become free.
     kept: RefCell<Vec<TempDir>>,
 }
 
@@ -194,7 +195,8 @@ impl<'a> RequestBench<'a> {
         }
     }
 
-    /// Puts requests for the input into a queue, as the build itself does it: another one may keep them otherwise.
+    /// Puts requests for the input into a queue with the build's own `submit`: another build may store them in another
+    /// way.
     fn submit(&self, build: &Build, url: &str, queue: &str, requests: u64, folder: &Path) -> Result {
         let mut left = usize::try_from(requests)?;
         while left > 0 {
@@ -239,7 +241,7 @@ impl<'a> RequestBench<'a> {
     }
 }
 
-/// Starts a command of a build, in a folder and with nothing else in its environment.
+/// Starts a command of a build in a folder. Its environment has nothing else than the variables set here.
 fn host(build: &Build, url: &str, folder: &Path) -> Command {
     let mut command = Command::new(&build.host);
     command.current_dir(folder);
@@ -284,7 +286,7 @@ async fn done(url: &str, queue: &str, output: &Path) -> Result<u64> {
 }
 
 impl Row {
-    /// Requests a second.
+    /// Returns the number of requests a second.
     pub(crate) fn rate(&self) -> f64 {
         self.requests as f64 / self.sample.wall.as_secs_f64()
     }

@@ -12,7 +12,7 @@ use crate::support::host::component;
 /// The folder for files in memory.
 const TMPFS: &str = "/dev/shm";
 
-/// The room that a round needs there at most, with a reserve. A container often has less.
+/// The most space that a round needs in memory, with a reserve. A container often has less.
 const TMPFS_BYTES_MIN: u64 = 1 << 30;
 
 /// The room that `--big` needs for an input of 5 GB and its output.
@@ -29,12 +29,13 @@ pub(crate) struct Tools {
     venv: PathBuf,
     has_python: bool,
     has_miller: bool,
-    /// The core for those who get only one.
+    /// The core for contenders that get only one.
     pub(crate) core: String,
 }
 
 impl Tools {
-    /// `work` is the folder for everything on disk; a Python environment is used if it is `work/venv`.
+    /// Finds the tools. `work` is the folder for everything on disk. A Python environment is used if it is in
+    /// `work/venv`.
     pub(crate) fn find(work: &Path, before: Option<PathBuf>) -> Result<Self> {
         version("taskset", &["--version"]).ok_or("taskset does not run; it is in the package util-linux")?;
         std::fs::create_dir_all(work)?;
@@ -76,7 +77,8 @@ impl Tools {
         }
     }
 
-    /// This build, or the one [`Tools::before`]; this one if there is no other.
+    /// Returns the build to measure. If `is_before`, it is the one in [`Tools::before`], if there is one; otherwise
+    /// this build.
     pub(crate) fn build(&self, is_before: bool) -> Build {
         let before = self.before.as_ref().filter(|_| is_before);
         Build {
@@ -89,7 +91,7 @@ impl Tools {
         }
     }
 
-    /// The interpreter with all libraries.
+    /// Returns the interpreter with all libraries.
     pub(crate) fn python(&self) -> PathBuf {
         self.venv.join("bin/python")
     }
@@ -98,7 +100,7 @@ impl Tools {
         free_bytes(self.disk.path()) >= BIG_BYTES_MIN
     }
 
-    /// A sentence for each thing that cannot be measured here.
+    /// Returns a sentence for each thing that cannot be measured here.
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if !self.has_python {
@@ -122,9 +124,9 @@ impl Tools {
 /// A build of `ingest-host` to measure.
 pub(crate) struct Build {
     pub(crate) host: PathBuf,
-    /// The home of its caches.
+    /// The folder of its caches.
     pub(crate) cache: PathBuf,
-    /// The folder of its plugins; none if they are to be built.
+    /// The folder of its plugins, or `None` if they must be built.
     plugins: Option<PathBuf>,
 }
 
@@ -138,14 +140,15 @@ impl Build {
     }
 }
 
-/// A folder that goes with this value; of a run that was killed it stays, under a name that says whose it was.
+/// Creates a folder that is removed with the returned value. If the run is killed, the folder stays, and its name says
+/// which program made it.
 fn folder_in(parent: &Path) -> std::io::Result<TempDir> {
     tempfile::Builder::new()
         .prefix("ingest-host-bench-")
         .tempdir_in(parent)
 }
 
-/// The kind of file system that a path is on.
+/// Returns the kind of file system that a path is on.
 pub(crate) fn file_system(path: &Path) -> String {
     let output = Command::new("df").arg("--output=fstype").arg(path).output();
     let said = output.map_or_else(
@@ -155,7 +158,7 @@ pub(crate) fn file_system(path: &Path) -> String {
     said.lines().nth(1).unwrap_or("unknown").to_owned()
 }
 
-/// The first line that a program says about itself; none if it is not there.
+/// Returns the first line that a program prints about its version, or none if the program is missing.
 pub(crate) fn version(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let said = String::from_utf8(output.stdout).ok()?;
@@ -169,7 +172,7 @@ fn free_bytes(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail * found.f_frsize)
 }
 
-/// The first core that this process may use; not everywhere is that core 0.
+/// Returns the first core that this process may use. It is not always core 0.
 fn first_core() -> Result<String> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let allowed = status

@@ -19,14 +19,15 @@
 //! | no line end after the last record | makes no difference |
 //! | one column | each line is a record; an empty field is written `""`, since an empty line is no record |
 //! | a header and nothing else | no records |
-//! | a page of HTML in its place | an error |
+//! | a page of HTML in place of the file | an error |
 //! | an empty file, or only empty lines | an error: the columns are unknown |
 //! | two columns of one name | an error |
 //! | a column without a name | is `column_N`, with its number |
 //! | a name, a record or a number of columns beyond its limit | an error; a field may be as long as its record |
 //! | white space around a field | is text |
 //!
-//! Options change some of this. `csv/rewriting.rs` decodes then, unless they only exclude lines or rows from the records.
+//! Options change some of this handling. Then `csv/rewriting.rs` decodes, unless they only exclude lines or rows from the
+//! records.
 
 mod rewriting;
 
@@ -67,8 +68,8 @@ pub(super) struct CsvOptions {
 }
 
 impl CsvOptions {
-    /// Combines the options of a request with the syntax that they or the file name. `header` is the content type's parameter
-    /// about the header.
+    /// Combines the options of a request with the syntax, which comes from the options or from the file. `header` is the content
+    /// type's parameter about the header.
     pub(super) fn new(
         syntax: Syntax,
         header: Option<bool>,
@@ -95,7 +96,7 @@ impl CsvOptions {
         self.rules
     }
 
-    /// Returns a whole text without the rows at its end that are no records.
+    /// Returns a whole text without its footer, the rows at the end that are no records.
     pub(super) fn without_footer(self, text: &[u8]) -> &[u8] {
         match self.footer {
             0 => text,
@@ -116,10 +117,10 @@ impl CsvOptions {
     }
 }
 
-/// The header of a file as it is written there.
+/// The header as the file has it.
 #[derive(Default)]
 pub(super) struct Header {
-    /// The names, empty where a column is named by its number; none without a header.
+    /// The names, none without a header. A name is empty if the column is named by its number.
     pub(super) names: Vec<String>,
     /// The bytes of the record.
     pub(super) text: Vec<u8>,
@@ -128,7 +129,8 @@ pub(super) struct Header {
 /// Reads the header, or the first record to count its fields. Skips a first line that names the delimiter.
 ///
 /// # Errors
-/// Fails if there is no header, it is malformed, has too many columns, or two of the same name. Returns the reader's errors.
+/// Fails if the header is missing, is malformed, has too many columns, or has two columns of one name. Returns the reader's
+/// errors.
 pub(super) fn open(
     text: PeekedInput,
     name: &str,
@@ -229,7 +231,8 @@ fn decoding(
     }
 }
 
-/// Returns what the rows that end in some bytes use, with the lines between them. More bytes follow these.
+/// Returns how many bytes, records and lines the rows that end in some bytes have, including the lines between them. The input
+/// continues after these bytes.
 fn whole_rows(mut parser: Parser, raw: &[u8]) -> Used {
     let mut used = Used::default();
     while used.bytes < raw.len() {
@@ -286,7 +289,7 @@ impl CsvDecoder {
         let mut records_left = self.limits.records_max(self.columns);
         let (mut used, mut utf8) = (batch.used, Utf8::default());
         self.index.clear();
-        // The whole chunk crosses into the plugin then: it must not be a long one of which this batch is a small part.
+        // Then the whole chunk crosses into the plugin, so this batch must not be a small part of a long chunk.
         batch.in_place = self.projection.in_place && raw.len() <= self.limits.in_place_bytes_max;
         while used.bytes < raw.len() && records_left > 0 {
             // A chunk ends with the end of its last line, so no line is partial.
@@ -343,7 +346,7 @@ impl CsvDecoder {
         // Any other record is malformed.
         if ends.len() == self.columns {
             if batch.in_place {
-                // Eight at a time needs no call: most records have few fields.
+                // A block of eight is copied without a call, and most records have few fields.
                 let (eights, rest) = ends.as_chunks::<8>();
                 for eight in eights {
                     batch.ends.extend_from_slice(eight);
@@ -368,7 +371,7 @@ impl CsvDecoder {
         ChunkError::new(move |origin| never_closed(&name, origin, used, feeds))
     }
 
-    /// Returns the fault of a record: the one that may cause the others first.
+    /// Returns the fault of a record. If it has several, returns the one that may cause the others.
     fn fault(
         &self,
         raw: &[u8],
@@ -401,7 +404,7 @@ struct Projection {
     in_place: bool,
     /// The columns that are read, in increasing order.
     wanted: Vec<usize>,
-    /// The columns that are read, in the order of [`Batch::fields`], as indices into `wanted`. None if that is the order of
+    /// The columns that are read, in the order of [`Batch::fields`], as indices into `wanted`. Empty if this is the order of
     /// `wanted`.
     order: Vec<usize>,
 }
@@ -446,7 +449,7 @@ impl Projection {
         if quoted || !self.order.is_empty() {
             return self.take_each(raw, spans, base, fields, ends);
         }
-        // Room for all fields at once, into which whole blocks are copied: most fields are shorter than one.
+        // Makes room for all fields at once, because whole blocks are copied: most fields are shorter than a block.
         let mut at = fields.len();
         fields.resize(at + (last[1] - first[0]) as usize + 1 + BLOCK, 0);
         for &[start, end] in spans {
@@ -501,8 +504,8 @@ struct HeaderReader<'a> {
 }
 
 impl HeaderReader<'_> {
-    /// Returns the columns once the first record is there, and the header if it is consumed. Before that, returns the lines
-    /// without a record to skip, so that none are buffered.
+    /// Returns the columns once the first record is there, and the header if it is consumed. Before that, returns lines without a
+    /// record. They are skipped, so that they are not buffered.
     fn columns(
         &mut self,
         raw: &[u8],
@@ -578,7 +581,7 @@ impl HeaderReader<'_> {
         Ok(Some((Some(names), used)))
     }
 
-    /// Returns the names in a header. A column without one, as spreadsheets leave them at the end, is named by its number.
+    /// Returns the names in a header. A column without a name is named by its number; spreadsheets leave such columns at the end.
     fn names(&mut self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
         let written = |column| {
             let mut text = Vec::new();
@@ -644,7 +647,7 @@ fn ragged(columns: usize, found: usize) -> String {
     format!("expected {columns} fields, found {found}")
 }
 
-/// Returns the message about the byte at `at`, of a record that begins at `start`.
+/// Returns the message about a stray quote or text at the byte `at`, in a record that begins at `start`.
 fn stray_quote(raw: &[u8], start: usize, at: usize, dialect: Dialect) -> String {
     let (quote, byte) = (char::from(dialect.quote), at - start + 1);
     if raw[at] == dialect.quote {
@@ -654,7 +657,7 @@ fn stray_quote(raw: &[u8], start: usize, at: usize, dialect: Dialect) -> String 
     }
 }
 
-/// Returns the message about the byte at `at`, of a record that begins at `start`.
+/// Returns the message about an escape at the byte `at` with nothing after it, in a record that begins at `start`.
 fn escape_at_end(raw: &[u8], start: usize, at: usize) -> String {
     let (escape, byte) = (char::from(raw[at]), at - start + 1);
     format!(

@@ -1,5 +1,5 @@
-//! A stretch of CSV goes in; the positions of its delimiters and line ends, found in one go, come out. Records are then looked up
-//! rather than searched. A record with a quote in it is left to the scanner.
+//! A stretch of CSV goes in; the positions of its delimiters and line ends, found in one pass, come out. Records are then looked
+//! up rather than searched. The scanner finds records with a quote.
 
 use crate::format::csv::{BLOCK, Marks, Scanner};
 
@@ -9,12 +9,12 @@ const STRETCH: usize = 8 << 10;
 /// The index of a stretch.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    /// The positions of delimiters, quotes, CR and LF: the first `count` are in use, the rest is room.
+    /// The positions of delimiters, quotes, CR and LF. The first `count` are in use, the rest is free.
     places: Vec<u32>,
     count: usize,
     /// The positions that are no delimiters, as indices into `places`.
     others: Vec<u32>,
-    /// The next entries of both.
+    /// The next entries of `places` and `others`.
     place: usize,
     other: usize,
 }
@@ -27,8 +27,8 @@ impl Index {
     }
 
     /// Returns the ends of the fields of the record that begins at `start`, after all records looked up before. Returns none if
-    /// the scanner has to find it: there is a quote in it, it is longer than a stretch, or it has no line end. `raw` holds whole
-    /// records and does not change between calls, until [`Index::clear`].
+    /// the scanner has to find the record: it has a quote or no line end, or is longer than a stretch. `raw` holds whole records
+    /// and does not change between calls, until [`Index::clear`].
     #[inline]
     pub(super) fn ends(&mut self, scanner: &Scanner, raw: &[u8], start: usize) -> Option<&[u32]> {
         self.pass(start);
@@ -44,7 +44,7 @@ impl Index {
     /// Advances to the positions from `start` on.
     #[inline]
     fn pass(&mut self, start: usize) {
-        // Usually one line end; with quotes in a record, all its line ends and quotes.
+        // This usually skips one line end. In a record with quotes, it skips all line ends and quotes.
         while let Some(&other) = self.others.get(self.other)
             && (self.places[other as usize] as usize) < start
         {
@@ -78,8 +78,8 @@ impl Index {
     }
 }
 
-/// Writes the positions of the bits to the front of `places` and returns their number. Writes eight at a time, since a loop that
-/// ends sooner is mispredicted.
+/// Writes the positions of the bits to the front of `places` and returns their number. Writes eight at a time, because the
+/// processor mispredicts a loop that ends sooner.
 #[inline]
 fn note(mut bits: u64, at: usize, places: &mut [u32]) -> usize {
     let count = bits.count_ones() as usize;

@@ -1,4 +1,4 @@
-//! Checks that the first lines of a text look like JSONL. It is a guess, which an option of the request overrules.
+//! Checks that the first lines of a text look like JSONL. The result is a guess. An option of the request overrules it.
 
 use memchr::memchr;
 
@@ -9,7 +9,7 @@ use crate::format::{OtherType, clip};
 /// Checks that a text looks like JSONL.
 ///
 /// # Errors
-/// Returns the reason why it hardly is, and what to do.
+/// Returns the reason why the text is probably not JSONL, and what to do.
 pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String> {
     let mut lines = lines(text)
         .map(<[u8]>::trim_ascii)

@@ -1,8 +1,8 @@
 //! JSON objects go in, one a line; batches come out. A line ends at LF or CRLF, and blank lines are skipped.
 //!
-//! The columns are the members of the first batch's objects, in the order in which they appear. A line that is not an object or
-//! not UTF-8 is malformed, and so is one that has a member twice, whether or not the plugin reads it: RFC 8259 leaves open which
-//! one counts.
+//! The columns are the members of the first batch's objects, in the order in which they appear. A line is malformed if it is not
+//! an object or not UTF-8. It is also malformed if it has a member twice, whether or not the plugin reads this member: RFC 8259
+//! does not say which of the two counts.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -21,10 +21,10 @@ use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
 use crate::format::{Format, Span, clip};
 use crate::record::{Batch, ChunkError, MalformedRecord, Row, Used};
 
-/// The most bytes that a decoder keeps of each of its vectors for the next record.
+/// The most bytes of a vector that a decoder keeps for the next record.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// The length of the shortest member of many, `"":0,`, in bytes.
+/// The length of the shortest member that another one follows, `"":0,`, in bytes.
 const MEMBER_BYTES_MIN: usize = 5;
 
 /// An unusual number of keys outside all columns.
@@ -171,7 +171,7 @@ impl Decoder for JsonlDecoder {
 struct LineSplitter {
     name: Arc<str>,
     limits: BatchLimits,
-    /// The number of columns, those that the plugin added included.
+    /// The number of columns, including columns that the plugin added.
     columns: usize,
 }
 
@@ -184,7 +184,8 @@ impl LineSplitter {
         }
     }
 
-    /// Calls `found` for each line from `used` on, up to as many as a batch has, with whether it is an object.
+    /// Calls `found` for each line from `used` on, for at most as many lines as a batch has records. The second argument says
+    /// whether the line is an object.
     fn objects(
         &self,
         raw: &[u8],
@@ -227,7 +228,7 @@ impl LineSplitter {
 fn check_object(line: &[u8]) -> Result<(), CodeAndReason> {
     let fault = |reason| ("not-json", reason);
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(line) {
-        // The message ends with a position in which the line, always 1, would mislead.
+        // The message ends with a position. Its line is always 1, which would mislead.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
         return Err(fault(format!(
@@ -247,7 +248,7 @@ struct ColumnNames {
     names: Vec<String>,
     names_max: usize,
     name_bytes_max: usize,
-    /// The reason why there are no more of them.
+    /// The reason why no more names are collected.
     fault: Option<String>,
     seen: HashSet<Vec<u8>>,
     text: Vec<u8>,
@@ -293,20 +294,20 @@ struct FieldReader {
     keys: Keys,
     /// The number of objects read, the current one included.
     objects: u64,
-    /// The last object that had the column, for each column.
+    /// For each column, the number of the last object that had it.
     last_objects: Vec<u64>,
-    /// The index among the columns that are read, for each column.
+    /// For each column, its index among the columns that are read.
     slots: Vec<Option<usize>>,
-    /// The span of the value in the current record, for each column that is read.
+    /// For each column that is read, the span of its value in the current record.
     values: Vec<Option<Span>>,
     others: UnknownKeys,
 }
 
 /// The keys of an object that name no column.
 ///
-/// They use the memory reserved for a long record's fields and output, and free it before those are made. That is at most 1.6
-/// times the record: eight bytes for each member, which has at least five. A key with escapes is longer than its text by more
-/// than the difference.
+/// They use the memory reserved for the fields and output of a long record, and free it before the fields and output are made.
+/// They need at most 1.6 times the length of the record: eight bytes for each member, and a member has at least five bytes. The
+/// text of a key with escapes adds no more than this, because it is shorter than the key.
 #[derive(Clone, Default)]
 struct UnknownKeys {
     /// The spans of the keys in the object, without quotes. A key with escapes is in `names`, at an offset counted from the
@@ -317,7 +318,7 @@ struct UnknownKeys {
 }
 
 impl FieldReader {
-    /// Appends the fields of an object to those of the batch.
+    /// Appends the fields of an object to the fields of the batch.
     fn read(&mut self, object: &[u8], batch: &mut Batch) -> Result<(), CodeAndReason> {
         let found = self.find(object);
         self.others.clear();
@@ -363,7 +364,7 @@ impl FieldReader {
     }
 }
 
-/// Returns the byte after a field, which distinguishes a string from a literal of the same text.
+/// Returns the byte that follows a field. It distinguishes a string from a literal of the same text.
 fn mark(value: &[u8]) -> u8 {
     if value.first() == Some(&b'"') { b'"' } else { b'\n' }
 }
@@ -386,7 +387,7 @@ impl UnknownKeys {
     /// Adds a key.
     fn push(&mut self, object: &[u8], key: Span) -> Result<(), CodeAndReason> {
         if self.keys.len() == MANY_KEYS {
-            // Room for all keys that may follow, since a vector that grows by copies needs more for a while.
+            // Makes room for all keys that may follow: while a vector grows, it holds two copies.
             let more = (object.len() - key.start) / MEMBER_BYTES_MIN + 1;
             self.keys.reserve_exact(more);
         }

@@ -1,4 +1,4 @@
-//! A text goes in, its lines come out, as CSV ends them: at LF, at CRLF or at a lone CR.
+//! A text goes in, its lines come out. As in CSV, a line ends at LF, at CRLF or at a lone CR.
 
 use memchr::memchr2;
 

@@ -1,5 +1,5 @@
-//! Recognizes a log by the first lines of a text: each has a time and a level, or the form of syslog or of a web server. It is a
-//! guess: a column of a CSV file may have such lines.
+//! Recognizes a log by the first lines of a text: each has a time and a level, or the form of syslog or of a web server. The
+//! result is a guess: a column of a CSV file may have such lines.
 
 /// The most lines looked at.
 const LINES: usize = 100;
@@ -63,7 +63,7 @@ pub(super) fn is_level(word: &str) -> bool {
     LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level))
 }
 
-/// Returns whether a text is the name of a logger: a word, perhaps of several modules.
+/// Returns whether a text is the name of a logger: a word, which may name several modules.
 fn is_logger(name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
     !name.is_empty() && name.chars().all(is_part)

@@ -55,8 +55,8 @@ use crate::request::{DialectFrom, InputOptions};
 
 /// Decodes chunks. The result depends on the chunk alone.
 pub trait Decoder: Send {
-    /// Chooses the columns whose fields go into [`Batch::fields`]: indices into [`Decoding::columns`] followed by `more`, the
-    /// names of further members. Called once, before the first [`Decoder::next`].
+    /// Chooses the columns whose fields go into [`Batch::fields`]: the columns at the indices `reads` of [`Decoding::columns`],
+    /// then the members named in `more`. Called once, before the first [`Decoder::next`].
     ///
     /// # Errors
     /// Fails if an index does not exist or is given twice, or if the format does not allow `more`.
@@ -82,8 +82,8 @@ pub struct Decoding {
     pub columns: Vec<String>,
     /// The input's format.
     pub format: Format,
-    /// The dialect of CSV output that is made of this input: the input's delimiter and, if it has one, its quote. The default
-    /// dialect for other formats.
+    /// The dialect of CSV output that is made from this input: the input's delimiter and, if it has one, its quote. Other formats
+    /// have the default dialect.
     pub dialect: Dialect,
     /// True if the text does not have the input's own bytes: it was in another encoding, or spaces became tabs.
     pub is_transcoded: bool,
@@ -92,19 +92,19 @@ pub struct Decoding {
 /// Opens an input and finds its columns. `name` is used in errors. `hints` come from the input's name and content type, and
 /// `options` overrule them; without either the input is CSV.
 ///
-/// A chunk has as many whole records as fit into `limits.batch_bytes`, or one longer record. It is one batch, unless it has more
-/// than `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an encoder may write
-/// them all); a batch has at least one record. The content of a chunk thus depends on the input alone, not on the sizes of the
-/// reads. The members of JSONL are collected from as many records as a batch of one column has.
+/// A chunk has as many whole records as fit into `limits.batch_bytes`, or one longer record. A chunk is one batch, unless it has
+/// more than `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an encoder may
+/// write them all). A batch has at least one record. The content of a chunk thus depends on the input alone, not on the sizes of
+/// the reads. The members of JSONL are collected from as many records as a batch of one column has.
 ///
 /// JSONL without a record is an input without columns: an hour without events is a normal file. CSV without a header is an error:
 /// programs that write a header always write it, so an empty file was cut off.
 ///
 /// # Errors
-/// Fails if the input begins as another kind of file, whatever `options` say, or is hardly a table and `options` do not name the
-/// format. Fails if the columns cannot be found: CSV that is empty or has a malformed header, two columns of one name, a name
-/// longer than `limits.column_name_bytes_max`, or more columns than `limits.columns_max`. Returns the reader's errors, unchanged
-/// if they are this crate's.
+/// Fails if the input begins as another kind of file, whatever `options` say. Fails if the input is probably not a table and
+/// `options` do not name the format. Fails if the columns cannot be found: CSV that is empty or has a malformed header, two
+/// columns of one name, a name longer than `limits.column_name_bytes_max`, or more columns than `limits.columns_max`. Returns the
+/// reader's errors, unchanged if they are this crate's.
 pub fn open(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -233,7 +233,8 @@ impl Decoding {
     }
 }
 
-/// Returns the sample as its dialect alone would write it, from its first line that is no comment. It is only looked at.
+/// Returns the sample without comments and special syntax, as its dialect alone would write it, from its first text on. The
+/// result is only examined, not decoded.
 fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
     match syntax.is_plain() {
         true => Cow::Borrowed(sample),
@@ -309,7 +310,8 @@ impl InputText {
         Ok((text, begin))
     }
 
-    /// Returns the text with tabs between its fields if the request says that spaces separate them, and whether it does.
+    /// Returns the text, with tabs between its fields if the request says that spaces separate them. The flag tells whether the
+    /// request says so.
     fn with_tabs(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
         if options.dialect != Some(DialectFrom::Spaces) {
             return Ok((self, false));
@@ -341,7 +343,7 @@ impl InputText {
     }
 }
 
-/// Opens the rest of an input whose format, columns and dialect are known, with the options that it was first opened with.
+/// Opens the rest of an input whose format, columns and dialect are known. `options` must be the same as at the first opening.
 ///
 /// # Errors
 /// Fails if the options contradict each other.
@@ -362,8 +364,8 @@ pub fn resume(
     })
 }
 
-/// Returns the syntax of CSV: from the options, the file's separator line, its first records if the options ask for that, or its
-/// name. Also returns whether the first line is a separator line, which is no record.
+/// Returns the syntax of CSV. It comes from the options, from the file's separator line, from the file's first records if the
+/// options ask for that, or from the file's name. The flag says whether the first line is a separator line, which is no record.
 fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) -> Result<(Syntax, bool)> {
     let given = options.syntax()?;
     let separator = sniff::separator_line(sample.text());
@@ -441,16 +443,16 @@ fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
 
 type Reader = Box<dyn Read + Send>;
 
-/// The limits of a batch.
-/// The length up to which fields of a chunk are read in place, in usual batches.
+/// The largest chunk whose fields are read in place, in batches of the usual size.
 const IN_PLACE_BATCHES_MAX: usize = 2;
 
+/// The limits of a batch.
 #[derive(Debug, Clone, Copy)]
 struct BatchLimits {
     records: usize,
     cells: usize,
     record_bytes_max: usize,
-    /// The length up to which fields of a chunk are read in place, in bytes.
+    /// The length of the largest chunk whose fields are read in place, in bytes.
     in_place_bytes_max: usize,
 }
 

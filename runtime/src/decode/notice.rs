@@ -1,5 +1,5 @@
-//! Recognizes a notice in place of a file by the first records of a text: sentences, or the words of an error. It is a guess from
-//! the words, and from text that continues after a delimiter, as sentences do and names of columns do not.
+//! Recognizes a notice in place of a file by the first records of a text: sentences, or the words of an error. The guess comes
+//! from the words, and from text that continues after a delimiter: sentences do this, and names of columns do not.
 
 /// Phrases that servers and people write in place of a file, alone or before a punctuation mark.
 const PHRASES: &[&str] = &[
@@ -41,7 +41,7 @@ const PHRASES: &[&str] = &[
     "under maintenance",
 ];
 
-/// Beginnings of notices that continue in words of their own.
+/// Beginnings of notices. Other words follow them.
 const BEGINNINGS: &[&str] = &[
     "error:",
     "warning:",
@@ -89,7 +89,7 @@ const WORDS_OF_SENTENCES: &[&str] = &[
     "your",
 ];
 
-/// The number of words that make a line a sentence without a word of [`WORDS_OF_SENTENCES`].
+/// The number of words from which a line is a sentence even without a word of [`WORDS_OF_SENTENCES`].
 const WORDS_OF_PROSE: usize = 7;
 
 /// A text that may be a notice.
@@ -167,7 +167,7 @@ fn reads_on(name: &str) -> bool {
     name.is_empty() || name.starts_with(' ') && name.trim_start().starts_with(char::is_lowercase)
 }
 
-/// Returns whether a line may be one of a letter: it ends a sentence, or continues after its commas.
+/// Returns whether a line may belong to a letter: it ends a sentence, or continues after its commas.
 fn is_line_of_letter(line: &str) -> bool {
     let is_ended = line.starts_with(char::is_alphabetic)
         && (line.ends_with(['.', '!', '?', '？']) || ends_sentence(line));
@@ -180,18 +180,19 @@ fn is_sentence(line: &str) -> bool {
     words(line) >= 3 && line.ends_with(['.', '!']) || ends_sentence(line)
 }
 
-/// Returns whether a line ends with a mark that names and abbreviations do not have: that of Chinese, Japanese, Hindi, Urdu. The
-/// words of Chinese and Japanese are not counted, since they have no spaces between them.
+/// Returns whether a line ends with a sentence mark of Chinese, Japanese, Hindi or Urdu, which names and abbreviations do not
+/// have. Words of Chinese and Japanese are not counted, because they have no spaces between them.
 fn ends_sentence(line: &str) -> bool {
     line.ends_with(['。', '｡', '！', '．', '।', '۔'])
 }
 
-/// Returns whether a line explains an error: a sentence with words of one.
+/// Returns whether a line explains an error: it is a sentence, and its words or its last mark show this.
 fn is_explanation(line: &str) -> bool {
     is_sentence(line) && (has_words_of_sentence(line) || ends_sentence(line))
 }
 
-/// Returns whether a line has as many words as a sentence, among them words of sentences. A question may be the name of a column.
+/// Returns whether a line has the words of a sentence: many words, or fewer words with a common verb. A question may be the name
+/// of a column.
 fn has_words_of_sentence(line: &str) -> bool {
     const QUESTIONS: &[&str] = &["how", "what", "when", "where", "which", "who", "why"];
     let lower = line.to_lowercase();
@@ -213,7 +214,7 @@ fn has_words_of_sentence(line: &str) -> bool {
     !is_question && (each.len() >= WORDS_OF_PROSE && !is_name || each.len() >= 4 && has_verb())
 }
 
-/// Returns whether a line begins as notices do, and continues.
+/// Returns whether a line begins as notices do, and continues after that.
 fn begins_notice(line: &str) -> bool {
     let is_mark = |rest: &str| rest.starts_with([':', ',', '!', '.', ';']);
     is_status(line)
@@ -228,7 +229,7 @@ fn is_phrase(line: &str) -> bool {
     PHRASES.iter().any(|phrase| line.eq_ignore_ascii_case(phrase))
 }
 
-/// Returns whether a line has a status of HTTP and its words: `404 Not Found`, `HTTP 502: Bad Gateway`.
+/// Returns whether a line has an HTTP status and its words: `404 Not Found`, `HTTP 502: Bad Gateway`.
 fn is_status(line: &str) -> bool {
     let before = ["http error ", "http ", "error "]
         .iter()

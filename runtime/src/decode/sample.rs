@@ -26,7 +26,7 @@ impl Sample {
     /// # Errors
     /// Returns the reader's errors, unchanged if they are this crate's.
     pub(super) fn read(reader: &mut Reader, name: &str) -> Result<Self> {
-        // Most small files fit: each growth copies the bytes.
+        // Most small files fit without growth, which copies the bytes.
         let mut bytes = Vec::with_capacity(16 << 10);
         read_on(reader, name, 0, SAMPLE_BYTES, &mut bytes)?;
         let whole = bytes.len() < SAMPLE_BYTES;
@@ -106,7 +106,8 @@ pub(super) fn has_mark(bytes: &[u8]) -> bool {
     has_utf16_mark(bytes) || bytes.starts_with(BYTE_ORDER_MARK)
 }
 
-/// Appends the next bytes, at most `bytes_max`. `before` is the number of bytes read before those in `bytes`.
+/// Appends the next bytes, at most `bytes_max`, to `bytes`. `before` is the number of bytes read before the content of
+/// `bytes`.
 ///
 /// # Errors
 /// Returns the reader's errors, unchanged if they are this crate's.

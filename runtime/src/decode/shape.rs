@@ -1,6 +1,6 @@
-//! The first records of a CSV file go in; the reason why they are hardly a table comes out: another text, another
-//! delimiter, a title over the header, or records of another width. It is a guess from a sample, which an option of the
-//! request overrules.
+//! The first records of a CSV file go in; the reason why they are probably not a table comes out: another text, another
+//! delimiter, a title over the header, or records of another width. The result is a guess from a sample. An option of the request
+//! overrules it.
 
 mod beginning;
 mod other_delimiter;
@@ -17,7 +17,7 @@ use crate::format::OtherType;
 /// records must look like a table.
 ///
 /// # Errors
-/// Returns the reason why it is hardly one, and what to do.
+/// Returns the reason why the file is probably not a table, and what to do.
 pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<(), (Code, String)> {
     let shape = Shape::of(top);
     match (doubt(&shape), other) {
@@ -35,7 +35,7 @@ pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<
 /// Checks a detected delimiter.
 ///
 /// # Errors
-/// Returns the reason why the file hardly has this delimiter, and what to do.
+/// Returns the reason why the file probably does not have this delimiter, and what to do.
 pub(super) fn check_delimiter(top: &CsvBeginning<'_>) -> Result<(), String> {
     let shape = Shape::of(top);
     let widths = shape.other_widths();
@@ -44,7 +44,7 @@ pub(super) fn check_delimiter(top: &CsvBeginning<'_>) -> Result<(), String> {
         .map_or(Ok(()), Err)
 }
 
-/// Returns the first reason why a file is hardly a table.
+/// Returns the first reason to doubt that a file is a table.
 fn doubt(shape: &Shape<'_>) -> Option<(Code, String)> {
     let widths = shape.other_widths();
     let coded = |code: Code| move |why: String| (code, why);

@@ -16,7 +16,7 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Reads `lines` lines, whatever they contain, and returns the rest with its position.
 ///
 /// # Errors
-/// Fails if there are no more lines than these, or if the first bytes are a byte order mark of UTF-16 or UTF-32. Returns the
+/// Fails if the text has no more than `lines` lines, or if its first bytes are a byte order mark of UTF-16 or UTF-32. Returns the
 /// reader's errors.
 pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(Reader, InputStart)> {
     let (mut begin, mut seen) = (InputStart::default(), Vec::new());

@@ -15,10 +15,10 @@ pub(super) const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 /// The delimiters that the request has to name: they are rare, or are used in texts.
 pub(super) const RARE_DELIMITERS: [u8; 5] = [b'~', b'^', 0x01, 0x1f, 0x1e];
 
-/// Detected as the quote if it encloses fields and no double quote does.
+/// The character that is detected as the quote if it encloses fields and no double quote does.
 const SINGLE_QUOTE: u8 = b'\'';
 
-/// The least part of the records that must have as many fields as the first, in percent.
+/// The smallest share of the records that must have as many fields as the first, in percent.
 pub(super) const ALIKE_PERCENT: usize = 90;
 
 /// Another way to read a text.
@@ -97,7 +97,8 @@ fn another_of(
     best.map(|(_, fields, delimiter)| (delimiter, fields))
 }
 
-/// Returns the fields of columns that are aligned by spaces: several spaces in the first line, and as many words in each.
+/// Returns the number of fields if columns are aligned by spaces: the first line has several spaces in a row, and at least
+/// [`ALIKE_PERCENT`] of the lines have the same number of words.
 pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<SniffedCsv> {
     let mut lines = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let words = |line: &[u8]| {
@@ -157,7 +158,7 @@ impl KnownSyntax {
         Self { syntax, ..self }
     }
 
-    /// Returns the option that uses a character as something else than delimiter or quote.
+    /// Returns the option that uses a character for something other than the delimiter or the quote.
     fn option_using(self, character: u8) -> Option<&'static str> {
         let is = |of: Option<u8>| of == Some(character);
         match self.syntax {
@@ -167,7 +168,7 @@ impl KnownSyntax {
         }
     }
 
-    /// Returns the same without an escape and comments.
+    /// Returns the same syntax without an escape and comments.
     fn without_escape_and_comments(self) -> Self {
         let syntax = Syntax {
             escape: None,
@@ -199,8 +200,12 @@ struct Candidate {
 /// Detects the unknown delimiter and quote. A character that an option uses for something else is neither.
 ///
 /// # Errors
-/// Fails with a sentence if no dialect gives the records the same number of fields, if two do so with as many fields, if only a
-/// delimiter does so that is used for something else, or if the sample ends before the first record does.
+/// Fails with a sentence if one of these holds:
+///
+/// - No dialect gives the records the same number of fields.
+/// - Two dialects do so, with equally many fields.
+/// - Only a delimiter that is used for something else does so.
+/// - The sample ends before the first record does.
 pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let default = Dialect::default();
     let simple = given.syntax.simplify(text);
@@ -230,7 +235,7 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
             }
             has_columns = true;
             let is_usual = quotes.last() == Some(&quote);
-            // An apostrophe is a quote only if the usual quote reads fewer records: a wrong one usually joins lines.
+            // An apostrophe is a quote only if the usual quote reads fewer records: a wrong quote usually joins lines.
             let is_better = match &best {
                 Some((other, is_over_lines)) => {
                     percent > other.percent || percent == other.percent && *is_over_lines
@@ -286,7 +291,7 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
     }
 }
 
-/// Returns the dialect of a text of one column or of an empty text, which is reported elsewhere.
+/// Returns the dialect of a text with one column, or of an empty text. An empty text is reported elsewhere.
 fn one_column(text: &[u8], simple: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let rare = RARE_DELIMITERS
         .into_iter()
@@ -315,8 +320,8 @@ pub(super) fn has_decimal_commas(text: &[u8]) -> bool {
 struct Alike {
     /// The number of fields of the first record.
     fields: usize,
-    /// The part of the records that have as many fields as the first, or get as many by the rules for rows, and no stray quote. In
-    /// percent.
+    /// The share of the records with as many fields as the first and without a stray quote, in percent. The rules for rows are
+    /// applied before the fields are counted.
     percent: usize,
     /// True if any field is quoted.
     quoted: bool,

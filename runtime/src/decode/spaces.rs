@@ -14,7 +14,7 @@ pub(super) struct Spaces {
     syntax: Syntax,
     raw: Vec<u8>,
     text: Vec<u8>,
-    /// The bytes of `text` already read from here.
+    /// The number of bytes of `text` that have been read from here.
     given: usize,
     state: FieldState,
 }

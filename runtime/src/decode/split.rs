@@ -15,23 +15,23 @@ use crate::record::{ChunkError, ChunkOrigin, Position, Used};
 /// The bytes needed to recognize a line end: CRLF, and one more to recognize a lone CR.
 const LINE_END_BYTES: usize = 3;
 
-/// The memory reserved for a chunk of one long record, in copies of it: itself, its fields, and its output or its reject. A
-/// decoder may use the memory of the last two before they are made.
+/// The memory reserved for a chunk of one long record, as a multiple of its length: for the record, its fields, and its output or
+/// its reject. A decoder may use the memory for fields and output before they are made.
 const LONG_CHUNK_COPIES: usize = 3;
 
-/// The copies reserved in addition if the record is rewritten: each of its bytes may be a quote, which is then doubled.
+/// The multiple reserved in addition if the record is rewritten: each of its bytes may be a quote, which is then doubled.
 const REWRITTEN_COPIES: usize = 2;
 
-/// Returns where the last complete record of some bytes ends; the flag says that nothing follows the bytes.
+/// Returns the end of the last complete record in some bytes. The flag is true if nothing follows the bytes.
 pub(super) type FindRecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
 
-/// Returns the bytes, records and lines that the whole rows at the beginning of some bytes use.
+/// Returns how many bytes, records and lines the whole rows at the start of some bytes have.
 pub(super) type WholeRows = Box<dyn Fn(&[u8]) -> Used + Send>;
 
 /// The rows at the end of an input that are no records.
 pub(super) struct Footer {
     pub(super) rows: usize,
-    /// Measures the whole rows in some bytes, those of the footer included. More bytes follow these.
+    /// Measures the whole rows in some bytes, including the rows of the footer. The input continues after these bytes.
     pub(super) whole_rows: WholeRows,
 }
 
@@ -41,20 +41,20 @@ pub struct Splitter {
     name: String,
     records_end: FindRecordsEnd,
     footer: Option<Footer>,
-    /// The bytes read so far are in front, up to `filled`; the rest is free.
+    /// The bytes read so far are at the start, up to `filled`. The rest is free.
     buffer: Vec<u8>,
     filled: usize,
     /// True if the reader has ended.
     ended: bool,
-    /// The position of the next bytes. It is complete until the columns are known; after that only the decoders know the records,
-    /// and only the offset is kept here.
+    /// The position of the next bytes. Until the columns are known, it has record, line and offset. After that only the decoders
+    /// count records and lines, and only the offset is kept here.
     origin: ChunkOrigin,
     chunk_bytes: usize,
     record_bytes_max: usize,
     memory: MemoryShare,
-    /// The memory reserved for a buffer longer than usual and for the output made of it.
+    /// The memory reserved for a buffer longer than usual and for its output.
     held: Held,
-    /// The copies of a chunk of one long record that memory is reserved for.
+    /// How many times the length of a long record is reserved for its chunk.
     copies: usize,
     /// Set when the rest of the input is no longer needed.
     abandoned: Arc<AtomicBool>,
@@ -63,9 +63,9 @@ pub struct Splitter {
 /// The position where reading starts: after the skipped lines.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct InputStart {
-    /// The number of lines before it.
+    /// The number of lines before this position.
     pub(super) lines: u64,
-    /// The number of bytes before it.
+    /// The number of bytes before this position.
     pub(super) bytes: u64,
 }
 
@@ -142,7 +142,7 @@ impl Splitter {
         Ok(splitter)
     }
 
-    /// Resumes after a chunk of an earlier splitter: the reader gives the bytes that the earlier one had not read.
+    /// Resumes after a chunk of an earlier splitter: the reader gives the bytes that the earlier splitter had not read.
     pub(super) fn resume(
         reader: Box<dyn Read + Send>,
         name: &str,
@@ -175,23 +175,24 @@ impl Splitter {
         self.copies = LONG_CHUNK_COPIES + REWRITTEN_COPIES;
     }
 
-    /// Tells the splitter that `records_end` holds back the last rows, so that errors distinguish them from a long record.
+    /// Tells the splitter that `records_end` holds back the last rows. Errors then distinguish these rows from a long record.
     pub(super) fn expect_footer(&mut self, footer: Footer) {
         self.footer = Some(footer);
     }
 
-    /// Returns a flag that any thread sets when the rest is no longer needed. No more is read after that, however slowly the
+    /// Returns a flag that any thread sets when the rest is no longer needed. After that nothing more is read, however slowly the
     /// input comes.
     pub fn abandoned(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.abandoned)
     }
 
-    /// Returns the position of the next chunk, before the first one was taken; after that only its offset is kept.
+    /// Returns the position of the next chunk. It is complete only before the first chunk is taken; after that only the offset is
+    /// kept.
     pub fn origin(&self) -> ChunkOrigin {
         self.origin
     }
 
-    /// Returns the bytes read of the next chunks.
+    /// Returns the bytes of the next chunks that have been read already.
     pub fn read(&self) -> &[u8] {
         self.seen()
     }
@@ -242,7 +243,7 @@ impl Splitter {
         Ok(Some(Chunk { raw, last, held }))
     }
 
-    /// Returns a chunk with a copy of the bytes, so that the buffer of a long record is not passed on with a short one.
+    /// Returns a chunk with a copy of the bytes. So a short record does not keep the buffer of a long one.
     fn cut_off(&mut self, end: usize, mut raw: Vec<u8>, last: bool) -> Chunk {
         raw.clear();
         raw.extend_from_slice(&self.buffer[..end]);
@@ -262,7 +263,7 @@ impl Splitter {
         2 * self.chunk_bytes
     }
 
-    /// Reserves memory for a chunk of this many bytes and its output; none if its size is usual.
+    /// Reserves memory for a chunk of this many bytes and its output. Reserves none if the size is usual.
     fn hold(&self, bytes: usize) -> Result<Held> {
         let mut held = self.memory.hold();
         if bytes > self.usual_bytes() {
@@ -271,7 +272,7 @@ impl Splitter {
         Ok(held)
     }
 
-    /// Reads on until `scan` finds the start of the records in the next bytes. The flag given to `scan` says that these are the
+    /// Reads on until `scan` finds the start of the records in the next bytes. The flag given to `scan` is true if these are the
     /// last bytes.
     ///
     /// # Errors
@@ -292,7 +293,7 @@ impl Splitter {
         self.origin.advance(used);
     }
 
-    /// Passes as many bytes as a chunk has to `scan`, and then more and more from the same start.
+    /// Passes the bytes of one chunk to `find`, then more and more bytes from the same start, until `find` has a result.
     fn look<T>(
         &mut self,
         mut find: impl FnMut(&Self, &[u8], bool) -> Result<Option<T>, ChunkError>,
@@ -311,7 +312,7 @@ impl Splitter {
                 let (rows, used) = footer.map_or((0, Used::default()), |footer| {
                     (footer.rows, (footer.whole_rows)(seen))
                 });
-                // A row that makes up most of the bytes is too long by itself, as one with a quote that is never closed.
+                // A row that makes up most of the bytes is too long by itself, such as a row with a quote that is never closed.
                 let is_long_row = used.records == 0 || 2 * used.bytes < bytes_max;
                 return Err(ChunkError::new(move |origin| match is_long_row {
                     true => too_long(&name, origin, used, bytes_max),
@@ -381,7 +382,8 @@ pub(super) fn check_mark(start: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Returns whether the first bytes are a byte order mark of UTF-32. Those of UTF-16 are the beginning of one.
+/// Returns whether the first bytes are the byte order mark of UTF-32. The mark of UTF-16LE is the beginning of that of UTF-32LE,
+/// so check for UTF-32 first.
 pub(super) fn has_utf32_mark(start: &[u8]) -> bool {
     matches!(start, [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..])
 }
@@ -422,7 +424,7 @@ pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: 
     in_record(name, origin, used, Code::RecordTooLong, message)
 }
 
-/// Returns the error for possible footer rows that are longer together than a record may be.
+/// Returns the error for possible footer rows that together are longer than a record may be.
 fn long_footer(name: &str, origin: &ChunkOrigin, rows: usize, bytes_max: usize) -> Error {
     let rows = match rows {
         1 => "row from here on may be the footer, and is longer, together with what follows,".to_owned(),

@@ -1,5 +1,5 @@
 //! Recognizes a document of lines that is not a table by the first lines of a text: a mail, YAML, Markdown, settings, the answer
-//! of a program. It is a guess: any of them may be a column of a CSV file.
+//! of a program. The result is a guess: a column of a CSV file may have such lines.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -24,8 +24,8 @@ const LITERALS: &[&str] = &[
 /// Texts before JSON that keep pages from running it as a script.
 const GUARDS: &[&str] = &[")]}'", "while(1);", "while (1);", "for(;;);", "for (;;);"];
 
-/// Returns the name of a text whose first line is an answer of a program: Python's dictionary or list of them, JSON after a
-/// guard, or a single literal. The name completes "is".
+/// Returns the name of a text whose first line is an answer of a program: a Python dictionary, a list of Python dictionaries,
+/// JSON after a guard, or a single literal. The name completes "is".
 pub(super) fn of_program(first: &str, rest: &[u8]) -> Option<&'static str> {
     let first = first.trim();
     let key = first.trim_start_matches(['[', '{', ' ']);
@@ -92,8 +92,11 @@ fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
         .collect()
 }
 
-/// Returns whether there are at least three lines, and most of them, the first included, are named or belong to named lines, with
-/// at least two names.
+/// Returns whether all of these hold. A line counts if it has a name or belongs to a line with a name.
+///
+/// - At least three lines count, more than half of all lines, and the first line.
+/// - At least one line has a name.
+/// - There are two different names, or a line that belongs to a named line.
 fn is_mostly(
     lines: &[Cow<'_, str>],
     name: impl Fn(&str) -> Option<&str>,
@@ -120,8 +123,8 @@ fn is_mostly(
         && 2 * such > lines.len()
 }
 
-/// Returns the name in `name: value` or `name:`, also of an item of a list or indented. An address (`http://`) and a time
-/// (`10:30`) have none.
+/// Returns the name in `name: value` or `name:`. The line may be indented, or an item of a list. An address (`http://`) and a
+/// time (`10:30`) have no name.
 fn name_before(line: &str) -> Option<&str> {
     const WORDS: usize = 4;
     let line = line.trim_start();
@@ -136,7 +139,7 @@ fn name_before(line: &str) -> Option<&str> {
     (is_name && (value.is_empty() || value.starts_with([' ', '\t']))).then_some(name)
 }
 
-/// Returns the name in `name=value`. A line that ends with `=` has none.
+/// Returns the name in `name=value`. A line that ends with `=` has no name.
 fn setting(line: &str) -> Option<&str> {
     let (name, value) = line.split_once('=')?;
     let name = name.trim();

@@ -69,7 +69,8 @@ impl Charset {
     /// Checks the encoding against the first bytes of a file.
     ///
     /// # Errors
-    /// Returns a sentence if they are UTF-8 and cannot be in this encoding, or are hardly in it and only the server names it.
+    /// Returns a sentence if the bytes are UTF-8 and cannot be in this encoding, or if only the server names the encoding and the
+    /// bytes are UTF-8 with characters beyond ASCII.
     pub(super) fn check(self, sample: &[u8]) -> Result<(), String> {
         let Self {
             encoding,

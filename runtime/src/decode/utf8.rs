@@ -18,7 +18,7 @@ pub(super) struct Utf8 {
 }
 
 impl Utf8 {
-    /// Checks the record at `row`, which must come after the one before.
+    /// Checks the record at `row`, which must come after the record that was checked last.
     ///
     /// # Errors
     /// Returns the reason if the record is not UTF-8.

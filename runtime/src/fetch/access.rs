@@ -1,5 +1,5 @@
-//! Decides which hosts and files a queued URI may reach. Whoever can put a request into a queue must not thereby be
-//! able to read what only the worker can reach: its own network, a cloud's metadata service, its disk.
+//! Decides which hosts and files a queued URI may reach. A producer must not be able to read what only the worker can
+//! reach: its own network, a cloud's metadata service, its disk.
 
 use std::fmt;
 use std::io;
@@ -12,8 +12,8 @@ use url::{Host, Url};
 use super::dns::DnsLookup;
 use crate::error::{Code, Error, Result, Stage};
 
-/// The hosts, networks and folders that queued URIs may reach besides public addresses, as the operator has named them.
-/// There are none by default.
+/// The hosts, networks and folders that the operator allows queued URIs to reach, besides public addresses. There are
+/// none by default.
 #[derive(Debug, Default)]
 pub struct Access {
     hosts: Vec<HostRule>,
@@ -39,7 +39,7 @@ struct Root {
 pub(super) enum AddressPolicy {
     /// Any address of the host: the operator has named it.
     Any,
-    /// Only those of its addresses that [`Access::admits_address`].
+    /// Only addresses of the host that [`Access::admits_address`] allows.
     Guarded,
 }
 
@@ -235,7 +235,7 @@ const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([240, 0, 0, 0], 4),      // reserved, broadcast
 ];
 
-/// All of IPv6 that was ever assigned for public use. It excludes loopback, mapped and compatible IPv4, NAT64,
+/// The IPv6 addresses that were ever assigned for public use. They exclude loopback, mapped and compatible IPv4, NAT64,
 /// unique-local, link-local and multicast.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
 
@@ -255,8 +255,8 @@ const fn v6([a, b]: [u16; 2], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), prefix)
 }
 
-/// Returns whether an address is public. IPv6 addresses that carry an IPv4 address are not, whatever they carry: nobody
-/// publishes files under them.
+/// Returns whether an address is public. An IPv6 address that carries an IPv4 address is never public: nobody publishes
+/// files under such addresses.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address)),

@@ -1,8 +1,8 @@
 //! Checks the digests that a server announces: the headers of an answer go in; whether the received bytes match them
 //! comes out.
 //!
-//! It reads `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530). It
-//! ignores algorithms other than SHA-256 and MD5, and values that cannot be read.
+//! Reads `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530). Ignores
+//! algorithms other than SHA-256 and MD5, and values that cannot be read.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -63,10 +63,11 @@ impl Checksums {
         found
     }
 
-    /// Checks the digests of the whole file in an answer with the rest of it, against these of its first answer.
+    /// Checks an answer with the rest of a file: the first answer must have announced each digest of the whole file
+    /// that this answer announces.
     ///
     /// # Errors
-    /// Returns the reason why the rest may be that of another file.
+    /// Returns the reason why the rest may be the rest of another file.
     pub(super) fn check_those_of_rest(&self, headers: &HeaderMap) -> Result<(), String> {
         let mut of_rest = Self::default();
         of_rest.add_those_of_whole(headers);
@@ -95,7 +96,7 @@ impl Checksums {
         Ok(())
     }
 
-    /// Adds the digests that are of the whole file, also in an answer with a part of it.
+    /// Adds the digests that cover the whole file even in an answer with a part of it.
     fn add_those_of_whole(&mut self, headers: &HeaderMap) {
         for member in members(headers, "digest") {
             if let Some((algorithm, value)) = named(member) {
@@ -121,16 +122,16 @@ impl Checksums {
         these.map(|checksum| checksum.hex.clone()).collect()
     }
 
-    /// Returns the digests of the content of an answer that is a part of a file. Other digests in its headers are those
-    /// of the file.
+    /// Returns the digests of the content of an answer with a part of a file. Other digests in its headers cover the
+    /// whole file.
     pub(super) fn of_part(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         found.add_fields(headers, "Content-Digest");
         found
     }
 
-    /// Adds the fields of RFC 9530: dictionaries whose values are bytes, in colons (RFC 8941). A strict parser (`sfv`)
-    /// drops the whole field for one malformed member or a capital letter, and nothing is checked then.
+    /// Adds the fields of RFC 9530: dictionaries whose values are bytes, between colons (RFC 8941). A strict parser
+    /// (`sfv`) drops the whole field for one malformed member or a capital letter; then nothing would be checked.
     fn add_fields(&mut self, headers: &HeaderMap, header: &'static str) {
         for member in members(headers, header) {
             let Some((algorithm @ Algorithm::Sha256, value)) = named(member) else {

@@ -16,7 +16,7 @@ pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 pub(super) enum Compression {
     Gzip,
     Zstd,
-    /// Deflate, as a `Content-Encoding` only: a file itself does not show it.
+    /// Deflate, as a `Content-Encoding` only: a file cannot be recognized as deflate.
     Deflate,
 }
 
@@ -107,7 +107,7 @@ impl Compression {
         }
     }
 
-    /// Returns the error for bytes behind the last member or frame.
+    /// Returns the error for bytes after the last member or frame.
     pub(super) fn trailing(self, name: &str) -> Error {
         let kind = self.name();
         let what = format!(
@@ -128,7 +128,7 @@ fn says_nothing(word: &str) -> bool {
 /// The compression of an input according to its server and its name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeclaredCompression {
-    /// The server's `Content-Encoding`, in the order in which they were applied.
+    /// The encodings in the server's `Content-Encoding`, in the order in which they were applied.
     pub(super) encodings: Vec<Compression>,
     /// The compression that the name or the content type of the file itself gives.
     pub(super) file: Option<Compression>,

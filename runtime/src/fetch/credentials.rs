@@ -82,7 +82,7 @@ impl Credentials {
         Ok(Self(credentials))
     }
 
-    /// Returns the headers for a URL; none if it carries a user or a password of its own, which a person may type.
+    /// Returns the headers for a URL; none if the URL has its own user or password, which a person may type.
     pub(super) fn headers_for(&self, url: &Url) -> Option<&HeaderMap> {
         let is_bare = url.username().is_empty() && url.password().is_none();
         self.0.get(&url.origin()).filter(|_| is_bare)

@@ -3,9 +3,9 @@
 //!
 //! A name (`.gz`, `.zst`) or a content type alone does not cause decompression, since servers and tools often unpack a
 //! file and keep its name. But an input that is too short for the format of its name is an error, not an empty file. A
-//! `Content-Encoding` is binding, and its content may be a compressed file in turn. After the last member or frame,
-//! only NULs that a tape or a block device has left behind a gzip member are skipped; other trailing bytes are an
-//! error.
+//! `Content-Encoding` is binding, and its content may be a compressed file in turn. Trailing bytes after the last
+//! member or frame are an error. The only exception is NULs after a gzip member, which tapes and block devices add:
+//! they are skipped.
 
 mod zstd;
 
@@ -59,9 +59,9 @@ pub(super) struct DecompressLimits<'a> {
 /// Decompresses `input`, whose name for messages is `name`. Reads its first bytes.
 ///
 /// # Errors
-/// Fails permanently, with stage decompress, if the input does not have the declared compression; also fails with
-/// errors of reading `input`. The reader has the same errors, and permanent ones for corrupt and truncated data. An
-/// error of this crate inside one of `input` stays as it is.
+/// Fails permanently, with stage decompress, if the input does not have the declared compression. Also returns the
+/// errors of reading `input`. The returned reader has the same errors, and permanent ones for corrupt and truncated
+/// data. An error of this crate inside one of `input` stays as it is.
 pub(super) fn decompress(
     mut input: Box<dyn Read + Send>,
     name: &str,
@@ -211,7 +211,7 @@ impl BufRead for CountingReader {
     }
 }
 
-/// Unpacks the members of a gzip file one after the other, and skips NULs behind one, as gzip does.
+/// Unpacks the members of a gzip file one after the other, and skips NULs after a member, as gzip does.
 struct GzipMembers {
     /// The current member; none at the end.
     member: Option<GzDecoder<CountingReader>>,
@@ -243,7 +243,7 @@ fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
         let zeros = waiting.iter().take_while(|&&byte| byte == 0).count();
         match waiting[zeros..] {
             [] => input.consume(zeros),
-            // A member whose first bytes have not all arrived is recognized by those that have.
+            // If only a part of the first bytes has arrived, this part is enough to recognize a member.
             [first, ref more @ ..]
                 if first == GZIP_MAGIC[0] && more.first().is_none_or(|&byte| byte == GZIP_MAGIC[1]) =>
             {

@@ -67,7 +67,7 @@ fn addresses(access: &Access, policy: AddressPolicy, host: &str) -> Resolved {
         let host = host.to_owned();
         return Err(NotPublic { host, address }.into());
     }
-    // The port 0 is replaced by that of the URL.
+    // The URL's port replaces the port 0.
     Ok(admitted
         .into_iter()
         .map(|address| SocketAddr::new(address, 0))

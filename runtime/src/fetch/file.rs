@@ -21,8 +21,7 @@ const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Opens a regular file. For a queued URI it must be below a root of `access`, wherever links and `..` in its path
-/// lead.
+/// Opens a regular file. For a queued URI, the file must be below a root of `access`, wherever links and `..` in the path lead.
 ///
 /// # Errors
 /// Fails with stage fetch and the path: permanently if there is no such file, it is not a regular one, or it must not
@@ -105,7 +104,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<File> {
     open_beneath(root, rest).map_err(|error| failed(error, path))
 }
 
-/// Returns a path for people. It may be a mistyped URL, whose secrets must not be shown.
+/// Returns a path for people. The path may be a mistyped URL with secrets, which must not be shown.
 fn shown(path: &Path) -> String {
     redact(&path.to_string_lossy())
 }

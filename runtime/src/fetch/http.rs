@@ -30,7 +30,8 @@ use crate::location::redact;
 use crate::stop::Stop;
 use crate::trust;
 
-/// The most hosts remembered as reached. One more empties the memory, and all are noted and reported again.
+/// The most hosts that are remembered as reached. One more host empties the list; then all hosts are noted and reported
+/// again.
 const REACHED_MAX: usize = 10_000;
 
 /// The longest wait that an error states in seconds: a year.
@@ -105,7 +106,7 @@ impl Http {
         self.reached.lock().all.contains(host)
     }
 
-    /// Returns when a host has answered for the first time. If several callers wait, one returns.
+    /// Waits until a host answers for the first time. If several callers wait, only one of them returns.
     pub(super) async fn until_news(&self) {
         self.has_news.notified().await;
     }
@@ -196,7 +197,7 @@ impl Http {
         })
     }
 
-    /// Requests a URL, or the rest of a file, and follows redirects. Returns the last URL, too.
+    /// Requests a URL, or the rest of a file, and follows redirects. Also returns the last URL.
     ///
     /// # Errors
     /// Fails as [`Fetcher::open`](super::Fetcher::open) does.
@@ -253,7 +254,7 @@ impl Http {
         let patience = self.limits.http_connect + self.limits.http_first_byte;
         let again = request.try_clone();
         let mut answered = tokio::time::timeout(patience, request.send()).await;
-        // A server may close a connection kept from an earlier request at any time, so that is tried once more.
+        // A server may close a connection kept from an earlier request at any time, so the request is sent once more.
         if let (Ok(Err(error)), Some(again)) = (&answered, again)
             && closed_before_answer(error)
             && self.has_reached(&host_of(url))
@@ -359,8 +360,8 @@ impl Http {
         let client = Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.limits.http_connect)
-            // These settings match curl. Malformed header lines remain an error: if the client skipped them, it could
-            // also skip a garbled length or coding, and take the bytes of another body for the file.
+            // These settings match curl. Malformed header lines remain an error. If the client skipped them, it could
+            // also skip a garbled length or coding, and read bytes of another body as the file.
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .http1_max_headers(HEADERS_MAX)
@@ -411,8 +412,8 @@ fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
 }
 
 /// Refuses transfer codings that are not decoded here: RFC 9112, section 6.1. Only `chunked` at the end of the list is
-/// decoded; `identity` and empty elements mean nothing. Any other may be a garbled `chunked`, and the sizes of the
-/// chunks would be taken for the file.
+/// decoded; `identity` and empty elements mean nothing. Any other coding may be a garbled `chunked`; then the sizes of
+/// its chunks would be taken for bytes of the file.
 fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
     let lines = headers.get_all(TRANSFER_ENCODING).iter();
     let mut codings: Vec<&[u8]> = lines
@@ -469,7 +470,7 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
 }
 
 /// Returns how long a server asks to wait: RFC 9110, section 10.2.3. A date is compared with the server's own date, so
-/// its clock need not be right. Returns none if there is no readable value.
+/// the server's clock need not be right. Returns none if there is no readable value.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let said = headers.get_all(RETRY_AFTER).iter();
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
@@ -480,7 +481,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Parses a value of `Retry-After`, relative to the time of the answer.
 fn wait_of(text: &str, date: Option<&str>) -> Option<Duration> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Too large a number is a long time, too: RFC 9111, section 1.2.2.
+        // A number that is too large means a long time: RFC 9111, section 1.2.2.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let at = httpdate::parse_http_date(text).ok()?;
@@ -610,8 +611,7 @@ fn is_unsure(error: &reqwest::Error, url: &Url) -> bool {
     url.scheme() == "https" && error.is_connect() && !error.is_dns() && error.is_timeout()
 }
 
-/// Returns whether a connection failed for a reason that a mistyped host would give, too. Too many open files is no
-/// such reason.
+/// Returns whether a mistyped host may be the reason why a connection failed. Too many open files is no such reason.
 fn found_no_way(error: &reqwest::Error) -> bool {
     error.is_timeout()
         || has_kind(error, |kind| {
@@ -642,7 +642,7 @@ fn has_kind(error: &reqwest::Error, is_it: impl Fn(io::ErrorKind) -> bool) -> bo
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     let first: &(dyn StdError + 'static) = error;
     std::iter::successors(Some(first), |&error| {
-        // The source of an I/O error is not the error that it wraps, but the source of that.
+        // `source` of an I/O error skips the error that it wraps, and returns the source of that error.
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => error.source(),

@@ -1,5 +1,5 @@
-//! Identifies an input: its state when it is opened goes in; an identity comes out that shows later, in another
-//! process, whether it is still the same, so that only its rest need be fetched.
+//! Identifies an input: its state when it is opened goes in, an identity comes out. Later, another process compares
+//! this identity with the input. If they match, it fetches only the rest.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -55,7 +55,7 @@ impl Identity {
         }
     }
 
-    /// Returns the identity of a version with this length; none if its headers are not text.
+    /// Returns the identity of a version with this length, or none if the headers are not text.
     pub(super) fn of_version(version: &FileVersion, bytes: u64, sha256: Vec<String>) -> Option<Self> {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let encoding = version.encoding.as_ref().map(text);

@@ -58,7 +58,7 @@ impl Fetcher {
         Self::with_credentials(access, Credentials::default(), limits)
     }
 
-    /// Does the same with credentials for servers, which are used for all URIs.
+    /// Returns a fetcher like [`Fetcher::new`], with credentials for servers. They are used for all URIs.
     pub fn with_credentials(access: Access, credentials: Credentials, limits: &Limits) -> Self {
         let access = Arc::new(access);
         Self {
@@ -74,7 +74,7 @@ impl Fetcher {
     /// # Errors
     /// Fails with stage fetch and the redacted URI: permanently if there is no such file, it must not be reached, or
     /// its scheme is not supported; transiently if a server cannot be reached or is in trouble. Returns the error of
-    /// `stop` as soon as it is requested.
+    /// `stop` as soon as a stop is requested.
     pub async fn open(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {
         tokio::select! {
             biased;
@@ -83,7 +83,7 @@ impl Fetcher {
         }
     }
 
-    /// Does [`Fetcher::open`] on a thread of a runtime that may block, and opens a file at once.
+    /// Does the same as [`Fetcher::open`] on a thread of a runtime that may block, and opens a file directly.
     ///
     /// # Errors
     /// Fails as [`Fetcher::open`] does.
@@ -97,8 +97,8 @@ impl Fetcher {
         }
     }
 
-    /// Opens the bytes of an input from `from` on, which is not its end, if the input still has this `identity`;
-    /// otherwise like [`Fetcher::open_blocking`].
+    /// Opens an input from the byte `from` on, which must be before the end. Apart from that, does the same as
+    /// [`Fetcher::open_blocking`].
     ///
     /// # Errors
     /// Fails as [`Fetcher::open`] does; transiently if the identity differs or the rest cannot be fetched by itself.
@@ -147,7 +147,7 @@ impl Fetcher {
     /// Opens standard input, which is read once and to its end.
     ///
     /// # Errors
-    /// There are none; the reader's errors are those of a file.
+    /// Never fails. The reader has the same errors as for a file.
     pub fn open_stdin(&self, stop: &Stop) -> Result<Source> {
         Source::from_stdin(stop.clone()).within(self.bounds)
     }
@@ -157,7 +157,7 @@ impl Fetcher {
         self.http.has_reached(host)
     }
 
-    /// Returns when a host has answered for the first time. If several callers wait, one returns.
+    /// Waits until a host answers for the first time. If several callers wait, only one of them returns.
     pub async fn until_news(&self) {
         self.http.until_news().await;
     }
@@ -179,7 +179,7 @@ impl Fetcher {
             Location::Http(url) => {
                 Source::from_answer(self.http.open(url, requested_by, stop).await?, stop.clone())?
             }
-            // Object stores belong here.
+            // A later source for object stores belongs here.
             Location::Other(scheme) => return Err(unsupported(uri, &scheme)),
         };
         source.within(self.bounds)
@@ -187,7 +187,7 @@ impl Fetcher {
 
     async fn open_file(&self, path: PathBuf, requested_by: RequestedBy, stop: Stop) -> Result<Source> {
         let access = Arc::clone(&self.access);
-        // Opening a file can block, too, as on a network file system.
+        // Opening a file can block, too, for example on a network file system.
         let opening = tokio::task::spawn_blocking(move || open_file(&path, requested_by, &access, stop));
         opening.await.unwrap_or_else(|error| {
             Err(

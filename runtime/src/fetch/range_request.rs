@@ -35,7 +35,7 @@ pub(super) struct RangeRequest<'a> {
     pub(super) total: Option<u64>,
 }
 
-/// The bytes of a file in an answer: those up to `end`, of `total` in all.
+/// The range of a file in an answer: it ends before the byte `end`, in a file of `total` bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ContentRange {
     pub(super) end: u64,
@@ -43,7 +43,7 @@ pub(super) struct ContentRange {
 }
 
 impl FileVersion {
-    /// Returns the version in an answer with the whole file, if the rest of it can be requested: it was not changed on
+    /// Returns the version in an answer with the whole file, if the rest of it can be requested: the answer was not changed on
     /// its way (203), it has a strong entity tag, and the server does not deny ranges.
     pub(super) fn of(url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let none = |ranges: &HeaderValue| ranges.as_bytes().eq_ignore_ascii_case(b"none");
@@ -71,10 +71,10 @@ impl RangeRequest<'_> {
         self.version.etag.clone()
     }
 
-    /// Returns the range of an answer, if it is this rest or a part of it with the same start.
+    /// Returns the range of an answer, if the answer is this rest or a part of it with the same start.
     ///
     /// # Errors
-    /// Returns the reason why it is not, worded to follow "could not be resumed".
+    /// Returns the reason why the answer is not. The text follows "could not be resumed".
     pub(super) fn check(
         &self,
         url: &Url,
@@ -104,8 +104,8 @@ impl RangeRequest<'_> {
         self.check_span(headers)
     }
 
-    /// Checks that a part states the version of its file. It must name the tag: RFC 9110, section 15.3.7. The digests of
-    /// the whole file must be known ones, because only those are compared at the end.
+    /// Checks that a part states the version of its file. The part must name the ETag: RFC 9110, section 15.3.7. It may announce
+    /// only known digests of the whole file, because no others are compared at the end.
     fn check_stated_version(&self, headers: &HeaderMap) -> Result<(), String> {
         if !headers.contains_key(ETAG) {
             return Err("the server does not say the ETag of the rest".into());
@@ -159,8 +159,8 @@ impl RangeRequest<'_> {
     }
 }
 
-/// Returns the length of the file if an answer to a request without a range is one range with the whole file: some
-/// proxies and object stores answer so.
+/// Returns the length of the file if the server answers a request without a range with one range that is the whole file, as some
+/// proxies and object stores do.
 pub(super) fn whole_range(headers: &HeaderMap) -> Option<u64> {
     let span = only(headers, &CONTENT_RANGE).and_then(parse_range);
     let is_multipart = |media_type: &HeaderValue| starts_with(media_type, b"multipart/byteranges");
@@ -200,8 +200,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Returns whether a tag is strong: in quotes, without `W/` (RFC 9110, section 8.8.3). An empty one says nothing about
-/// a version.
+/// Returns whether a tag is strong: in quotes, without `W/` (RFC 9110, section 8.8.3). An empty tag says nothing about a version.
 fn is_strong(etag: &HeaderValue) -> bool {
     match etag.as_bytes() {
         [b'"', tag @ .., b'"'] => {

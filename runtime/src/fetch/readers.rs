@@ -1,5 +1,5 @@
-//! Chains the readers of an input: raw bytes go in; the same bytes come out, counted, digested and compared with what
-//! was announced. At the end of the plain bytes, the digest of the raw ones is published, unless it was moved elsewhere.
+//! Chains the readers of an input: raw bytes go in; the same bytes come out, counted, digested and compared with announced
+//! digests. At the end of the plain bytes, the digest of the raw ones is published, unless it was moved elsewhere.
 
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
@@ -14,18 +14,18 @@ use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::stop::Stop;
 
-/// The bytes as they were fetched; checks for a stop before each read, and digests.
+/// Reads the bytes as they were fetched. Checks for a stop before each read, and digests the bytes.
 pub(super) struct RawBody {
     inner: Box<dyn Read + Send>,
     name: String,
     bounds: InputBounds,
     bytes: u64,
-    /// The digest; none at the end, and if another part digests.
+    /// The digest so far. None at the end, or if another part computes it.
     digesting: Option<Digesting>,
     checksums: Checksums,
     md5: Option<Md5>,
     sha256: Option<String>,
-    /// The digest of all bytes at their end, and their MD5 if it was requested.
+    /// After the end, the digest of all bytes, and their MD5 if it was requested.
     came: Option<(Digest, Option<String>)>,
     ended: bool,
     stop: Stop,
@@ -54,7 +54,7 @@ impl RawBody {
         }
     }
 
-    /// Sets the digests that the bytes must have: those announced by the server, and the requested one.
+    /// Sets the digests that the bytes must have: the digests that the server announced, and the one that the request names.
     pub(super) fn expecting(mut self, checksums: Checksums, sha256: Option<String>) -> Self {
         self.md5 = checksums.has(Algorithm::Md5).then(Md5::new);
         self.checksums = checksums;
@@ -76,7 +76,7 @@ impl RawBody {
         Ok(())
     }
 
-    /// Ends the bytes. Returns their digest; none if another part digests.
+    /// Ends the input. Returns the digest of its bytes, or none if another part computes it.
     ///
     /// # Errors
     /// Fails, at each call, if a digest differs. Announced digests are compared first: a damaged transfer is worth a
@@ -156,8 +156,8 @@ impl SharedRawBody {
         Self(Arc::new(Mutex::new(raw)))
     }
 
-    /// Explains data that cannot be unpacked: if its server announced a digest, reads the rest to find out whether the
-    /// transfer damaged it, which is worth another attempt.
+    /// Explains data that cannot be unpacked. If the server announced a digest, reads the rest to find out whether the transfer
+    /// damaged the data. Such damage is worth another attempt.
     pub(super) fn explain(&self, error: Error) -> Error {
         let mut raw = self.0.lock();
         if (error.stage(), error.class()) != (Stage::Decompress, Class::Permanent) || raw.checksums.is_empty()
@@ -224,7 +224,7 @@ pub(super) struct LimitedReader {
 }
 
 impl LimitedReader {
-    /// Creates a reader of bytes that `bytes` others came before.
+    /// Creates a reader. `bytes` is the number of plain bytes before its first byte.
     pub(super) fn new(
         unpacked: DecompressedReader,
         name: String,

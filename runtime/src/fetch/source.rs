@@ -89,7 +89,7 @@ impl InputBounds {
     }
 }
 
-/// The digest of an input as it was fetched, before decompression. It exists only once the plain bytes were read to
+/// The digest of an input as it was fetched, before decompression. The digest exists only after the plain bytes were read to
 /// their end without an error, so it always covers a complete and sound input.
 #[derive(Clone)]
 pub struct Fetched {
@@ -105,7 +105,7 @@ impl Fetched {
         self.digest.get()
     }
 
-    /// Returns the identity by which the rest of the input can be requested later, if it can be.
+    /// Returns the identity with which the rest of the input can be requested later, or none if it cannot be requested.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
@@ -121,9 +121,9 @@ impl Fetched {
         self.raw.has_ended()
     }
 
-    /// Moves the digest of the bytes read so far to code that has the input's own bytes where digesting them costs
-    /// less. That code ends it, and asks [`Fetched::is_all`]. Returns none if the reader's bytes are not the input's own,
-    /// or if they are digested while they are read because the digest must be compared.
+    /// Moves the digest of the bytes read so far to other code that digests the input's own bytes at a lower cost. That code
+    /// completes the digest, and asks [`Fetched::is_all`]. Returns none if the reader's bytes are not the input's own. Also
+    /// returns none if the digest must be compared, because then it is computed while the bytes are read.
     pub fn detach_digest(&self) -> Option<Digesting> {
         self.is_plain.then(|| self.raw.detach_digest()).flatten()
     }
@@ -249,32 +249,31 @@ impl Source {
         self
     }
 
-    /// Sets the memory from which a decompressor asks for more than usual.
+    /// Sets the memory share for a decompressor that needs more memory than usual.
     #[must_use]
     pub fn hold_in(mut self, memory: &MemoryShare) -> Self {
         self.memory = memory.clone();
         self
     }
 
-    /// Returns a reader of the input's bytes, decompressed, and the digest of the fetched bytes. For the rest of an
-    /// input, `digesting` covers the bytes before it. This and the reader block, so they must not be used within an
-    /// async task.
+    /// Returns a reader of the input's bytes, decompressed, and the digest of the fetched bytes. For the rest of an input,
+    /// `digesting` covers the bytes before it. This function and the reader block, so they must not be used within an async task.
     ///
     /// # Errors
-    /// Returns those of the first read. The reader's errors wrap one of this crate, which [`Error::from_io`] extracts:
+    /// Returns the errors of the first read. The reader's errors wrap one of this crate, which [`Error::from_io`] extracts:
     ///
     /// - transient ones of stage fetch if the transfer breaks off for good, is too slow, has another length or digest
     ///   than announced, or the file changes meanwhile
     /// - permanent ones of stage fetch if the input is longer than its limit or does not have the required SHA-256
     /// - permanent ones of stage decompress if the data is corrupt, truncated or longer than its limits
-    /// - that of the stop as soon as it is requested
+    /// - the error of the stop as soon as a stop is requested
     pub fn into_reader(self, digesting: Digesting) -> Result<(Box<dyn Read + Send>, Fetched)> {
         if !self.tells_its_end && self.checksums.is_empty() && self.sha256.is_none() {
             let what = "the server says neither where the file ends nor its digest: if it is cut off, nobody will know";
             tracing::warn!(uri = self.uri, "{what}");
         }
         assert_eq!(digesting.bytes(), self.from, "a digest of what comes before");
-        // An MD5 cannot be continued in another process. A SHA-256 to check makes it unnecessary.
+        // An MD5 cannot be continued in another process. If there is a SHA-256 to check, the MD5 is not necessary.
         let is_checkable = !self.checksums.has(Algorithm::Md5)
             || self.checksums.has(Algorithm::Sha256)
             || self.sha256.is_some();
@@ -291,7 +290,7 @@ impl Source {
                 decompress::decompress(bytes, &self.name, &self.declared, room)
                     .map_err(|error| raw.explain(error))?
             }
-            // Only plain inputs have a rest, whatever its first bytes look like.
+            // Only a plain input can be resumed, whatever the first bytes of its rest look like.
             _ => DecompressedReader::plain(bytes),
         };
         let is_plain = unpacked.taken.is_none();

@@ -14,7 +14,7 @@ const LOOK_EVERY: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-/// The bytes of standard input. A wait for more of them ends with a stop.
+/// The bytes of standard input. A stop ends a wait for more bytes.
 pub(super) struct Stdin {
     stop: Stop,
     /// Set after the end: a terminal would continue if it were read again.

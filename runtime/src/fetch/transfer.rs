@@ -35,8 +35,7 @@ pub(super) struct RequestedUrl {
     pub(super) requested_by: RequestedBy,
 }
 
-/// Starts to fetch the body of the answer that `url` finally gave, which is the whole of a version; `total` is the
-/// announced length.
+/// Starts to fetch the body of the last answer for `url`, which has the whole file. `total` is the announced length.
 pub(super) fn start(
     requested: RequestedUrl,
     url: &Url,
@@ -54,7 +53,7 @@ pub(super) fn start(
     )
 }
 
-/// Starts to fetch the body of an answer that is the rest of a version, or a part of that.
+/// Starts to fetch the body of an answer with the rest of a version, or with a part of the rest.
 pub(super) fn start_rest(
     requested: RequestedUrl,
     url: &Url,
@@ -137,17 +136,17 @@ struct Transfer {
 struct AnswerPart {
     response: Response,
     start: u64,
-    /// The position at which it ends, if it states one.
+    /// The position at which the answer ends, if it states one.
     end: Option<u64>,
-    /// Set if it has a transfer coding, which alone determines its end, whatever length it announces.
+    /// Set if the answer has a transfer coding, which alone determines the end, whatever length it announces.
     is_coded: bool,
     /// The announced digests of this part, and the digest of the received bytes.
     checks: Option<(Checksums, Sha256)>,
 }
 
 impl AnswerPart {
-    /// Returns an answer from the first byte on. The digests that it announces are those of the file, whose reader
-    /// checks them.
+    /// Returns an answer from the first byte on. Its digests are digests of the file, and the file's reader checks
+    /// them.
     fn first(response: Response, end: Option<u64>) -> Self {
         Self {
             is_coded: response.headers().contains_key(TRANSFER_ENCODING),
@@ -192,10 +191,10 @@ impl Transfer {
         Ok(())
     }
 
-    /// Passes on the bytes of an answer. Returns the reason to resume if the file has more bytes than came.
+    /// Passes on the bytes of an answer. Returns the reason to resume if the file has more bytes than have arrived.
     ///
     /// # Errors
-    /// Returns errors that a resume would not mend.
+    /// Returns errors that a resume would not repair.
     async fn pass_on(&mut self, part: &mut AnswerPart, sender: &Sender) -> Result<Option<Error>> {
         loop {
             let is_begun = self.received > part.start;
@@ -278,7 +277,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Returns the error for an answer that has ended; none if the whole file has arrived.
+    /// Returns the error for an answer that has ended, or none if the whole file has arrived.
     fn ended(&self, part: &AnswerPart) -> Option<Error> {
         let received = self.received;
         match (part.end, self.total) {
@@ -296,8 +295,8 @@ impl Transfer {
     /// Requests the rest of a transfer that broke off.
     ///
     /// # Errors
-    /// Transient in any case: the next attempt starts from zero or from a checkpoint, and finds out what is wrong with
-    /// the file.
+    /// Always fails transiently: the next attempt starts from zero or from a checkpoint, and finds out what is wrong
+    /// with the file.
     async fn resume(&mut self, mut broken: Error) -> Result<AnswerPart> {
         let Some(version) = self.version.clone() else {
             return Err(broken);
@@ -358,8 +357,8 @@ impl Transfer {
         Ok(AnswerPart::rest(response, rest.from, span.end))
     }
 
-    /// Returns the pause before a resume. It doubles with each resume in vain, and is partly random, so that clients
-    /// that a server lost at once do not all come back at once.
+    /// Returns the pause before a resume. The pause doubles with each resume in vain. A part of it is random, so that
+    /// many clients of one server do not all resume at the same time.
     fn pause(&self) -> Duration {
         let doubled = self.limits().http_resume_pause * (1 << (self.in_vain - 1).min(10));
         doubled.mul_f64(0.5 + fastrand::f64() / 2.0)

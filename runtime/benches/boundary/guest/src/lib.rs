@@ -1,5 +1,5 @@
-//! The plugin's side of the benchmark of the boundary: records come in each of the ways of `ablation.wit`, the same
-//! work is done on them, and results go back in that way.
+//! Runs the plugin's side of the benchmark of the boundary: records come in by one of the ways of `ablation.wit`, and
+//! the results of the work go back by the same way.
 
 // Native linkers refuse the names of the exports, and nobody runs this natively.
 #![cfg(target_arch = "wasm32")]

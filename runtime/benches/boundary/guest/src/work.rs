@@ -1,5 +1,5 @@
-//! The work on a record, for each form that records come in. The benchmark compiles this file natively, too: what
-//! comes out there is what every way across the boundary must give.
+//! Does the work on a record, for each form that records have. The benchmark also compiles this file natively: each way
+//! across the boundary must give the same results as the native code.
 
 pub(crate) const KEEP: u8 = 0;
 pub(crate) const EDIT: u8 = 1;
@@ -11,7 +11,7 @@ pub(crate) const TIME_COLUMNS: [u32; 2] = [4, 5];
 /// The offset of the separator between date and time in `2017-10-23 12:04:38`.
 const SEPARATOR: usize = 10;
 
-/// A batch, and which of its fields are worked on.
+/// A batch, and the fields of it that the guest works on.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {
     pub(crate) bytes: &'a [u8],
@@ -119,7 +119,7 @@ pub(crate) fn verdicts(fields: Fields<'_>) -> Vec<u8> {
 }
 
 pub(crate) fn count_spaces(bytes: &[u8]) -> u32 {
-    // In pieces whose count fits into a byte, so that a compiler that has vectors adds sixteen at once.
+    // The count of a piece fits into a byte, so a compiler with vectors can add sixteen counts at once.
     let pieces = bytes.chunks(u8::MAX as usize);
     pieces
         .map(|piece| u32::from(piece.iter().map(|&byte| u8::from(byte == b' ')).sum::<u8>()))
