@@ -1,5 +1,5 @@
-//! A burst ends, whatever is in its queues, and says what it waits for and what it leaves. The tests run with the
-//! embedded queue and with Redis.
+//! Tests that a burst ends, whatever is in its queues. It reports what it waits for and what it leaves. The tests run
+//! with the embedded queue and with Redis.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
@@ -285,7 +285,7 @@ fn what_died_is_listed_by_the_command_that_the_summary_names(host: &Host) {
     assert!(said.stdout.contains(line), "{}", said.stdout);
 }
 
-/// The log has only the limits that differ from the defaults.
+/// Checks that the log has only the limits that differ from the defaults.
 #[test]
 fn a_worker_tells_the_limits_that_are_not_the_defaults() {
     let host = Host::embedded();
