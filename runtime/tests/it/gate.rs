@@ -422,7 +422,7 @@ fn an_input_is_refused_as_often_as_it_is_tried() {
         let kept = std::fs::read_to_string(path_of(&report["rejects"]["uri"])).unwrap();
         assert_eq!(kept.lines().count(), 1 + ragged, "{kept}");
     }
-    // The good records are always the same, so there is one output. Three different inputs leave three files of rejects.
+    // The good records are the same in each input, so there is one output. There are three files of rejects.
     assert_eq!(files(&host).len(), 1 + 1 + 3, "{:?}", files(&host));
 }
 

@@ -1,6 +1,5 @@
 //! Tests the documents. Each command of README.md and of the tutorial runs. The plugin of docs/plugins.md builds
-//! outside the repository and prints what the document shows. Each link leads to a file
-//! and a heading.
+//! outside the repository and prints what the document shows. Each link leads to a file and a heading.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
