@@ -1,4 +1,4 @@
-//! CSV files of all kinds.
+//! Tests CSV files of all kinds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -413,7 +413,7 @@ fn nothing_more_is_read_of_an_input_that_nobody_wants() {
     assert_eq!(read.load(Ordering::Relaxed), read_before);
 }
 
-/// Counts the bytes read.
+/// A reader that counts the bytes read.
 struct Counted(std::io::Cursor<Vec<u8>>, Arc<AtomicUsize>);
 
 impl Read for Counted {
