@@ -255,7 +255,7 @@ fn what_is_due_behind_retries_is_waited_for(host: &Host) {
         let uri = format!("http://{}/{number}.csv", busy.address);
         host.run(&format!("submit --queue q --uri {uri}")).ok();
     }
-    // When the burst stops waiting for the retries, this request is due within 5 s, but later than the retries.
+    // This request is due after the retries, but within 5 s of the time when the burst stops waiting for them.
     host.push(&format!(r#"{{"uri":"{url}","id":"later","delay_ms":7600}}"#));
     let said = burst(host, "--burst-wait 5s");
     assert_said(&said, 1, "1 done, 0 dead");

@@ -175,8 +175,8 @@ fn url_in(folder: &tempfile::TempDir, name: &str) -> String {
     format!("sqlite:{}", folder.path().join(name).join("queue.db").display())
 }
 
-/// Checks that a worker opens both connections before it claims anything. An upgrade of the file cannot come between
-/// them.
+/// Checks that a worker continues while a newer version upgrades its file. It opens both connections before it claims
+/// anything, so the upgrade cannot come between them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_goes_on_while_a_newer_version_upgrades_its_file() {
     let queue = InFile::new().await;

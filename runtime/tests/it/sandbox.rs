@@ -274,7 +274,8 @@ fn more_instances_than_there_is_room_for_are_a_matter_of_time() {
     plugin.start(Stop::default()).unwrap();
 }
 
-/// Checks operations whose results depend on the processor: the bits of a NaN and relaxed instructions.
+/// Checks that results do not depend on the processor. WebAssembly leaves open the bits of a NaN and the results of
+/// relaxed instructions.
 #[test]
 fn no_processor_shows() {
     let computes = |core: &str, is_right: &str| {

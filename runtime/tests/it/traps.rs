@@ -132,7 +132,7 @@ fn a_printed_exception_is_bounded_and_harmless() {
             "{reason}"
         );
     }
-    // Without a printed text, the reason is the trap alone.
+    // The reason is the trap alone if the plugin printed no text.
     let silent = run(
         r#"{"mode": "throw", "on": "x", "text": " \n"}"#,
         &numbers(3, &[2]),

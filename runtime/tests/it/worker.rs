@@ -444,7 +444,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
     let outputs = outputs.filter(|entry| entry.as_ref().unwrap().path().is_file());
     assert_eq!(outputs.count(), 1);
 
-    // With the receipt, the worker refuses other work under that id.
+    // The worker finds the receipt and refuses other work under that id.
     host.end_long_ago("one");
     run(host, "--burst --allow-host 127.0.0.1");
     files.put("alarms.csv", alarms(101));

@@ -490,7 +490,7 @@ fn a_long_chunk_does_not_cross_with_each_of_its_batches() {
 
 #[test]
 fn empty_lines_before_the_first_record() {
-    // More blank lines than fit into the longest record, with each kind of line end.
+    // The text has more blank lines than the longest record has bytes, with each kind of line end.
     let limits = small();
     for blank in ["\n", "\r", "\r\n", "\n\r\n\r"] {
         for mark in ["", "\u{feff}"] {

@@ -72,7 +72,7 @@ async fn a_reader_that_takes_its_time_is_not_the_servers_fault() {
         // The reader waits for the last two of these bytes.
         let mut read = vec![0; 32];
         reader.read_exact(&mut read).unwrap();
-        // In more than two windows, the server sends less than the minimum, but no read waits for it.
+        // The server sends less than the minimum for more than two windows, but no read waits for it.
         runtime.block_on(sent.notified());
         reader.read_to_end(&mut read).map(|_| read)
     });
