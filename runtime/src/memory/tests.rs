@@ -7,7 +7,7 @@ use crate::error::Class;
 
 const MIB: usize = 1 << 20;
 
-/// The time after which a wait counts as one without an end.
+/// The time after which a wait counts as endless.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn budget(mib: usize) -> MemoryBudget {
@@ -18,7 +18,7 @@ fn share(budget: &MemoryBudget) -> MemoryShare {
     budget.share(&Stop::default())
 }
 
-/// Waits until so many stand in the line.
+/// Waits until this many requests are in the line.
 fn until_waiting(budget: &MemoryBudget, waiters: usize) {
     while budget.0.state.lock().line.len() < waiters {
         thread::yield_now();
@@ -127,7 +127,7 @@ fn nobody_overtakes_but_where_it_takes_nothing_from_those_in_front() {
     large.raise(24 * MIB).unwrap();
     medium.raise(20 * MIB).unwrap();
     thread::scope(|scope| {
-        // It could stand beside the largest, so what comes later waits behind it.
+        // This request fits beside the largest holder, so later requests wait behind it.
         let first = scope.spawn(|| {
             let mut held = shares[2].hold();
             held.raise(22 * MIB).map(|()| held)
@@ -142,7 +142,7 @@ fn nobody_overtakes_but_where_it_takes_nothing_from_those_in_front() {
         let first = first.join().unwrap().unwrap();
         let second = second.join().unwrap().unwrap();
         drop((first, second));
-        // This one cannot, whatever the others give back: nobody waits for it.
+        // This request does not fit, whatever the other holders give back. Later requests do not wait for it.
         large.raise(60 * MIB).unwrap();
         let first = scope.spawn(|| {
             let mut held = shares[2].hold();
@@ -155,7 +155,8 @@ fn nobody_overtakes_but_where_it_takes_nothing_from_those_in_front() {
     });
 }
 
-/// Two threads of one attempt wait for what both together may not hold. The others go on.
+/// Checks two threads of one attempt that together ask for more than the attempt may hold. One is refused, and the
+/// others continue.
 #[test]
 fn threads_of_one_attempt_do_not_wait_for_what_it_may_never_hold() {
     let budget = budget(64);
@@ -205,7 +206,7 @@ fn no_thread_of_an_abandoned_attempt_waits() {
         failed.hold().raise(30 * MIB).unwrap_err();
         failed.hold().raise(20 * MIB).unwrap();
         assert!(!failed.is_refused(), "it may have that much");
-        // It runs again, and waits as before.
+        // The attempt runs again, and waits as before.
         failed.set_abandoned(false);
         let again = scope.spawn(|| failed.hold().raise(30 * MIB));
         until_waiting(&budget, 1);
@@ -214,7 +215,7 @@ fn no_thread_of_an_abandoned_attempt_waits() {
     });
 }
 
-/// What is given back goes to the first in line at that moment, before anybody else can take it.
+/// Checks that the first in line gets the memory that is given back. Nobody else can take it before.
 #[test]
 fn nobody_takes_what_the_first_in_line_can_have() {
     for asks_first in [false, true] {
@@ -241,7 +242,7 @@ fn nobody_takes_what_the_first_in_line_can_have() {
     }
 }
 
-/// Those that hold something do not take turns in being the largest while somebody waits.
+/// Checks that holders do not take turns as the largest while somebody waits.
 #[test]
 fn who_has_priority_keeps_it_from_all_but_the_first_in_line() {
     let budget = budget(100);
@@ -268,7 +269,7 @@ fn who_has_priority_keeps_it_from_all_but_the_first_in_line() {
     assert_eq!(budget.held(), 0);
 }
 
-/// Whoever takes memory in steps, in the order of a generator, ends: with totals so small that only one has room, too.
+/// Checks that attempts end if they take memory in random steps. Some totals have room for only one attempt.
 #[test]
 fn attempts_that_hold_some_and_take_more_all_end() {
     for seed in 0..60 {
@@ -293,7 +294,7 @@ fn attempts_that_hold_some_and_take_more_all_end() {
     }
 }
 
-/// Takes and gives back at random, on two threads; what is refused is done again alone.
+/// Takes and gives back memory at random, on two threads. After a refusal, it runs the steps again alone.
 fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
     let (share, max) = (share(budget), budget.request_max());
     let steps = |mut held: Vec<Held>, max: usize, mut random: fastrand::Rng| {
@@ -311,7 +312,7 @@ fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
         }
         Ok(())
     };
-    // Both together may ask for more than one request may hold.
+    // Together, both threads may ask for more than one request may hold.
     let all_done = thread::scope(|scope| {
         let threads = [0; 2].map(|_| {
             let (share, random) = (&share, random.fork());
@@ -337,7 +338,8 @@ fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
     }
 }
 
-/// A stream of others that grow and shrink does not keep a large one from its turn: nobody has more than one turn before.
+/// Checks that a large request gets its turn beside many that grow and shrink. Each other holder has at most one turn
+/// before it.
 #[test]
 fn a_large_one_does_not_starve_beside_many_that_grow() {
     let budget = budget(100);

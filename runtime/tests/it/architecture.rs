@@ -1,5 +1,5 @@
-//! Holds what ARCHITECTURE.md says of imports: a module of `runtime/src` imports the modules that the table "Who may import whom"
-//! lists for it, and a library is named only in the folder that adapts it.
+//! Tests that imports follow ARCHITECTURE.md. A module of `runtime/src` imports only the modules that the table "Who
+//! may import whom" lists for it. A library is named only in the folder that adapts it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ const ADAPTERS: [(&str, &str); 7] = [
     ("wasmtime_wasi", "plugin/"),
 ];
 
-/// Where a module imports each of the others first: `FILE:LINE`.
+/// The modules that a module imports, each with the place of the first import: `FILE:LINE`.
 type Imports = BTreeMap<String, String>;
 
 #[test]
@@ -92,7 +92,7 @@ fn libraries_are_named_by_their_adapters() {
     assert!(files.len() > 100, "{}", files.len());
 }
 
-/// Reads the table: each module with the modules that it imports, in order.
+/// Returns the rows of the table in their order: each module with the modules that it imports.
 fn table() -> Vec<(String, BTreeSet<String>)> {
     let document = include_str!("../../../ARCHITECTURE.md");
     let (_, section) = document.split_once(HEADING).expect("the section");
@@ -134,7 +134,7 @@ fn imports_of_all(source: &Path) -> BTreeMap<String, Imports> {
     all
 }
 
-/// Adds a source file, or all below a folder, but not those of unit tests.
+/// Adds a source file, or all source files below a folder. It skips the files of unit tests.
 fn add_files(path: &Path, files: &mut Vec<PathBuf>) {
     if path.file_stem().is_some_and(|stem| stem == "tests") {
         return;
@@ -148,7 +148,7 @@ fn add_files(path: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns the lines of a source file without comments and unit tests, which are empty lines instead.
+/// Returns the lines of a source file. Comments and unit tests become empty lines.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).expect("a source file");
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A burst ends, whatever is in its queues, and says what it waits for and what it leaves. The tests run with the
-//! embedded queue and with Redis.
+//! Tests that a burst ends, whatever is in its queues. It reports what it waits for and what it leaves. The tests run
+//! with the embedded queue and with Redis.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
@@ -255,7 +255,7 @@ fn what_is_due_behind_retries_is_waited_for(host: &Host) {
         let uri = format!("http://{}/{number}.csv", busy.address);
         host.run(&format!("submit --queue q --uri {uri}")).ok();
     }
-    // When the burst stops waiting for the retries, this request is due within 5 s, but later than the retries.
+    // This request is due after the retries, but within 5 s of the time when the burst stops waiting for them.
     host.push(&format!(r#"{{"uri":"{url}","id":"later","delay_ms":7600}}"#));
     let said = burst(host, "--burst-wait 5s");
     assert_said(&said, 1, "1 done, 0 dead");
@@ -285,7 +285,7 @@ fn what_died_is_listed_by_the_command_that_the_summary_names(host: &Host) {
     assert!(said.stdout.contains(line), "{}", said.stdout);
 }
 
-/// The log has only the limits that differ from the defaults.
+/// Checks that the log has only the limits that differ from the defaults.
 #[test]
 fn a_worker_tells_the_limits_that_are_not_the_defaults() {
     let host = Host::embedded();

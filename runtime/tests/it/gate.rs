@@ -1,12 +1,12 @@
-//! The publish gate: an input with too many rejects is not published at all, is not tried again, and tells what was wrong
-//! with it.
+//! Tests the publish gate. An input with too many rejects is not published and not retried, and its report names the
+//! reason.
 
 use serde_json::Value;
 
 use crate::support::host::{CommandOutput, Host, component, path_of};
 use crate::support::redis::RedisServer;
 
-/// A file with so many good records, ragged ones and ones with a stray quote.
+/// Returns a CSV file with these numbers of good records, ragged records and records with a stray quote.
 fn csv(good: usize, ragged: usize, stray: usize) -> String {
     format!(
         "a,b\n{}{}{}",
@@ -16,7 +16,7 @@ fn csv(good: usize, ragged: usize, stray: usize) -> String {
     )
 }
 
-/// All files below the folder `out`, but the one that tells it from other outputs. Staging must be empty.
+/// Returns all files below the folder `out`, except the file with the output's id. Checks that staging is empty.
 fn files(host: &Host) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![host.path("out")];
@@ -105,7 +105,7 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     let good = std::fs::read_to_string(host.path("out/q/.quarantine/bad.csv")).unwrap();
     assert_eq!(good, csv(7, 0, 0));
 
-    // Tried again behind the same gate it is the same, and behind a wider one it is published.
+    // A retry behind the same gate gives the same result. Behind a wider gate, the output is published.
     host.run("dead retry bad").ok();
     assert!(run(host, "--max-rejects 2").starts_with("0 done, 1 dead"));
     assert_eq!(files(host), found);
@@ -131,7 +131,7 @@ fn shares_and_codes_have_their_edges_too() {
         (csv(9, 1, 0), "--max-rejects 10%", true),
         (csv(8, 1, 0), "--max-rejects 10%", false),
         (csv(0, 3, 0), "--max-rejects 100%", true),
-        // No record is none too many.
+        // A file without records passes each gate.
         (csv(0, 0, 0), "--max-rejects 0%", true),
         (csv(0, 0, 0), "--on-reject fail", true),
         (csv(1, 1, 5), "--max-rejects ragged-row=1", true),
@@ -147,7 +147,7 @@ fn shares_and_codes_have_their_edges_too() {
         (csv(3, 0, 1), "--on-reject fail", false),
         (csv(3, 0, 0), "--on-reject fail", true),
         (csv(3, 0, 1), "", true),
-        // More than half of at least 20, unless there is another rule for all of them.
+        // By default, more than half of at least 20 records are too many. A rule for all codes replaces this default.
         (csv(10, 10, 0), "", true),
         (csv(9, 11, 0), "", false),
         (csv(9, 6, 5), "", false),
@@ -160,7 +160,7 @@ fn shares_and_codes_have_their_edges_too() {
         (csv(0, 20, 0), "--max-rejects ragged-row=20,100%", true),
         (csv(0, 0, 0), "--min-records 0", true),
         (csv(2, 0, 0), "--min-records 2", true),
-        // It is about what is read: what is rejected has a rule of its own.
+        // `--min-records` counts the records that were read, rejected ones included.
         (csv(0, 2, 0), "--min-records 2", true),
     ] {
         let host = Host::embedded();
@@ -192,8 +192,8 @@ fn shares_and_codes_have_their_edges_too() {
     }
 }
 
-/// Nobody has said how many may be rejected: more than half of at least 20 are too many, and whoever sees the burst, its log
-/// or the list sees it.
+/// Checks the default: of 20 or more records, at most half may be rejected. The summary of the burst, the log and the
+/// list report it.
 fn mostly_rejected_is_no_success(host: &Host) {
     host.write("clean.csv", csv(20, 0, 0));
     host.write("half.csv", csv(10, 10, 0));
@@ -255,7 +255,7 @@ fn mostly_rejected_is_no_success(host: &Host) {
     assert_eq!(row("few"), "few done 1 0 19 18");
     assert!(row("most").starts_with("most dead 1 0 "), "{list}");
     assert!(list.contains(why), "{list}");
-    // A rule for one code does not replace the default, one for all does.
+    // A rule for one code does not replace the default. A rule for all codes does.
     host.run("dead retry most").ok();
     assert!(
         burst("--max-rejects ragged-row=100%")
@@ -278,7 +278,7 @@ fn mostly_rejected_is_no_success_on_redis() {
     mostly_rejected_is_no_success(&Host::on(&redis.url()));
 }
 
-/// A binding replaces the default for its queue, too, and may ask for records.
+/// Checks that a binding replaces the default for its queue, and may require a number of records.
 #[test]
 fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
     let host = Host::embedded();
@@ -319,7 +319,7 @@ fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
     }
     let why = "20 records were read, and --min-records asks for at least 21";
     assert!(dead(&host, "d").0.contains(why));
-    // The worker's own number and the binding's: the larger one counts.
+    // The larger number of the worker and the binding counts.
     host.run("plugin bind --queue q clean@0.1.0").ok();
     host.run("submit --queue q --id e --uri empty.csv").ok();
     let said = host
@@ -333,7 +333,8 @@ fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
     assert!(burst().starts_with("1 done, 0 dead"));
 }
 
-/// A binding's gate holds for each worker, beside the worker's own, and a rollback brings back the one before.
+/// Checks that a binding's gate holds for each worker, in addition to the worker's own gate. A rollback restores the
+/// previous gate.
 fn a_binding_has_a_gate(host: &Host) {
     let clean = component("clean");
     host.run_with("plugin push", &[clean.to_str().unwrap()]).ok();
@@ -377,7 +378,7 @@ fn a_binding_has_a_gate_on_redis() {
     a_binding_has_a_gate(&Host::on(&redis.url()));
 }
 
-/// More rejects than one batch has, in several lanes: each of them is counted and kept.
+/// Checks that all rejects are counted and kept if they fill more than one batch, in several lanes.
 #[test]
 fn the_quarantine_has_every_reject_of_a_large_input() {
     let host = Host::embedded();
@@ -398,7 +399,7 @@ fn the_quarantine_has_every_reject_of_a_large_input() {
     assert_eq!(kept.lines().count(), 1 + 70_001);
 }
 
-/// The report is of the last time. What it names of other inputs is not touched.
+/// Checks that the report is of the last attempt, which leaves the rejects of other inputs.
 #[test]
 fn an_input_is_refused_as_often_as_it_is_tried() {
     let host = Host::embedded();
@@ -421,11 +422,11 @@ fn an_input_is_refused_as_often_as_it_is_tried() {
         let kept = std::fs::read_to_string(path_of(&report["rejects"]["uri"])).unwrap();
         assert_eq!(kept.lines().count(), 1 + ragged, "{kept}");
     }
-    // One output, for it is always the same, and three times rejects.
+    // The good records are the same in each input, so there is one output. There are three files of rejects.
     assert_eq!(files(&host).len(), 1 + 1 + 3, "{:?}", files(&host));
 }
 
-/// A mistyped code never closes the gate, so a worker says that no reject has it.
+/// Checks that a worker reports a code that no reject has. A mistyped code never closes the gate.
 #[test]
 fn a_worker_tells_of_a_code_that_no_reject_has() {
     let host = Host::embedded();
@@ -450,7 +451,7 @@ fn a_worker_tells_of_a_code_that_no_reject_has() {
     );
 }
 
-/// Where there can be no quarantine the verdict is told all the same, and nothing is left behind.
+/// Checks that the verdict is reported even if no quarantine can be created. Nothing is left behind.
 #[test]
 fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
     let host = Host::embedded();
@@ -469,8 +470,8 @@ fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
     assert_eq!(files(&host), ["rejects/.quarantine"]);
 }
 
-/// A worker dies between its receipt and its settle; the next one has a narrower gate. The output is published, so the
-/// request is done.
+/// Checks that a request stays done if its worker dies between the receipt and the settle. The next worker has a
+/// narrower gate, but the output is already published.
 #[test]
 fn what_was_published_stays_done_behind_a_narrower_gate() {
     let host = Host::embedded();
@@ -495,7 +496,8 @@ fn what_was_published_stays_done_behind_a_narrower_gate() {
     );
 }
 
-/// No rule for a code can tell whether it is mistyped, but a person can.
+/// Checks that a code without rejects is reported with the codes that exist. Only a person can tell whether it is
+/// mistyped.
 #[test]
 fn a_code_that_no_reject_has_is_named() {
     let note = "--max-rejects: no reject has the code ragged; there are ragged-row, stray-quote";
@@ -513,7 +515,7 @@ fn a_code_that_no_reject_has_is_named() {
     }
 }
 
-/// An input without records has no rejects; its quarantine has the header and the report.
+/// Checks an input without records, which has no rejects. Its quarantine has the header and the report.
 #[test]
 fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {
     for (read, least) in [(0, 1), (3, 4)] {

@@ -1,4 +1,5 @@
-//! Whatever a plugin does, it ends its own request with a sentence; the worker stays small and its other requests are done.
+//! Tests that a hostile plugin ends only its own request, with one message. The worker stays small and its other
+//! requests are done.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,13 +12,13 @@ use crate::support::host::{Host, component, path_of};
 use crate::support::process;
 use crate::support::wat::{ANSWER, HandWrittenPlugin, words};
 
-/// What a worker takes at most, with one hostile request and a neighbour.
+/// The largest memory of a worker with one hostile request and one good request.
 const PEAK_MAX: u64 = 256 << 20;
 
 const GOOD: &str = "a,b\n1,2\n3,4\n";
 const GOOD_JSONL: &str = "{\"a\":\"1\",\"b\":\"2\"}\n{\"a\":\"3\",\"b\":\"4\"}\n";
 
-/// A worker's queues: `good`, and others for what is hostile.
+/// A worker's queues: `good`, and others for hostile plugins.
 struct HostileFixture {
     host: Host,
     cases: u32,
@@ -44,8 +45,8 @@ impl HostileFixture {
             .ok();
     }
 
-    /// Runs a request through the hostile plugin and one through `clean`, in one worker, and gives the status of the first. The
-    /// neighbour must be done and the worker must have stayed small.
+    /// Runs a request through the hostile plugin and one through `clean`, in one worker. Returns the status of the
+    /// first request. Checks that the second request is done and that the worker stayed small.
     #[track_caller]
     fn run(&mut self, config: &str, limits: &str) -> Value {
         let plugin = format!("hostile@{}", env!("CARGO_PKG_VERSION"));
@@ -102,7 +103,7 @@ impl HostileFixture {
     }
 }
 
-/// It must have become a dead letter, with this reason, in few words.
+/// Checks that the request is a dead letter with this reason, in a short message.
 #[track_caller]
 fn is_dead(status: &Value, why: &str) {
     assert_eq!(status["state"], "dead", "{status}");
@@ -118,7 +119,7 @@ fn is_dead(status: &Value, why: &str) {
     );
 }
 
-/// It must have become a receipt with these numbers of kept records and rejects.
+/// Checks that the request is done, with these numbers of kept and rejected records.
 #[track_caller]
 fn is_done(status: &Value, kept: u64, rejected: u64) {
     assert_eq!(status["state"], "done", "{status}");
@@ -175,7 +176,8 @@ fn one_that_wants_all_memory() {
     let too_much = "process needed more memory than the limit of 134217728 bytes";
     is_dead(&fixture.run(r#"{"mode": "allocate"}"#, ""), too_much);
     is_done(&fixture.run(r#"{"mode": "allocate", "on": "2"}"#, ""), 2, 1);
-    // Its own stack ends before the machine's does; by hand it is the other way round.
+    // The compiled plugin exhausts its own stack before the machine's. The plugin written by hand exhausts the
+    // machine's stack.
     is_dead(
         &fixture.run(r#"{"mode": "recurse"}"#, ""),
         "out of bounds memory access",
@@ -188,7 +190,7 @@ fn one_that_wants_all_memory() {
         ..HandWrittenPlugin::default()
     };
     is_dead(&fixture.run_hand_written(&deep, ""), "call stack exhausted");
-    // Fifteen memories beside its own, each written to.
+    // The plugin writes to fifteen memories in addition to its own.
     let memories: String = (1..16).map(|_| "(memory 1)").collect();
     let grow: String = (1..16)
         .map(|memory| {
@@ -203,7 +205,7 @@ fn one_that_wants_all_memory() {
         stateful: true,
         ..HandWrittenPlugin::default()
     };
-    // The memory that is exported comes first.
+    // The component exports its first memory.
     let many = many.component_with_memories(&memories);
     let path = fixture.host.write("many.wasm", many);
     fixture.push(&path);
@@ -223,7 +225,7 @@ fn one_that_wants_all_tables() {
         stateful: true,
         ..HandWrittenPlugin::default()
     };
-    // A table ends at the pool's bound; what the plugin does about it is its own affair.
+    // A table cannot grow beyond the pool's limit. The plugin decides how to handle that.
     is_dead(&fixture.run_hand_written(&table, ""), "process trapped");
     let large = HandWrittenPlugin {
         core: "(table 100000000 funcref)".into(),
@@ -392,7 +394,7 @@ fn a_neighbour_goes_on_while_one_loops() {
         host.wait_for_state(id, "done");
     }
     assert_eq!(host.status("bad")["state"], "leased");
-    // It hears of a cancel, too.
+    // The plugin also stops when its request is cancelled.
     host.run("cancel bad").ok();
     host.wait_for_state("bad", "cancelled");
     assert_eq!(worker.stop().0, Some(0));

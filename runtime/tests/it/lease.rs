@@ -1,5 +1,5 @@
-//! A worker that cannot keep its lease stops in time and commits nothing; one that can keeps it however long the
-//! attempt takes. The worker runs within this process, with leases of a second.
+//! Tests that a worker that cannot keep its lease stops in time and commits nothing. A worker that can renew its lease
+//! keeps it for as long as the attempt takes. The worker runs in this process, with leases of 1 s.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,7 +140,7 @@ async fn a_long_attempt_keeps_its_lease() {
     tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
 }
 
-/// A queue in a file, in a folder that may have other names.
+/// A queue in a file. Its folder may have other names.
 struct InFile {
     folder: tempfile::TempDir,
     server: Backend,
@@ -175,13 +175,14 @@ fn url_in(folder: &tempfile::TempDir, name: &str) -> String {
     format!("sqlite:{}", folder.path().join(name).join("queue.db").display())
 }
 
-/// The worker holds both of its connections before it takes anything, so no change of the file's version can come between.
+/// Checks that a worker continues while a newer version upgrades its file. It opens both connections before it claims
+/// anything, so the upgrade cannot come between them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_goes_on_while_a_newer_version_upgrades_its_file() {
     let queue = InFile::new().await;
     let files = tokio::task::spawn_blocking(Files::serve).await.unwrap();
     let running = start(&queue.url("real"), Limits::default()).await;
-    // A claim makes the queue known.
+    // The first claim creates the queue.
     let claims = async {
         while queue.server.queue.queues().await.unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -243,7 +244,7 @@ async fn a_worker_that_has_no_connection_for_its_leases_yet_stops_at_once() {
         .await
         .unwrap()
         .unwrap();
-    // Time for the worker to begin its first claim, which waits for that connection.
+    // In this time the worker begins its first claim, which waits for that connection.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let asked_at = Instant::now();
     running.shutdown.send_replace(Shutdown::Drain);
@@ -274,7 +275,7 @@ async fn requests_are_handed_back_if_no_lease_can_be_renewed_any_more() {
     let lease_url = redis.url().replace("redis://", "redis://keeper:pw@");
     let running = start_apart(&redis.url(), &lease_url, Limits::default(), |_| {}).await;
     wait_for_state(&server, "held", State::Leased).await;
-    // It ends the user's connections, too.
+    // This also closes the connections of the user.
     acl(&["DELUSER", "keeper"]);
     wait_for_state(&server, "held", State::Ready).await;
     let status = server.queue.status("q", "held").await.unwrap().unwrap();
@@ -307,7 +308,7 @@ async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
     server.queue.submit("q", &[request]).await.unwrap();
     let running = start(&redis.url(), Limits::default()).await;
     wait_for_state(&server, "cut-off", State::Leased).await;
-    // Nothing answers now. The worker must stop by its own clock, while the input still waits.
+    // The server no longer answers. The worker must stop by its own clock, while the input still waits.
     redis.freeze();
     tokio::time::sleep(2 * LEASE).await;
     files.let_go("alarms.csv");
@@ -324,7 +325,7 @@ async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
             ..Summary::default()
         }
     );
-    // The queue's folder is made when staging begins, which it may not have.
+    // Staging creates the queue's folder, and it may not have begun.
     let found = std::fs::read_dir(running.folder.path().join("q"));
     let committed: Vec<_> = found
         .into_iter()
@@ -370,7 +371,7 @@ async fn an_attempt_has_an_end_however_slow_its_input() {
     tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
 }
 
-/// Waits, and keeps its thread from all else, until the lease of a request was extended so many times.
+/// Waits until the lease of a request was extended this many times. It blocks its thread meanwhile.
 fn watch_renewals(url: &str, id: &str, times: u32) {
     let mut redis = redis::Client::open(url).unwrap().get_connection().unwrap();
     let mut ends = std::collections::BTreeSet::new();
@@ -401,7 +402,7 @@ async fn a_lease_is_renewed_while_the_runtime_stands_still() {
     server.queue.submit("q", &[request]).await.unwrap();
     let running = start(&redis.url(), Limits::default()).await;
     wait_for_state(&server, "held", State::Leased).await;
-    // Each of the runtime's threads, and this one, for more than a lease's time.
+    // Both threads of the runtime and this thread are blocked for longer than a lease.
     let blocked: Vec<_> = (0..2)
         .map(|_| {
             let url = redis.url();

@@ -1,4 +1,4 @@
-//! The load of the machine, or that the process stands still, is not taken for a plugin's fault: the same input, plugin and
+//! Tests that a plugin is not blamed for the load of the machine or for a stopped process. The same input, plugin and
 //! config give the same bytes.
 
 use std::collections::BTreeMap;
@@ -13,10 +13,11 @@ use crate::support::wat::HandWrittenPlugin;
 
 const CALL_TIME: Duration = Duration::from_millis(200);
 
-/// How often the comparison is made until the machine keeps its speed.
+/// The maximum number of comparisons while the speed of the machine changes.
 const TRIES: usize = 4;
 
-/// How many turns the hostile plugin makes in a part of a call's limit, while all cores do the same.
+/// Returns the number of turns that the hostile plugin makes in this percentage of a call's limit, while it runs on all
+/// cores.
 fn turns_in(percent: u64) -> u64 {
     const TURNS: u64 = 20_000_000;
     let slowest = std::thread::scope(|scope| {
@@ -73,13 +74,13 @@ fn record() -> ingest_host::record::Batch {
     }
 }
 
-/// A queue, the config of its plugin, an input, and how many requests there are for it.
+/// A queue with the config of its plugin, an input and the number of requests.
 struct Load {
     queue: &'static str,
     config: String,
     input: &'static str,
     requests: usize,
-    /// Records kept and rejected.
+    /// The numbers of kept and rejected records.
     wanted: (u64, u64),
 }
 
@@ -107,7 +108,7 @@ fn loads() -> Vec<Load> {
             requests: 13,
             wanted: (1, 0),
         },
-        // What is over its limit is stopped in company as well, and only where it is.
+        // A call over its limit is stopped under load, too, and only that record is rejected.
         Load {
             queue: "over",
             config: r#"{"mode": "loop", "on": "x"}"#.into(),
@@ -125,7 +126,7 @@ fn loads() -> Vec<Load> {
     ]
 }
 
-/// What readers of the outputs see of each request.
+/// Returns the output and the rejects of each request.
 fn run(loads: &[Load], concurrency: usize) -> BTreeMap<String, (String, String)> {
     let host = Host::embedded();
     host.run_with("plugin push", &[component("hostile").to_str().unwrap()])
@@ -178,8 +179,8 @@ fn run(loads: &[Load], concurrency: usize) -> BTreeMap<String, (String, String)>
 
 #[test]
 fn sixty_four_at_once_give_what_one_at_a_time_gives() {
-    // Where the machine itself changes its speed meanwhile, as a virtual one does whose neighbours come and go, what was 60 %
-    // of a limit is not any more, and nothing is learned. Such a try does not count.
+    // The speed of a virtual machine may change with its neighbours. A call that took 60 % of the limit may then exceed
+    // it. Such a comparison proves nothing and does not count.
     let mut tries = 0;
     let at_once = loop {
         tries += 1;
@@ -205,7 +206,7 @@ fn sixty_four_at_once_give_what_one_at_a_time_gives() {
     assert!(at_once["over-0"].1.contains("plugin-timeout"), "{at_once:?}");
 }
 
-/// The processor time that a worker has used, in hundredths of a second.
+/// Returns the processor time that a worker has used, in hundredths of a second.
 fn used(worker: &Worker) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", worker.id())).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -216,11 +217,11 @@ fn used(worker: &Worker) -> u64 {
     fields[11] + fields[12]
 }
 
-/// Makes a worker stand still for so long.
+/// Stops a worker for this time.
 fn stand_still(worker: &Worker, time: Duration) {
     worker.signal("STOP");
     worker.wait_until_stopped();
-    // Time has to pass here: that it does is what is tested.
+    // The test needs real time to pass while the worker is stopped.
     std::thread::sleep(time);
     worker.signal("CONT");
 }
@@ -262,7 +263,7 @@ fn a_component_outlives_a_standstill_while_it_is_loaded() {
     };
     let path = host.write("slow.wasm", slow.component());
     let limit = Duration::from_secs(2);
-    // Then it is not compiled any more.
+    // The worker then finds the plugin compiled.
     host.run_with("plugin push --limit call-time=2s", &[path.to_str().unwrap()])
         .ok();
     host.run("plugin bind --queue q hand-written@0.1.0").ok();
@@ -270,7 +271,7 @@ fn a_component_outlives_a_standstill_while_it_is_loaded() {
     worker.wait_for_log("limits");
     host.run("submit --queue q --uri in.csv --id one").ok();
     worker.wait_for_log("claimed");
-    // Its start is most of what loading takes.
+    // The component's start function takes most of the time of loading.
     let before = used(&worker);
     wait_for("the component to start", || {
         (used(&worker) > before + 5).then_some(())

@@ -1,5 +1,5 @@
-//! A member of a JSON object is found by its name: in which order a record has its members, which of them it lacks and
-//! whether the first records had them makes no difference. All of it through whole pipelines, in small batches.
+//! Tests that members of a JSON object are found by name. The order of members, missing members and the members of the
+//! first records make no difference. The tests run whole pipelines in small batches.
 
 use std::cell::Cell;
 
@@ -15,7 +15,7 @@ use crate::support::pipeline::{PipelineRun, RunOutcome, plugin};
 
 const CASES: u32 = 200;
 
-/// Puts JSON lines through a plugin, three records a batch.
+/// Runs JSON lines through a plugin, with three records in each batch.
 fn run(plugin_name: &str, config: &Value, lines: &str, output: Format) -> RunOutcome {
     let work = PipelineRun {
         input: lines.as_bytes(),
@@ -49,7 +49,7 @@ fn lines(objects: &[Map<String, Value>]) -> String {
         .collect()
 }
 
-/// Some members, in any order, as a line: `serde_json` would sort them.
+/// Returns a line with these members in their order. `serde_json` would sort them.
 fn line(names: &[&str], number: usize) -> String {
     let member = |name: &&str| format!("{}: {}", json!(name), json!(format!(" {name} {number}")));
     format!(
@@ -115,7 +115,7 @@ fn members_that_are_asked_for_are_columns_of_csv_wherever_they_come() {
     let outcome = run("clean", &config, input, Format::Csv);
     assert_eq!(outcome.output, "id,email\n1,\n,\n,\n2,a@x\n,b@x\n");
     assert_eq!(outcome.records.rejected, 0, "{}", outcome.rejects);
-    // A member that nobody knew of has no column.
+    // A member that no earlier record had has no column.
     let outcome = run(
         "clean",
         &config,
@@ -125,7 +125,8 @@ fn members_that_are_asked_for_are_columns_of_csv_wherever_they_come() {
     assert_eq!(outcome.by_code, [("unexpected-member".to_owned(), 1)]);
 }
 
-/// `alarms` adds `duration_s`, which it leaves empty where an alarm has no end.
+/// Checks that the input cannot set `duration_s`. The plugin `alarms` adds this column and leaves it empty for an alarm
+/// without an end.
 #[test]
 fn the_input_cannot_write_into_a_column_of_the_plugin() {
     let alarm = |more: Value| {
@@ -152,14 +153,14 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
         assert_eq!(outcome.records.written, 5);
         assert!(!outcome.output.contains("666"), "{}", outcome.output);
         assert_eq!(outcome.output.matches("10:00:05").count(), 1);
-        // The record is there, as it came.
+        // The rejected record is unchanged.
         assert!(
             outcome.rejects.contains("\"\"duration_s\"\":666"),
             "{}",
             outcome.rejects
         );
     }
-    // At the beginning of the file it is a column, and the plugin says that it cannot have two of a name.
+    // If the first record has the member, it is a column. The plugin then refuses two columns with one name.
     input.insert(0, alarm(forged));
     let input = lines(&input);
     let work = PipelineRun {
@@ -177,7 +178,7 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
     assert!(error.contains("two columns \"duration_s\""), "{error}");
 }
 
-/// Whether a record is copied, edited or renamed in, and whichever batch it is in, makes no difference to a late name.
+/// Checks that a late name is treated alike in each batch, for records that are copied, edited or renamed.
 #[test]
 fn a_late_name_is_treated_alike_wherever_it_comes() {
     let configs = [
@@ -253,7 +254,7 @@ fn null_stays_null_where_nothing_is_set() {
     }
 }
 
-/// Whether a text was changed on the way makes no difference to the type of the value.
+/// Checks that a value has the column's type, whether or not the plugin changed its text.
 #[test]
 fn a_column_with_a_type_has_one_type_of_json() {
     let config = json!({ "columns": {
@@ -286,7 +287,7 @@ fn a_column_with_a_type_has_one_type_of_json() {
         (r#"{"b":0}"#, r#"{"b":false}"#),
         (r#"{"t":"2024-01-01T00:00:00"}"#, r#"{"t":"2024-01-01T00:00:00"}"#),
         (r#"{"t":20240101}"#, r#"{"t":"2024-01-01T00:00:00"}"#),
-        // An empty text is no value of a type, and null is.
+        // An empty text is not a value of these types, but null is.
         (r#"{"i":""}"#, r#"{"i":null}"#),
         (r#"{"n":""}"#, r#"{"n":null}"#),
         (r#"{"b":""}"#, r#"{"b":null}"#),
@@ -294,11 +295,11 @@ fn a_column_with_a_type_has_one_type_of_json() {
         (r#"{"s":""}"#, r#"{"s":""}"#),
         (r#"{"i":"  "}"#, r#"{"i":null}"#),
         (r#"{"i":null}"#, r#"{"i":null}"#),
-        // A column of texts takes all types, as it does without a rule.
+        // A column of type text accepts all types, as a column without a rule does.
         (r#"{"s":"5"}"#, r#"{"s":"5"}"#),
         (r#"{"s":5}"#, r#"{"s":5}"#),
         (r#"{"s":[ 1, null]}"#, r#"{"s":[ 1, null]}"#),
-        // What is not touched keeps its bytes, beside what is.
+        // A value that is not changed keeps its bytes, even beside a changed value.
         (
             r#"{ "x" : [ 1 ,2], "i" : 5 , "n":1.0e0 }"#,
             r#"{ "x" : [ 1 ,2], "i" : 5 , "n":1.0e0 }"#,
@@ -317,7 +318,7 @@ fn a_column_with_a_type_has_one_type_of_json() {
         assert_eq!(found, *expected);
     }
     assert_eq!(outcome.output, join(expected));
-    // Without a type each value keeps its own.
+    // A column without a type keeps the type of each value.
     let config = json!({ "columns": { "i": { "required": true, "pattern": "^[0-9]$", "allowed": ["5"] } } });
     let input = "{\"i\":\"5\"}\n{\"i\":5}\n";
     assert_eq!(run("clean", &config, input, Format::Jsonl).output, input);
@@ -338,7 +339,7 @@ fn what_a_list_of_nulls_names_is_null() {
             "{\"v\":null}\n{\"v\":null}\n{\"v\":\"x\"}\n{\"v\":null}\n{\"v\":null}\n"
         );
     }
-    // White space that is trimmed away leaves a text.
+    // A value of white space becomes an empty text.
     let config = json!({ "columns": { "v": { "trim": true } } });
     let outcome = run("clean", &config, "{\"v\":\"  \"}\n", Format::Jsonl);
     assert_eq!(outcome.output, "{\"v\":\"\"}\n");

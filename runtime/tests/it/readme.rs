@@ -1,5 +1,5 @@
-//! The documents keep their word: each command of README.md and of the tutorial runs, the plugin of docs/plugins.md builds
-//! outside the repository and does what is printed there, and each link leads somewhere.
+//! Tests the documents. Each command of README.md and of the tutorial runs. The plugin of docs/plugins.md builds
+//! outside the repository and prints what the document shows. Each link leads to a file and a heading.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ fn the_plugin_of_the_documents_builds_and_does_what_it_says() {
     );
     host.write("src/lib.rs", block("rust", "Celsius"));
     host.write("readings.csv", block("csv", "fahrenheit"));
-    // The same versions as the repository's, so that nothing is fetched that is not there.
+    // The lock file of the repository avoids downloads of other versions.
     std::fs::copy(root.join("Cargo.lock"), host.path("Cargo.lock")).unwrap();
 
-    // Kept between runs, because the dependencies are compiled anew otherwise.
+    // The folder is kept between runs, so that the dependencies are not compiled again.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
     let cargo = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO"));
@@ -61,7 +61,7 @@ fn the_plugin_of_the_documents_builds_and_does_what_it_says() {
         "station,fahrenheit,celsius\nOulu,14,-10\nVienna,68.5,20.3\n"
     );
 
-    // What is no finite number is none, nor is what the plugin computes of it: the last one in the list is finite.
+    // The plugin rejects values that are not finite. The last one is finite, but the result is not.
     let not_finite = ["NaN", "-nan", "inf", "Infinity", "1e999", "1e308"];
     host.write(
         "not_finite.csv",
@@ -204,8 +204,8 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A moved file shows here: each path in backticks is a file of the repository, or the end of the path of one, as in tables whose
-/// paths are relative to `runtime/src`.
+/// Checks that each path in backticks is a file of the repository. It may be the end of a path, as in tables with paths
+/// relative to `runtime/src`.
 #[test]
 fn each_path_for_contributors_is_a_file() {
     const EXTENSIONS: [&str; 7] = ["rs", "lua", "sh", "py", "md", "toml", "wit"];
@@ -234,7 +234,7 @@ fn each_path_for_contributors_is_a_file() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// A renamed type or function shows here, so that no recipe sends a newcomer to what is gone.
+/// Checks that each type or function in a recipe exists in the file beside it.
 #[test]
 fn each_name_in_a_recipe_is_in_the_file_beside_it() {
     let folder = documents::root().join("docs/how-to");
@@ -260,7 +260,7 @@ fn each_name_in_a_recipe_is_in_the_file_beside_it() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// The tests that must pass are there: a program, and perhaps a module of it.
+/// Checks that each test in a recipe exists: a test program, and perhaps a module of it.
 #[test]
 fn each_test_in_a_recipe_exists() {
     let tests = documents::root().join("runtime/tests");
@@ -280,7 +280,7 @@ fn each_test_in_a_recipe_exists() {
     assert!(count > 20, "{count} tests");
 }
 
-/// Each decision has its sections, a status that is one, and a line in the list with that status.
+/// Checks that each decision has its sections, a valid status, and a line in the list with that status.
 #[test]
 fn each_decision_is_complete_and_listed() {
     let folder = documents::root().join("docs/adr");

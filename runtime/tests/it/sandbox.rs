@@ -1,4 +1,4 @@
-//! What a plugin does wrong ends its request with a sentence, within its limits, and nothing else.
+//! Tests that a plugin's fault ends its request with one message, within its limits, and affects nothing else.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn limits() -> Limits {
     }
 }
 
-/// A batch of two rows of one column, `a` and `b`.
+/// Returns a batch of two rows with one column, `a` and `b`.
 fn batch() -> Batch {
     let row = |number: u32| Row {
         start: 2 * number,
@@ -46,7 +46,7 @@ fn batch() -> Batch {
     }
 }
 
-/// Takes an instance in this mode from open to finish.
+/// Runs an instance in this mode from open to finish.
 fn outcome(mode: &str, stop: &Stop) -> Result<(), Error> {
     let config = format!(r#"{{"mode": "{mode}"}}"#);
     let plugin = hostile(&limits());
@@ -274,7 +274,8 @@ fn more_instances_than_there_is_room_for_are_a_matter_of_time() {
     plugin.start(Stop::default()).unwrap();
 }
 
-/// A processor leaves the bits of a NaN, and what relaxed instructions give, to whoever built it.
+/// Checks that results do not depend on the processor. WebAssembly leaves open the bits of a NaN and the results of
+/// relaxed instructions.
 #[test]
 fn no_processor_shows() {
     let computes = |core: &str, is_right: &str| {
@@ -316,7 +317,7 @@ fn no_processor_shows() {
         )
         .unwrap();
     }
-    // Lane 16 of 16 is none, and gives 0.
+    // Lane 16 of 16 does not exist, so the result is 0.
     let swizzle = "(i8x16.relaxed_swizzle (global.get $a) (i8x16.splat (i32.const 16)))";
     computes(
         "(global $a (mut v128) (v128.const i64x2 0x0707070707070707 0x0707070707070707))",

@@ -1,5 +1,5 @@
-//! What is secret in a URI, a server's URL or a file of credentials is in no log, at any level, in no error, status or
-//! receipt, and in no file that is written.
+//! Tests that secrets in a URI, a server's URL or a file of credentials appear nowhere: no log of any level, error,
+//! status, receipt or written file has them.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ const SIGNED: &str = "X-Amz-Signature=s3cr3t&part=1&X-Amz-Credential=s3cr3t&sig=
     sign=s3cr3t&bearer=s3cr3t&ticket=s3cr3t&PHPSESSID=s3cr3t&url=http://h/?token=s3cr3t&\
     next=http%3A%2F%2Fi%2F%3Ftoken%3Ds3cr3t#s3cr3t";
 
-/// What fails for a while only, and would be tried again and again.
+/// The name of a server with a transient fault, which would be retried many times.
 const BROKEN: &str = "broken";
 
-/// Everything that commands say, each at its most talkative.
+/// Runs commands with the most verbose log, checks their output for the secret and collects it.
 struct CheckedCommands {
     host: Host,
     text: String,
@@ -50,7 +50,7 @@ fn excerpt(text: &str) -> String {
         .join("\n")
 }
 
-/// Checks every file below a folder but those of the queue itself.
+/// Checks all files below a folder, except those of the queue itself. Returns their number.
 fn assert_clean(folder: &Path) -> usize {
     let mut files = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -73,7 +73,8 @@ fn redirect_to(target: &str) -> Vec<u8> {
     answer("302 Found", &format!("Location: {target}\r\n"), b"")
 }
 
-/// Servers that a signed URL may lead to: a file, nothing, a redirect to each, one to where nobody may go, a trap.
+/// Returns servers that a signed URL may lead to: one with a file, one without, redirects to each of them, to a
+/// forbidden address, to FTP and to itself, and one with a broken transfer.
 fn servers() -> Vec<(&'static str, ScriptedServer)> {
     let file = || answer("200 OK", "ETag: \"a\"\r\n", b"n\n1\n2,3\n");
     let signed = |address: String| format!("http://{address}/b.csv?{SIGNED}");
@@ -106,7 +107,7 @@ fn nothing_tells(url: &str, host: Host) {
     };
     let clean = component("clean").display().to_string();
     let servers = servers();
-    // A URI with a password is refused before it is anywhere, and so is a document with one.
+    // A URI with a password is refused before it is stored, and so is a document with one.
     for uri in [
         "http://me:s3cr3t@a.example/b",
         "s3://s3cr3t@bucket/b",
@@ -137,7 +138,7 @@ fn nothing_tells(url: &str, host: Host) {
         commands.host.push(r#"{"uri":"a","password":"s3cr3t"}"#);
         commands.host.push(&format!("{uri}?{SIGNED}"));
     }
-    // Nor what is not understood.
+    // Errors of usage do not show the secret, either.
     for words in [
         "submit http://me:s3cr3t@a.example --queue q",
         "redis://:s3cr3t@a.example",
@@ -186,7 +187,7 @@ fn nothing_tells(url: &str, host: Host) {
     commands.say(&format!(
         "ingest http://me:s3cr3t@no.such.host.invalid/a.csv?{SIGNED} --plugin {clean}"
     ));
-    // What a person types may have a password, which is that person's own.
+    // A typed URI may have a password, because it belongs to the person who types it.
     for (name, server) in &servers {
         let typed = format!("http://me:s3cr3t@{}/a.csv?{SIGNED}", server.address);
         commands.say(&format!(
@@ -197,7 +198,7 @@ fn nothing_tells(url: &str, host: Host) {
         assert_clean(commands.host.folder.path()) >= 8,
         "outputs and receipts"
     );
-    // The words that must be there, so that something was heard at all.
+    // These words must appear, so that the test cannot pass without output.
     for text in ["***", "b.csv", "answered 404", "169.254.169.254", "a.example"] {
         assert!(commands.text.contains(text), "{text}");
     }
@@ -214,7 +215,7 @@ fn nothing_tells_a_secret_on_redis() {
     let redis = RedisServer::start_with(&["--requirepass", SECRET]);
     let url = redis.url_with_password(SECRET);
     nothing_tells(&url, Host::on(&url));
-    // Nor does a server that refuses the password, or one that is not there.
+    // A server that refuses the password or that is not reachable does not reveal it, either.
     let wrong = url.replace("s3cr3t@", "s3cr3t-s3cr3t@");
     for url in [
         wrong.as_str(),
@@ -231,7 +232,7 @@ fn nothing_tells_a_secret_on_redis() {
     }
 }
 
-/// A mistyped URL is taken for a path, and keeps its secrets all the same.
+/// Checks that a mistyped URL, which counts as a path, does not show its secrets.
 #[test]
 fn a_url_that_is_taken_for_a_path_is_not_shown_whole() {
     let host = Host::embedded();

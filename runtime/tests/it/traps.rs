@@ -1,4 +1,5 @@
-//! A record that a plugin without state traps on, or does not come back from, is one reject, and the rest goes on.
+//! Tests that a record on which a stateless plugin traps or does not return becomes one reject. The other records are
+//! processed.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::support::pipeline::{PipelineRun, RunOutcome, plugin};
 
-/// In small batches, so that there are many of them.
+/// Returns limits with small batches, so that an input has many of them.
 fn limits() -> Limits {
     Limits {
         batch_bytes: 400,
@@ -23,12 +24,12 @@ fn limits() -> Limits {
 fn run(config: &str, input: &str, limits: Limits) -> Result<RunOutcome, String> {
     let plugin = plugin("hostile");
     let mut work = PipelineRun::of(&plugin, config, input, limits);
-    // Where it is named, records of another width are no table under a title.
+    // Without a named format, records of another width would look like a title over a table.
     work.options.format = Some(Format::Csv);
     work.runs_alike()
 }
 
-/// Numbers from 1, each a record, some of them a record that is `x` instead.
+/// Returns a column of the numbers from 1. Each number in `bad` becomes `x`.
 fn numbers(count: usize, bad: &[usize]) -> String {
     let record = |number| match bad.contains(&number) {
         true => "x\n".to_owned(),
@@ -37,7 +38,7 @@ fn numbers(count: usize, bad: &[usize]) -> String {
     format!("n\n{}", (1..=count).map(record).collect::<String>())
 }
 
-/// Where each reject stands, its code and its reason.
+/// Returns each reject: its record number, its code and its reason.
 fn rejects(outcome: &RunOutcome) -> Vec<(usize, String, String)> {
     let mut reader = csv::Reader::from_reader(outcome.rejects.as_bytes());
     let rows = reader.records().map(Result::unwrap);
@@ -68,11 +69,11 @@ fn exactly_the_records_that_it_panics_on_are_rejected() {
             "{reason}"
         );
     }
-    // What an instance counted in the call that it trapped in is forgotten, and nothing is counted twice.
+    // The counts of a call that traps are dropped, so nothing is counted twice.
     assert_eq!(outcome.counters, [("seen".to_owned(), 19_993)]);
 }
 
-/// What the run time of another language prints before it gives up is why the record was rejected.
+/// Checks that the reason of a reject includes the text that the plugin's language runtime prints before the trap.
 #[test]
 fn an_exception_that_was_printed_is_the_reason() {
     let exception = "process trapped: Traceback (most recent call last): File \"plugin.py\", line 3, in process \
@@ -93,7 +94,7 @@ fn an_exception_that_was_printed_is_the_reason() {
     }
 }
 
-/// Of what is endless the beginning and the end are told; what would control a terminal is not.
+/// Checks that the reason of a reject has only the beginning and the end of a long text, and no control characters.
 #[test]
 fn a_printed_exception_is_bounded_and_harmless() {
     for (text, start, part) in [
@@ -131,7 +132,7 @@ fn a_printed_exception_is_bounded_and_harmless() {
             "{reason}"
         );
     }
-    // Without a word there is the trap alone.
+    // The reason is the trap alone if the plugin printed no text.
     let silent = run(
         r#"{"mode": "throw", "on": "x", "text": " \n"}"#,
         &numbers(3, &[2]),
@@ -181,7 +182,7 @@ fn a_record_that_it_does_not_come_back_from_is_a_reject() {
         reason.starts_with("process took longer than the limit of 300ms (--limit call-time)"),
         "{reason}"
     );
-    // Where it was met is another place each time.
+    // The place of the timeout differs from run to run.
     assert!(!reason.contains("backtrace"), "{reason}");
 }
 
@@ -233,7 +234,7 @@ fn an_instance_that_has_become_unfit_is_replaced() {
             ..limits()
         },
     };
-    // Also where a batch is one record, none is blamed for what those before it left.
+    // A record is not rejected for memory that earlier records left, even in batches of one record.
     for batch_records in [1, 2, 5, 7] {
         let outcome = leaky(100, batch_records).runs_alike().unwrap();
         assert_eq!((outcome.output, outcome.records.kept), (input.clone(), 100));

@@ -1,5 +1,5 @@
-//! Whatever strangers write, and wherever: what a person sees of it does nothing to the terminal, forges no line and floods
-//! nothing, and documents for machines keep it exactly.
+//! Tests that text from untrusted sources does no harm. When a person sees it, it does not control the terminal, forge
+//! a line or flood the output. Documents for machines keep it unchanged.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -14,19 +14,19 @@ use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
 use crate::support::redis::RedisServer;
 use crate::support::wat::{ANSWER, HandWrittenPlugin, words};
 
-/// What each hostile text has that harms nobody: where it is not shown, nothing was tested.
+/// A harmless part of each hostile text. It shows that the text reached the output.
 const MARK: &str = "m4rk";
 
-/// What a line of the log that is none of the host's begins with.
+/// The start of a forged line of the log.
 const FORGED: &str = "1999-12-31T23:59:59.000000Z ERROR forged";
 
-/// The longest line that a person sees, in bytes: a line of the log has several texts.
+/// The longest line that a person sees, in bytes. A line of the log has several texts.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// The most that goes into an argument of a program, or a member of a document that a queue takes.
+/// The largest number of characters for an argument of a program or a member of a request.
 const SHORT_CHARS: usize = 7_000;
 
-/// Texts with all that must not reach a person, each with [`MARK`] near its beginning.
+/// Returns texts with everything that must not reach a person. Each has [`MARK`] near its start.
 fn hostile_texts() -> Vec<String> {
     let mut texts: Vec<String> = [
         format!("m4rk\n{FORGED}\r\n{FORGED}\r{FORGED}\tx\u{b}\u{c}{FORGED}"),
@@ -54,12 +54,12 @@ fn short(text: &str) -> String {
     text.chars().take(SHORT_CHARS).collect()
 }
 
-/// Those that fit into an argument.
+/// Returns the hostile texts, cut to the length of an argument.
 fn short_texts() -> Vec<String> {
     hostile_texts().iter().map(|text| short(text)).collect()
 }
 
-/// Those that fit into a line of a protocol.
+/// Returns the hostile texts, without the characters that a line of a protocol cannot have.
 fn texts_of_a_line() -> Vec<String> {
     let keeps = |c: char| !matches!(c, '\n' | '\r' | '\0');
     short_texts()
@@ -68,8 +68,8 @@ fn texts_of_a_line() -> Vec<String> {
         .collect()
 }
 
-/// Whether a terminal shows these bytes as they are, every character of them: UTF-8, no control character but the ends of
-/// lines, and nothing that the standard library would not print either. No text here has anything else that it would not.
+/// Checks that a terminal shows each of these bytes as it is. The text must be UTF-8, with line ends as its only
+/// control characters, and with no character that the standard library would escape.
 fn is_safe_for_people(bytes: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     for (number, line) in text.split('\n').enumerate() {
@@ -85,12 +85,12 @@ fn is_safe_for_people(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Every command that is run here, and all that it says.
+/// Runs commands and checks all of their output.
 struct CheckedCommands {
     host: Host,
     log_format: &'static str,
     commands: usize,
-    /// The lines of JSON among what they said.
+    /// The number of JSON lines in their output.
     json_lines: usize,
 }
 
@@ -104,7 +104,7 @@ impl CheckedCommands {
         }
     }
 
-    /// Runs a command; what it says must be safe. All of it.
+    /// Runs a command, checks that all of its output is safe, and returns it.
     #[track_caller]
     fn say(&mut self, words: &str, more: &[&str]) -> String {
         let more: Vec<_> = more.iter().map(|argument| argument.as_bytes()).collect();
@@ -154,7 +154,7 @@ impl CheckedCommands {
                 self.json_lines += 1;
             }
         }
-        // Beside the log there are notes, and usage.
+        // Stderr has notes and usage beside the log.
         let logged = stderr.lines().filter(|line| line.contains("timestamp"));
         for line in logged.filter(|_| self.log_format == "json") {
             serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("`{words}`: {error}: {line}"));
@@ -163,7 +163,7 @@ impl CheckedCommands {
         format!("{stdout}{stderr}")
     }
 
-    /// As [`CheckedCommands::say`], and the text must be among what is said.
+    /// Does the same as [`CheckedCommands::say`], and checks that the output shows the hostile text.
     #[track_caller]
     fn shows(&mut self, words: &str, more: &[&str]) -> String {
         let said = self.say(words, more);
@@ -183,7 +183,7 @@ fn excerpt(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Every byte of a text as a URI writes it, but for slashes.
+/// Returns a text with each byte percent-encoded, except letters, digits and slashes.
 fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut uri, byte| {
         match byte {
@@ -195,7 +195,7 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-/// Checks every document below a folder; how many hold the mark.
+/// Checks all documents below a folder. Returns the number of those with the mark.
 fn documents(folder: &Path) -> usize {
     let mut marked = 0;
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
@@ -219,7 +219,7 @@ fn documents(folder: &Path) -> usize {
     marked
 }
 
-/// What the host has written into each row does nothing in a spreadsheet either; the record is as it came.
+/// Checks that the cells that the host writes are also safe in a spreadsheet.
 fn rejects(bytes: &[u8]) {
     let mut reader = csv::Reader::from_reader(bytes);
     assert_eq!(
@@ -270,7 +270,7 @@ fn the_judge_is_strict() {
     assert!(caught.count() >= 8);
 }
 
-/// Documents of producers, whole and each member, and URIs that are decoded on their way into errors.
+/// Checks documents of producers, whole and each member, and URIs that errors show decoded.
 #[test]
 fn what_producers_write() {
     on_each_queue(|commands| {
@@ -300,7 +300,7 @@ fn what_producers_write() {
             }
             commands.host.push(&text.replace('\0', ""));
             let encoded = percent_encoded(&text.chars().take(250).collect::<String>());
-            // What stands before an @ would be a user's name.
+            // The part before an @ would be the name of a user.
             let in_path = text.chars().filter(|c| !c.is_control() && *c != '@');
             let in_path: String = in_path.take(500).collect();
             for (kind, uri) in [
@@ -313,7 +313,7 @@ fn what_producers_write() {
             ] {
                 let id = format!("{kind}-{number}");
                 commands.host.push(&json!({"uri": uri, "id": id}).to_string());
-                // One that is no valid URI never becomes a request; it is among the documents that were set aside.
+                // An invalid URI never becomes a request. Its document is set aside.
                 if matches!(kind, "file" | "path" | "http") {
                     ids.push(id);
                 }
@@ -352,7 +352,7 @@ fn what_producers_write() {
         ] {
             commands.say(words, &[]);
         }
-        // `submit` says again what was submitted, and why it died.
+        // `submit` reports the earlier request and why it died.
         let uri = format!("file:///nowhere/{}", percent_encoded(&hostile_texts()[0]));
         commands.shows("submit --queue q --id file-0 --wait --uri", &[&uri]);
         commands.say("submit --queue q --id file-0 --wait --json --uri", &[&uri]);
@@ -361,7 +361,7 @@ fn what_producers_write() {
     });
 }
 
-/// Arguments, into which a shell may have put the names of a stranger's files.
+/// Checks arguments. A shell may put names of untrusted files there.
 #[test]
 fn what_stands_in_arguments() {
     on_each_queue(|commands| {
@@ -403,7 +403,7 @@ fn what_stands_in_arguments() {
                 "ingest a.csv --plugin",
             ] {
                 let said = commands.say(words, &[&text]);
-                // Of what looks like an option, only the letter is told.
+                // An error about an option shows only its letter.
                 let is_told = said.contains(MARK) || text.starts_with('-');
                 assert!(
                     is_told,
@@ -424,7 +424,7 @@ fn what_stands_in_arguments() {
                 );
             }
         }
-        // Names that are no UTF-8.
+        // These names are not UTF-8.
         for words in ["status", "plugin inspect", "plugin push"] {
             let said = commands.say_raw(words, &[b"m4rk\xff\x9b2J\x1b"]);
             let error = "invalid UTF-8 was detected in one or more arguments";
@@ -436,7 +436,7 @@ fn what_stands_in_arguments() {
     });
 }
 
-/// Names of files, in folders that may be read.
+/// Checks names of files, in folders that may be read.
 #[test]
 fn names_of_files() {
     on_each_queue(|commands| {
@@ -455,7 +455,7 @@ fn names_of_files() {
                 &format!("ingest --json --plugin {clean} --encoding latin-1"),
                 &[&path],
             );
-            // Those that hold control characters come encoded.
+            // A URI has control characters percent-encoded.
             let uri = format!("file://{}", percent_encoded(&path));
             let id = format!("n{number}");
             commands.shows(&format!("submit --queue q --json --id {id} --uri"), &[&uri]);
@@ -479,13 +479,13 @@ fn names_of_files() {
     });
 }
 
-/// Names of columns, values of cells, keys of objects.
+/// Checks names of columns, values of cells and keys of objects.
 #[test]
 fn what_stands_in_files() {
     let mut commands = CheckedCommands::new(Host::embedded(), "human");
     let clean = component("clean").display().to_string();
     for (number, text) in hostile_texts().iter().enumerate() {
-        // CSV takes all of it within quotes.
+        // Within quotes, CSV allows all characters.
         let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
         let name = &text[..text.floor_char_boundary(1_000)];
         let (cell, column) = (quoted(text), quoted(name));
@@ -506,7 +506,7 @@ fn what_stands_in_files() {
         )
         .unwrap();
         assert_eq!(receipt["input"]["columns"][1], *name);
-        // The record is there as it came.
+        // The rejected record is unchanged.
         let rejects =
             std::fs::read(commands.host.path(&format!("out/rejects/c{number}.rejects.csv"))).unwrap();
         let mut reader = csv::Reader::from_reader(rejects.as_slice());
@@ -538,7 +538,7 @@ fn what_stands_in_files() {
     assert!(documents(&commands.host.path("out")) >= hostile_texts().len());
 }
 
-/// Whatever a plugin can say, in the log, in errors and in documents.
+/// Checks all texts from a plugin, in the log, in errors and in documents.
 #[test]
 fn what_plugins_say() {
     on_each_queue(|commands| {
@@ -548,7 +548,7 @@ fn what_plugins_say() {
         let plugin = format!("hostile@{}", env!("CARGO_PKG_VERSION"));
         let mut numbers = 0..;
         for text in hostile_texts() {
-            // A config is written by the operator, and bounded by what plugins are passed: the text comes from there.
+            // The plugin takes the text from its config. The operator writes the config, and its length has a limit.
             let text: String = text.chars().take(100_000).collect();
             for (mode, more, must_show) in [
                 ("keep", json!({"log": true}), text.len() < 50_000),
@@ -587,7 +587,7 @@ fn what_plugins_say() {
                     commands.say("report", &[&receipt]);
                 }
             }
-            // In a queue, where the error is kept.
+            // A queue stores the error.
             let config = json!({"mode": "fail", "text": text});
             commands.host.write("config.json", config.to_string());
             commands.say(
@@ -608,7 +608,7 @@ fn what_plugins_say() {
     });
 }
 
-/// Where a component by hand keeps a hostile text.
+/// The address of a hostile text in a component written by hand.
 const TEXT_AT: u32 = 0x0028_0000;
 
 fn in_memory(text: &str) -> (u32, Vec<u8>) {
@@ -622,7 +622,8 @@ fn escaped_for_wat(text: &str) -> String {
     })
 }
 
-/// What no compiler would let a plugin say: its name, its version, names of its functions and imports, codes.
+/// Checks texts that a compiler would not allow: a plugin's name, its version, names of its functions and imports,
+/// codes.
 #[test]
 fn what_components_are_made_of() {
     let mut commands = CheckedCommands::new(Host::embedded(), "human");
@@ -706,7 +707,7 @@ fn what_components_are_made_of() {
     commands.say("plugin list", &[]);
 }
 
-/// What servers send: status lines, headers, where they redirect to.
+/// Checks texts from servers: status lines, headers and targets of redirects.
 #[test]
 fn what_servers_send() {
     let mut commands = CheckedCommands::new(Host::embedded(), "json");
@@ -716,7 +717,7 @@ fn what_servers_send() {
     let texts = texts_of_a_line();
     for (number, text) in texts.iter().enumerate() {
         let body = b"n\n1\n2,3\n";
-        // A header takes neither controls nor more than a client reads.
+        // A header cannot have control characters, and clients limit its length.
         let value: String = text.chars().filter(|c| !c.is_control()).take(2_000).collect();
         let is_header = value.is_ascii();
         let all = [
@@ -787,7 +788,7 @@ fn what_servers_send() {
             ("version", format!("{value}\r\n\r\n").into_bytes(), false),
         ];
         for (kind, answer, must_show) in all {
-            // What breaks off is tried again for a while.
+            // Only a quarter of the texts are used for these kinds, because broken transfers are retried for a while.
             if number % 4 > 0 && matches!(kind, "retry" | "length" | "version" | "range") {
                 continue;
             }
@@ -823,7 +824,7 @@ fn what_servers_send() {
     documents(&commands.host.path("out"));
 }
 
-/// The record that the column `raw` of rejects stands for: each `\xNN` is a byte (docs/formats.md).
+/// Returns the record for a value of the column `raw` of rejects: each `\xNN` is a byte (docs/formats.md).
 fn record_of(raw: &str) -> Vec<u8> {
     let (mut record, mut rest) = (Vec::new(), raw.as_bytes());
     while let Some((&byte, after)) = rest.split_first() {

@@ -1,4 +1,4 @@
-//! A worker from submit to settle, with the embedded queue and with Redis.
+//! Tests a worker from submit to settle, with the embedded queue and with Redis.
 
 use std::time::Instant;
 
@@ -314,8 +314,8 @@ fn submit_waits_for_the_receipt(host: &Host) {
     assert_eq!(code, Some(0), "{log}");
 }
 
-/// A volume that is mounted over the output has the same effect. The exit code is not 2 (wrong usage), so a supervisor
-/// starts the worker again.
+/// Checks that a worker whose output folder is replaced fails. A volume that is mounted over the output has the same
+/// effect. The exit code is not 2 (wrong usage), so a supervisor starts the worker again.
 fn a_worker_whose_output_is_replaced_has_failed(host: &Host) {
     let files = Files::serve();
     let url = files.put("alarms.csv", alarms(10));
@@ -444,7 +444,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
     let outputs = outputs.filter(|entry| entry.as_ref().unwrap().path().is_file());
     assert_eq!(outputs.count(), 1);
 
-    // With the receipt, the worker refuses other work under that id.
+    // The worker finds the receipt and refuses other work under that id.
     host.end_long_ago("one");
     run(host, "--burst --allow-host 127.0.0.1");
     files.put("alarms.csv", alarms(101));
@@ -555,7 +555,8 @@ fn documents_that_are_no_requests_are_listed_and_purged(host: &Host) {
     assert_eq!(names(), Vec::<String>::new());
 }
 
-/// A worker and its server may start at the same time. A worker also keeps trying if the network fails at its start.
+/// Checks that a worker waits for its server, because both may start at the same time. A worker also keeps trying if
+/// the network fails at its start.
 #[test]
 fn a_worker_waits_for_its_server_to_start() {
     let mut server = RedisServer::start();

@@ -12,7 +12,7 @@ fn auto() -> InputOptions {
     }
 }
 
-/// Opens a file; the columns, or the error without the name of the file.
+/// Opens a file. Returns its columns, or the error without the name of the file.
 fn opened(text: &str, options: &InputOptions) -> Result<Vec<String>, String> {
     let reader = Box::new(Cursor::new(text.as_bytes().to_vec()));
     match open(reader, "a.csv", None, options, &Limits::default()) {
@@ -37,7 +37,7 @@ fn assert_columns(text: &str, options: &InputOptions, columns: &[&str]) {
     assert_eq!(opened(text, options), Ok(columns), "{start:?}");
 }
 
-/// A table of so many rows, with whole numbers or with decimal commas.
+/// Returns this many rows. `value` follows each row's number, for example as decimals.
 fn rows(number: usize, value: &str) -> String {
     (0..number)
         .map(|i| format!("{i};Kunde {i};{i}{value};Bern\n"))

@@ -1,4 +1,4 @@
-//! CSV files of all kinds.
+//! Tests CSV files of all kinds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -413,7 +413,7 @@ fn nothing_more_is_read_of_an_input_that_nobody_wants() {
     assert_eq!(read.load(Ordering::Relaxed), read_before);
 }
 
-/// Counts the bytes read.
+/// A reader that counts the bytes read.
 struct Counted(std::io::Cursor<Vec<u8>>, Arc<AtomicUsize>);
 
 impl Read for Counted {
@@ -490,7 +490,7 @@ fn a_long_chunk_does_not_cross_with_each_of_its_batches() {
 
 #[test]
 fn empty_lines_before_the_first_record() {
-    // More blank lines than fit into the longest record, with each kind of line end.
+    // The text has more blank lines than the longest record has bytes, with each kind of line end.
     let limits = small();
     for blank in ["\n", "\r", "\r\n", "\n\r\n\r"] {
         for mark in ["", "\u{feff}"] {

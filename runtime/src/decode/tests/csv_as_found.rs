@@ -1,9 +1,9 @@
-//! One test for each row of the table in docs/formats.md, named after it.
+//! Tests each row of the table in docs/formats.md. Each test has the name of its row.
 
 use super::*;
 use crate::request::{BlankRows, Character, DialectFrom, DuplicateColumns, LongRows, NewRequest, ShortRows};
 
-/// Checks the columns and the records; a rejected record is `!` and its code.
+/// Checks the columns and the records. A rejected record is written as `!` and its code.
 #[track_caller]
 fn assert_read(text: impl AsRef<[u8]>, options: &InputOptions, columns: &[&str], rows: &[&[&str]]) {
     let text = text.as_ref();
@@ -148,7 +148,7 @@ fn nul_and_other_control_characters() {
         &["a", "b"],
         &[&["\0", "\u{1}\u{b}\u{1a}"]],
     );
-    // Padded fields.
+    // The fields are padded with NULs.
     let padded = ["x\0\0\0\0\0\0\0", "y\0\0\0\0\0\0\0"];
     let text = "a,b\n".to_owned() + &format!("{},{}\n", padded[0], padded[1]).repeat(3);
     for options in [InputOptions::default(), as_csv()] {
@@ -662,7 +662,7 @@ fn a_huge_field() {
 #[test]
 fn white_space_around_a_field() {
     assert_read(" a ,b\n 1,2\t\n", &as_csv(), &[" a ", "b"], &[&[" 1", "2\t"]]);
-    // Such a space makes a quote after it one within a field.
+    // A quote after such a space is part of the field.
     assert_read(
         "a,b\n1, \"2\"\n",
         &as_csv(),

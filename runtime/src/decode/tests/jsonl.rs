@@ -1,4 +1,4 @@
-//! JSONL files of all kinds.
+//! Tests JSONL files of all kinds.
 
 use super::*;
 
@@ -135,7 +135,7 @@ fn a_member_stands_there_once_wherever_it_is() {
         (r#"{"z":1,"y":1,"a":1,"\u007a":2}"#, r#""\u007a""#),
         (r#"{"a\"":1,"x":1,"a\u0022":1,"x":1}"#, r#""a\u0022""#),
         (r#"{"":1,"":1}"#, r#""""#),
-        // Keys with escapes may be anywhere; of two duplicates, the first in the order of names is reported.
+        // Keys with escapes may be anywhere. Of two duplicates, the first in the order of names is reported.
         (r#"{"\u007a":1,"y":1,"z":2}"#, r#""z""#),
         (r#"{"w\n":1,"x":1,"\u0079":1,"v":1,"w\u000a":1}"#, r#""w\u000a""#),
         (r#"{"z":1,"\u0079":1,"z":2,"y":2,"z":3}"#, r#""y""#),

@@ -1,4 +1,4 @@
-//! Decodes files of all kinds and checks the records.
+//! Tests that files of all kinds decode to the expected records.
 
 mod csv;
 mod csv_as_found;
@@ -36,7 +36,7 @@ impl Read for Pieces {
 struct Decoded {
     columns: Vec<String>,
     records: Vec<Found>,
-    /// The records of each batch, malformed ones included.
+    /// The number of records of each batch, malformed ones included.
     batches: Vec<usize>,
 }
 
@@ -175,7 +175,7 @@ pub(crate) fn read(batch: &mut Batch, width: usize) -> Vec<Vec<String>> {
     rows
 }
 
-/// Returns the fields of all records; a malformed one is `!` and its code.
+/// Returns the fields of all records. A malformed record is `!` and its code.
 fn table(decoded: &Decoded) -> Vec<Vec<&str>> {
     fn row(found: &Found) -> Vec<&str> {
         match &found.fields {

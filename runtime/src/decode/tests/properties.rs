@@ -1,4 +1,4 @@
-//! Properties of every input.
+//! Tests properties that hold for every input.
 
 use std::cell::Cell;
 
@@ -137,8 +137,8 @@ fn whatever_the_options_the_pieces_do_not_matter() {
     assert!(read.get() >= 200, "read in {} of 2000 cases", read.get());
 }
 
-/// Checks that an option without an effect on a text makes no difference: the parser gives the same result as the scanner, to the
-/// last position and reason.
+/// Checks that an option without an effect on a text makes no difference. The parser gives the same result as the
+/// scanner, including each position and reason.
 #[test]
 fn both_ways_to_read_a_dialect_are_one() {
     let read = Cell::new(0);

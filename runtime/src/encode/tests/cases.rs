@@ -8,7 +8,7 @@ use proptest::sample::{select, subsequence};
 
 use super::*;
 
-/// Names of columns and members, some of which JSON or CSV has to escape.
+/// Names of columns and members. JSON or CSV has to escape some of them.
 const NAMES: [&str; 9] = ["id", "card", "a", "b", "é", "q\"t", "x,y", "\\u", "verified"];
 
 /// A key that is no text.
@@ -132,7 +132,7 @@ enum Fate {
     CopyAndKeep(&'static str),
 }
 
-/// A plugin's verdict on a record: cells of the output by any number.
+/// A plugin's verdict on a record, with numbers that choose the cells of the output.
 #[derive(Debug, Clone)]
 pub(super) enum Act {
     Keep(usize),
@@ -150,9 +150,9 @@ pub(super) struct Case {
     more: Vec<&'static str>,
     fates: Vec<(Fate, ColumnType)>,
     added: Vec<(&'static str, ColumnType)>,
-    /// Keys by which the columns of the output are sorted, if they are.
+    /// Keys that sort the columns of the output, unless their order is unchanged.
     order: Option<Vec<u8>>,
-    /// Keys by which the columns read are sorted, and whether they are read.
+    /// Keys that sort the columns, each with true if the plugin reads the column.
     reads: Vec<(u8, bool)>,
     acts: Vec<Act>,
     made: Vec<&'static str>,
@@ -243,7 +243,7 @@ pub(super) fn case(input: Format) -> impl Strategy<Value = Case> {
         1 => name().prop_map(Fate::KeepAndCopy),
         1 => name().prop_map(Fate::CopyAndKeep),
     ];
-    // Columns are often only added or dropped: then records can be copied.
+    // Often columns are only added or dropped, so that records can be copied.
     let fates = prop_oneof![
         Just(vec![(Fate::Keep, ColumnType::Inherit); 12]),
         vec((Just(Fate::Keep), column_type()), 12),

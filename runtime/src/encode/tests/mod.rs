@@ -1,4 +1,4 @@
-//! The output of each pair of formats, for records kept, edited and made.
+//! Tests the output of each pair of formats, for records that are kept, edited and made.
 
 mod cases;
 mod model;
@@ -17,7 +17,7 @@ fn column(name: &str, column_type: ColumnType, source: Option<usize>) -> OutputC
     }
 }
 
-/// Returns output columns: `b` shows the column of that name, `b=a` the column `a`, `b=` none.
+/// Returns output columns. `b` shows the column of that name, `b=a` shows the column `a`, and `b=` shows no column.
 fn output(columns: &[&str], names: &[&str]) -> Vec<OutputColumn> {
     let find = |source: &str| columns.iter().position(|&column| column == source);
     let parse = |name: &&str| {
@@ -131,8 +131,8 @@ impl<'a> Case<'a> {
         .unwrap()
     }
 
-    /// Returns the record with edits, or kept if there are none; `!code` if it cannot be written. Checks all combinations of
-    /// columns read.
+    /// Returns the record with edits, or unchanged without edits. If it cannot be written, returns `!code`. Checks all
+    /// combinations of columns read.
     fn write(&self, raw: &str, edits: &[(usize, &str)]) -> String {
         let all: Vec<_> = (0..self.columns.len()).rev().collect();
         let written = self.write_reading(&all, raw, edits);
@@ -285,7 +285,7 @@ fn csv_becomes_jsonl_with_types() {
         case.write("x,1,2", &[(0, "3"), (2, "y")]),
         r#"{"i":3,"n":1,"t \"x\"":"y"}"#
     );
-    // An empty field is an empty text; one that the plugin empties, or does not fill, is null.
+    // An empty field is an empty text. A field that the plugin empties or does not fill is null.
     assert_eq!(case.write("x,1,2", &[(2, "")]), r#"{"i":2,"n":1,"t \"x\"":null}"#);
     assert_eq!(
         case.row(&["1", "", ""]),
@@ -349,7 +349,7 @@ fn jsonl_with_the_columns_of_its_input_is_copied_or_spliced() {
         ),
         ("{ }", &[(1, "y"), (3, "z")], r#"{"b":"y","new":"z" }"#),
         ("{}", &[(0, ""), (3, "")], "{}"),
-        // The plugin's column: the input cannot write into it.
+        // The column belongs to the plugin, so the input cannot write into it.
         (r#"{"new":1,"a":2}"#, &[], "!unexpected-member"),
         (r#"{"a":2,"\u006eew":null}"#, &[], "!unexpected-member"),
         (r#"{"new":1,"a":2}"#, &[(3, "3")], "!unexpected-member"),

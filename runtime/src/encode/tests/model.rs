@@ -1,6 +1,6 @@
-//! Checks encoders against a slow and obvious model. Random inputs are decoded in small batches, so that new members appear after
-//! the first batch. Random plans and verdicts are applied as a lane applies them, for each pair of formats. The output, the
-//! rejects and their codes must be those of the model.
+//! Tests encoders against a slow and simple model. Random inputs are decoded in small batches, so that new members
+//! appear after the first batch. Random plans and verdicts are applied as a lane applies them, for each pair of
+//! formats. The output, the rejects and their codes must be those of the model.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -34,13 +34,14 @@ struct Outcome {
 struct Counts {
     cases: u32,
     written: usize,
-    /// Records with a member in no column, in another order than the columns, or without one of them.
+    /// The number of records with a member in no column, with another order than the columns, or without one of the
+    /// columns.
     late: usize,
     shuffled: usize,
     missing: usize,
-    /// Records with a member in no column, with the name of a column of the output.
+    /// The number of records with a member that is in no column but has the name of an output column.
     taken: usize,
-    /// Records with a column that the plugin dropped, while another has its name.
+    /// The number of records with a column that the plugin dropped, while another column has its name.
     replaced: usize,
     duplicates: usize,
 }
@@ -65,7 +66,7 @@ fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> Stri
         }
         .to_owned();
     }
-    // Also for a string that has no text, with half of a surrogate pair in it.
+    // A string that has no text, because it has half of a surrogate pair, also counts.
     let is_string = original.is_some_and(|value| value.starts_with('"'));
     let original = original.and_then(|value| serde_json::from_str::<Value>(value).ok());
     if column_type == ColumnType::Text || (column_type == ColumnType::Inherit && is_string) {
@@ -91,7 +92,7 @@ fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> Stri
     }
 }
 
-/// The interface's rules for one record.
+/// The rules of the plugin interface for one record.
 struct Model<'a> {
     plan: &'a Plan,
     pair: (Format, Format),
@@ -107,7 +108,7 @@ impl Model<'_> {
         self.plan.output.iter().any(|column| column.name == name)
     }
 
-    /// Returns the reasons why a record does not go to the plugin; the decoder may report any of them.
+    /// Returns the reasons why a record does not go to the plugin. The decoder may report any of them.
     fn faults(&self, line: &Line, width: usize) -> Vec<&'static str> {
         let mut faults = vec![];
         match line {
@@ -137,7 +138,7 @@ impl Model<'_> {
         faults
     }
 
-    /// Returns the texts of a record's columns: none for a member that is missing or has no text.
+    /// Returns the text of each column of a record. A member that is missing or has no text gives `None`.
     fn texts(&self, line: &Line) -> Vec<Option<String>> {
         let text = |(index, name): (usize, &String)| match line {
             Line::Row(cells) => Some(cells[index].text.to_owned()),
@@ -235,7 +236,7 @@ impl Model<'_> {
                 pairs.push((string(&self.plan.output[index].name), value));
             }
         }
-        // The white space between two members is known only with two members.
+        // An object shows the white space between members only if it has at least two.
         let style = match members.len() {
             0 => {
                 let raw = raw(members, style);
@@ -409,7 +410,7 @@ fn run(case: &Case, pair: (Format, Format)) -> (Plan, Outcome) {
     (plan, Outcome { rows, rejects })
 }
 
-/// Checks that the columns of JSONL are the members of the first records, as many of them as a batch has at most.
+/// Checks that the columns of JSONL are the members of the first records. A batch limits the number of these records.
 fn check_columns(case: &Case, input: Format, columns: &[String]) {
     if input == Format::Csv {
         assert_eq!(columns, case.header);

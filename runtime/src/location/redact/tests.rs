@@ -1,4 +1,4 @@
-//! URIs and texts with secrets go in; texts without them, and with all else, come out.
+//! Tests redaction: URIs and texts with secrets go in, and the same without the secrets come out.
 
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn credentials_are_not_shown() {
         ("http://example.com", "http://example.com"),
         ("/data/session=5/a.csv", "/data/session=5/a.csv"),
         ("file:///data/key=5/a@b.csv", "file:///data/key=5/a@b.csv"),
-        // Within one another, encoded or not.
+        // One URI is within another, encoded or not.
         (
             "https://h/?url=http://i/?token=S3cr3t",
             "https://h/?url=http://i/?token=***",
@@ -67,7 +67,7 @@ fn credentials_are_not_shown() {
         ("h/a.csv?token=S3cr3t", "h/a.csv?token=***"),
         (" http://u:S3cr3t@h/a", " http://h/a"),
         ("//u:S3cr3t@h/a", "//h/a"),
-        // Malformed: a port that is none may be a password.
+        // The URI is malformed. An invalid port may be a password.
         ("http://u:S3cr3t", "http://***"),
         ("http://u:S3cr3t%40h/a", "http://***/a"),
         ("http://u:a/S3cr3t@h/a", "http://h/a"),
@@ -109,7 +109,7 @@ fn marks_around_a_name_do_not_show_its_value() {
         }
     }
     assert_eq!(redact("http://h/f?token =S3cr3t"), "http://h/f?token =***");
-    // A blank in a text ends a URI.
+    // A space in a text ends a URI.
     let prose = "expected the token '=' and not the key = 5";
     assert_eq!(redact_within(prose), prose);
 }
@@ -284,7 +284,7 @@ fn uris_within_a_text_are_found() {
             "fetch a.csv: record 3: no http://",
         ),
         ("nothing", "nothing"),
-        // Members and headers.
+        // Secrets are in members of JSON and in headers.
         (
             r#"{"uri":"a","password":"a\"S3cr3t","page":1}"#,
             r#"{"uri":"a","password":"***","page":1}"#,
@@ -327,7 +327,7 @@ fn encode(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// URIs with the secret as a user, a password or the value of a parameter, anywhere.
+/// Generates URIs with the secret as a user, a password or the value of a parameter, at any place.
 fn secretive() -> impl Strategy<Value = String> {
     let scheme = prop::sample::select(vec![
         "http",
@@ -386,7 +386,7 @@ fn secretive() -> impl Strategy<Value = String> {
         .prop_map(|(scheme, slashes, host, path, sign, name, more)| {
             format!("{scheme}{slashes}{host}{path}{sign}{name}={SECRET}{more}")
         });
-    // Within the value of another one, encoded several times.
+    // The URI is the value of a parameter of another URI, encoded several times.
     (
         prop_oneof![user, parameter],
         0..4_usize,

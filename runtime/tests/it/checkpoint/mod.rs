@@ -1,5 +1,5 @@
-//! What a lost attempt had done its successor does not do again, and nobody can tell from the output. Where anything is not
-//! as it was, the successor begins anew.
+//! Tests that an attempt resumes from the checkpoint of a lost attempt, and that the output does not show it. If
+//! anything has changed, the attempt starts from the beginning.
 
 mod fixture;
 mod rejected_checkpoints;

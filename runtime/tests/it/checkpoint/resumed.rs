@@ -1,4 +1,4 @@
-//! Attempts that are lost anywhere, and what comes of those after them.
+//! Tests attempts that lose their lease at any point, and the attempts after them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,10 +22,10 @@ use crate::support::inputs::served_file::{Action, ServedFile};
 
 const A: Option<&str> = Some("\"a\"");
 
-/// Some CSV or JSONL with all that makes records differ, and what is done with it.
+/// Returns random CSV or JSONL with every property in which records differ, and the settings for it.
 fn random_input(random: &mut Rng) -> (Vec<u8>, AttemptSettings) {
     let mut settings = AttemptSettings::of("clean");
-    // More than is looked at before the first record.
+    // The decoder detects the format from fewer lines than these.
     let lines = random.usize(3_000..9_000);
     let mut text = Vec::new();
     if random.bool() {
@@ -47,7 +47,7 @@ fn random_input(random: &mut Rng) -> (Vec<u8>, AttemptSettings) {
                     .choice(&["# \"\n", "\\,\\\n, \\\"\n", " \"x\\\"\n\" ,2,,\n", ",,\n"])
                     .unwrap())
                 .to_owned(),
-                // The dialect is told by records that are alike.
+                // Detection needs records that are alike.
                 1 if !is_told => format!("{line}\n"),
                 2 => "\n".to_owned(),
                 3 => format!("x,{}\n", "long ".repeat(random.usize(..200))),
@@ -79,7 +79,7 @@ fn random_input(random: &mut Rng) -> (Vec<u8>, AttemptSettings) {
     (text, settings)
 }
 
-/// Options with which each record is rewritten, and the last ones are none.
+/// Returns options that make the decoder rewrite each record. The last 0 to 3 lines are a footer.
 fn options_of_all_kinds(random: &mut Rng) -> InputOptions {
     InputOptions {
         format: Some(Format::Csv),
@@ -95,12 +95,12 @@ fn options_of_all_kinds(random: &mut Rng) -> InputOptions {
     }
 }
 
-/// Has the attempt's lease be lost once so many bytes of the input are done.
+/// Makes the attempt lose its lease after this many bytes of input.
 pub(crate) fn lose_after(settings: &mut AttemptSettings, bytes: u64) {
     (settings.progress, settings.stop) = (Arc::default(), Stop::default());
     let (progress, stop) = (Arc::clone(&settings.progress), settings.stop.clone());
     std::thread::spawn(move || {
-        // The work itself holds one, and so does its attempt.
+        // The attempt and its pipeline hold the other references.
         while progress.bytes.load(Ordering::Relaxed) < bytes && Arc::strong_count(&progress) > 1 {
             std::thread::yield_now();
         }
@@ -108,7 +108,8 @@ pub(crate) fn lose_after(settings: &mut AttemptSettings, bytes: u64) {
     });
 }
 
-/// Attempts until one ends, each lost somewhere and with other lanes.
+/// Runs attempts with different numbers of lanes until one ends. Each attempt before that loses its lease at a random
+/// point.
 fn attempts_at(
     fixture: &CheckpointFixture,
     uri: &str,
@@ -187,7 +188,8 @@ fn the_rest_is_asked_for_and_no_more_and_progress_starts_there() {
         panic!("{asked:?}")
     };
     assert!(asked[1].contains("\nif-range: \"a\""), "{asked:?}");
-    // What was done before a checkpoint nobody asks for again; a part of a record may have been read behind it.
+    // The resumed attempt does not request the bytes before the checkpoint. The first attempt may have read part of a
+    // record beyond it.
     assert!(
         (1..=first + BATCH_BYTES as u64).contains(&second_from),
         "{ranges:?}"
@@ -220,7 +222,7 @@ fn an_attempt_that_comes_no_further_than_the_one_before_has_none_like_it() {
     assert_eq!(fixture.staged(".checkpoint").len(), 1);
     settings.progress = Arc::default();
     fixture.attempt(&uri(&server), &settings).unwrap_err();
-    // What was done before is seen as done.
+    // The progress includes the bytes before the checkpoint.
     assert!(shown(&settings) > BATCH_BYTES as u64 / 2);
     fixture.is_tidy();
     let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
@@ -242,7 +244,7 @@ fn a_server_that_is_away_for_a_while_costs_nothing() {
     let actions = vec![Action::Cut(bytes.len() / 2), away(), away(), Action::Serve];
     let server = ServedFile::new(bytes.clone(), A).serve(actions);
     fixture.attempt(&uri(&server), &settings).unwrap_err();
-    // Neither the rest nor the whole can be had.
+    // The server has neither the rest nor the whole file.
     let error = fixture.attempt(&uri(&server), &settings).unwrap_err();
     assert!(error.report().contains("503"), "{}", error.report());
     let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
@@ -278,7 +280,7 @@ fn the_digest_of_the_whole_is_checked_also_where_only_the_rest_came() {
         "{}",
         error.report()
     );
-    // One that the server announced with the first half.
+    // The server announced another digest with the first half.
     let other = "Repr-Digest: sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
     let error = attempts(&right, other).unwrap_err();
     assert_eq!(error.class(), Class::Transient);
@@ -304,7 +306,7 @@ fn what_a_plugin_counted_before_a_checkpoint_counts_once() {
         let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
         assert!(receipt.attempt.resumed_from.is_some());
         assert_eq!(AttemptOutcome::of(&receipt), expected);
-        // The ragged ones among the records do not come to it.
+        // The plugin does not receive ragged records.
         let ragged = receipt.rejects.by_code["ragged-row"];
         assert_eq!(receipt.counters["rows"], receipt.records.read - ragged);
         assert_eq!((receipt.counters["opened"], receipt.counters["finished"]), (1, 1));

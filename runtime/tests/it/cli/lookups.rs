@@ -1,15 +1,15 @@
-//! `inspect` and `report` show what there is, and say where they looked.
+//! Tests that `inspect` and `report` show what exists, and name the places that they searched.
 
 use crate::support::host::{Host, component};
 use crate::support::redis::free_port;
 
-/// The ids of `ingest` are in no queue.
+/// Checks the hint for ids of `ingest`, which are in no queue.
 #[test]
 fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
     let host = Host::embedded();
     let hint =
         |id: &str| format!("; of an `ingest`, name the receipt: `ingest-host report out/receipts/{id}.json`");
-    // Before there is a queue, and when there is one.
+    // The first code is for a host without a queue, the second for one with a queue.
     for code in ["queue-unknown", "request-unknown"] {
         for words in ["report a-1", "report a-1.json"] {
             let said = host.run(words).refused(1);
@@ -25,7 +25,7 @@ fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
     assert!(said.contains("1 record: 1 kept"), "{said}");
 }
 
-/// No id is wrong where no server answers.
+/// Checks that an unreachable server is not reported as an unknown id.
 #[test]
 fn a_report_without_a_server_says_nothing_of_receipts() {
     let host = Host::on(&format!("redis://127.0.0.1:{}/", free_port()));

@@ -1,4 +1,4 @@
-//! The command line as people meet it: usage, errors, environment.
+//! Tests the command line as people use it: usage, errors, environment.
 
 mod lookups;
 mod messages;

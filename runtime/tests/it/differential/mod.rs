@@ -1,7 +1,6 @@
-//! What the host reads and writes is what Python's `csv` and `json` modules make of the same bytes, whatever the options.
-//! `model.py` has Python's side, and names each difference by design.
-//!
-//! `SEED` and `CASES` in the environment run the same cases again, or more of them: `make fuzz` does that.
+//! Tests that the host reads and writes the same bytes as Python's `csv` and `json` modules do, for all options.
+//! Python's side is `model.py`, which names each intended difference. `SEED` in the environment repeats a run, and
+//! `CASES` sets the number of cases. `make fuzz` uses both.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,9 +16,9 @@ use ingest_host::record::{Batch, Changes, ChangesReader, Verdict};
 use ingest_host::request::NewRequest;
 use serde_json::{Map, Value, json};
 
-/// So many files of each kind, unless the environment says otherwise.
+/// The number of files of each kind, unless the environment sets another number.
 const CASES: usize = 3_000;
-/// What the files of a test must come to, each in at least so many of a hundred: as a whole and by kind, all but `refused`
+/// The least percentage of files for each outcome or kind. The percentages by kind, except `refused`, count only files
 /// without an error.
 const OF_CSV: &[(&str, u64)] = &[
     ("read", 10),
@@ -53,7 +52,7 @@ fn json_lines_are_what_python_reads() {
     compare(jsonl_case, OF_JSONL);
 }
 
-/// Bytes, and the members of a request that say how to read them.
+/// The bytes of a file, and the members of a request that say how to read them.
 type Case = (Vec<u8>, Map<String, Value>);
 
 fn compare(make: fn(&mut Rng) -> Case, floors: &[(&str, u64)]) {
@@ -77,7 +76,7 @@ fn compare(make: fn(&mut Rng) -> Case, floors: &[(&str, u64)]) {
         let (input, options) = make(&mut random);
         let ours = read(&input, &options, &mut random);
         let case = json!({ "input": hex(&input), "options": options, "ours": ours });
-        // It ends with the first difference.
+        // Python ends after the first difference.
         if writeln!(stdin, "{case}").is_err() {
             break;
         }
@@ -109,10 +108,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What the host makes of a file, cut into chunks and read in pieces of any size.
+/// Returns what the host decodes from a file, in chunks and pieces of random sizes.
 fn read(input: &[u8], options: &Map<String, Value>, random: &mut Rng) -> Value {
-    // The columns of JSON lines are those of the first batch, so that is to be the whole file. What is told of a file that
-    // nobody has named is told of its first chunk.
+    // The first batch determines the columns of JSONL, so it must hold the whole file. The first chunk determines the
+    // format, so it must hold the whole file if no format is named.
     let is_auto = option(options, "dialect", "none") == "auto";
     let is_named = option(options, "format", "none") == "csv" && !is_auto;
     let limits = Limits {
@@ -135,7 +134,7 @@ fn is_csv(options: &Map<String, Value>) -> bool {
     option(options, "format", "csv") == "csv"
 }
 
-/// Some of the numbers up to `count`, in any order; often all of them.
+/// Returns some of the numbers below `count`, in any order. Often it returns all of them.
 fn some(random: &mut Rng, count: usize) -> Vec<usize> {
     let mut numbers = Vec::from_iter(0..count);
     if random.bool() {
@@ -169,7 +168,7 @@ fn try_read(
         ..
     } = opened;
     let all = Vec::from_iter(0..columns.len());
-    // JSONL keeps what nobody reads.
+    // JSONL keeps the columns that are not read.
     let reads = if is_csv {
         some(random, all.len())
     } else {
@@ -181,7 +180,7 @@ fn try_read(
     } else {
         all.clone()
     };
-    // An output has a column.
+    // An output needs at least one column.
     let sources = if sources.is_empty() { all } else { sources };
     let output: Vec<_> = sources
         .iter()
@@ -239,7 +238,7 @@ fn try_read(
 /// New texts for some cells of a batch.
 struct Edits {
     changes: Changes,
-    /// Of each row, by the column of the output.
+    /// The new texts of each row, by output column.
     texts: Vec<BTreeMap<usize, String>>,
 }
 
@@ -272,7 +271,7 @@ impl Edits {
     }
 }
 
-/// Notes the records of a batch in their order with their edits, and writes the well-formed ones.
+/// Records the records of a batch with their edits, in their order. Writes the well-formed ones.
 fn take(
     batch: &mut Batch,
     width: usize,
@@ -314,7 +313,7 @@ fn take(
     records.extend(found.into_iter().map(|(_, record)| record));
 }
 
-/// Hands its bytes out in pieces of one size.
+/// A reader that returns pieces of one size.
 struct Pieces(Cursor<Vec<u8>>, usize);
 
 impl Read for Pieces {
@@ -324,7 +323,7 @@ impl Read for Pieces {
     }
 }
 
-/// A text of some of the pieces.
+/// Returns a text of `count` random pieces.
 fn text(random: &mut Rng, pieces: &[&str], count: usize) -> String {
     (0..count).map(|_| *random.choice(pieces).unwrap()).collect()
 }
@@ -373,7 +372,7 @@ fn csv_case(random: &mut Rng) -> Case {
     let is_auto = dialect == "auto";
     let mut delimiter = option(&options, "delimiter", ",").to_owned();
     if dialect == "none" && !options.contains_key("delimiter") && random.u8(..5) == 0 {
-        // It is written with another one than it is read with.
+        // The file is written with another delimiter than it is read with.
         (*random.choice(&[";", "\t", "|"]).unwrap()).clone_into(&mut delimiter);
     }
     if is_auto && random.u8(..4) > 0 {
@@ -383,7 +382,7 @@ fn csv_case(random: &mut Rng) -> Case {
     let text = if random.u8(..3) > 0 {
         table(random, &options, &delimiter)
     } else {
-        // Whatever means something.
+        // The pieces include every character with a meaning.
         let mut pieces = vec![
             "a", "b", "1", "x y", " ", "é", ",", ";", "\t", "\"", "\"\"", "'", "\n", "\r\n", "\r", "\\", "^",
             "#",
@@ -393,7 +392,7 @@ fn csv_case(random: &mut Rng) -> Case {
         let count = random.usize(..60);
         text(random, &pieces, count)
     };
-    // What has several columns by spaces is told from lines that LF ends.
+    // Detection of columns by spaces requires LF at the end of each line.
     let text = match is_auto {
         true => text.replace("\r\n", "\n").replace('\r', "\n"),
         false => text,
@@ -413,10 +412,10 @@ fn option<'a>(options: &'a Map<String, Value>, name: &str, default: &'a str) -> 
     options.get(name).and_then(Value::as_str).unwrap_or(default)
 }
 
-/// A table with fields as its options allow them, and some that are wrong.
+/// Returns a table whose fields mostly follow the options. Some fields break them.
 fn table(random: &mut Rng, options: &Map<String, Value>, delimiter: &str) -> String {
     let is_spaced = option(options, "dialect", "none") == "spaces";
-    // A few files are as they should be.
+    // Some files have no errors.
     let is_tidy = random.u8(..3) == 0;
     let quote = option(options, "quote", "\"");
     let escape = option(options, "escape", "none");
@@ -486,7 +485,7 @@ fn table(random: &mut Rng, options: &Map<String, Value>, delimiter: &str) -> Str
     table
 }
 
-/// A text in an encoding; characters that it does not have are left out.
+/// Returns a text in an encoding, without the characters that the encoding lacks.
 fn encoded(text: &str, encoding: Option<&str>) -> Vec<u8> {
     match encoding {
         None => text.as_bytes().to_vec(),
@@ -541,7 +540,7 @@ fn object(random: &mut Rng) -> String {
     let mut members = Vec::new();
     let mut left = names.to_vec();
     for _ in 0..random.usize(..4) {
-        // Mostly each once.
+        // Each spelling occurs at most once, but two of them are the name `a`.
         let name = left.remove(random.usize(..left.len()));
         let space = text(random, &["", " ", "\t"], 1);
         members.push(format!("{name}{space}:{space}{}", value(random, 2)));

@@ -1,5 +1,5 @@
-//! A queued URI reaches what the operator names beside public addresses, and no more. How it fares with what it must not
-//! reach is in `ssrf/`.
+//! Tests that a queued URI reaches public addresses and what the operator names, and nothing else. `ssrf/` tests
+//! attempts to reach other addresses.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -62,7 +62,7 @@ async fn an_allowed_host_is_reached() {
         (vec!["localhost"], "localhost"),
         (vec![with_port.as_str()], "LOCALHOST"),
         (vec!["127.0.0.1"], "127.0.0.1"),
-        // A name that resolves into an allowed network.
+        // The name resolves into an allowed network.
         (vec!["127.0.0.0/8"], "localhost"),
     ] {
         open(hosts(&rules), &format!("http://{host}:{port}/a.csv"))
@@ -156,7 +156,7 @@ async fn a_queued_path_stays_below_its_root() {
         let error = refused(Access::default(), path).await;
         assert!(error.to_string().contains("only with --allow-root /"), "{error}");
     }
-    // The remedy works as it is, also for a relative path.
+    // The suggested option works as it is printed, also for a relative path.
     let here = std::env::current_dir().unwrap();
     for path in ["no.csv", "sub/../no.csv", "./no.csv"] {
         let error = refused(Access::default(), path).await.to_string();

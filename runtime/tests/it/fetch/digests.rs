@@ -1,4 +1,5 @@
-//! What was announced of a file holds, or nothing is made of it: digests of the server's, and of whoever submits it.
+//! Tests that a file must match the digests of its server and of its submitter. A file that does not match is not
+//! published.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,7 +23,7 @@ fn md5(bytes: &[u8]) -> String {
     STANDARD.encode(Md5::digest(bytes))
 }
 
-/// The headers that announce a digest of these bytes, each by itself.
+/// Returns headers, each of which announces a digest of these bytes.
 fn announcements(bytes: &[u8]) -> Vec<String> {
     vec![
         format!("Content-MD5: {}", md5(bytes)),
@@ -87,7 +88,7 @@ async fn damage_that_a_decoder_finds_first_is_the_transfers_if_the_digest_says_s
         assert_eq!(error.class(), class, "{}", error.report());
         assert!(error.to_string().contains(what), "{error}");
     }
-    // What is corrupt at its server stays so.
+    // A retry does not help if the file is corrupt on its server.
     let announced = format!("Repr-Digest: sha-256=:{}:", sha256(&damaged));
     let server = ServedFile::new(damaged, None).with(&announced).serve(vec![]);
     let error = fails(&format!("http://{}/a.csv.gz", server.address)).await;
@@ -194,12 +195,13 @@ fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
     }
 }
 
-/// Whatever a head says, a body that ends with its connection is warned of, and one that is known to be cut is an error.
+/// Checks all forms of heads. A body that ends with its connection gets a warning, and a body that is known to be cut
+/// is an error.
 #[test]
 fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
     let host = Host::embedded();
     let chunked = "4\r\nn\n1\n\r\n4\r\n2\n3\n\r\n0\r\n\r\n";
-    // The head's first lines, the body, and whether it may be cut.
+    // The first lines of the head, the body, and whether the body may be cut.
     let published = [
         ("HTTP/1.1 200 OK\r\nContent-Length: 4", "n\n1\n", false),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", chunked, false),
@@ -239,10 +241,10 @@ fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
         std::fs::remove_dir_all(host.path("out")).unwrap();
     }
     let cut = [
-        // Of an answer of HTTP/1.0 with a transfer coding nobody knows the end.
+        // HTTP/1.0 does not define the end of a body with a transfer coding.
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\n\r\nn\n1\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nn\n1\n\r\n",
-        // Its length is not what says where it ends, and says too little.
+        // The chunks determine the end, not the length, which is too small.
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\nn\n1\n\r\n4\r\n2",
         "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nn\n1\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 8\r\n\r\nn\n1\n",
@@ -275,7 +277,7 @@ fn a_queued_file_with_another_sha256_is_a_dead_letter() {
         host.run_with("submit --queue q --uri a.csv", &["--id", id, "--sha256", sha256])
             .ok();
     }
-    // Under a used id, another digest is another request.
+    // Another digest makes another request, which cannot use the same id.
     host.run_with("submit --queue q --uri a.csv --id right", &["--sha256", &wrong])
         .refused(1);
     let clean = component("clean");

@@ -1,4 +1,4 @@
-//! A transfer that breaks off goes on where it was, or ends in a typed error: never a splice of two files.
+//! Tests that a broken transfer resumes where it ended, or ends with a typed error. It never mixes two files.
 
 use std::io::Read;
 use std::time::Duration;
@@ -59,7 +59,7 @@ async fn a_connection_cut_anywhere_is_resumed_byte_for_byte() {
         assert_eq!(requests.len(), 2, "round {round}: {requests:?}");
         assert!(!requests[0].contains("range:"), "{requests:?}");
         assert!(requests[1].contains("\nif-range: \"a\""), "{requests:?}");
-        // Of what was sent, everything may have come or less.
+        // The client may have received all of the sent bytes or fewer.
         let from: usize = requests[1]
             .split("\nrange: bytes=")
             .nth(1)
@@ -117,7 +117,7 @@ async fn several_cuts_and_stalls_in_one_transfer_are_survived() {
     let (read, fetched) = read(source).await.unwrap();
     assert!(read == bytes, "the content differs");
     assert_eq!(fetched, digest(&bytes));
-    // On a busy machine a stall may be seen where none was meant.
+    // The client may see more stalls than the server made if the machine is busy.
     assert!(server.requests().len() > count, "{:?}", server.requests());
 }
 
@@ -170,7 +170,7 @@ async fn resumes_in_vain_have_an_end() {
     assert_eq!(server.requests().len(), 8);
 }
 
-/// What a server may do wrong when it is asked for the bytes from 10 on of a file of 100.
+/// Returns wrong answers to a request for the bytes from 10 on of a file of 100 bytes.
 fn lies(bytes: &[u8]) -> Vec<(Action, &'static str)> {
     let rest = &bytes[10..];
     let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 0xff).collect();
@@ -265,7 +265,8 @@ fn lies(bytes: &[u8]) -> Vec<(Action, &'static str)> {
     ]
 }
 
-/// The first byte of a rest may take as long as that of the whole, and does not count as slow.
+/// Checks that the first byte of a rest may take as long as the first byte of the whole file, and does not count as
+/// slow.
 #[tokio::test]
 async fn a_rest_may_begin_late() {
     let bytes: Vec<u8> = (0..100).collect();
@@ -283,7 +284,7 @@ async fn a_rest_may_begin_late() {
     assert_eq!(read(source).await.unwrap(), (bytes.clone(), digest(&bytes)));
     assert_eq!(server.requests().len(), 2, "{:?}", server.requests());
 
-    // That of a checkpoint, too.
+    // The same holds for a rest from a checkpoint.
     let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Serve, late]);
     let fetcher = Fetcher::new(Access::default(), &limits);
     let source = fetcher
@@ -359,7 +360,7 @@ async fn a_resumed_request_is_redirected_and_guarded_as_the_first_was() {
             .all(|head| head.contains("authorization: Basic"))
     );
 
-    // The way to a place that a queued URI must not reach is closed to the rest, too.
+    // A redirect of the rest cannot reach a place that a queued URI must not reach.
     let elsewhere = serve(vec![]);
     let lured = format!(
         "Location: http://127.0.0.2:{}/a.csv\r\n",
@@ -419,7 +420,7 @@ async fn a_truncated_body_is_never_taken_for_a_whole_one() {
             let server = file.serve(vec![Action::Cut(cut)]);
             is_transient(&fails(&uri(&server)).await, "the transfer broke off");
         }
-        // Where the end of the connection is the end of the body, its content must tell.
+        // If the end of the connection is the end of the body, only the content shows a cut.
         let cut = rng.usize(50..bytes.len() - 50);
         let server = ServedFile::new(bytes, A)
             .framed(Framing::Close)

@@ -1,4 +1,4 @@
-//! Standard input is an input as a file is.
+//! Tests that standard input works like a file.
 
 use std::fs::File;
 use std::io::Write;
@@ -31,7 +31,7 @@ fn standard_input_is_an_input_as_a_file_is() {
         );
         assert_eq!(output(&receipt), ROWS);
     }
-    // A file instead of a pipe, and nothing at all.
+    // Standard input can also be a file, or be empty.
     let mut command = clean(&host, &["-", "--json", "--id", "named"]);
     command.stdin(File::open(host.write("plain.csv", ROWS)).unwrap());
     let receipt = receipt(said(command));
@@ -59,7 +59,7 @@ fn what_is_known_of_standard_input_is_held_against_it() {
     .refused(1);
     assert!(said.contains("stdin: has the SHA-256"), "{said}");
     assert_eq!(names(&host.path("o/receipts")), [] as [String; 0]);
-    // A transfer that was cut within gzip.
+    // The transfer was cut within gzip.
     let packed = gzip(ROWS.repeat(1_000).as_bytes());
     let said = piped(clean(&host, &["-"]), &packed[..packed.len() - 9]).refused(1);
     assert!(said.contains("stdin: "), "{said}");
@@ -74,7 +74,7 @@ fn what_is_known_of_standard_input_is_held_against_it() {
     );
 }
 
-/// `script` gives it a terminal of its own.
+/// Checks standard input from a terminal, which `script` provides.
 #[test]
 fn a_terminal_is_read_and_says_so() {
     let host = Host::embedded();
@@ -103,12 +103,12 @@ fn a_terminal_is_read_and_says_so() {
     let said = CommandOutput::new(&child.wait_with_output().unwrap()).ok();
     drop(keys);
     assert!(said.contains("reading from the terminal: Ctrl-D"), "{said}");
-    // What was typed is shown, and then what came of it.
+    // The terminal shows the typed line, and then the output.
     assert_eq!(said.matches("1,x\r\n").count(), 2, "{said}");
     assert!(said.contains("1 record: 1 kept"), "{said}");
 }
 
-/// A megabyte more of input is no megabyte more of memory.
+/// Checks that memory does not grow with the size of standard input.
 #[test]
 fn standard_input_of_any_size_takes_no_more_memory() {
     let host = Host::embedded();
@@ -125,7 +125,7 @@ fn standard_input_of_any_size_takes_no_more_memory() {
         for _ in 0..megabytes {
             stdin.write_all(lines.as_bytes()).unwrap();
         }
-        // Still at work, with all but the contents of the pipe read.
+        // The program still runs, and has read all but the contents of the pipe.
         let peak = peak_bytes(child.id());
         drop(stdin);
         assert!(child.wait().unwrap().success());

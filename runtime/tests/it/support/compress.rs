@@ -1,8 +1,8 @@
-//! Bytes in, the same bytes compressed out.
+//! Compression for tests: bytes flow in, the same bytes flow out compressed.
 
 use std::io::Write;
 
-/// Compresses bytes by gzip.
+/// Returns the bytes compressed by gzip.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).expect("a vector takes all");

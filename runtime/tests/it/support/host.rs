@@ -1,4 +1,4 @@
-//! The real program with real components, in a folder of its own.
+//! Runs the real program with real components, in a folder of its own.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::process::peak_bytes;
 
-/// How long a test waits for something that must happen.
+/// The longest time that a test waits for an event.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The component of an example plugin, built when it is first asked for.
+/// Returns the path of an example plugin's component. The first call builds all of them.
 pub(crate) fn component(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
@@ -52,17 +52,17 @@ pub(crate) fn component(name: &str) -> PathBuf {
     folder.join(format!("{name}.wasm"))
 }
 
-/// The compiled plugins that all tests share, as the program keeps them.
+/// Returns the cache of compiled plugins that all tests share.
 pub(crate) fn cache() -> Cache {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ingest-host");
     Cache::open(&folder.join("components"), &folder).expect("a cache")
 }
 
-/// A folder with the program's files and a server's URL; every command runs in it with an empty environment.
+/// A folder with the program's files, and a server's URL. Each command runs in this folder with an empty environment.
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) url: String,
-    /// Where compiled plugins are kept; by default all tests share them.
+    /// The folder of compiled plugins. By default all tests share it.
     pub(crate) cache: PathBuf,
 }
 
@@ -82,7 +82,7 @@ impl CommandOutput {
         }
     }
 
-    /// The command must have succeeded; its results.
+    /// Checks that the command succeeded, and returns its stdout.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
         assert_eq!(
@@ -95,7 +95,7 @@ impl CommandOutput {
         self.stdout
     }
 
-    /// The command must have succeeded; its results, each line a JSON document.
+    /// Checks that the command succeeded, and returns its stdout, in which each line is a JSON document.
     #[track_caller]
     pub(crate) fn json(self) -> Vec<Value> {
         self.ok()
@@ -104,7 +104,7 @@ impl CommandOutput {
             .collect()
     }
 
-    /// The command must have failed with this exit code; its last words.
+    /// Checks that the command failed with this exit code, and returns its error message.
     #[track_caller]
     pub(crate) fn refused(self, code: i32) -> String {
         assert_eq!(
@@ -119,7 +119,7 @@ impl CommandOutput {
 }
 
 impl Host {
-    /// With the embedded queue.
+    /// Creates a host with the embedded queue.
     pub(crate) fn embedded() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite:{}", folder.path().join("queue.db").display());
@@ -130,7 +130,7 @@ impl Host {
         }
     }
 
-    /// With the queue at this URL.
+    /// Creates a host with the queue at this URL.
     pub(crate) fn on(url: &str) -> Self {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
@@ -143,14 +143,14 @@ impl Host {
         self.folder.path().join(name)
     }
 
-    /// Writes a file into the folder.
+    /// Writes a file into the folder and returns its path.
     pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, bytes).expect("the file is written");
         path
     }
 
-    /// The program, ready for arguments.
+    /// Returns a command that runs the program. The caller adds arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ingest-host"));
         command
@@ -164,18 +164,18 @@ impl Host {
         command
     }
 
-    /// Runs a command, whose words are separated by spaces, to its end.
+    /// Runs a command to its end. Spaces separate its words.
     pub(crate) fn run(&self, words: &str) -> CommandOutput {
         self.run_with(words, &[])
     }
 
-    /// Runs a command, whose words are separated by spaces, with further arguments as they are.
+    /// Runs a command to its end. Spaces separate its words, and further arguments are passed unchanged.
     pub(crate) fn run_with(&self, words: &str, more: &[&str]) -> CommandOutput {
         let output = self.command().args(words.split_whitespace()).args(more).output();
         CommandOutput::new(&output.expect("the program runs"))
     }
 
-    /// Runs a script as `bash -e` does, with the program in its path and temporary files in the host's folder.
+    /// Runs a script as `bash -e` does. The program is in its path, and temporary files are in the host's folder.
     pub(crate) fn bash(&self, script: &str) -> CommandOutput {
         let program = Path::new(env!("CARGO_BIN_EXE_ingest-host"));
         let program = program.parent().expect("a folder").display();
@@ -200,7 +200,7 @@ impl Host {
         self.faulty_worker(words, "")
     }
 
-    /// Starts one with a fault: see `runtime/src/fail_points.rs`.
+    /// Starts a worker with a fault from `runtime/src/fail_points.rs`.
     pub(crate) fn faulty_worker(&self, words: &str, fault: &str) -> Worker {
         let mut command = self.command();
         command.env("INGEST_HOST_FAULT", fault);
@@ -228,22 +228,22 @@ impl Host {
         }
     }
 
-    /// The state of a request.
+    /// Returns the status of a request.
     pub(crate) fn status(&self, id: &str) -> Value {
         self.run(&format!("status {id} --json")).json().remove(0)
     }
 
-    /// Makes the lease of a request run out now, on the server itself.
+    /// Makes the lease of a request expire now, directly on the server.
     pub(crate) fn expire_lease(&self, id: &str) {
         self.set_time("leased", id, 0);
     }
 
-    /// Makes a delayed request due now, on the server itself.
+    /// Makes a delayed request due now, directly on the server.
     pub(crate) fn make_due(&self, id: &str) {
         self.set_time("delayed", id, 1);
     }
 
-    /// Makes a request that is done one that has been for years, on the server itself.
+    /// Sets the end of a done request to years ago, directly on the server.
     pub(crate) fn end_long_ago(&self, id: &str) {
         self.set_time("done", id, 1);
     }
@@ -268,7 +268,7 @@ impl Host {
         }
     }
 
-    /// Stores input options for a request as another version would, on the server itself.
+    /// Stores input options for a request as another version would, directly on the server.
     pub(crate) fn store_input(&self, id: &str, input: &str) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let db = open_sqlite(path);
@@ -282,7 +282,7 @@ impl Host {
         }
     }
 
-    /// Makes a delayed request one that is due now and has waited so long for its next attempts, on the server itself.
+    /// Makes a delayed request due now and sets the time that it has waited for retries, directly on the server.
     pub(crate) fn let_wait(&self, id: &str, waited_ms: u64) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let db = open_sqlite(path);
@@ -302,10 +302,10 @@ impl Host {
         self.set_time("delayed", id, 0);
     }
 
-    /// Puts a document on the intake list of queue `q`, as a foreign producer does.
+    /// Puts a document on the intake list of queue `q`, as an external producer does.
     pub(crate) fn push(&self, document: &str) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
-            // The file and its tables are there once a worker was.
+            // The first worker creates the file and its tables.
             if !Path::new(path).exists() {
                 let plugin = component("clean").display().to_string();
                 self.run(&format!("run --queue q --burst --plugin {plugin}")).ok();
@@ -336,7 +336,7 @@ fn open_sqlite(path: &str) -> rusqlite::Connection {
     db
 }
 
-/// Asks until there is an answer.
+/// Calls `ask` until it returns a value.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -349,7 +349,7 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A worker in the background; killed when it is dropped.
+/// A worker in the background. It is killed when this value is dropped.
 pub(crate) struct Worker {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
@@ -357,7 +357,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Waits for a line of its log that has this text.
+    /// Waits for a line of the worker's log with this text.
     #[track_caller]
     pub(crate) fn wait_for_log(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -374,7 +374,7 @@ impl Worker {
         }
     }
 
-    /// Waits for a line of its log that has one of these texts.
+    /// Waits for a line of the worker's log with one of these texts.
     #[track_caller]
     pub(crate) fn wait_for_any_log(&mut self, texts: &[&str]) {
         while !texts.iter().any(|text| self.log.contains(text)) {
@@ -382,12 +382,12 @@ impl Worker {
         }
     }
 
-    /// The number of its process.
+    /// Returns the worker's process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The processes that it has started, as long as they run.
+    /// Returns the process ids of its running children.
     pub(crate) fn children(&self) -> Vec<u32> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let lists = threads
@@ -401,7 +401,7 @@ impl Worker {
             .collect()
     }
 
-    /// Waits until a signal has made it stand still.
+    /// Waits until a signal has stopped the process.
     #[track_caller]
     pub(crate) fn wait_until_stopped(&self) {
         let stat = format!("/proc/{}/stat", self.child.id());
@@ -412,7 +412,7 @@ impl Worker {
         });
     }
 
-    /// The most memory that it has taken so far, without the processes that it started.
+    /// Returns the largest memory of the worker so far, without its child processes.
     pub(crate) fn peak_bytes(&self) -> u64 {
         peak_bytes(self.child.id())
     }
@@ -427,13 +427,13 @@ impl Worker {
         assert!(status.success());
     }
 
-    /// Asks it to stop and waits for the end; its exit code and its whole log.
+    /// Asks the worker to stop and waits for its end. Returns its exit code and its whole log.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         self.signal("TERM");
         self.ended()
     }
 
-    /// Waits for the end; its exit code and its whole log.
+    /// Waits for the end of the worker. Returns its exit code and its whole log.
     pub(crate) fn ended(&mut self) -> (Option<i32>, String) {
         let status = self.child.wait().expect("the worker ends");
         self.log.extend(self.lines.iter().map(|line| line + "\n"));
@@ -448,7 +448,7 @@ impl Drop for Worker {
     }
 }
 
-/// The SHA-256 of a file as the system's own `sha256sum` gives it.
+/// Returns the SHA-256 of a file, as the system's `sha256sum` computes it.
 pub(crate) fn sha256sum(path: &Path) -> String {
     let output = Command::new("sha256sum")
         .arg(path)
@@ -458,7 +458,7 @@ pub(crate) fn sha256sum(path: &Path) -> String {
     text.split_whitespace().next().expect("a digest").to_owned()
 }
 
-/// The path of a `file:` URI in a receipt.
+/// Returns the path of a `file:` URI in a receipt.
 pub(crate) fn path_of(uri: &Value) -> PathBuf {
     url::Url::parse(uri.as_str().expect("a URI"))
         .expect("a URI")

@@ -1,4 +1,4 @@
-//! A real redis-server of a test's own, on a free port and in a folder that goes with it.
+//! Starts a real redis-server for one test, on a free port and in a temporary folder.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const START: Duration = Duration::from_secs(20);
 
-/// A running server; it ends with this value, also when the test panics.
+/// A running server. It ends when this value is dropped, also if the test panics.
 pub(crate) struct RedisServer {
     folder: TempDir,
     port: u16,
@@ -27,7 +27,7 @@ impl RedisServer {
     pub(crate) fn start_with(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // Another program may take the port between the look and the start.
+        // Another program may take the port before the server starts.
         for _ in 0..10 {
             let port = free_port();
             let mut process = spawn(&folder, port, &options);
@@ -43,23 +43,23 @@ impl RedisServer {
         panic!("redis-server does not start: {}", log(&folder));
     }
 
-    /// The address of the server.
+    /// Returns the URL of the server.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The same with a password.
+    /// Returns the URL of the server with a password.
     pub(crate) fn url_with_password(&self, password: &str) -> String {
         format!("redis://:{password}@127.0.0.1:{}", self.port)
     }
 
-    /// Ends the server without a chance to tidy up.
+    /// Kills the server, without a clean shutdown.
     pub(crate) fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 
-    /// Ends the server and starts it again at the same address, on the data that it has on disk.
+    /// Kills the server and starts it again at the same address, with its data on disk.
     pub(crate) fn restart(&mut self) {
         self.kill();
         self.process = spawn(&self.folder, self.port, &self.options);
@@ -70,12 +70,12 @@ impl RedisServer {
         );
     }
 
-    /// Makes the server stand still: connections stay open, nothing is answered.
+    /// Stops the process of the server: connections stay open, and nothing is answered.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets a frozen server go on.
+    /// Continues the process of a frozen server.
     pub(crate) fn thaw(&self) {
         self.signal("-CONT");
     }
@@ -95,7 +95,7 @@ impl Drop for RedisServer {
     }
 }
 
-/// A port of this machine that nobody listens on.
+/// Returns a port of this machine that is not in use.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
@@ -123,14 +123,14 @@ fn spawn(folder: &TempDir, port: u16, options: &[String]) -> Child {
         .expect("these tests need redis-server: `apt-get install redis-server` or `brew install redis`")
 }
 
-/// Waits until the process answers; false if it has ended.
+/// Waits until the process answers. Returns false if it has ended.
 fn answers(process: &mut Child, port: u16) -> bool {
     let deadline = Instant::now() + START;
     while Instant::now() < deadline {
         if process.try_wait().expect("the state of a child").is_some() {
             return false;
         }
-        // A server that wants a password is up, too.
+        // A server that requires a password has also started.
         if ping(port).is_ok_and(|answer| answer.starts_with("+PONG") || answer.starts_with("-NOAUTH")) {
             return true;
         }

@@ -1,4 +1,4 @@
-//! TLS: an authority of a test's own, what it vouches for on this machine, and an HTTPS server.
+//! TLS for tests: a certificate authority of a test's own, its certificate for this machine, and an HTTPS server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
-/// Files in PEM form: `ca.pem` for those who trust, `cert.pem` and `key.pem` for a server on `localhost`.
+/// Files in PEM form: `ca.pem` for clients, `cert.pem` and `key.pem` for a server on `localhost`.
 pub(crate) struct Authority {
     folder: TempDir,
 }
@@ -41,7 +41,7 @@ impl Authority {
         self.folder.path().join(name)
     }
 
-    /// Starts a server that gives the same answer to each request; its port, and the heads of the requests.
+    /// Starts a server that gives the same answer to each request. Returns its port and the heads of the requests.
     pub(crate) fn serve(&self, answer: Vec<u8>) -> (u16, Arc<Mutex<Vec<String>>>) {
         let certificate = CertificateDer::from_pem_file(self.path("cert.pem")).expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(self.path("key.pem")).expect("a key");
@@ -62,7 +62,7 @@ impl Authority {
                 let server = ServerConnection::new(Arc::clone(&config)).expect("a session");
                 let mut stream = BufReader::new(StreamOwned::new(server, connection));
                 let mut head = String::new();
-                // A client that does not trust the certificate says nothing.
+                // A client that does not trust the certificate sends nothing.
                 while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).is_ok_and(|bytes| bytes > 0)
                 {
                 }

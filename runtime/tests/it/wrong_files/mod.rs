@@ -1,4 +1,5 @@
-//! A file that is no table is refused before its first record, with what it is and what to do; a legal one never is.
+//! Tests that a file that is no table is refused before its first record. The error names what the file is and what to
+//! do. A legal table is never refused.
 
 mod kinds_by_content;
 mod names_and_types;
@@ -12,7 +13,7 @@ fn ingest(host: &Host, uri: &str, more: &[&str]) -> CommandOutput {
     host.run_with(&format!("ingest {uri} {id} --plugin {clean}"), more)
 }
 
-/// Ingests a file in a folder of its own; the error. Nothing is published.
+/// Ingests a file in a folder of its own and returns the error. Checks that nothing is published.
 #[track_caller]
 fn refused(name: &str, bytes: impl AsRef<[u8]>, more: &[&str]) -> String {
     let host = Host::embedded();
@@ -29,7 +30,7 @@ fn assert_refused(name: &str, bytes: impl AsRef<[u8]>, more: &[&str], message: &
     assert!(error.contains(message), "{name} {more:?}: {error}");
 }
 
-/// Ingests what was written; the output.
+/// Ingests a file and returns the output.
 #[track_caller]
 fn output(host: &Host, uri: &str, more: &[&str]) -> String {
     let more = [&["--json"][..], more].concat();
@@ -45,7 +46,7 @@ fn assert_taken(name: &str, text: &str, more: &[&str]) {
     assert_eq!(output, expected, "{name} {more:?}");
 }
 
-/// A host with one file.
+/// Returns a host with one file.
 fn host_of(name: &str, text: &str) -> Host {
     let host = Host::embedded();
     host.write(name, text);

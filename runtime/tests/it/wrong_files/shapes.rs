@@ -1,4 +1,4 @@
-//! A text that is no table is told by its shape; an odd but legal table is taken as it is.
+//! Tests that a text that is no table is recognized by its shape. An odd but legal table is accepted.
 
 use super::{assert_refused, assert_taken, host_of, ingest, output, refused};
 use crate::support::host::Host;
@@ -267,7 +267,7 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
     }
 }
 
-/// Texts that are no tables, also without what follows their first records, and what is said of each.
+/// Messages, each with texts that are no tables. Each text is refused also if it ends after its first records.
 const SHAPES: &[(&str, &[&str])] = &[
     (
         "say --skip-lines 1",
@@ -443,7 +443,7 @@ fn an_error_over_its_explanation_is_a_notice() {
     assert_taken("a.csv", "select,from\n1,2\n", &[]);
 }
 
-/// A host with a file of each text, and their names.
+/// Returns a host with one file for each text, and the names of the files.
 fn host_with(texts: &[String]) -> (Host, Vec<String>) {
     let host = Host::embedded();
     let files: Vec<_> = (0..texts.len()).map(|number| format!("f{number}.csv")).collect();
@@ -464,7 +464,7 @@ fn what_is_said_of_a_title_leads_to_the_table() {
             "Monthly report 2024;\nid;name\n1;x\n2;y\n",
             &["--skip-lines", "1", "--delimiter", ";"],
         ),
-        // An escaped line end is a line, too.
+        // An escaped line end also counts as a line.
         (
             "Title\n1\\\n2\nid;b;c\n1;2;3\n4;5;6\n7;8;9\n",
             &["--escape", "\\", "--skip-lines", "3", "--delimiter", ";"],
@@ -486,7 +486,7 @@ fn what_is_said_of_a_title_leads_to_the_table() {
         let output = output(&host, "a.csv", more);
         assert!(output.starts_with("id"), "{text:?}: {output}");
     }
-    // Also who follows the delimiter alone is led on.
+    // A user who sets only the delimiter also gets the next hint.
     assert_refused(
         "a.csv",
         "Monthly report 2024;\nid;name\n1;x\n2;y\n",
@@ -500,7 +500,7 @@ fn what_is_said_of_a_title_leads_to_the_table() {
         &[],
         "names 1 of 3 columns (\"total\")",
     );
-    // Columns of an index have no names.
+    // The columns of an index may have no names.
     let written = output(&host_of("a.csv", ",,value\nA,x,1\nB,y,2\n"), "a.csv", &[]);
     assert_eq!(written, "column_1,column_2,value\nA,x,1\nB,y,2\n");
 }
@@ -536,7 +536,8 @@ const ODD_HEADERS: &[&str] = &[
     "a b,c  d",
 ];
 
-/// Headers of one column, a value of it, and whether the header is legal alone: some are what servers write.
+/// Headers of one column, each with a value, and whether the header is legal without records. Servers write some of
+/// them as messages.
 const ODD_COLUMNS: &[(&str, &str, bool)] = &[
     ("error", "x", true),
     ("no data", "1", false),
@@ -587,7 +588,7 @@ fn a_legal_table_is_taken_however_few_of_its_records_there_are() {
     }
 }
 
-/// Ingests texts, of each of which so many records are rejected.
+/// Ingests tables, each with its expected number of rejects.
 #[track_caller]
 fn assert_taken_each(tables: &[(String, u64)], ends: &str, more: &[&str]) {
     let texts: Vec<_> = tables.iter().map(|(text, _)| text.replace('\n', ends)).collect();
@@ -604,7 +605,7 @@ fn assert_taken_each(tables: &[(String, u64)], ends: &str, more: &[&str]) {
 
 #[test]
 fn what_is_said_goes_before_what_is_guessed() {
-    // One column that looks like two; a title that is a header; a sentence.
+    // In order: one column that looks like two columns, a title that is the header, and a sentence.
     assert_taken("a.csv", "a;b\n1;2\n", &["--delimiter", ","]);
     assert_taken("a.csv", "No data\n", &["--input-format", "csv"]);
     assert_taken("a.json", "a,b\n1,2\n", &["--input-format", "csv"]);

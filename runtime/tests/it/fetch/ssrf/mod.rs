@@ -1,5 +1,5 @@
-//! No queued URI makes this host connect to where its producer has no business: however an address is spelled, whatever
-//! a name resolves to, wherever a redirect leads.
+//! Tests that no queued URI makes this host connect to a place that its producer must not reach. It covers spellings of
+//! addresses, answers of name servers, and redirects.
 
 mod addresses;
 
@@ -17,7 +17,7 @@ use crate::support::inputs::served_file::{Action, ServedFile};
 use crate::support::inputs::{limits, read};
 use addresses::{ELSEWHERE, METADATA, THIS_MACHINE};
 
-/// Listens on all addresses of this machine, where a connection is a leak.
+/// A listener on all addresses of this machine. A connection to it is a leak.
 struct LeakDetector {
     listener: TcpListener,
     port: u16,
@@ -25,7 +25,7 @@ struct LeakDetector {
 
 impl LeakDetector {
     fn set() -> Self {
-        // The first takes IPv4, too; a machine without IPv6 has nothing there that could leak.
+        // The first address includes IPv4. A machine without IPv6 has no IPv6 address that could leak.
         let listener = TcpListener::bind("[::]:0")
             .or_else(|_| TcpListener::bind("0.0.0.0:0"))
             .unwrap();
@@ -34,7 +34,7 @@ impl LeakDetector {
         Self { listener, port }
     }
 
-    /// The kernel completes a connection without anybody accepting it, so none can have come unseen.
+    /// Checks that nothing has connected. The kernel completes connections before they are accepted, so none is missed.
     #[track_caller]
     fn assert_untouched(&self, by: &str) {
         let caught = self.listener.accept().map(|(_, peer)| peer);
@@ -43,7 +43,7 @@ impl LeakDetector {
     }
 }
 
-/// A name service: the answers of each name, one after the other, the last for ever.
+/// A name service with answers for each name. It gives them in their order, and repeats the last one forever.
 #[derive(Clone, Default)]
 struct FakeDns {
     answers: Arc<Mutex<HashMap<String, Vec<Vec<IpAddr>>>>>,
@@ -68,7 +68,7 @@ impl FakeDns {
         Access::new(&allowed, &[]).unwrap().looking_up(move |name| {
             names.asked.lock().unwrap().push(name.to_owned());
             let mut answers = names.answers.lock().unwrap();
-            // As the system does it, the root's dot makes no other name.
+            // The system's resolver also ignores the root's dot at the end of a name.
             let answers = answers
                 .get_mut(name.trim_end_matches('.'))
                 .ok_or(io::ErrorKind::NotFound)?;
@@ -114,7 +114,7 @@ async fn no_spelling_of_a_forbidden_address_gets_through() {
         .map(|spelling| spelling.replace("PORT", &port));
     let elsewhere = ELSEWHERE.iter().map(|address| url_of(address));
     for uri in here.chain(elsewhere).chain(METADATA.map(str::to_owned)) {
-        // White space before a URI makes a path of it.
+        // A URI with white space before it counts as a path.
         let wanted = if uri.starts_with(' ') {
             "only with --allow-root"
         } else {
@@ -127,7 +127,7 @@ async fn no_spelling_of_a_forbidden_address_gets_through() {
     }
 }
 
-/// What is no URL of a host, names another one than it seems to, or is no HTTP.
+/// Checks URIs that have no host, show another host than they mean, or are not HTTP.
 #[tokio::test]
 async fn no_trick_with_a_uri_gets_through() {
     let trap = LeakDetector::set();
@@ -188,13 +188,13 @@ async fn a_name_of_a_forbidden_address_gets_nowhere() {
     }
 }
 
-/// Of several addresses of a name, only those are tried that may be reached. 127.0.0.2 stands for a public one.
+/// Checks that only the allowed addresses of a name are tried. 127.0.0.2 stands for a public address.
 #[tokio::test]
 async fn of_a_names_addresses_the_forbidden_ones_are_left_out() {
     let trap = LeakDetector::set();
     let names = FakeDns::default().with("files.example", &[&["127.0.0.1", "::1", "127.0.0.2", "10.0.0.1"]]);
     let uri = format!("http://files.example:{}/a.csv", trap.port);
-    // Nobody listens at 127.0.0.2 but the trap, which shows by whom it was touched.
+    // Only the leak detector listens at 127.0.0.2, and it shows the address of each connection.
     let opening = open(names.access(&["127.0.0.2"]), &uri);
     let peer = tokio::select! {
         _ = opening => panic!("the trap answers nobody"),
@@ -204,19 +204,19 @@ async fn of_a_names_addresses_the_forbidden_ones_are_left_out() {
     trap.assert_untouched("the other addresses");
 }
 
-/// The address of this machine that somebody connects to.
+/// Returns the address of this machine that a client connects to.
 async fn touched(trap: &LeakDetector) -> IpAddr {
     let listener = tokio::net::TcpListener::from_std(trap.listener.try_clone().unwrap()).unwrap();
     let (connection, _) = listener.accept().await.unwrap();
     connection.local_addr().unwrap().ip().to_canonical()
 }
 
-/// A name that has a good address when it is looked at first and a forbidden one from then on: the connection goes to the
-/// address that was checked, and each further connection to one that is checked anew.
+/// Checks a name whose first address is allowed and whose later ones are forbidden. A connection goes to the address
+/// that was checked, and each further connection checks the address again.
 #[tokio::test]
 async fn a_name_that_changes_its_address_gets_nowhere_with_it() {
     let bytes = b"id\n1\n2\n3\n";
-    // The server is on 127.0.0.1, which is allowed here; its name's second address is not.
+    // The server is on 127.0.0.1, which is allowed here. The second address of its name is forbidden.
     let server = ServedFile::new(bytes, Some("\"a\"")).serve(vec![
         Action::Cut(4),
         Action::Send(answer("200 OK", "", b"stolen")),
@@ -238,7 +238,7 @@ async fn a_name_that_changes_its_address_gets_nowhere_with_it() {
     assert_eq!(server.requests().len(), 1, "the second address was connected to");
 }
 
-/// What a server answers that sends everybody to one place.
+/// Starts a server that redirects each request to one target.
 fn sending_to(status: &str, target: &str) -> ScriptedServer {
     serve(vec![answer(status, &format!("Location: {target}\r\n"), b""); 12])
 }
@@ -367,7 +367,7 @@ async fn each_hop_of_a_chain_is_checked_and_a_chain_has_an_end() {
     assert_eq!(around.requests().len(), 11);
 }
 
-/// A name that is allowed is no way to another port, to a name below it, or to its address by number.
+/// Checks that an allowed name does not allow another port, a name below it, or its numeric address.
 #[tokio::test]
 async fn the_operators_list_opens_what_it_names_and_no_more() {
     let trap = LeakDetector::set();

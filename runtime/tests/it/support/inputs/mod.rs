@@ -1,4 +1,4 @@
-//! Inputs for tests: bytes to fetch, a way to fetch them, and HTTP servers to fetch them from.
+//! Inputs for tests: bytes to fetch, a function that fetches them, and HTTP servers to fetch them from.
 
 pub(crate) mod scripted_server;
 pub(crate) mod served_file;
@@ -35,7 +35,7 @@ pub(crate) async fn open_with(uri: &str, limits: &Limits) -> Result<Source> {
         .await
 }
 
-/// All of a source, read as a stage would: on a thread of its own.
+/// Reads all of a source on a thread of its own, as a stage does.
 pub(crate) async fn read(source: Source) -> Result<(Vec<u8>, Digest)> {
     let reading = tokio::task::spawn_blocking(move || {
         let (mut reader, fetched) = source.into_reader(Digesting::default())?;
@@ -85,7 +85,7 @@ pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// A temporary file's path as a text.
+/// Writes a file and returns its path as a text.
 pub(crate) fn file(folder: &Path, name: &str, bytes: &[u8]) -> String {
     let path = folder.join(name);
     fs::write(&path, bytes).unwrap();

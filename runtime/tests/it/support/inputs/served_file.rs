@@ -1,4 +1,4 @@
-//! A file behind an HTTP server that answers ranges as RFC 9110 says, but for what it is told to do wrong.
+//! A file behind an HTTP server that answers ranges as RFC 9110 says. A test can make single answers wrong.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -11,42 +11,42 @@ use super::scripted_server::{ScriptedServer, answer};
 pub(crate) struct ServedFile {
     pub(crate) bytes: Vec<u8>,
     pub(crate) etag: Option<&'static str>,
-    /// How the whole of it is sent.
+    /// The framing of a body with the whole file.
     pub(crate) framing: Framing,
-    /// More header lines.
+    /// Further header lines.
     pub(crate) headers: String,
 }
 
-/// How a client knows where a body ends.
+/// The way in which a client learns the end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length,
     Chunked,
-    /// By the end of the connection.
+    /// The end of the connection ends the body.
     Close,
 }
 
-/// Makes an answer of the file's bytes and of the one that is asked from.
+/// A function that makes an answer from the file's bytes and the first requested byte.
 pub(crate) type CustomAnswer = fn(&[u8], usize) -> Vec<u8>;
 
-/// What the server does with one request.
+/// The server's answer to one request.
 #[derive(Clone)]
 pub(crate) enum Action {
-    /// What is right.
+    /// The right answer.
     Serve,
-    /// The right answer up to so many bytes of its body, then the connection is cut.
+    /// The right answer up to this many bytes of its body. Then the connection is cut.
     Cut(usize),
-    /// The right answer up to so many bytes of its body, then silence.
+    /// The right answer up to this many bytes of its body. Then nothing more is sent.
     Stall(usize),
-    /// The right answer up to so many bytes of its body at once, and then one byte after each pause.
+    /// The right answer up to this many bytes of its body at once. Then one byte follows after each pause.
     Trickle(usize, Duration),
     /// The right head, and the body after a pause.
     Late(Duration),
-    /// What would be right for another file.
+    /// The right answer for another file.
     ServeOther(ServedFile),
-    /// These bytes, and the end of the connection.
+    /// These bytes. Then the connection ends.
     Send(Vec<u8>),
-    /// What is made up for it.
+    /// The result of a function.
     Custom(CustomAnswer),
 }
 
@@ -71,7 +71,7 @@ impl ServedFile {
         self
     }
 
-    /// Serves the file: each request gets the next of the actions, and any further one the right answer.
+    /// Serves the file. Each request gets the next of the actions, and further requests get the right answer.
     pub(crate) fn serve(self, actions: Vec<Action>) -> ScriptedServer {
         let mut actions = actions.into_iter();
         let mut silent = Vec::new();
@@ -100,7 +100,7 @@ impl ServedFile {
                     return silent.push(connection);
                 }
             };
-            // Gone already if the client has hung up.
+            // The client may have closed the connection before.
             let _ = connection.shutdown(Shutdown::Both);
         })
     }
@@ -151,7 +151,7 @@ impl ServedFile {
     }
 }
 
-/// The byte that a request asks from, if it asks for a range.
+/// Returns the first byte that a request asks for, if it asks for a range.
 fn range_start(request: &str) -> Option<usize> {
     let range = request
         .lines()
@@ -166,7 +166,7 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// The head and at most so many bytes of the body. False if the client is gone.
+    /// Sends the head and at most this many bytes of the body. Returns false if the client is gone.
     fn send(&self, connection: &TcpStream, bytes: usize) -> bool {
         let body = &self.body[..bytes.min(self.body.len())];
         let end = bytes >= self.body.len();
@@ -192,12 +192,12 @@ fn chunked(chunk: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()
 }
 
-/// False if the client is gone, as one that has seen enough may be.
+/// Returns false if the client is gone, as a client that has read enough may be.
 fn write(mut connection: &TcpStream, bytes: &[u8]) -> bool {
     connection.write_all(bytes).is_ok()
 }
 
-/// A 206 with these headers, whatever they say, and with the tag `"a"` if they have none.
+/// Returns a 206 with these headers. It has the tag `"a"` if the headers have none.
 pub(crate) fn partial(headers: &str, body: &[u8]) -> Action {
     match headers.contains("ETag:") {
         true => untagged_partial(headers, body),
@@ -205,7 +205,7 @@ pub(crate) fn partial(headers: &str, body: &[u8]) -> Action {
     }
 }
 
-/// A 206 with exactly these headers.
+/// Returns a 206 with exactly these headers.
 pub(crate) fn untagged_partial(headers: &str, body: &[u8]) -> Action {
     Action::Send(answer("206 Partial Content", headers, body))
 }
