@@ -1,4 +1,4 @@
-//! Measures a claim from a short queue and from a very long one.
+//! Measures the time of a claim from a short queue and from a very long one.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ use crate::support::redis::RedisServer;
 use crate::tools::Tools;
 use crate::{Result, Scale};
 
-/// The median claim of a queue that holds `waiting` requests.
+/// The median time of a claim from a queue in which `waiting` requests wait.
 pub(crate) struct Row {
     pub(crate) backend: &'static str,
     pub(crate) waiting: u64,
     pub(crate) claim: Duration,
 }
 
-/// A queue with requests in it.
+/// A queue filled with requests.
 struct Line {
     server: Backend,
     queue: String,
@@ -27,11 +27,11 @@ struct Line {
     claims: Vec<Duration>,
 }
 
-/// Claims from all lines of a backend in turns; each claim is handed back, so that the lines stay as long as they are.
+/// Claims from all queues of a backend in turn. Hands each claim back, so that the queues keep their length.
 pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir_in(tools.disk())?;
     let redis = RedisServer::start();
-    // A file for each line: another queue in the same file would make it as large.
+    // Each queue has its own file, because a second queue would make a shared file larger for both.
     let sqlite = |waiting: u64| format!("sqlite:{}", folder.path().join(waiting.to_string()).display());
     let urls: [(&str, &dyn Fn(u64) -> String); 2] = [("Redis", &|_| redis.url()), ("SQLite", &sqlite)];
     let runtime = Runtime::new()?;

@@ -1,5 +1,5 @@
-//! The contenders for a job, with their number of cores and the place of their output. All but the host are programs
-//! that take `INPUT OUTPUT REJECTS` and print the numbers of records that they read and rejected.
+//! The contenders for a job, with their number of cores and the place of their output. All except the host are programs
+//! that take `INPUT OUTPUT REJECTS` and print how many records they read and rejected.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,9 +19,9 @@ pub(crate) enum Program {
     Host,
     /// `ingest-host ingest` of another build, with the plugins of that build: see [`Tools::before`].
     Before,
-    /// [`crate::native`], in a process of its own.
+    /// The jobs in [`crate::native`], in a separate process.
     Native,
-    /// `csv.DictReader` to `csv.DictWriter`, the way of the tutorial that this project grew out of.
+    /// A loop from `csv.DictReader` to `csv.DictWriter`, as in the tutorial that this project grew out of.
     Python,
     Pandas,
     Polars,
@@ -34,7 +34,7 @@ pub(crate) enum Cores {
     All,
 }
 
-/// The place of the output.
+/// The place where the output is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     Disk,
@@ -73,8 +73,8 @@ impl Contender {
         }
     }
 
-    /// Those that compete for a job with the tools that are there, [`Contender::NATIVE`] first; the host and the
-    /// native job only, if there are to be no `others`.
+    /// Returns the contenders for a job whose tools are installed, [`Contender::NATIVE`] first. Without `others`,
+    /// returns only the host and the native job.
     pub(crate) fn of(job: Job, tools: &Tools, others: bool) -> Vec<Self> {
         let mut contenders = Vec::new();
         for storage in [Storage::Disk, Storage::Memory] {
@@ -99,7 +99,7 @@ impl Contender {
         contenders
     }
 
-    /// Returns the name for people.
+    /// Returns the name for display.
     pub(crate) fn label(self, job: Job) -> &'static str {
         match self.program {
             Program::Host => "ingest-host",
@@ -113,7 +113,7 @@ impl Contender {
         }
     }
 
-    /// Does the job of an input once, in an empty folder.
+    /// Runs the job on an input once, in an empty folder.
     pub(crate) fn run(self, input: &Input, tools: &Tools, folder: &Path) -> Result<Done> {
         let output = folder.join("output");
         let command = self.command(input, tools, folder, &output)?;
@@ -174,7 +174,7 @@ impl Contender {
         command
     }
 
-    /// The word for it on the command line of the scripts in Python.
+    /// Returns the contender's name on the command line of the Python scripts.
     fn library(self) -> &'static str {
         match self.program {
             Program::Pandas => "pandas",
@@ -202,13 +202,13 @@ pub(crate) struct Done {
     pub(crate) counts: Counts,
 }
 
-/// The numbers that a contender prints; the same members as in the host's receipt.
+/// The counts that a contender prints. The members are those of the host's receipt.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Printed {
     pub(crate) records: Counts,
 }
 
-/// A file of the folder beside this one.
+/// Returns the path of a script in the folder `benches/contenders`.
 pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("benches/contenders")

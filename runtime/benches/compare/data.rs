@@ -1,4 +1,4 @@
-//! The inputs: a seed and a number of records go in, a file comes out, the same bytes each time.
+//! Writes the inputs. A seed and a number of records go in, and a file with the same bytes each time comes out.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use crate::jobs::{Input, Job};
 const SEED: u64 = 20_260_101;
 const WIDE_COLUMNS: usize = 60;
 
-/// Writes the input of a job into a folder. Of a hundred records `bad_percent` are to be rejected.
+/// Writes the input of a job into a folder. `bad_percent` percent of the records are to be rejected.
 pub(crate) fn write(job: Job, folder: &Path, records: u64, bad_percent: u8) -> Result<Input> {
     let path = folder.join(format!("{}-{records}.{}", job.name(), job.extension()));
     match job {
@@ -33,7 +33,7 @@ pub(crate) fn write(job: Job, folder: &Path, records: u64, bad_percent: u8) -> R
     })
 }
 
-/// The alarms of the CSV file, a member for each field.
+/// Writes the alarms of the CSV file as JSON objects with a member for each field.
 fn alarms_jsonl(path: &Path, records: u64, bad_percent: u8) -> Result {
     let csv_path = path.with_extension("csv");
     alarm_feed::write_alarms(File::create(&csv_path)?, SEED, records, bad_percent)?;
@@ -55,7 +55,7 @@ fn alarms_jsonl(path: &Path, records: u64, bad_percent: u8) -> Result {
     Ok(())
 }
 
-/// Orders with much beside what is checked, about 450 bytes a record.
+/// Writes orders with many columns that no rule checks, about 450 bytes a record.
 fn wide(path: &Path, records: u64, bad_percent: u8) -> Result {
     let mut random = Rng::with_seed(SEED);
     let mut out = Writer::from_path(path)?;
@@ -92,7 +92,7 @@ fn wide(path: &Path, records: u64, bad_percent: u8) -> Result {
     Ok(out.flush()?)
 }
 
-/// Reviews: every third title has quotes, most texts have line ends, quotes and commas.
+/// Writes reviews: every third title has quotes, and most texts have line ends, quotes and commas.
 fn quoted(path: &Path, records: u64, bad_percent: u8) -> Result {
     let mut random = Rng::with_seed(SEED);
     let mut out = Writer::from_path(path)?;

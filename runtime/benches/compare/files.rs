@@ -1,5 +1,5 @@
-//! One input through all contenders: rounds in which each has its turn, every output compared with that of the native
-//! job.
+//! Runs one input through all contenders, in rounds in which each has its turn. Compares every output with the native
+//! job's.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ use crate::{Result, Scale, data};
 /// The interval in rounds at which the other contenders take part. Most take ten times as long.
 const OTHERS_EVERY: usize = 3;
 
-/// The number of measurements of memory, which varies by a tenth from run to run.
+/// The number of memory measurements. Peak memory varies by a tenth from run to run.
 pub(crate) const MEMORY_RUNS: usize = 3;
 
 /// The measurements of a contender for an input.
@@ -24,13 +24,13 @@ pub(crate) struct Row {
     pub(crate) contender: Contender,
     /// The median of all rounds.
     pub(crate) sample: Sample,
-    /// By round; nothing where it did not take part.
+    /// The samples by round, with `None` for a round without this contender.
     rounds: Vec<Option<Sample>>,
 }
 
 impl Row {
-    /// Returns the speed of this contender as a multiple of another's: the median over the rounds of both, because a
-    /// round is short and the machine may be slower in the next.
+    /// Returns the speed of this contender as a multiple of another's. This is the median of the ratios in the rounds
+    /// that both ran in, because a round is short and the machine may be slower in the next.
     pub(crate) fn times_as_fast_as(&self, other: &Self) -> f64 {
         let both = self.rounds.iter().zip(&other.rounds);
         let ratios = both.filter_map(|(mine, other)| Some(other.as_ref()?.ratio(mine.as_ref()?)));
@@ -38,8 +38,8 @@ impl Row {
     }
 }
 
-/// Runs all contenders in turns, `scale.warm_ups` rounds for nothing and `scale.rounds` that count, of which others
-/// than the host and the native job take part in every [`OTHERS_EVERY`]th.
+/// Runs all contenders in turn: first `scale.warm_ups` rounds that do not count, then `scale.rounds` rounds that do.
+/// Contenders other than the host and the native job run only in every [`OTHERS_EVERY`]th round.
 ///
 /// # Errors
 /// Returns an error if a contender fails, or its output or its count of rejects differs from the native job's.
@@ -111,7 +111,7 @@ pub(crate) fn scaling(input: &Input, tools: &Tools, scale: &Scale) -> Result<f64
     Ok(middle_ratio(ratios.into_iter()))
 }
 
-/// Measures `ingest` for a number of alarms. Removes input and output.
+/// Measures `ingest` on this number of alarms. Removes the input and the output.
 pub(crate) fn memory(records: u64, tools: &Tools, scale: &Scale) -> Result<(Input, Sample)> {
     let folder = tempfile::tempdir_in(tools.disk())?;
     let input = data::write(Job::Alarms, folder.path(), records, 0)?;
@@ -151,14 +151,14 @@ impl Reference {
         })
     }
 
-    /// Runs a contender once and checks what it made; nothing of it stays.
+    /// Runs a contender once, checks its output, and removes it.
     fn run(&self, contender: Contender, input: &Input, tools: &Tools, scale: &Scale) -> Result<Sample> {
         let storage = tools
             .folder(contender.storage)
             .ok_or("there is no such storage")?;
         let folder = tempfile::tempdir_in(storage)?;
         if scale.full {
-            // Nobody is to wait for what another contender has left to be written.
+            // No contender should wait for data that an earlier one left in the write cache.
             rustix::fs::sync();
         }
         let done = contender.run(input, tools, folder.path())?;
@@ -174,8 +174,10 @@ impl Reference {
     }
 }
 
+/// Compares two files line by line.
+///
 /// # Errors
-/// With the first line that differs.
+/// Returns an error with the first line that differs.
 fn same_lines(expected: &Path, found: &Path) -> Result {
     let open = |path: &Path| -> Result<_> {
         let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -203,7 +205,7 @@ fn same_lines(expected: &Path, found: &Path) -> Result {
     Ok(())
 }
 
-/// A check for the small run: the comparison can fail.
+/// Checks that a comparison can fail. Runs in the small run.
 pub(crate) fn differences_are_found(folder: &Path) -> Result {
     let [one, other] = ["one", "other"].map(|name| folder.join(name));
     for (text, is_same) in [

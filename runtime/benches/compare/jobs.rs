@@ -1,13 +1,13 @@
-//! The jobs that everybody does: which plugin with which config, and how the input is called.
+//! The jobs that all contenders do: the plugin, its config, and the name of the input.
 
 use std::path::PathBuf;
 
 /// A job on an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Eight columns, all of them read, three of them changed and one added.
+    /// Eight columns: all are read, three are changed, and one is added.
     Alarms,
-    /// Sixty columns, of which four are read.
+    /// Sixty columns: four are read.
     Wide,
     /// Texts with quotes, doubled quotes and line ends within.
     Quoted,
@@ -18,7 +18,7 @@ pub(crate) enum Job {
 impl Job {
     pub(crate) const ALL: [Self; 4] = [Self::Alarms, Self::Wide, Self::Quoted, Self::AlarmsJsonl];
 
-    /// The word for it on the command line of a contender.
+    /// Returns the job's name on the command line of a contender.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Alarms => "alarms",
@@ -32,7 +32,7 @@ impl Job {
         Self::ALL.into_iter().find(|job| job.name() == name)
     }
 
-    /// Returns the name for people.
+    /// Returns the name for display.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Alarms => "Alarms, CSV",
@@ -49,7 +49,7 @@ impl Job {
         }
     }
 
-    /// The name of the plugin.
+    /// Returns the name of the plugin.
     pub(crate) fn plugin(self) -> &'static str {
         match self {
             Self::Alarms | Self::AlarmsJsonl => "alarms",
@@ -57,7 +57,7 @@ impl Job {
         }
     }
 
-    /// The config of the plugin. The other contenders have the same rules in their own words.
+    /// Returns the config of the plugin. The other contenders implement the same rules in their own code.
     pub(crate) fn config(self) -> &'static str {
         match self {
             Self::Alarms | Self::AlarmsJsonl => "{}",
@@ -81,7 +81,7 @@ impl Job {
     }
 }
 
-/// A file for a job.
+/// A file that is the input of a job.
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) job: Job,

@@ -1,11 +1,11 @@
-//! The machine and the versions of the programs: pairs of words go out, for the report.
+//! Reads the machine's properties and the versions of the programs. Returns pairs of a name and a value for the report.
 
 use std::path::Path;
 
 use crate::contenders::Program;
 use crate::tools::{Tools, file_system, version};
 
-/// Returns the machine's properties and its load. Call it before anything is measured.
+/// Returns the machine's properties and its load. Call it before any measurement.
 pub(crate) fn machine(tools: &Tools) -> Vec<(&'static str, String)> {
     let cores =
         std::thread::available_parallelism().map_or_else(|e| e.to_string(), |cores| cores.to_string());
@@ -55,7 +55,7 @@ fn unknown() -> String {
     "unknown".into()
 }
 
-/// The value of the first line of this name in a file of `name : value` lines.
+/// Returns the value of the first line with this name in a file of `name : value` lines.
 fn field(path: &str, name: &str) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text
@@ -75,7 +75,7 @@ fn load() -> String {
     averages.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// The version of a dependency, as the lock file has it.
+/// Returns the version of a dependency in the lock file.
 fn locked(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
     let lock = std::fs::read_to_string(path).unwrap_or_default();

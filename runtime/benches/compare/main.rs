@@ -1,7 +1,7 @@
-//! Measures `ingest-host` against native code, and against what people would write otherwise, on the same jobs, and
-//! checks that all of them give the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
+//! Compares `ingest-host` with native code and with the usual alternatives on the same jobs, and checks that all give
+//! the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
 //!
-//! `make bench` runs all of it. `cargo test` runs it small, with the host and the native jobs only.
+//! `make bench` runs everything. `cargo test` runs a small version with only the host and the native jobs.
 
 mod claims;
 mod contenders;
@@ -43,12 +43,12 @@ struct Scale {
     rounds: usize,
     /// The number of rounds for requests.
     request_rounds: usize,
-    /// Requests for each worker.
+    /// The number of requests for each worker.
     requests: u64,
-    /// Claims from each queue, and how many requests wait in them.
+    /// The number of claims from each queue, and the numbers of requests that wait in the two queues.
     claims: usize,
     waiting: [u64; 2],
-    /// True if all contenders take part, not only the host and the native jobs. Each starts with the disk idle.
+    /// True if all contenders run, not only the host and the native jobs. The disk is idle when each starts.
     full: bool,
 }
 
@@ -66,7 +66,7 @@ const FULL: Scale = Scale {
     full: true,
 };
 
-/// The scale for a test: enough to see that all of it works, with rejects to compare.
+/// The scale for a test: enough to check that everything works, with rejects to compare.
 const SMALL: Scale = Scale {
     alarms: 3_000,
     wide: 1_000,
@@ -81,14 +81,14 @@ const SMALL: Scale = Scale {
     full: false,
 };
 
-/// 5 GB.
+/// The number of alarms in an input of 5 GB.
 const BIG_ALARMS: u64 = 65_000_000;
 
 impl Scale {
-    /// Prints the progress.
+    /// Prints a progress message.
     fn progress(&self, what: fmt::Arguments<'_>) {
         if self.full {
-            // Nobody has to read it.
+            // Nobody has to read this, so a failed write is ignored.
             let _ = writeln!(std::io::stderr(), "{what}");
         }
     }
@@ -118,7 +118,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does a job natively, in a process of its own, so that it can be measured.
+/// Runs a native job in this process, so that the parent process can measure it.
 fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
     let job = Job::from_name(job).ok_or_else(|| format!("there is no job {job:?}"))?;
     let records = native::run(job, Path::new(input), Path::new(output), Path::new(rejects))?;
@@ -126,17 +126,17 @@ fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
     Ok(())
 }
 
-/// The arguments of this program. Others belong to the test runner and are ignored.
+/// The arguments of this program. Unknown ones belong to the test runner and are ignored.
 struct Options {
-    /// `--full`: all that there is to measure.
+    /// `--full`: runs every measurement.
     full: bool,
-    /// `--big`: also an input of 5 GB, where there is room for it.
+    /// `--big`: also measures an input of 5 GB, if there is room for it.
     big: bool,
-    /// `--work FOLDER`: where everything is put.
+    /// `--work FOLDER`: the folder for all files.
     work: PathBuf,
-    /// `--before FOLDER`: another build to compare with, its `ingest-host`, `alarms.wasm` and `clean.wasm`.
+    /// `--before FOLDER`: another build to compare with: its `ingest-host`, `alarms.wasm` and `clean.wasm`.
     before: Option<PathBuf>,
-    /// `--report FILE`: the document to bring up to date.
+    /// `--report FILE`: the document to update.
     report: Option<PathBuf>,
 }
 
@@ -166,7 +166,7 @@ fn bench(options: &Options) -> Result {
     let tools = Tools::find(&options.work, options.before.clone())?;
     let mut machine = machine::machine(&tools);
     let mut missing = tools.missing();
-    // Memory first: a child begins with what its parent has, and the queues fill this process.
+    // Memory comes first: a child's peak memory includes its parent's, and the queues fill this process.
     let floor = measure::floor(tools.disk())?;
     let mut files = Vec::new();
     for job in Job::ALL {

@@ -1,4 +1,4 @@
-//! A command goes in; how long it took, how much it computed and how much memory it held at most come out.
+//! Runs a command and measures its wall time, its CPU time and its peak memory.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,13 +10,13 @@ use wait4::Wait4;
 
 use crate::Result;
 
-/// One run of one process.
+/// The measurements of one run of one process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) wall: Duration,
     /// User and system time of all threads.
     pub(crate) cpu: Duration,
-    /// The most memory that was resident. A process begins with what its parent has, so nothing below [`floor`] shows.
+    /// The peak resident memory. A process starts with its parent's memory, so nothing below [`floor`] shows.
     pub(crate) peak_bytes: u64,
 }
 
@@ -27,10 +27,10 @@ impl Sample {
     }
 }
 
-/// Runs a command to its end; what it took, and what it said.
+/// Runs a command to its end. Returns its measurements and its output.
 ///
 /// # Errors
-/// With the end of its log if it does not succeed. The log is written into `folder`.
+/// Returns an error with the end of the log if the command fails. The log is written into `folder`.
 pub(crate) fn run(mut command: Command, folder: &Path) -> Result<(Sample, String)> {
     let log = folder.join("log");
     command
@@ -62,12 +62,12 @@ pub(crate) fn run(mut command: Command, folder: &Path) -> Result<(Sample, String
     Ok((sample, said))
 }
 
-/// Measures a program that does nothing: the least that can be measured.
+/// Measures a program that does nothing, which is the smallest possible measurement.
 pub(crate) fn floor(folder: &Path) -> Result<Sample> {
     Ok(run(Command::new("true"), folder)?.0)
 }
 
-/// The median of each of the three, each for itself.
+/// Returns the medians of the three measurements, each computed separately.
 pub(crate) fn median(samples: &[Sample]) -> Sample {
     Sample {
         wall: middle(samples.iter().map(|sample| sample.wall)),
@@ -76,14 +76,14 @@ pub(crate) fn median(samples: &[Sample]) -> Sample {
     }
 }
 
-/// The median of ratios.
+/// Returns the median of ratios.
 pub(crate) fn middle_ratio(ratios: impl Iterator<Item = f64>) -> f64 {
     let mut ratios: Vec<f64> = ratios.collect();
     ratios.sort_unstable_by(f64::total_cmp);
     ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The median; of an even number of values the upper one of the two in the middle.
+/// Returns the median, or the upper of the two middle values if the number of values is even.
 pub(crate) fn middle<T: Ord>(values: impl Iterator<Item = T>) -> T {
     let mut values: Vec<T> = values.collect();
     values.sort_unstable();

@@ -1,4 +1,4 @@
-//! The report: measurements come in, a Markdown document for the terminal and for `BENCHMARKS.md` goes out.
+//! Writes the report. Measurements go in; a Markdown document for the terminal and for `BENCHMARKS.md` comes out.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::jobs::Input;
 use crate::measure::Sample;
 use crate::{Result, claims, files, requests};
 
-/// What a person wrote stands below this line and stays.
+/// The line above text that a person wrote. That text stays.
 const MARKER: &str = "<!-- `make bench` writes the text above this line and keeps the text below it. -->";
 
 const HOW: &str = "\
@@ -30,7 +30,7 @@ const REQUESTS: &str = "\n## Small requests\n\nOne worker process with `--burst`
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Everything that a run found out.
+/// The findings of a run.
 pub(crate) struct Findings {
     pub(crate) date: String,
     pub(crate) rounds: usize,
@@ -42,7 +42,7 @@ pub(crate) struct Findings {
     /// The measurement of a program that does nothing.
     pub(crate) floor: Sample,
     pub(crate) files: Vec<(Input, Vec<files::Row>)>,
-    /// `ingest` on all cores, by the size of its input.
+    /// The measurements of `ingest` on all cores, by the size of its input.
     pub(crate) memory: Vec<(Input, Sample)>,
     pub(crate) requests: Vec<requests::Row>,
     pub(crate) claims: Vec<claims::Row>,
@@ -59,7 +59,7 @@ pub(crate) fn write(path: &Path, document: &str) -> Result {
     Ok(std::fs::write(path, format!("{document}\n{MARKER}{by_hand}"))?)
 }
 
-/// A check for the small run: a new document takes the place of the old one and of nothing else.
+/// Checks that a new document replaces the old one and nothing else. Runs in the small run.
 pub(crate) fn writing_by_hand_stays(folder: &Path) -> Result {
     let path = folder.join("report.md");
     write(&path, "old")?;
@@ -213,7 +213,7 @@ fn file_row(out: &mut String, input: &Input, rows: &[files::Row], found: &files:
         storage,
     } = found.contender;
     let mine = found.sample.wall.as_secs_f64();
-    // Another contender that has its output at the same place.
+    // Finds another contender with output in the same place.
     let other = |program: Program, cores: Cores| {
         let wanted = Contender {
             program,

@@ -1,4 +1,4 @@
-//! Many small requests through one worker process: how many a second, against RQ with jobs that do nothing.
+//! Measures many small requests through one worker process: requests a second, against RQ with jobs that do nothing.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -16,23 +16,23 @@ use crate::support::redis::RedisServer;
 use crate::tools::{Build, Tools};
 use crate::{Result, Scale, data};
 
-/// The records of one request.
+/// The number of records in one request.
 const RECORDS: u64 = 100;
 
-/// Requests that the host's worker has in hand at once.
+/// The number of requests that the host's worker handles at once.
 const CONCURRENCY: u16 = 32;
 
-/// Requests that one `submit` takes.
+/// The number of requests that one `submit` takes.
 const SUBMITTED_AT_ONCE: usize = 1_000;
 
-/// RQ forks for each job, which takes so long that fewer will do.
+/// The divisor for the number of jobs of a forking RQ. A fork for each job is slow, so fewer jobs are enough.
 const FORKING_SHARE: u64 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Worker {
     Redis,
     Sqlite,
-    /// The same two of another build: see [`Tools::build`].
+    /// The same two workers of another build: see [`Tools::build`].
     RedisBefore,
     SqliteBefore,
     RqSimple,
@@ -40,7 +40,7 @@ pub(crate) enum Worker {
 }
 
 impl Worker {
-    /// For people.
+    /// Returns the name for display.
     pub(crate) fn label(self) -> String {
         match self {
             Self::Redis => format!("ingest-host on Redis, --concurrency {CONCURRENCY}"),
@@ -53,7 +53,7 @@ impl Worker {
     }
 }
 
-/// The measurements of a worker for its requests, the median of all rounds.
+/// The measurements of a worker: the medians of all rounds.
 pub(crate) struct Row {
     pub(crate) worker: Worker,
     /// The storage of the output, or `None` for a worker without output.
@@ -62,7 +62,7 @@ pub(crate) struct Row {
     pub(crate) sample: Sample,
 }
 
-/// Lets each worker have its requests done in turns, `scale.request_rounds` times.
+/// Runs the requests of each worker in turn, `scale.request_rounds` times.
 ///
 /// # Errors
 /// Returns an error if a worker fails, or not all of its requests are done.
@@ -106,15 +106,15 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     Ok(contenders.into_iter().zip(samples).map(row).collect())
 }
 
-/// The parts that all workers share.
+/// The resources that all workers share.
 struct RequestBench<'a> {
     tools: &'a Tools,
     full: bool,
     redis: RedisServer,
     input: PathBuf,
     runtime: Runtime,
-    /// The output of all rounds. It stays to the end: for half a minute after thousands of files were removed, ext4
-    /// creates files several times slower, because it skips the inodes that have just become free.
+    /// The output of all rounds, kept until the end. For half a minute after thousands of files are removed, ext4
+    /// creates files several times slower, because it skips inodes that have just become free.
     kept: RefCell<Vec<TempDir>>,
 }
 
@@ -130,10 +130,10 @@ impl<'a> RequestBench<'a> {
         })
     }
 
-    /// Submits the requests, and lets one worker process do them all.
+    /// Submits the requests, and runs one worker process that does all of them.
     fn run(&self, worker: Worker, storage: Option<Storage>, requests: u64) -> Result<Sample> {
         let folder = tempfile::tempdir_in(self.tools.disk())?;
-        // A queue of its own for each run.
+        // Each run has its own queue.
         let queue = uuid::Uuid::now_v7().to_string();
         let (sample, done) = match worker {
             Worker::Redis | Worker::RedisBefore => {
@@ -194,7 +194,7 @@ impl<'a> RequestBench<'a> {
         }
     }
 
-    /// Puts requests for the input into a queue, as the build itself does it: another one may keep them otherwise.
+    /// Submits requests for the input with the build's own `submit`, because another build may store them differently.
     fn submit(&self, build: &Build, url: &str, queue: &str, requests: u64, folder: &Path) -> Result {
         let mut left = usize::try_from(requests)?;
         while left > 0 {
@@ -239,7 +239,7 @@ impl<'a> RequestBench<'a> {
     }
 }
 
-/// Starts a command of a build, in a folder and with nothing else in its environment.
+/// Returns a command of a build that runs in a folder, with an otherwise empty environment.
 fn host(build: &Build, url: &str, folder: &Path) -> Command {
     let mut command = Command::new(&build.host);
     command.current_dir(folder);
@@ -249,7 +249,7 @@ fn host(build: &Build, url: &str, folder: &Path) -> Command {
     command
 }
 
-/// Puts requests for the same file into a queue.
+/// Submits requests for the same file to a queue.
 pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) -> Result {
     const STEP: u64 = 1_000;
     let server = Backend::connect(url).await?;
@@ -267,7 +267,7 @@ pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) 
     Ok(())
 }
 
-/// Returns the number of requests that are done. Each has its receipt in the output.
+/// Returns the number of requests that are done. Checks that each has a receipt in the output.
 async fn done(url: &str, queue: &str, output: &Path) -> Result<u64> {
     let server = Backend::connect(url).await?;
     let counts = server.queue.counts(queue).await?;
@@ -284,7 +284,7 @@ async fn done(url: &str, queue: &str, output: &Path) -> Result<u64> {
 }
 
 impl Row {
-    /// Requests a second.
+    /// Returns the number of requests a second.
     pub(crate) fn rate(&self) -> f64 {
         self.requests as f64 / self.sample.wall.as_secs_f64()
     }

@@ -1,4 +1,4 @@
-//! The tools of this machine and the folders for files. A missing tool is left out, and the report says so.
+//! Finds the tools of this machine and the folders for files. A missing tool is left out, and the report says so.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,29 +12,30 @@ use crate::support::host::component;
 /// The folder for files in memory.
 const TMPFS: &str = "/dev/shm";
 
-/// The room that a round needs there at most, with a reserve. A container often has less.
+/// The space that a round needs in that folder at most, with a reserve. A container often has less.
 const TMPFS_BYTES_MIN: u64 = 1 << 30;
 
-/// The room that `--big` needs for an input of 5 GB and its output.
+/// The space that `--big` needs for an input of 5 GB and its output.
 const BIG_BYTES_MIN: u64 = 15 << 30;
 
 pub(crate) struct Tools {
-    /// Inputs, and the output of contenders that write to disk.
+    /// The folder for inputs, and for the output of contenders that write to disk.
     disk: TempDir,
     memory: Option<TempDir>,
-    /// Compiled components, kept from run to run.
+    /// The folder for compiled components, which is kept from run to run.
     cache: PathBuf,
-    /// A folder with another build to compare with: its `ingest-host` and its plugins, `NAME.wasm`.
+    /// The folder with another build to compare with: its `ingest-host` and its plugins `NAME.wasm`.
     before: Option<PathBuf>,
     venv: PathBuf,
     has_python: bool,
     has_miller: bool,
-    /// The core for those who get only one.
+    /// The core for contenders that may use only one.
     pub(crate) core: String,
 }
 
 impl Tools {
-    /// `work` is the folder for everything on disk; a Python environment is used if it is `work/venv`.
+    /// Finds the tools. `work` is the folder for everything on disk, and `work/venv` is the Python environment, if it
+    /// exists.
     pub(crate) fn find(work: &Path, before: Option<PathBuf>) -> Result<Self> {
         version("taskset", &["--version"]).ok_or("taskset does not run; it is in the package util-linux")?;
         std::fs::create_dir_all(work)?;
@@ -76,7 +77,7 @@ impl Tools {
         }
     }
 
-    /// This build, or the one [`Tools::before`]; this one if there is no other.
+    /// Returns the build in [`Tools::before`] if `is_before` is set and there is one, and otherwise this build.
     pub(crate) fn build(&self, is_before: bool) -> Build {
         let before = self.before.as_ref().filter(|_| is_before);
         Build {
@@ -89,7 +90,7 @@ impl Tools {
         }
     }
 
-    /// The interpreter with all libraries.
+    /// Returns the path of the Python interpreter that has all libraries.
     pub(crate) fn python(&self) -> PathBuf {
         self.venv.join("bin/python")
     }
@@ -98,7 +99,7 @@ impl Tools {
         free_bytes(self.disk.path()) >= BIG_BYTES_MIN
     }
 
-    /// A sentence for each thing that cannot be measured here.
+    /// Returns a sentence for each thing that cannot be measured here.
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if !self.has_python {
@@ -122,9 +123,9 @@ impl Tools {
 /// A build of `ingest-host` to measure.
 pub(crate) struct Build {
     pub(crate) host: PathBuf,
-    /// The home of its caches.
+    /// The folder for its caches.
     pub(crate) cache: PathBuf,
-    /// The folder of its plugins; none if they are to be built.
+    /// The folder of its plugins, or `None` if they must be built.
     plugins: Option<PathBuf>,
 }
 
@@ -138,14 +139,15 @@ impl Build {
     }
 }
 
-/// A folder that goes with this value; of a run that was killed it stays, under a name that says whose it was.
+/// Creates a folder that is removed when the value is dropped. A killed run leaves it behind, with a name that says
+/// where it came from.
 fn folder_in(parent: &Path) -> std::io::Result<TempDir> {
     tempfile::Builder::new()
         .prefix("ingest-host-bench-")
         .tempdir_in(parent)
 }
 
-/// The kind of file system that a path is on.
+/// Returns the type of the file system that holds a path.
 pub(crate) fn file_system(path: &Path) -> String {
     let output = Command::new("df").arg("--output=fstype").arg(path).output();
     let said = output.map_or_else(
@@ -155,7 +157,7 @@ pub(crate) fn file_system(path: &Path) -> String {
     said.lines().nth(1).unwrap_or("unknown").to_owned()
 }
 
-/// The first line that a program says about itself; none if it is not there.
+/// Returns the first line of a program's version message, or `None` if the program does not run.
 pub(crate) fn version(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let said = String::from_utf8(output.stdout).ok()?;
@@ -169,7 +171,7 @@ fn free_bytes(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail * found.f_frsize)
 }
 
-/// The first core that this process may use; not everywhere is that core 0.
+/// Returns the first core that this process may use. This is not always core 0.
 fn first_core() -> Result<String> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let allowed = status
