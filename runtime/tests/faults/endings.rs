@@ -28,9 +28,9 @@ const CONCLUSION_STEPS: [&str; 4] = ["fenced", "revoked", "cleaned", "ended"];
 /// The way in which the attempt stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stops {
-    /// Its process dies.
+    /// The process dies.
     Killed,
-    /// It stands still, and goes on when all is over.
+    /// The process is suspended, and continues when the case is over.
     Asleep,
 }
 
