@@ -411,7 +411,7 @@ fn a_hangup_drains_a_worker_unless_it_is_to_be_ignored() {
         assert!(sent.success());
     };
     signal("HUP");
-    // A worker that had drained would not do this request.
+    // A worker that had drained would not take this request.
     host.write("in.csv", CSV);
     host.run("submit --queue q --uri in.csv --id after").ok();
     host.wait_for_state("after", "dead");

@@ -299,7 +299,7 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
     );
 }
 
-/// Checks that staged files outlive the reaper's age limit while their request is leased. An attempt that waits for
+/// Checks that staged files outlive the reaper's age limit while a worker runs their request. An attempt that waits for
 /// memory may write nothing for hours.
 #[test]
 fn staging_of_a_request_at_work_is_kept_for_all_workers() {
@@ -338,7 +338,7 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     assert!(kept.iter().any(|name| name.ends_with(".rejects")), "{kept:?}");
     assert!(kept.iter().any(|name| name.ends_with(".lock")), "{kept:?}");
     assert!(kept.iter().all(|name| !name.contains(&keys[0])), "{kept:?}");
-    // Another worker, which does not work on this request, sees that it is leased.
+    // Another worker, which does not run this request, sees that someone does.
     assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 0);
     assert_eq!(fixture.files(), kept);
     assert_eq!(fixture.destination.reap(Duration::ZERO, &[]).unwrap(), 3);
