@@ -1,4 +1,4 @@
-//! Measures a claim from a short queue and from a very long one.
+//! Measures the time of a claim from a short queue and from a very long one.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) claim: Duration,
 }
 
-/// A queue with requests in it.
+/// A queue filled with requests.
 struct Line {
     server: Backend,
     queue: String,

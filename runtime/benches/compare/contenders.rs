@@ -1,5 +1,5 @@
-//! The contenders for a job, with their number of cores and the place of their output. All but the host are programs
-//! that take `INPUT OUTPUT REJECTS` and print the numbers of records that they read and rejected.
+//! The contenders for a job, with their number of cores and the place of their output. All except the host are programs
+//! that take `INPUT OUTPUT REJECTS` and print how many records they read and rejected.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(crate) enum Program {
     Host,
     /// `ingest-host ingest` of another build, with the plugins of that build: see [`Tools::before`].
     Before,
-    /// [`crate::native`], in a process of its own.
+    /// The jobs in [`crate::native`], in a separate process.
     Native,
     /// `csv.DictReader` to `csv.DictWriter`, as in the tutorial from which this project grew.
     Python,
@@ -34,7 +34,7 @@ pub(crate) enum Cores {
     All,
 }
 
-/// The place of the output.
+/// The place where the output is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     Disk,
@@ -99,7 +99,7 @@ impl Contender {
         contenders
     }
 
-    /// Returns the name for people.
+    /// Returns the name for display.
     pub(crate) fn label(self, job: Job) -> &'static str {
         match self.program {
             Program::Host => "ingest-host",
@@ -113,7 +113,7 @@ impl Contender {
         }
     }
 
-    /// Does the job of an input once, in an empty folder.
+    /// Runs the job on an input once, in an empty folder.
     pub(crate) fn run(self, input: &Input, tools: &Tools, folder: &Path) -> Result<Done> {
         let output = folder.join("output");
         let command = self.command(input, tools, folder, &output)?;
@@ -202,7 +202,7 @@ pub(crate) struct Done {
     pub(crate) counts: Counts,
 }
 
-/// The numbers that a contender prints; the same members as in the host's receipt.
+/// The counts that a contender prints. The members are those of the host's receipt.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Printed {
     pub(crate) records: Counts,

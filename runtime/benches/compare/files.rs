@@ -15,7 +15,7 @@ use crate::{Result, Scale, data};
 /// The slow contenders take part in one of this many rounds. Most of them take ten times as long as the others.
 const OTHERS_EVERY: usize = 3;
 
-/// The number of measurements of memory, which varies by a tenth from run to run.
+/// The number of memory measurements. Peak memory varies by a tenth from run to run.
 pub(crate) const MEMORY_RUNS: usize = 3;
 
 /// The measurements of a contender for an input.
@@ -111,7 +111,7 @@ pub(crate) fn scaling(input: &Input, tools: &Tools, scale: &Scale) -> Result<f64
     Ok(middle_ratio(ratios.into_iter()))
 }
 
-/// Measures `ingest` for a number of alarms. Removes input and output.
+/// Measures `ingest` on this number of alarms. Removes the input and the output.
 pub(crate) fn memory(records: u64, tools: &Tools, scale: &Scale) -> Result<(Input, Sample)> {
     let folder = tempfile::tempdir_in(tools.disk())?;
     let input = data::write(Job::Alarms, folder.path(), records, 0)?;

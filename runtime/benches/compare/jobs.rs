@@ -32,7 +32,7 @@ impl Job {
         Self::ALL.into_iter().find(|job| job.name() == name)
     }
 
-    /// Returns the name for people.
+    /// Returns the name for display.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Alarms => "Alarms, CSV",

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::contenders::Program;
 use crate::tools::{Tools, file_system, version};
 
-/// Returns the machine's properties and its load. Call it before anything is measured.
+/// Returns the machine's properties and its load. Call it before any measurement.
 pub(crate) fn machine(tools: &Tools) -> Vec<(&'static str, String)> {
     let cores =
         std::thread::available_parallelism().map_or_else(|e| e.to_string(), |cores| cores.to_string());

@@ -1,7 +1,7 @@
 //! Measures `ingest-host` against native code and other common tools on the same jobs, and checks that all of them give
 //! the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
 //!
-//! `make bench` runs all of it. `cargo test` runs it small, with the host and the native jobs only.
+//! `make bench` runs everything. `cargo test` runs a small version with only the host and the native jobs.
 
 mod claims;
 mod contenders;
@@ -48,7 +48,7 @@ struct Scale {
     /// The number of claims from each queue. `waiting` has the numbers of requests that wait in the queues.
     claims: usize,
     waiting: [u64; 2],
-    /// True if all contenders take part, not only the host and the native jobs. Each starts with the disk idle.
+    /// True if all contenders run, not only the host and the native jobs. The disk is idle when each starts.
     full: bool,
 }
 
@@ -66,7 +66,7 @@ const FULL: Scale = Scale {
     full: true,
 };
 
-/// The scale for a test: enough to see that all of it works, with rejects to compare.
+/// The scale for a test: enough to check that everything works, with rejects to compare.
 const SMALL: Scale = Scale {
     alarms: 3_000,
     wide: 1_000,
@@ -81,11 +81,11 @@ const SMALL: Scale = Scale {
     full: false,
 };
 
-/// 5 GB.
+/// The number of alarms in an input of 5 GB.
 const BIG_ALARMS: u64 = 65_000_000;
 
 impl Scale {
-    /// Prints the progress.
+    /// Prints a progress message.
     fn progress(&self, what: fmt::Arguments<'_>) {
         if self.full {
             // The progress may be lost.
@@ -118,7 +118,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does a job natively, in a process of its own, so that it can be measured.
+/// Runs a native job in this process, so that the parent process can measure it.
 fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
     let job = Job::from_name(job).ok_or_else(|| format!("there is no job {job:?}"))?;
     let records = native::run(job, Path::new(input), Path::new(output), Path::new(rejects))?;

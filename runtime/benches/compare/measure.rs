@@ -10,7 +10,7 @@ use wait4::Wait4;
 
 use crate::Result;
 
-/// One run of one process.
+/// The measurements of one run of one process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) wall: Duration,
@@ -63,7 +63,7 @@ pub(crate) fn run(mut command: Command, folder: &Path) -> Result<(Sample, String
     Ok((sample, said))
 }
 
-/// Measures a program that does nothing: the least that can be measured.
+/// Measures a program that does nothing, which is the smallest possible measurement.
 pub(crate) fn floor(folder: &Path) -> Result<Sample> {
     Ok(run(Command::new("true"), folder)?.0)
 }

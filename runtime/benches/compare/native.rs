@@ -1,5 +1,5 @@
-//! Native versions of the jobs, without a sandbox: a file comes in, the output and a file of rejects go out. They use one
-//! thread and one record at a time, and allocate nothing for a good record.
+//! Native versions of the jobs, without a sandbox. An input file goes in; an output file and a file of rejects come
+//! out. They use one thread, handle one record at a time, and allocate nothing for a good record.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,14 +16,14 @@ use crate::jobs::Job;
 const BUFFER_BYTES: usize = 64 << 10;
 const NOT_SET: &str = "999999";
 
-/// The numbers of records.
+/// The numbers of records that were read and rejected.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) read: u64,
     pub(crate) rejected: u64,
 }
 
-/// Does a job from file to file.
+/// Runs a job that reads and writes files.
 pub(crate) fn run(job: Job, input: &Path, output: &Path, rejects: &Path) -> Result<Counts> {
     match job {
         Job::Alarms => alarms(Files::open(input, output, rejects)?),
@@ -125,7 +125,7 @@ fn alarms(mut files: Files) -> Result<Counts> {
 /// The reason why a record is a reject.
 type Code = &'static str;
 
-/// The new values of an alarm.
+/// The new values of an alarm's fields.
 struct Alarm<'a> {
     start: [u8; 19],
     end: Option<[u8; 19]>,
@@ -201,7 +201,7 @@ fn time(text: &str) -> Option<([u8; 19], u64)> {
     if year == 0 || day == 0 || day > days_in_month || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    // Years that begin in March have the leap day at their end.
+    // A year that begins in March has its leap day at the end.
     let (year, month) = if month > 2 {
         (year, month - 3)
     } else {
@@ -248,7 +248,7 @@ fn quoted(files: Files) -> Result<Counts> {
     )
 }
 
-/// Writes each record with four cells changed, or rejects it; `columns` are in the order of the input.
+/// Writes each record with four cells changed, or rejects it. `columns` are in the order of the input.
 fn clean(
     mut files: Files,
     columns: [&str; 4],
@@ -415,7 +415,7 @@ fn alarm_object(line: &[u8], out: &mut impl Write) -> Result<std::result::Result
     Ok(Ok(()))
 }
 
-/// Returns `None` for a missing member, and `Some(None)` for one that is not set.
+/// Returns `None` for a missing member, and `Some(None)` for a member without a value.
 fn number(value: Option<&RawValue>) -> std::result::Result<Option<Option<&RawValue>>, Code> {
     let Some(value) = value else { return Ok(None) };
     Ok(Some((!measured(value.get())?.is_empty()).then_some(value)))

@@ -1,4 +1,4 @@
-//! The report: measurements come in, a Markdown document for the terminal and for `BENCHMARKS.md` goes out.
+//! Writes the report. Measurements go in; a Markdown document for the terminal and for `BENCHMARKS.md` comes out.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub(crate) struct Findings {
     /// The measurement of a program that does nothing.
     pub(crate) floor: Sample,
     pub(crate) files: Vec<(Input, Vec<files::Row>)>,
-    /// `ingest` on all cores, by the size of its input.
+    /// The measurements of `ingest` on all cores, by the size of its input.
     pub(crate) memory: Vec<(Input, Sample)>,
     pub(crate) requests: Vec<requests::Row>,
     pub(crate) claims: Vec<claims::Row>,
@@ -213,7 +213,7 @@ fn file_row(out: &mut String, input: &Input, rows: &[files::Row], found: &files:
         storage,
     } = found.contender;
     let mine = found.sample.wall.as_secs_f64();
-    // Another contender that has its output at the same place.
+    // Finds another contender with output in the same place.
     let other = |program: Program, cores: Cores| {
         let wanted = Contender {
             program,

@@ -16,7 +16,7 @@ use crate::support::redis::RedisServer;
 use crate::tools::{Build, Tools};
 use crate::{Result, Scale, data};
 
-/// The records of one request.
+/// The number of records in one request.
 const RECORDS: u64 = 100;
 
 /// The requests that the host's worker handles at once.
@@ -54,7 +54,7 @@ impl Worker {
     }
 }
 
-/// The measurements of a worker for its requests, the median of all rounds.
+/// The measurements of a worker: the medians of all rounds.
 pub(crate) struct Row {
     pub(crate) worker: Worker,
     /// The storage of the output, or `None` for a worker without output.
@@ -107,7 +107,7 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     Ok(contenders.into_iter().zip(samples).map(row).collect())
 }
 
-/// The parts that all workers share.
+/// The resources that all workers share.
 struct RequestBench<'a> {
     tools: &'a Tools,
     full: bool,
@@ -131,10 +131,10 @@ impl<'a> RequestBench<'a> {
         })
     }
 
-    /// Submits the requests, and lets one worker process do them all.
+    /// Submits the requests, and runs one worker process that does all of them.
     fn run(&self, worker: Worker, storage: Option<Storage>, requests: u64) -> Result<Sample> {
         let folder = tempfile::tempdir_in(self.tools.disk())?;
-        // A queue of its own for each run.
+        // Each run has its own queue.
         let queue = uuid::Uuid::now_v7().to_string();
         let (sample, done) = match worker {
             Worker::Redis | Worker::RedisBefore => {
@@ -251,7 +251,7 @@ fn host(build: &Build, url: &str, folder: &Path) -> Command {
     command
 }
 
-/// Puts requests for the same file into a queue.
+/// Submits requests for the same file to a queue.
 pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) -> Result {
     const STEP: u64 = 1_000;
     let server = Backend::connect(url).await?;
@@ -269,7 +269,7 @@ pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) 
     Ok(())
 }
 
-/// Returns the number of requests that are done. Each has its receipt in the output.
+/// Returns the number of requests that are done. Checks that each has a receipt in the output.
 async fn done(url: &str, queue: &str, output: &Path) -> Result<u64> {
     let server = Backend::connect(url).await?;
     let counts = server.queue.counts(queue).await?;

@@ -1,4 +1,4 @@
-//! The tools of this machine and the folders for files. A missing tool is left out, and the report says so.
+//! Finds the tools of this machine and the folders for files. A missing tool is left out, and the report says so.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,16 +15,16 @@ const TMPFS: &str = "/dev/shm";
 /// The most space that a round needs in memory, with a reserve. A container often has less.
 const TMPFS_BYTES_MIN: u64 = 1 << 30;
 
-/// The room that `--big` needs for an input of 5 GB and its output.
+/// The space that `--big` needs for an input of 5 GB and its output.
 const BIG_BYTES_MIN: u64 = 15 << 30;
 
 pub(crate) struct Tools {
-    /// Inputs, and the output of contenders that write to disk.
+    /// The folder for inputs, and for the output of contenders that write to disk.
     disk: TempDir,
     memory: Option<TempDir>,
-    /// Compiled components, kept from run to run.
+    /// The folder for compiled components, which is kept from run to run.
     cache: PathBuf,
-    /// A folder with another build to compare with: its `ingest-host` and its plugins, `NAME.wasm`.
+    /// The folder with another build to compare with: its `ingest-host` and its plugins `NAME.wasm`.
     before: Option<PathBuf>,
     venv: PathBuf,
     has_python: bool,

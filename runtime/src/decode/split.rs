@@ -54,7 +54,7 @@ pub struct Splitter {
     memory: MemoryShare,
     /// The memory reserved for a buffer longer than usual and for its output.
     held: Held,
-    /// How many times the length of a long record is reserved for its chunk.
+    /// The memory reserved for the chunk of a long record, as a multiple of its length.
     copies: usize,
     /// Set when the rest of the input is no longer needed.
     abandoned: Arc<AtomicBool>,

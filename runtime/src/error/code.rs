@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// What went wrong, as a stable word in kebab-case.
+        /// An error code: a stable word in kebab-case that names the fault.
         ///
         /// A word keeps its meaning for good; new ones may come. Documents keep codes as text, so that one of another version
         /// is shown as it is. `docs/troubleshooting.md` has a section for each.

@@ -18,15 +18,15 @@ use crate::stop::Stop;
 
 /// One attempt at one input.
 pub struct Job {
-    /// What the attempt does with its input.
+    /// The work on the input.
     pub work: Work,
     /// The request that the attempt belongs to, and where its files go.
     pub placement: Placement,
-    /// How the attempt runs.
+    /// The circumstances of the attempt.
     pub execution: Execution,
 }
 
-/// What an attempt does with its input. The checkpoint's identity names the members that the output's bytes depend on.
+/// The work of an attempt on its input. The checkpoint's identity names the members that the output's bytes depend on.
 pub struct Work {
     /// The options for reading the input.
     pub input: InputOptions,
@@ -59,7 +59,7 @@ pub struct Placement {
     pub destination: Arc<Destination>,
 }
 
-/// How an attempt runs: the output's bytes do not depend on it.
+/// The circumstances of an attempt: the output's bytes do not depend on them.
 pub struct Execution {
     /// The number of the attempt, counted from 1.
     pub attempt: u32,

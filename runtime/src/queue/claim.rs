@@ -179,7 +179,7 @@ pub struct Progress {
 pub struct Failure<'a> {
     /// The error, for people.
     pub error: &'a str,
-    /// Its code, if it has one: see [`crate::error::Code`].
+    /// The error's code, if it has one: see [`crate::error::Code`].
     pub code: Option<&'a str>,
     /// The URI of the report that this attempt has kept, for [`super::Status::report`].
     pub report: Option<&'a str>,

@@ -1,5 +1,6 @@
-//! The product of two things: behind which step an attempt stops, and how its request then ends. Each time the folder must
-//! hold what receipts name and nothing else, never two outputs of one request at a time, and the queue must agree with it.
+//! Tests every combination of the step after which an attempt stops and the way its request ends. Each time the folder
+//! must contain exactly the files that receipts name. Two outputs of one request must never be visible at once, and the
+//! queue must agree with the folder.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -21,19 +22,19 @@ const FEW: usize = 100;
 const CONFIG: &str = r#"{"columns": {"value": {"type": "number"}}}"#;
 const NEW_CONFIG: &str = r#"{"columns": {"value": {"rename": "measured"}}}"#;
 
-/// The places of `runtime/src/commit/fencing.rs` that a worker passes that ends a request without an attempt.
+/// The fail points in `runtime/src/commit/fencing.rs` that a worker passes when it ends a request without an attempt.
 const CONCLUSION_STEPS: [&str; 4] = ["fenced", "revoked", "cleaned", "ended"];
 
-/// How the attempt stops.
+/// The way in which the attempt stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stops {
-    /// Its process dies.
+    /// The process dies.
     Killed,
-    /// It stands still, and goes on when all is over.
+    /// The process is suspended, and continues when the case is over.
     Asleep,
 }
 
-/// What happens next.
+/// The event after the attempt has stopped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Next {
     Successor,
@@ -41,24 +42,24 @@ enum Next {
     NewBinding,
     /// The same plugin is bound with another config.
     NewConfig,
-    /// A successor begins, and is told to stop before it is done.
+    /// A successor starts, and is told to stop before it is done.
     Released,
-    /// A worker with another output comes first.
+    /// A worker with another output claims first.
     OtherOutput,
-    /// Cancelled while the lease is good.
+    /// The request is cancelled while the lease is valid.
     Cancel,
-    /// Cancelled when the lease has run out and was noticed.
+    /// The request is cancelled after the lease has expired and a worker has noticed.
     CancelLater,
-    /// Cancelled, and the worker that ends it dies behind a step of that.
+    /// The request is cancelled, and the worker that ends it dies after this step.
     CancelAndDie(&'static str),
-    /// It was the third worker that was lost.
+    /// The attempt's worker was the third one that was lost.
     Poison,
     PoisonAndDie(&'static str),
-    /// As poison, then a retry of the dead letter.
+    /// The request becomes poison, and the dead letter is retried.
     PoisonRetried,
-    /// The same with another plugin.
+    /// The same as `PoisonRetried`, with another plugin.
     PoisonRetriedElsewhere,
-    /// As poison, then the dead letter is purged and the id submitted again.
+    /// The request becomes poison, the dead letter is purged, and the id is submitted again.
     PoisonPurged,
 }
 
@@ -81,7 +82,7 @@ fn all_nexts() -> Vec<Next> {
     nexts
 }
 
-/// Walks the product; in the slice each pair once, on one of the queues and with one of the ways to stop.
+/// Runs all combinations. The slice runs each pair once, on one of the queues and with one of the ways to stop.
 pub(crate) fn endings(scale: &Scale) -> String {
     let mut cases = Vec::new();
     for (row, step) in STEPS.into_iter().enumerate() {
@@ -139,7 +140,7 @@ impl Walk {
         Self { fixture, cases: 0 }
     }
 
-    /// Runs one case; the state in which the request ended.
+    /// Runs one case and returns the state in which the request ended.
     fn run(&mut self, step: &str, stops: Stops, next: Next) -> String {
         self.cases += 1;
         let case = format!("{step}, {stops:?}, {next:?}");
@@ -159,7 +160,7 @@ impl Walk {
         self.go_on(&case, &id, next);
         if stops == Stops::Asleep {
             first.wake_until_it_ends();
-            // What a sleeper does when it wakes up may leave something to do.
+            // The suspended worker may leave work behind when it wakes up.
             self.finish();
         }
         watch.stop(&case);
@@ -277,7 +278,7 @@ impl Walk {
         self.finish();
     }
 
-    /// Whatever is to be done is done by a worker that nothing happens to.
+    /// Runs an undisturbed worker until nothing is left to do.
     fn finish(&self) {
         let mut worker = self.worker("out", "", None);
         worker.wait();
@@ -365,7 +366,7 @@ impl Walk {
     }
 }
 
-/// The files of a request that a reader of the output sees, without its receipt.
+/// Returns the files of a request that a reader of the output sees, without its receipt.
 fn visible(output: &Path, id: &str) -> HashSet<PathBuf> {
     let mut found = HashSet::new();
     for folder in [output.join(QUEUE), output.join("rejects").join(QUEUE)] {
@@ -383,7 +384,7 @@ fn visible(output: &Path, id: &str) -> HashSet<PathBuf> {
     found
 }
 
-/// Looks all the time whether two outputs of a request are visible at once.
+/// Checks in a loop whether two outputs of a request are visible at once.
 struct Watch {
     is_over: Arc<AtomicBool>,
     watching: std::thread::JoinHandle<Option<HashSet<PathBuf>>>,

@@ -1,5 +1,5 @@
-//! What every row stands on: a queue on a real server, inputs, workers that are real processes, and the check of what
-//! must hold in the end.
+//! The fixture of every row: a queue on a real server, inputs, workers that are real processes, and the check of the
+//! final invariant.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -18,33 +18,33 @@ use crate::worker_process::{WorkerProcess, unshare};
 
 pub(crate) const QUEUE: &str = "q";
 
-/// The lease that workers ask for. The default is a minute; nothing but the waiting depends on it.
+/// The lease that workers ask for. The default is a minute. Only the waits depend on it.
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
-/// How long a row waits while nothing changes.
+/// The time that a row waits while nothing changes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Records of all inputs together: there are as many different ones as that makes.
+/// The number of records in all inputs together. It determines the number of different inputs.
 const RECORDS: usize = 2_000;
 
-/// Where a row's requests wait.
+/// The server that holds a row's queue.
 pub(crate) enum Server {
     Redis(RedisServer),
-    /// A file that all share.
+    /// A file that all processes share.
     Sqlite,
 }
 
-/// A queue, its inputs and its requests, for one row.
+/// A queue with its inputs and requests, for one row.
 pub(crate) struct FaultsFixture {
     pub(crate) host: Host,
     pub(crate) server: Server,
-    /// The files that requests are for.
+    /// The input files of the requests.
     files: Vec<PathBuf>,
-    /// By the path or URI of each input the SHA-256 of the output that it must give.
+    /// The SHA-256 of the expected output, by the path or URI of the input.
     outputs: HashMap<PathBuf, String>,
-    /// The requests that were acknowledged, with their inputs.
+    /// The acknowledged requests, with their inputs.
     pub(crate) accepted: HashMap<String, PathBuf>,
-    /// How many inputs were given out.
+    /// The number of inputs that were given out.
     next: usize,
 }
 
@@ -67,7 +67,7 @@ impl FaultsFixture {
             let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
             alarm_feed::write_alarms(&mut file, seed as u64, records as u64, 5).unwrap();
             file.flush().unwrap();
-            // What the same work gives when nobody disturbs it.
+            // The expected output is that of an undisturbed `ingest`.
             let plugin = component("alarms");
             let said = host.run_with(
                 "ingest --json --output undisturbed --plugin",
@@ -95,7 +95,7 @@ impl FaultsFixture {
         }
     }
 
-    /// The paths of the next inputs, in turns.
+    /// Returns the paths of the next inputs, in turn.
     pub(crate) fn next_inputs(&mut self, count: usize) -> Vec<PathBuf> {
         let from = self.next;
         self.next += count;
@@ -103,7 +103,7 @@ impl FaultsFixture {
         (from..self.next).map(|at| file(at).clone()).collect()
     }
 
-    /// Submits so many requests; all must be acknowledged.
+    /// Submits this many requests. All must be acknowledged.
     pub(crate) fn submit(&mut self, count: usize) {
         for step in (0..count).step_by(500) {
             let inputs = self.next_inputs(500.min(count - step));
@@ -131,7 +131,7 @@ impl FaultsFixture {
         self.accepted.insert(id.to_owned(), input);
     }
 
-    /// Submits all again under the ids that they have.
+    /// Submits all requests again under the same ids.
     pub(crate) fn submit_again(&self) {
         for (id, input) in &self.accepted {
             let submit = format!("submit --queue {QUEUE} --id {id} --uri");
@@ -139,13 +139,13 @@ impl FaultsFixture {
         }
     }
 
-    /// What the next input has in it, and the SHA-256 of the output that it must give.
+    /// Returns the content of the next input, and the SHA-256 of its expected output.
     pub(crate) fn next_content(&mut self) -> (Vec<u8>, String) {
         let input = self.next_inputs(1).remove(0);
         (std::fs::read(&input).unwrap(), self.outputs[&input].clone())
     }
 
-    /// Puts a file on a server of its own, which does these actions first, and submits a request for it.
+    /// Serves a file from its own server, which first does these actions, and submits a request for it.
     pub(crate) fn serve(&mut self, file: ServedFile, actions: Vec<Action>, sha256: &str) {
         let uri = uri(&file.serve(actions));
         let id = self.submit_uri(&uri);
@@ -153,7 +153,7 @@ impl FaultsFixture {
         self.accepted.insert(id, uri.into());
     }
 
-    /// The same for a file from which nothing can come; the request's id.
+    /// Serves a file that must not give an output, submits a request for it, and returns the request's id.
     pub(crate) fn serve_bad(&mut self, bytes: &[u8]) -> String {
         let uri = uri(&ServedFile::new(bytes, None).serve(Vec::new()));
         self.submit_uri(&uri)
@@ -165,7 +165,7 @@ impl FaultsFixture {
         acknowledged(&output.stdout).remove(0)
     }
 
-    /// Somebody who may do anything on the Redis server, whatever becomes of the others.
+    /// Returns an operator: a user with all rights on the Redis server, whatever the rights of the others.
     pub(crate) fn operator(&mut self) -> Operator {
         let url = self.redis().url();
         let client = redis::Client::open(&*url).unwrap();
@@ -175,7 +175,7 @@ impl FaultsFixture {
         Operator(redis::Client::open(url.replace("redis://", "redis://operator:secret@")).unwrap())
     }
 
-    /// Starts a worker, with more options and perhaps a fault (see `runtime/src/fail_points.rs`).
+    /// Starts a worker with more options. `fault` may name a fault (see `runtime/src/fail_points.rs`).
     pub(crate) fn worker(&self, url: Option<&str>, options: &str, fault: Option<&str>) -> WorkerProcess {
         let mut command = self.host.command();
         command.args(self.worker_arguments(options));
@@ -188,7 +188,7 @@ impl FaultsFixture {
         WorkerProcess::start(command, &self.host)
     }
 
-    /// Starts a worker that sees mounts of its own: `mount` is a shell's command that makes them.
+    /// Starts a worker with its own mounts, which the shell command `mount` creates.
     pub(crate) fn worker_in_mount(&self, mount: &str, options: &str) -> WorkerProcess {
         let host = self.host.command();
         let mut command = unshare();
@@ -224,12 +224,12 @@ impl FaultsFixture {
         arguments
     }
 
-    /// How many requests are in a state, asked of the server itself.
+    /// Returns the number of requests in a state. Asks the server itself.
     pub(crate) fn count(&self, state: &str) -> u64 {
         self.try_count(state).unwrap()
     }
 
-    /// The same, if the server can be asked.
+    /// Returns the number of requests in a state, or `None` if the server does not answer.
     pub(crate) fn try_count(&self, state: &str) -> Option<u64> {
         match &self.server {
             Server::Redis(redis) => {
@@ -250,7 +250,7 @@ impl FaultsFixture {
         }
     }
 
-    /// Waits until no request is on its way any more; how long that took.
+    /// Waits until all requests have ended, and returns the time that this took.
     pub(crate) fn wait_for_all(&self) -> Duration {
         let start = Instant::now();
         self.wait_until("all requests to end", |fixture| {
@@ -277,8 +277,8 @@ impl FaultsFixture {
         }
     }
 
-    /// Retries what died as poison, which a random kill may make of a good request, until nothing is dead; how many
-    /// there were. Any other dead letter is none of this row's.
+    /// Retries poison requests until none is dead, and returns their number. Random kills may make a good request
+    /// poison. Any other dead letter fails the row.
     pub(crate) fn retry_poison(&self) -> usize {
         let mut retried = 0;
         while self.count("dead") > 0 {
@@ -296,8 +296,8 @@ impl FaultsFixture {
         retried
     }
 
-    /// The invariant: the requests that were acknowledged are done, each has one receipt, what the receipts name is there
-    /// and is what an undisturbed run gives, nothing else is, and the queue is sound.
+    /// Checks the invariant: every acknowledged request is done and has one receipt, the files that receipts name exist
+    /// and equal those of an undisturbed run, there are no other files, and the queue is sound.
     pub(crate) fn check(&self) {
         let accepted: HashSet<_> = self.accepted.keys().cloned().collect();
         assert_eq!(
@@ -308,7 +308,7 @@ impl FaultsFixture {
         self.check_done(&accepted);
     }
 
-    /// The same, but there may be more than was acknowledged: a producer may die before it says so.
+    /// Checks the invariant, but allows requests that were not acknowledged: a producer may die before it reports them.
     pub(crate) fn check_at_least_accepted(&self) {
         self.check_audit();
         let ids = self.check_output();
@@ -316,7 +316,7 @@ impl FaultsFixture {
         assert!(lost.is_empty(), "lost: {lost:?}");
     }
 
-    /// The same as [`FaultsFixture::check`] for some of the requests, of which the others have not come to an end.
+    /// Checks the invariant for some of the requests, while the others have not ended.
     pub(crate) fn check_done(&self, expected: &HashSet<String>) {
         self.check_audit();
         let ids = self.check_output();
@@ -327,7 +327,8 @@ impl FaultsFixture {
         self.host.run(&format!("queue audit --queue {QUEUE}")).ok();
     }
 
-    /// Whatever has a receipt has the right output, and nothing else has a final name. The requests with a receipt.
+    /// Checks that every request with a receipt has the right output, and that no other file has a final name. Returns
+    /// the ids of these requests.
     pub(crate) fn check_output(&self) -> HashSet<String> {
         let folder = self.host.path("out").join(QUEUE);
         let receipts = read_receipts(&folder.join("receipts"));
@@ -359,7 +360,7 @@ impl FaultsFixture {
     }
 }
 
-/// See [`FaultsFixture::operator`].
+/// A user with all rights on the Redis server. See [`FaultsFixture::operator`].
 pub(crate) struct Operator(redis::Client);
 
 impl Operator {
@@ -371,7 +372,7 @@ impl Operator {
         ask.exec(&mut self.0.get_connection().unwrap()).unwrap();
     }
 
-    /// How many commands the server has had so far.
+    /// Returns the number of commands that the server has processed so far.
     pub(crate) fn commands(&self) -> u64 {
         let mut ask = redis::cmd("INFO");
         let info: String = ask
@@ -389,7 +390,7 @@ fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
-/// `submit` for these inputs.
+/// Returns a `submit` command for these inputs.
 pub(crate) fn submit_command(host: &Host, inputs: &[PathBuf]) -> Command {
     let mut command = host.command();
     command
@@ -398,7 +399,7 @@ pub(crate) fn submit_command(host: &Host, inputs: &[PathBuf]) -> Command {
     command
 }
 
-/// The ids that a `submit` has answered for.
+/// Returns the ids in the answer of a `submit`.
 pub(crate) fn acknowledged(stdout: &[u8]) -> Vec<String> {
     let lines = String::from_utf8_lossy(stdout).into_owned();
     let id = |line: &str| {
@@ -422,7 +423,7 @@ pub(crate) fn read_receipts(folder: &Path) -> BTreeMap<String, Value> {
     receipts
 }
 
-/// All outputs and rejects under final names.
+/// Returns the paths of all outputs and rejects with final names.
 fn final_files(folder: &Path) -> HashSet<PathBuf> {
     let rejects = folder.parent().unwrap().join("rejects").join(QUEUE);
     let of = |folder: &Path| {
@@ -433,7 +434,7 @@ fn final_files(folder: &Path) -> HashSet<PathBuf> {
     of(folder).into_iter().chain(of(&rejects)).collect()
 }
 
-/// As the system's own `sha256sum` gives them.
+/// Returns the digests from the system's own `sha256sum`.
 pub(crate) fn sha256sums<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> HashMap<PathBuf, String> {
     let mut digests = HashMap::new();
     let paths: Vec<_> = paths.collect();

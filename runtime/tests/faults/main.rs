@@ -1,7 +1,8 @@
-//! Faults on purpose, and what must hold all the same: the requests that were acknowledged are done, each has one
-//! receipt and one output, that of an undisturbed run, and the queue is sound. Real servers, real workers, real signals.
+//! Injects faults and checks that the promises hold: every acknowledged request is done, each has one receipt and one
+//! output, the output is that of an undisturbed run, and the queue is sound. Uses real servers, workers and signals.
 //!
-//! `cargo test` runs a slice of it, `make faults` all of it; then what was found is written into docs/reliability.md.
+//! `cargo test` runs a slice of the suite. `make faults` runs all of it and writes the results into
+//! docs/reliability.md.
 #![expect(clippy::unwrap_used, reason = "a broken promise stops the suite")]
 
 mod endings;
@@ -26,33 +27,33 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How much of each fault there is.
+/// The amount of each fault.
 pub(crate) struct Scale {
     pub(crate) seed: u64,
     pub(crate) is_full: bool,
 }
 
 impl Scale {
-    /// `all` of something in the whole suite, `few` in the slice.
+    /// Returns `all` for the whole suite, and `few` for the slice.
     pub(crate) fn of(&self, all: usize, few: usize) -> usize {
         if self.is_full { all } else { few }
     }
 
-    /// Random numbers of a row's own.
+    /// Returns the random numbers of a row.
     pub(crate) fn random(&self, row: u64) -> fastrand::Rng {
         fastrand::Rng::with_seed(self.seed ^ (row << 32))
     }
 }
 
-/// One line of the table: what is done, and how to do it. It panics if something does not hold, and otherwise says in figures
-/// what was seen.
+/// A row of the table: the fault, and the function that runs it. The function panics if a promise is broken. Otherwise
+/// it returns the observed figures as text.
 pub(crate) struct Row {
     pub(crate) number: &'static str,
     pub(crate) fault: &'static str,
     pub(crate) run: fn(&Scale) -> String,
 }
 
-/// Whether a row's promises held, and its figures.
+/// The result of a row: whether its promises hold, and its figures.
 pub(crate) struct RowOutcome {
     pub(crate) row: &'static Row,
     pub(crate) holds: bool,
@@ -163,7 +164,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Most of a row is waiting, so a few go on at once.
+/// Runs the rows, a few at once, because a row mostly waits.
 fn run(rows: &[&'static Row], scale: &Scale) -> Vec<RowOutcome> {
     const AT_ONCE: usize = 3;
 

@@ -1,4 +1,4 @@
-//! A TCP proxy that does to connections what networks do.
+//! A TCP proxy that breaks connections in the ways that networks do.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,25 +6,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How long a stall is.
+/// The duration of a stall.
 const STALL: Duration = Duration::from_secs(5);
 
-/// What happens to a connection after some pieces went well.
+/// A fault that happens to a connection after some pieces have passed.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
-    /// An answer is taken and not handed on, and the connection ends.
+    /// The proxy drops an answer and closes the connection.
     AnswerDropped,
-    /// Half of a question or an answer is handed on, and the connection ends.
+    /// The proxy forwards half of a request or an answer, and closes the connection.
     Halved,
-    /// Nothing is handed on for a while.
+    /// The proxy forwards nothing for a while.
     Stalled,
-    /// The connection ends with what was sent left unread, so that the system resets it.
+    /// The proxy closes the connection with unread data, so that the system resets it.
     Reset,
 }
 
 const FAULTS: [Fault; 4] = [Fault::AnswerDropped, Fault::Halved, Fault::Stalled, Fault::Reset];
 
-/// A proxy before a server, until it is dropped.
+/// A proxy in front of a server. It runs until it is dropped.
 pub(crate) struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -33,14 +33,14 @@ pub(crate) struct Proxy {
 struct Shared {
     server: String,
     random: Mutex<fastrand::Rng>,
-    /// Whether connections fare well.
+    /// True if connections have no faults.
     calm: AtomicBool,
-    /// How many times each fault has happened.
+    /// The number of times that each fault has happened.
     counts: [AtomicU64; 4],
 }
 
 impl Proxy {
-    /// Before the server at `redis://HOST:PORT`.
+    /// Starts a proxy in front of the server at `redis://HOST:PORT`.
     pub(crate) fn before(url: &str, random: fastrand::Rng) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -53,7 +53,7 @@ impl Proxy {
         let for_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                // Without a server the connection just ends.
+                // If the server is down, the connection just ends.
                 if let Ok(server) = TcpStream::connect(&for_thread.server) {
                     for_thread.connect(client, server);
                 }
@@ -66,12 +66,12 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// From now on nothing happens to new connections.
+    /// Stops faults for new connections.
     pub(crate) fn calm_down(&self) {
         self.shared.calm.store(true, Ordering::Relaxed);
     }
 
-    /// How often each fault has happened.
+    /// Returns a text with the number of times that each fault has happened.
     pub(crate) fn counts(&self) -> String {
         let counts = self
             .shared
@@ -100,7 +100,7 @@ impl Shared {
             (random.usize(..FAULTS.len()), random.u64(2..60))
         };
         let fault = (!self.calm.load(Ordering::Relaxed)).then_some(fault);
-        // Both directions count together, so that the fault may hit a question as well as an answer.
+        // Both directions share one count, so that the fault may hit a request as well as an answer.
         let left = Arc::new(AtomicU64::new(pieces));
         let streams = [
             (client.try_clone().unwrap(), server.try_clone().unwrap(), false),
@@ -116,7 +116,7 @@ impl Shared {
         }
     }
 
-    /// Hands pieces on until the connection ends, by itself or by the fault.
+    /// Forwards pieces until the connection ends, by itself or by the fault.
     fn pump(
         &self,
         mut from: &TcpStream,

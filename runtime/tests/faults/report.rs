@@ -1,14 +1,14 @@
-//! What was seen goes in; the table at the end of docs/reliability.md comes out.
+//! Writes the report. The results of the rows go in; the table at the end of docs/reliability.md comes out.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::{RowOutcome, Scale};
 
-/// What a person wrote stands above this line and stays.
+/// The line below text that a person wrote. That text stays.
 const MARKER: &str = "<!-- `make faults` keeps the text above this line and writes the text below it. -->";
 
-/// Brings the document up to date.
+/// Updates the table in the document.
 pub(crate) fn write(path: &Path, seen: &[RowOutcome], scale: &Scale) -> std::io::Result<()> {
     let before = std::fs::read_to_string(path)?;
     let by_hand = before.split_once(MARKER).map_or(&*before, |(by_hand, _)| by_hand);

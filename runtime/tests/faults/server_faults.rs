@@ -1,4 +1,4 @@
-//! A row about a server that is there, and does not do its work.
+//! Rows about a server that is up but does not do its work.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::worker_process::WorkerProcess;
 
 const FEW: usize = 100;
 
-/// How long a trouble is looked at, and how many commands and log lines a worker may make of it meanwhile: an idle one asks
-/// twice a second.
+/// The time for which a fault is observed, and the most commands and log lines that a worker may produce meanwhile. An
+/// idle worker asks twice a second.
 const LOOK: Duration = Duration::from_secs(5);
 const COMMANDS_MAX: u64 = 300;
 const LINES_MAX: usize = 40;
 
-/// Lets a worker work on a server that is in trouble for a while.
+/// Runs a worker on a server that has a fault for a while.
 pub(crate) fn server_troubles(_: &Scale) -> String {
     let leased = format!("ingest:{{{QUEUE}}}:leased");
     let troubles = [
@@ -69,7 +69,7 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
     seen.join("; ")
 }
 
-/// The server has no memory left: nothing new is taken, what is there is worked on.
+/// Checks a server that is out of memory: it accepts no new request, and the existing ones are done.
 fn full() -> String {
     let mut fixture = FaultsFixture::on_redis(&["--maxmemory-policy", "noeviction"], FEW);
     let operator = fixture.operator();
@@ -89,8 +89,8 @@ fn full() -> String {
     "no memory left: submits refused, existing requests done".into()
 }
 
-/// The server forgets everything while a worker works, by command and by a restart. Who submits again under the same ids
-/// finds the work done.
+/// Checks a server that loses all data while workers run, by command and by a restart. Requests submitted again under
+/// the same ids find their work done.
 fn emptied() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
     let workers: Vec<_> = (0..2)

@@ -1,4 +1,4 @@
-//! Rows about servers that die, the network before them, and the file that several processes share.
+//! Rows about servers that die, faults in the network in front of them, and a file that several processes share.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::worker_process::WorkerProcess;
 const FEW: usize = 100;
 const SOME: usize = 1_000;
 
-/// Workers are at work again so long after their server is.
+/// The time after a server's restart within which workers must work again.
 const RESUMED: Duration = Duration::from_secs(10);
 
-/// An orphan may wait so long for somebody to look, after its lease is over.
+/// The time after a lease has expired within which a worker must find the orphan.
 const ORPHAN: Duration = Duration::from_secs(5);
 
 pub(crate) fn redis_killed_always(scale: &Scale) -> String {
@@ -55,7 +55,7 @@ struct KillsOutcome {
     slowest: Duration,
 }
 
-/// Kills the server again and again while requests are submitted and worked on.
+/// Kills the server repeatedly while requests are submitted and done.
 fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> KillsOutcome {
     let mut random = scale.random(row);
     let mut fixture = FaultsFixture::on_redis(options, FEW);
@@ -82,7 +82,7 @@ fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> Kill
     let known: HashSet<_> = done_ids(&fixture);
     let lost = fixture.accepted.keys().filter(|id| !known.contains(*id)).count();
     fixture.check_audit();
-    // A request that the server has forgotten may have been done before that.
+    // A request that the server has forgotten may have been done earlier.
     assert!(
         fixture.check_output().is_superset(&known),
         "a receipt for each that is done"
@@ -95,7 +95,7 @@ fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> Kill
     }
 }
 
-/// The requests that the server knows as done.
+/// Returns the ids of the requests that the server knows as done.
 fn done_ids(fixture: &FaultsFixture) -> HashSet<String> {
     let client = redis::Client::open(fixture.host.url.as_str()).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -107,7 +107,7 @@ fn done_ids(fixture: &FaultsFixture) -> HashSet<String> {
         .unwrap()
 }
 
-/// Submits again and again; what was acknowledged counts.
+/// A producer that submits in a loop, and collects the acknowledged requests.
 struct Producer {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<HashMap<String, PathBuf>>,
@@ -128,7 +128,7 @@ impl Producer {
                     break;
                 }
                 let output = command.output().unwrap();
-                // Without an answer there is no telling, and nothing was promised.
+                // Without an answer the outcome is unknown, and nothing was promised.
                 if output.status.success() {
                     accepted.extend(acknowledged(&output.stdout).into_iter().zip(inputs.clone()));
                 }
@@ -144,7 +144,7 @@ impl Producer {
     }
 }
 
-/// Two workers whose connections break in every way.
+/// Runs two workers whose connections break in every way.
 pub(crate) fn bad_network(scale: &Scale) -> String {
     let requests = scale.of(1_500, 60);
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
@@ -180,7 +180,7 @@ pub(crate) fn bad_network(scale: &Scale) -> String {
     )
 }
 
-/// How long the oldest lease that nobody keeps has been over.
+/// Returns the time since the oldest unrenewed lease expired.
 fn oldest_orphan(fixture: &FaultsFixture) -> Duration {
     let client = redis::Client::open(fixture.host.url.as_str()).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -205,7 +205,7 @@ pub(crate) fn sqlite_killed(scale: &Scale) -> String {
     let mut workers: Vec<_> = (0..2).map(|_| start(&fixture)).collect();
     let mut unanswered = 0;
     for kill in 0..kills {
-        // Enough that each has something in hand when it dies.
+        // There are enough requests for each worker to hold some when it dies.
         if fixture.count("ready") < 20 {
             fixture.submit(40);
         }

@@ -6,12 +6,12 @@ use crate::Scale;
 use crate::fixture::{FaultsFixture, QUEUE};
 use crate::worker_process::unshare;
 
-/// An input whose output is larger than the file system of the row: 8 MiB.
+/// The number of records of an input whose output is larger than the row's file system of 8 MiB.
 const MANY: usize = 125_000;
 const FEW: usize = 100;
 
-/// Runs the cases that need a file system of their own in a mount namespace. Containers often may not make one, so the
-/// slice does without; the whole suite does not.
+/// Runs the cases that need their own file system in a mount namespace. Containers often may not create one, so the
+/// slice skips these cases. The whole suite does not.
 pub(crate) fn bad_output(scale: &Scale) -> String {
     if !may_mount() {
         let needed = "NOT TRIED: a full and a read-only file system, which need root or user namespaces";
@@ -26,7 +26,8 @@ fn may_mount() -> bool {
     tried.is_ok_and(|output| output.status.success())
 }
 
-/// The output's file system has 8 MiB, and each output more: tried again, nothing under a final name, and done when there is room.
+/// Checks a full file system: it has 8 MiB, and each output is larger. Requests are retried, no output gets a final
+/// name, and the requests are done once there is room.
 fn full() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], MANY);
     fixture.submit(2);
@@ -44,7 +45,7 @@ fn full() -> String {
     assert!(left.iter().all(is_hidden), "{left:?}");
     assert!(left.iter().any(|path| path.ends_with(".output-id")), "{left:?}");
     drop(worker);
-    // The file system is gone with its worker, and with it what that one may have published.
+    // The file system is gone with its worker, and so is any output that the worker published.
     let other = fixture.worker(None, "--move-output", None);
     fixture.wait_for_all();
     other.stop();
@@ -52,7 +53,7 @@ fn full() -> String {
     "a full file system: retried, no final name, done when there was room".into()
 }
 
-/// The output's file system can only be read: the worker refuses to start, and one at work gives its requests up.
+/// Checks a read-only file system: a worker refuses to start, and a running worker gives its requests up.
 fn read_only() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
     fixture.submit(4);
@@ -90,7 +91,7 @@ fn read_only() -> String {
     "a read-only one: refused at the start, later a dead letter that says so".into()
 }
 
-/// The folder goes while a worker is at work, and comes back by itself.
+/// Checks an output folder that is removed while a worker runs, and that the worker creates again.
 fn removed() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
     fixture.submit(4);

@@ -1,4 +1,4 @@
-//! Rows about inputs that come over a bad connection, or from a server that lies.
+//! Rows about inputs from a bad connection or from a server that lies.
 
 use std::io::Write;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::fixture::FaultsFixture;
 use crate::support::inputs::scripted_server::answer;
 use crate::support::inputs::served_file::{Action, Framing, ServedFile, partial};
 
-/// Records of an input, which then has about 75 KB.
+/// The number of records in an input of about 75 KB.
 const SOME: usize = 1_000;
 const OPTIONS: &str = "--allow-host 127.0.0.1";
 const ETAG: Option<&str> = Some("\"a\"");
 
-/// A worker needs less for any of this, in MiB.
+/// The peak memory in MiB that a worker must stay below.
 const MEMORY_MAX: u64 = 256;
 
-/// Cuts connections, and sends what is shorter, slower or much longer than it looks.
+/// Cuts connections, and sends bodies that are shorter, slower or much longer than they claim.
 pub(crate) fn bad_transfers(scale: &Scale) -> String {
     let cuts = scale.of(50, 8);
     let mut random = scale.random(8);
@@ -41,7 +41,7 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
     }
     let (bytes, sha256) = fixture.next_content();
     let half = bytes.len() / 2;
-    // What has no strong ETag cannot be resumed, and the next attempt begins anew.
+    // A transfer without a strong ETag cannot be resumed, so the next attempt starts over.
     fixture.serve(
         ServedFile::new(bytes.clone(), None),
         vec![Action::Cut(half)],
@@ -55,7 +55,7 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
     }
     let zipped = gzip_in_members(&bytes);
     let truncated = fixture.serve_bad(&zipped[..zipped.len() - 10]);
-    // Empty lines are no records, so nothing else stops it.
+    // Empty lines are not records, so only the limit on the compression ratio stops it.
     let header = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap();
     let bomb = fixture.serve_bad(&gzip_in_members(&[header, &vec![b'\n'; 256 << 20]].concat()));
 

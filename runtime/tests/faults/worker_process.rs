@@ -1,11 +1,11 @@
-//! Workers as processes: started, killed, stopped and looked at.
+//! Runs workers as processes: starts, kills, suspends and inspects them.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use crate::support::host::Host;
 
-/// A worker whose log goes to a file; killed when it is dropped.
+/// A worker whose log goes to a file. It is killed when dropped.
 pub(crate) struct WorkerProcess {
     child: Child,
     log: PathBuf,
@@ -29,13 +29,13 @@ impl WorkerProcess {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Kills it without a chance to tidy up.
+    /// Kills the worker without a chance to clean up.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Runs a shell's command where it is, with the mounts that it sees.
+    /// Runs a shell command in the worker's mount namespace.
     pub(crate) fn run(&self, command: &str) {
         let mut enter = Command::new("nsenter");
         enter
@@ -53,7 +53,7 @@ impl WorkerProcess {
         );
     }
 
-    /// The files in a folder as it sees them.
+    /// Returns the files in a folder as the worker sees them.
     pub(crate) fn files(&self, folder: &str) -> Vec<PathBuf> {
         let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
         let folder = root.join(self.log.parent().unwrap().join(folder).strip_prefix("/").unwrap());
@@ -68,7 +68,7 @@ impl WorkerProcess {
         files
     }
 
-    /// The most memory that it has had.
+    /// Returns the worker's peak memory in MiB.
     pub(crate) fn peak_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
@@ -88,7 +88,7 @@ impl WorkerProcess {
         assert!(status.success());
     }
 
-    /// Whether it stands still because of a signal.
+    /// Returns true if a signal has suspended the worker.
     pub(crate) fn stands_still(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         stat.rsplit(')')
@@ -96,12 +96,12 @@ impl WorkerProcess {
             .is_some_and(|rest| rest.trim_start().starts_with('T'))
     }
 
-    /// Waits for its end; its exit code.
+    /// Waits until the worker ends, and returns its exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 
-    /// Wakes it up as often as it stands still, and waits for its end.
+    /// Wakes the worker whenever it is suspended, and waits until it ends.
     pub(crate) fn wake_until_it_ends(&mut self) {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while !self.has_ended() {
@@ -117,7 +117,7 @@ impl WorkerProcess {
         }
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks the worker to stop, and waits until it has ended.
     pub(crate) fn stop(mut self) {
         self.signal("TERM");
         assert_eq!(self.wait(), Some(0), "{}", self.log());
@@ -130,7 +130,7 @@ impl Drop for WorkerProcess {
     }
 }
 
-/// A command in a mount namespace of its own, which needs root or a user namespace.
+/// Returns a command in its own mount namespace. It needs root or a user namespace.
 pub(crate) fn unshare() -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {

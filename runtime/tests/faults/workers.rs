@@ -1,4 +1,4 @@
-//! Rows about workers that die, stand still, or are told to stop.
+//! Rows about workers that die, are suspended, or are told to stop.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use crate::Scale;
 use crate::fixture::{FaultsFixture, LEASE, QUEUE};
 use crate::worker_process::WorkerProcess;
 
-/// Records of an input that is done in no time, of one that has several chunks, and of one that takes a while.
+/// The number of records in an input that is done at once, in one with several chunks, and in one that takes a while.
 const FEW: usize = 100;
 const SOME: usize = 20_000;
 const MANY: usize = 60_000;
 
-/// The places of `runtime/src/fail_points.rs`, in the order of an attempt.
+/// The fail points in `runtime/src/fail_points.rs`, in the order of an attempt.
 pub(crate) const STEPS: [&str; 7] = [
     "claimed",
     "fetched",
@@ -23,10 +23,10 @@ pub(crate) const STEPS: [&str; 7] = [
     "settled",
 ];
 
-/// What is left when a worker is killed is taken up within this time.
+/// The time within which another worker takes over the requests of a killed worker.
 const RECOVERY: Duration = LEASE.saturating_add(Duration::from_secs(5));
 
-/// Kills one of four workers each time some requests have been done, and starts another in its place.
+/// Kills one of four workers whenever some requests have been done, and starts another in its place.
 pub(crate) fn random_kills(scale: &Scale) -> String {
     let (kills, requests) = (scale.of(300, 12), scale.of(3_000, 120));
     let mut random = scale.random(1);
@@ -60,7 +60,7 @@ pub(crate) fn random_kills(scale: &Scale) -> String {
     )
 }
 
-/// How long after now no claim is left whose worker is not heard of.
+/// Returns the time until no lease of a dead worker is left.
 fn time_to_recover(fixture: &FaultsFixture) -> Duration {
     let start = Instant::now();
     fixture.wait_until("nothing to be ready", |fixture| fixture.count("ready") == 0);
@@ -72,7 +72,7 @@ fn time_to_recover(fixture: &FaultsFixture) -> Duration {
     took
 }
 
-/// Has workers die behind each step of an attempt, at the first request or a later one.
+/// Kills workers after each step of an attempt, at the first request or a later one.
 pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     let kills = scale.of(20, 2);
     let mut random = scale.random(2);
@@ -89,7 +89,7 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
             for worker in &mut workers {
                 match worker.wait() {
                     None => died += 1,
-                    // There was not enough left for it to die of.
+                    // There were too few requests left for the worker to reach its fault.
                     Some(_) => fixture.submit(4),
                 }
             }
@@ -109,7 +109,7 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     )
 }
 
-/// Has workers die at longer inputs, behind a checkpoint. How many successors went on from one.
+/// Kills workers after a checkpoint of a longer input. Returns how many successors resumed from one.
 fn kills_at_checkpoints(kills: usize, random: &mut fastrand::Rng) -> usize {
     const OPTIONS: &str = "--concurrency 1 --burst --burst-wait 0s --checkpoint 1";
     let mut fixture = FaultsFixture::on_redis(&[], SOME);
@@ -119,7 +119,7 @@ fn kills_at_checkpoints(kills: usize, random: &mut fastrand::Rng) -> usize {
         fixture.submit_as(&id);
         let fault = format!("checkpoint:KILL:{}", random.u32(1..4));
         if fixture.worker(None, OPTIONS, Some(&fault)).wait().is_some() {
-            continue; // It was done before it came to so many.
+            continue; // The worker finished before it reached that checkpoint.
         }
         died += 1;
         fixture.host.expire_lease(&id);
@@ -132,7 +132,8 @@ fn kills_at_checkpoints(kills: usize, random: &mut fastrand::Rng) -> usize {
     resumed
 }
 
-/// Has workers stop when their output is sealed, lets their leases run out and others do the work, and wakes them up.
+/// Suspends workers when their output is sealed, lets their leases expire, lets others do the work, and wakes the
+/// workers up.
 pub(crate) fn zombies(scale: &Scale) -> String {
     let zombies = scale.of(50, 4);
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
@@ -164,7 +165,7 @@ pub(crate) fn zombies(scale: &Scale) -> String {
     format!("{zombies} times: one receipt each, all {zombies} refused when they woke up")
 }
 
-/// Tells workers to stop, twice, while they are at a request that takes longer.
+/// Tells workers to stop, once or twice, while they run a longer request.
 pub(crate) fn terminated(scale: &Scale) -> String {
     let times = scale.of(100, 4);
     let mut random = scale.random(7);
@@ -178,7 +179,7 @@ pub(crate) fn terminated(scale: &Scale) -> String {
         fixture.wait_until("a claim", |_| worker.log().contains("claimed"));
         std::thread::sleep(Duration::from_millis(random.u64(0..150)));
         worker.signal("TERM");
-        // The first one lets it end what it has, the second one does not.
+        // After the first signal the worker finishes its request. After the second it does not.
         if time % 4 > 0 {
             fixture.wait_until("the first signal to be heard", |_| {
                 let log = worker.log();
@@ -218,7 +219,7 @@ pub(crate) fn terminated(scale: &Scale) -> String {
     )
 }
 
-/// One request kills whoever takes it.
+/// Checks a request that kills every worker that claims it.
 pub(crate) fn poison(scale: &Scale) -> String {
     let good = scale.of(100, 20);
     let mut fixture = FaultsFixture::on_redis(&[], FEW);

@@ -1,4 +1,4 @@
-//! A plugin that answers against the interface fails its request with a sentence, whatever it answers.
+//! Tests that any plugin answer that breaks the interface fails its request with an error that says why.
 
 use ingest_host::config::Limits;
 use ingest_host::plugin::Plugin;
@@ -33,7 +33,7 @@ fn fails_with(plugin: &HandWrittenPlugin, why: &str) {
     assert!(error.len() < 1_000, "{error}");
 }
 
-/// Changes that break a rule.
+/// Checks that these changes break a rule of the interface, and that the error contains `why`.
 #[track_caller]
 fn breaks(verdicts: &[u8], operands: &[u32], bytes: &[u8], why: &str) {
     fails_with(&HandWrittenPlugin::answering(verdicts, operands, bytes), why);
@@ -132,7 +132,7 @@ fn offsets_are_in_order_and_within() {
     breaks(&[4, 0], &[4_000, 4_000], &[b'a'; 4_000], "reject code \"aaaa");
 }
 
-/// One that answers with lists at these places.
+/// Returns a plugin that answers with lists at these addresses and lengths.
 fn lists(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u32)) -> HandWrittenPlugin {
     HandWrittenPlugin {
         data: vec![(ANSWER, answer(verdicts, operands, bytes))],
@@ -144,22 +144,22 @@ fn lists(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u32)) -> HandW
 fn lists_lie_in_the_memory() {
     let nothing = (ROOM, 0);
     let why = "breaks the interface: process returned what cannot be read";
-    // 4 GiB, from the start and beyond the end.
+    // 4 GiB, from address 0 and from past the end of the memory.
     fails_with(&lists(nothing, nothing, (0, u32::MAX)), why);
     fails_with(&lists(nothing, nothing, (u32::MAX, 1)), why);
     fails_with(&lists((0x0400_0000, 2), nothing, nothing), why);
-    // So many numbers that their bytes do not fit into 32 bits.
+    // The count of numbers is so large that their size in bytes overflows 32 bits.
     fails_with(&lists(nothing, (0, 0x4000_0001), nothing), why);
-    // Numbers at an odd place.
+    // The numbers are at an unaligned address.
     fails_with(&lists(nothing, (ROOM + 1, 1), nothing), why);
-    // The answer itself lies outside, or at an odd place.
+    // The answer itself lies outside the memory, or at an unaligned address.
     let outside = |at: i64| HandWrittenPlugin {
         process: format!("(i32.const {at})"),
         ..HandWrittenPlugin::default()
     };
     fails_with(&outside(-4), why);
     fails_with(&outside(i64::from(ANSWER) + 1), why);
-    // Neither an answer nor an error.
+    // The answer is neither changes nor an error.
     let neither = HandWrittenPlugin {
         data: vec![(ANSWER, words(&[9, 0, 0, 0, 0, 0, 0]))],
         ..HandWrittenPlugin::default()
@@ -169,7 +169,7 @@ fn lists_lie_in_the_memory() {
 
 #[test]
 fn lists_over_each_other_count_each() {
-    // 8 MiB three times, one over the other, in a memory of 9.
+    // Three lists of 8 MiB overlap in a memory of 9 MiB.
     let overlapping = HandWrittenPlugin {
         pages: 9 * 16,
         ..lists((0, 8 << 20), (0, 2 << 20), (0, 8 << 20))
@@ -187,7 +187,7 @@ fn sentences_are_text() {
     fails_with(&sentence(ROOM, 3), "records 1 to 2: no");
     fails_with(&sentence(ROOM, 9), "process returned what cannot be read");
     fails_with(&sentence(0, u32::MAX), "process returned what cannot be read");
-    // A megabyte of zeroes: what is told of it is short.
+    // The error text is 1 MB of zeros. The message must quote only a short part.
     let error = hand_written(&sentence(0x0020_0000, 1 << 20)).unwrap_err();
     assert!(error.len() < 2_000, "{error}");
 }
@@ -294,7 +294,7 @@ fn plans_fit_the_input() {
 
 #[test]
 fn a_memory_is_as_large_as_it_may_be() {
-    // It has no table, and its memory never grows.
+    // The plugin has no table, and its memory never grows.
     let (pages, bytes) = (160_u32, 160 << 16);
     let plugin = HandWrittenPlugin {
         pages,

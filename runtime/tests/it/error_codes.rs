@@ -1,4 +1,4 @@
-//! Each failure has a code, which is the same wherever it is told, and which the documents explain.
+//! Tests that each failure has a code, that the code is the same everywhere, and that the documents explain it.
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
 
-/// The sections of the document: their code and their text.
+/// Returns the sections of the document as pairs of code and text.
 fn sections() -> Vec<(&'static str, &'static str)> {
     let parts = TROUBLESHOOTING.split("\n### ").skip(1);
     parts.map(|part| part.split_once('\n').unwrap()).collect()
@@ -48,7 +48,7 @@ fn each_section_has_a_meaning_an_example_and_what_to_do() {
     }
 }
 
-/// Returns the code of an input that cannot be opened.
+/// Returns the error code for an input that cannot be opened.
 fn code_of(bytes: &[u8], options: &InputOptions) -> Code {
     let reader = Box::new(Cursor::new(bytes.to_vec()));
     match decode::open(reader, "a.csv", None, options, &Limits::default()) {
@@ -94,7 +94,7 @@ fn an_input_that_is_no_table_has_a_code_that_says_why() {
         ..InputOptions::default()
     };
     assert_eq!(code_of(b"a,b\n1,2\n", &skipping), Code::InputEmpty);
-    // The header is short, so it is the first record that is too long.
+    // The header is short, so the first record is the one that is too long.
     let reader = Box::new(Cursor::new(long));
     let mut decoding = decode::open(reader, "a.csv", None, &none, &Limits::default()).unwrap();
     let origin = decoding.splitter.origin();
@@ -149,7 +149,7 @@ fn an_error_of_the_program_ends_with_its_code() {
     }
 }
 
-/// The document shows the errors as they appear.
+/// Checks that the document shows the errors as the program prints them.
 #[test]
 fn the_example_of_wrong_usage_is_what_appears() {
     let said = String::from_utf8(run(&["dead", "retry", "--all"]).stderr).unwrap();
@@ -157,7 +157,7 @@ fn the_example_of_wrong_usage_is_what_appears() {
     assert!(section.contains(&format!("```text\n{said}```")), "{said}");
 }
 
-/// A line of JSON says what is wrong, also if the arguments cannot be parsed. It has no usage.
+/// Checks that wrong arguments give one line of JSON with the error and without usage.
 #[test]
 fn wrong_arguments_are_one_line_of_json() {
     for arguments in [
@@ -173,12 +173,12 @@ fn wrong_arguments_are_one_line_of_json() {
             "{error}"
         );
     }
-    // Help is no error.
+    // Help is not an error.
     let said = String::from_utf8(run(&[]).stderr).unwrap();
     assert!(said.contains("Usage:") && !said.contains("[usage]"), "{said}");
 }
 
-/// A queue in a file with a request `a` that has died of a failure with a code.
+/// Returns a queue in a file, with a dead request `a` whose error has a code.
 async fn dead(folder: &Path) -> (Backend, String) {
     let url = format!("sqlite:{}", folder.join("queue.db").display());
     let backend = Backend::connect(&url).await.unwrap();
@@ -263,7 +263,7 @@ async fn an_error_of_a_worker_without_codes_has_none() {
     file.execute_batch("UPDATE request SET error = 'fetch /a.csv: busy'")
         .unwrap();
     assert_eq!(status().await.code, None);
-    // A word of a later version is shown as it is.
+    // A code of a later version is shown unchanged.
     let coded = "UPDATE request SET coded = 'of-tomorrow ' || error";
     file.execute_batch(coded).unwrap();
     assert_eq!(status().await.code.as_deref(), Some("of-tomorrow"));

@@ -1,5 +1,4 @@
-//! Whatever the bytes: the properties that `make fuzz` has libFuzzer try to break hold for the corpus, and for some
-//! thousand mutations of it, other ones each time.
+//! Tests the properties that `make fuzz` checks with libFuzzer, on the corpus and on random mutations of it.
 
 #[path = "../../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "public where it is a crate")]
@@ -10,10 +9,10 @@ use std::path::Path;
 
 use fastrand::Rng;
 
-/// Of each target.
+/// The number of mutations for each target.
 const MUTATIONS: usize = 3_000;
 
-/// What means something in one of the formats.
+/// Texts that mean something in one of the formats.
 const MEANINGFUL: [&[u8]; 18] = [
     b",",
     b"\"",
@@ -41,7 +40,7 @@ fn whatever_the_bytes_the_properties_hold() {
     for (name, holds) in properties::TARGETS {
         let seeds = corpus(name);
         let mut random = Rng::with_seed(seed);
-        // Shown if one of them fails.
+        // The seed is shown if one of them fails.
         println!("{name}: seed {seed}");
         seeds.iter().for_each(|bytes| holds(bytes));
         for _ in 0..MUTATIONS {
@@ -65,7 +64,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// One of the seeds with some bytes changed, removed, added, or taken from another seed.
+/// Returns one of the seeds with some bytes changed, removed, added, or taken from another seed.
 fn mutated(seeds: &[Vec<u8>], random: &mut Rng) -> Vec<u8> {
     let mut bytes = random.choice(seeds).unwrap().clone();
     for _ in 0..random.usize(1..8) {

@@ -1,4 +1,4 @@
-//! Components that are made to hurt whoever compiles them are refused within limits, and a worker that meets one goes on.
+//! Tests that components built to exhaust the compiler are refused within limits, and that a worker survives them.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -16,24 +16,24 @@ use crate::support::host::{CommandOutput, Host, component, wait_for};
 use crate::support::process;
 use crate::support::wat::HandWrittenPlugin;
 
-/// What the program and the process that it compiles in take at most, each.
+/// The peak memory allowed for the program and for its compiler process, each.
 const PEAK_MAX: u64 = 256 << 20;
 
-/// With a cache of its own: what has been compiled once, by whom ever, is known.
+/// Returns a host with its own cache, because a shared cache may already hold the compiled component.
 fn host() -> Host {
     let mut host = Host::embedded();
     host.cache = host.path("cache");
     host
 }
 
-/// What came of pushing a component.
+/// The result of pushing a component.
 struct Pushed {
     code: Option<i32>,
     said: String,
     peak: u64,
 }
 
-/// Pushes a file of the host's folder.
+/// Pushes a file of the host's folder to the server.
 fn push(host: &Host, file: &str, limits: &str) -> Pushed {
     let mut child = host
         .command()
@@ -61,7 +61,7 @@ fn is_refused(pushed: &Pushed, why: &str) {
     assert!(pushed.peak < PEAK_MAX, "{} bytes: {}", pushed.peak, pushed.said);
 }
 
-/// A number as WebAssembly writes it.
+/// Returns a number in LEB128, the integer encoding of WebAssembly.
 fn leb128(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -79,10 +79,11 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [&[id], &leb128(content.len())[..], content].concat()
 }
 
-/// A plugin and a module with a function of so many blocks within each other. What it takes to compile it grows with their
-/// square. Not as text: what the test takes to read that would count as the program's, which it starts as a copy of itself.
+/// Returns a plugin with a module whose function has `depth` nested blocks. The cost of compiling it grows with the
+/// square of the depth. It is built as bytes, because the memory that the test needs to parse text would count toward
+/// the peak of the program that it forks.
 fn blocks(depth: usize) -> Vec<u8> {
-    // No locals; blocks without results; their ends, and the function's.
+    // No locals; blocks without results; their ends, and the end of the function.
     let body = [&[0][..], &b"\x02\x40".repeat(depth), &vec![0x0b; depth + 1]].concat();
     let code = [leb128(1), leb128(body.len()), body].concat();
     let module = [
@@ -98,7 +99,7 @@ fn blocks(depth: usize) -> Vec<u8> {
     .concat()
 }
 
-/// A plugin with components in it, so many within each other.
+/// Returns a plugin that contains `depth` nested components.
 fn nested(depth: usize) -> Vec<u8> {
     let empty = b"\0asm\x0d\0\x01\0".to_vec();
     let inner = (0..depth).fold(empty.clone(), |inner, _| {
@@ -107,13 +108,13 @@ fn nested(depth: usize) -> Vec<u8> {
     [HandWrittenPlugin::default().component(), section(4, &inner)].concat()
 }
 
-/// A plugin and so many types.
+/// Returns a plugin with `count` types.
 fn types(count: usize) -> Vec<u8> {
     let types = [leb128(count), vec![0x7f; count]].concat();
     [HandWrittenPlugin::default().component(), section(7, &types)].concat()
 }
 
-/// A plugin and a list of lists of lists, so many within each other, as what a function takes.
+/// Returns a plugin with a function whose parameter is a list type nested `depth` times.
 fn lists(depth: usize) -> String {
     let mut types = "(type $t0 (list u8))".to_owned();
     for at in 1..depth {
@@ -203,7 +204,7 @@ fn what_compiles_for_minutes_is_given_up() {
     );
 }
 
-/// What was compiled within some limits once is known to be fit: no process is started for it again.
+/// Checks that a component that was compiled within some limits once is not compiled in a separate process again.
 #[test]
 fn a_component_is_compiled_apart_once() {
     let host = host();
@@ -230,7 +231,7 @@ fn a_component_is_compiled_apart_once() {
     assert!(!compiles(10, ""));
 }
 
-/// A plugin, and so many empty core instances, memories or tables beside it.
+/// Returns a plugin with this many instances of a core module beside it.
 fn crowded(instances: usize, module: &str) -> Vec<u8> {
     let mut imports = format!("(core module $small {module})");
     for _ in 0..instances {
@@ -282,7 +283,8 @@ fn what_a_component_consists_of_is_bounded() {
     }
 }
 
-/// A binding of each queue to a component that anybody who can write to the server can store, though `plugin push` would refuse it.
+/// Binds each queue to a component that `plugin push` would refuse, but that anybody with write access to the server
+/// can store.
 async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
     let server = Backend::connect(&host.url).await.unwrap();
     for (queue, bytes) in components {
@@ -316,7 +318,7 @@ async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
     }
 }
 
-/// That the process was killed says nothing about the component; and it does not outlive who asked for it.
+/// Checks that a killed compiler process does not fail the request for good, and that the process dies with its worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compiler_that_was_killed_is_no_reason_to_give_a_request_up() {
     let host = host();
@@ -339,7 +341,7 @@ async fn a_compiler_that_was_killed_is_no_reason_to_give_a_request_up() {
     let stat = format!("/proc/{second}/stat");
     wait_for("the compiler to die with its worker", || {
         let stat = std::fs::read_to_string(&stat).unwrap_or_default();
-        // Gone, or waiting for somebody to ask how it ended.
+        // The process is gone, or is a zombie that nobody has waited for.
         stat.rsplit_once(") ")
             .is_none_or(|(_, rest)| rest.starts_with('Z'))
             .then_some(())

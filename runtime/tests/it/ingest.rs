@@ -1,4 +1,5 @@
-//! `ingest-host ingest`: one file through a plugin, every record accounted for, a receipt that can be checked.
+//! Tests `ingest-host ingest`: one file passes through a plugin, every record is accounted for, and the receipt can be
+//! checked.
 
 use std::collections::BTreeMap;
 
@@ -142,7 +143,7 @@ fn work_whose_output_is_damaged_or_gone_was_not_done_before() {
     }
     let said = again();
     assert!(said.stderr.contains("done before"), "{}", said.stderr);
-    // As the error says: without the receipt the work is done again.
+    // The error suggests this: without the receipt the work is done again.
     for uri in [output, rejects] {
         std::fs::remove_file(path_of(uri)).unwrap();
     }
@@ -222,7 +223,7 @@ fn config_formats_and_compression_go_together() {
     assert_eq!(output, "n,x\n7,1\n");
 }
 
-/// As editors on Windows save it.
+/// Reads configs as editors on Windows save them.
 #[test]
 fn a_config_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
     let host = Host::embedded();
@@ -325,7 +326,7 @@ fn a_config_that_cannot_be_meant_is_refused_before_there_is_an_input() {
     }
 }
 
-/// A bound that a float would round is the same in the receipt's work, at `bind` and for each record.
+/// Checks that a number that a float would round keeps its digits in the receipt's work, at `bind` and for each record.
 #[test]
 fn a_config_keeps_its_digits_on_the_way_to_the_plugin() {
     let host = Host::embedded();
@@ -393,8 +394,8 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// What a spreadsheet writes in one part of the world: semicolons, decimal commas, an encoding of its own. The output is in
-/// UTF-8 and in the same dialect, by a worker as by hand.
+/// Checks a spreadsheet export with semicolons, decimal commas and its own encoding. The output is UTF-8 in the same
+/// dialect, from a worker and from `ingest`.
 #[test]
 fn another_encoding_and_dialect_are_read_as_declared() {
     let host = Host::embedded();
@@ -431,7 +432,7 @@ fn another_encoding_and_dialect_are_read_as_declared() {
     for output in outputs {
         assert_eq!(std::fs::read_to_string(output).unwrap(), text);
     }
-    // Without a declaration UTF-16 is told by its mark, before anybody looks for a dialect in it.
+    // Without a declaration UTF-16 is detected by its byte order mark, before the dialect is detected.
     let marked: Vec<u8> = [0xff, 0xfe]
         .into_iter()
         .chain(text.encode_utf16().flat_map(u16::to_le_bytes))
@@ -445,12 +446,12 @@ fn another_encoding_and_dialect_are_read_as_declared() {
         said.contains("is UTF-16: say so, with --encoding utf-16"),
         "{said}"
     );
-    // Undeclared, the record is not lost in silence.
+    // Without a declaration the record is counted as a reject, not lost.
     let receipt = ingest(&host, "latin1.csv", "clean", &["--delimiter", ";"]);
     assert_eq!(receipt["rejects"]["by_code"]["not-utf8"], 1);
 }
 
-/// Not by digests, which say nothing to a person.
+/// Checks that the error names what differs instead of quoting digests.
 #[test]
 fn a_used_id_says_in_words_what_differs() {
     let host = Host::embedded();
@@ -508,7 +509,7 @@ fn a_used_id_says_in_words_what_differs() {
     assert!(said.contains(&why), "{said}");
 }
 
-/// A plugin's author looks for what it prints. What has no line end is a line as well.
+/// Checks that the log shows what a plugin prints, including a last line without a line end.
 #[test]
 fn what_a_plugin_prints_is_seen() {
     let host = Host::embedded();
@@ -533,7 +534,7 @@ fn what_a_plugin_prints_is_seen() {
         };
         assert!(said.lines().any(is_seen), "{said}");
     }
-    // Its own lines are for whoever asks for them.
+    // The program's own lines appear only on request.
     assert!(!said.contains("limits="), "{said}");
     assert!(!ingest(Some("info"), config).contains("limits="));
     assert!(ingest(Some("debug"), config).contains("limits="));

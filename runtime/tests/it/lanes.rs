@@ -1,4 +1,4 @@
-//! In how many lanes an input is worked on shows nowhere: not in its output, its rejects, its counts, nor its errors.
+//! Tests that the number of lanes changes nothing: not the output, the rejects, the counts, nor the errors.
 
 use std::cell::Cell;
 use std::sync::mpsc;
@@ -30,16 +30,16 @@ fn options(format: Format) -> InputOptions {
     }
 }
 
-/// Of each test with inputs by chance, and how many of them a plugin must take.
+/// The number of random inputs for each test, and the least number of them that the plugin must accept.
 const CASES: u32 = 300;
 const TAKEN_MIN: u32 = 100;
 
-/// The number of inputs that a plugin took.
+/// The number of inputs that the plugin accepted.
 #[derive(Default)]
 struct Taken(Cell<u32>);
 
 impl Taken {
-    /// Runs a case in any number of lanes; its counts must add up if the plugin takes it.
+    /// Runs a case with different numbers of lanes. If the plugin accepts the input, the counts must add up.
     fn check(&self, work: &PipelineRun<'_>) -> Result<(), TestCaseError> {
         if let Ok(outcome) = work.runs_alike() {
             prop_assert!(outcome.records.add_up());
@@ -55,14 +55,14 @@ impl Taken {
     }
 }
 
-/// When a chunk has failed, a thread that waits for memory for a later one ends, too.
+/// Checks that after a chunk has failed, a thread that waits for memory for a later chunk ends, too.
 #[test]
 fn a_failure_does_not_wait_for_memory() {
     let (budget, stop) = (MemoryBudget::new(64 << 20), Stop::default());
     let neighbor = budget.share(&stop);
     let mut held = neighbor.hold();
     held.raise(40 << 20).unwrap();
-    // The second record fails the request after a while; the last one is long.
+    // The second record fails the request after a while. The last record is long.
     let input = format!("n\n1\nx\n{}{}\n", "1\n".repeat(500), "y".repeat(8 << 20));
     let work = |memory: &MemoryShare| {
         let limits = Limits {
@@ -75,7 +75,7 @@ fn a_failure_does_not_wait_for_memory() {
         let work = PipelineRun::of(&plugin, r#"{"mode": "loop", "on": "x"}"#, &input, limits);
         work.run(2).map_err(|error| error.report())
     };
-    // In most runs it waits when the chunk before fails.
+    // In most runs the thread is waiting when the earlier chunk fails.
     for _ in 0..20 {
         let share = budget.share(&stop);
         let (said, result) = mpsc::channel();
@@ -114,7 +114,7 @@ fn alarms_come_out_as_with_one_lane() {
     assert_eq!(outcome.records.read, 2_000);
     assert_eq!(outcome.records.rejected, summary.bad());
     assert_eq!(outcome.rejects.lines().count() as u64, 1 + summary.bad());
-    // The positions in the rejects are those in the whole input.
+    // The positions in the rejects are positions in the whole input.
     let input = String::from_utf8(input).unwrap();
     let lines: Vec<_> = input.lines().collect();
     for reject in outcome.rejects.lines().skip(1) {
@@ -147,7 +147,8 @@ fn what_a_plugin_counts_is_counted_once() {
     );
 }
 
-/// All instances together have no more names than one, and those that there are count in each.
+/// Checks that all instances together have no more counter names than one instance, and that the shared names are
+/// counted in each.
 #[test]
 fn names_of_counters_are_bounded_whatever_the_lanes() {
     let first = (1..=3_000).map(|number| format!("{number}\n"));
@@ -164,7 +165,7 @@ fn names_of_counters_are_bounded_whatever_the_lanes() {
         .collect();
     names.sort_unstable();
     assert_eq!(names, Vec::from_iter(1..=64));
-    // But for the chunk in which too many others come before it.
+    // The chunk where too many other names come first does not count this one.
     let seven = outcome.counters.iter().find(|(name, _)| name == "7").unwrap();
     assert!((900..1_001).contains(&seven.1), "{seven:?}");
 }
@@ -244,7 +245,8 @@ fn an_input_that_breaks_off_within_quotes_fails_at_the_same_place() {
     );
 }
 
-/// What is edited in a record that was rewritten is spliced into plain CSV; what is rejected is as it came.
+/// Checks that a rewritten record is spliced into plain CSV after its edits, and that a reject keeps its original
+/// bytes.
 #[test]
 fn options_of_the_input_leave_plain_csv() {
     let row = |number: usize| match number % 4 {
@@ -283,7 +285,7 @@ fn options_of_the_input_leave_plain_csv() {
     );
     assert_eq!(outcome.by_code, [("pattern".to_owned(), 100)]);
     let first = outcome.rejects.lines().nth(1).unwrap();
-    // The line and the byte in the file, and the record as it came.
+    // The line and byte offset in the file, and the original record.
     assert!(first.starts_with("4,10,"), "{first}");
     assert!(first.ends_with(",\"3,bad,\"\"q\"\"\""), "{first}");
     let offset: usize = first.split(',').nth(2).unwrap().parse().unwrap();

@@ -1,10 +1,11 @@
-//! Tests of what the program promises its users: a module for each promise, in one binary that is linked once.
+//! Tests what the program promises its users. Each promise has its own module, and all are in one binary that is linked
+//! once.
 //!
 //! The tests run in parallel in one process. A test that measures the whole process runs in a separate process: see
 //! [`support::process::is_own`].
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
-/// Makes each test twice: with the embedded queue, and with a Redis server of its own.
+/// Makes each test twice: with the embedded queue, and with its own Redis server.
 macro_rules! on_both_queues {
     ($($name:ident)+) => {
         mod embedded {

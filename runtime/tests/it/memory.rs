@@ -1,5 +1,5 @@
-//! However many large inputs a worker has at once, it holds no more than `--memory-total`; and what becomes of each is what
-//! becomes of it alone.
+//! Tests that a worker with many large inputs stays within `--memory-total`, and that each request ends as it would
+//! alone.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,12 +13,13 @@ use crate::support::host::{Host, component, path_of};
 use crate::support::http::Files;
 use crate::support::process;
 
-/// What a worker takes beside its budget: the program, its compiled plugins, SQLite, threads, and the allocator's slack.
+/// The memory that a worker needs beyond its budget: the program, compiled plugins, SQLite, threads, and the
+/// allocator's slack.
 const SLACK: u64 = 96 << 20;
 
 const MIB: usize = 1 << 20;
 
-/// How many requests there are at once.
+/// The number of requests that run at once.
 const REQUESTS: usize = 16;
 
 /// A kind of request.
@@ -27,7 +28,7 @@ struct Case<'a> {
     input: &'a [u8],
     plugin: &'a str,
     config: &'a str,
-    /// More arguments of the worker.
+    /// More arguments for the worker.
     arguments: &'a str,
     over_http: bool,
 }
@@ -45,10 +46,11 @@ impl Default for Case<'_> {
     }
 }
 
-/// What became of the requests: each one's state, counts, digests and error.
+/// The result of each request: state, counts, digests and error.
 type Outcomes = Vec<Value>;
 
-/// Runs so many requests at once in a worker; what became of each, and how much memory the worker has taken at most.
+/// Runs this many requests at once in one worker. Returns the result of each request, and the worker's peak memory in
+/// bytes.
 #[track_caller]
 fn run(case: &Case<'_>, total: &str, requests: usize) -> (Outcomes, u64) {
     let host = Host::embedded();
@@ -91,7 +93,7 @@ fn run(case: &Case<'_>, total: &str, requests: usize) -> (Outcomes, u64) {
     (outcomes.collect(), ended.rusage.maxrss)
 }
 
-/// What does not depend on the request's name.
+/// Returns the part of a request's result that does not depend on its name.
 fn outcome(status: &Value) -> Value {
     let receipt = &status["receipt"];
     if let Some(output) = receipt["outputs"].get(0) {
@@ -108,7 +110,8 @@ fn outcome(status: &Value) -> Value {
     })
 }
 
-/// Runs many requests at once, each of which must become what one becomes alone, within a budget. What that is.
+/// Runs [`REQUESTS`] requests at once within a budget, and checks that each ends as a single request does. Returns that
+/// result.
 #[track_caller]
 fn runs_within(case: &Case<'_>, mib: u64) -> Value {
     let total = format!("{mib}MiB");
@@ -128,7 +131,7 @@ fn is_done(outcome: &Value, count: &str, records: u64) {
     assert_eq!(outcome["records"][count], records, "{outcome}");
 }
 
-/// CSV of one column `n` with these records, each so long.
+/// Returns CSV with one column `n` and `count` records of this many bytes each.
 fn long_records(count: usize, bytes: usize, byte: u8) -> Vec<u8> {
     let mut text = b"n\n".to_vec();
     for _ in 0..count {
@@ -138,7 +141,7 @@ fn long_records(count: usize, bytes: usize, byte: u8) -> Vec<u8> {
     text
 }
 
-/// The same, of which each ends with a byte that is not UTF-8.
+/// Returns the records of [`long_records`], each with a last byte that is not UTF-8.
 fn malformed_records(count: usize, bytes: usize) -> Vec<u8> {
     let mut text = long_records(count, bytes, b'x');
     for record in 1..=count {
@@ -241,7 +244,7 @@ fn windows_of_zstd() {
         ..Case::default()
     };
     is_done(&runs_within(&case, 256), "kept", 32);
-    // A window that one request may not hold.
+    // The window is larger than a single request may hold.
     let outcome = runs_within(&case, 128);
     assert_eq!(outcome["state"], "dead", "{outcome}");
     let error = outcome["error"].as_str().unwrap();
@@ -258,7 +261,7 @@ fn plugins_that_take_much_memory() {
     if !process::is_own() {
         return;
     }
-    // 1 MiB for each record, to the end of the request.
+    // The plugin leaks 1 MiB for each record until the request ends.
     let text: String = (0..60).fold("n\n".to_owned(), |text, number| text + &format!("{number}\n"));
     let case = Case {
         input: text.as_bytes(),
@@ -297,7 +300,7 @@ fn many_columns() {
     let names: Vec<_> = (0..4_096).map(|column| format!("c{column}")).collect();
     let first: Vec<_> = names.iter().map(|name| format!("\"{name}\":1")).collect();
     let mut text = format!("{{{}}}\n", first.join(","));
-    // Records that are far shorter than what a plugin gets of them.
+    // These records are far shorter than the batch that a plugin gets of them.
     text += &"{}\n".repeat(300);
     let case = Case {
         name: "in.jsonl",
@@ -308,13 +311,14 @@ fn many_columns() {
     is_done(&runs_within(&case, 256), "kept", 301);
 }
 
-/// Members that the first records do not have: what tells that none comes twice is within what is held for the record.
+/// Checks a record with many members that the first records lack. The check for duplicate members must fit into the
+/// memory held for the record.
 #[test]
 fn a_long_line_of_json_with_many_late_members() {
     if !process::is_own() {
         return;
     }
-    // The columns are those of the first batch.
+    // The first batch determines the columns.
     let mut text = b"{\"n\":1}\n".repeat(20_000);
     text.extend_from_slice(b"{\"n\":1");
     text.extend_from_slice(&b",\"\":0".repeat(3_000_000));
@@ -327,7 +331,7 @@ fn a_long_line_of_json_with_many_late_members() {
     };
     let (outcomes, peak) = run(&case, "80MiB", 1);
     is_done(&outcomes[0], "rejected", 1);
-    // One attempt leaves the allocator less than many do.
+    // A single attempt needs less of the allocator's slack than many do.
     let max = SLACK / 3 * 2 + 3 * text.len() as u64;
     assert!(peak < max, "{} MiB, and {} are the most", peak >> 20, max >> 20);
 }

@@ -1,6 +1,5 @@
-//! The documents that others read are as the schemas in `schemas/` describe them: everything that the program writes and
-//! prints is valid, and the schemas have exactly the members that it writes. `request_schema.rs` has the documents of
-//! producers.
+//! Tests that documents match the schemas in `schemas/`: everything that the program writes and prints is valid, and
+//! the schemas have exactly the members that it writes. `request_schema.rs` tests the documents of producers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -68,7 +67,7 @@ fn assert_valid(schema: &str, document: &Value) {
     assert!(errors.is_empty(), "{schema}: {errors:#?}\n{document:#}");
 }
 
-/// A place in a schema: the file and the pointer within it.
+/// A place in a schema: the file, and the pointer within it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place(String, String);
 
@@ -92,7 +91,7 @@ impl Place {
     }
 }
 
-/// What a schema says about the members and the elements of a value.
+/// The members and elements of a value according to a schema.
 #[derive(Default)]
 struct Shape {
     members: BTreeMap<String, Place>,
@@ -136,7 +135,7 @@ impl Shape {
     }
 }
 
-/// Notes the members of a schema that a document has, and fails for one that the schema lacks.
+/// Records the members of a schema that a document has. Fails for a member that the schema lacks.
 fn note_members(place: &Place, value: &Value, seen: &mut BTreeSet<Place>) {
     let mut shape = Shape::default();
     shape.add(place, value);
@@ -163,7 +162,7 @@ fn note_members(place: &Place, value: &Value, seen: &mut BTreeSet<Place>) {
     }
 }
 
-/// All members that a schema has.
+/// Collects all members of a schema.
 fn all_members(place: &Place, node: &Value, found: &mut BTreeSet<Place>) {
     let Some(keywords) = node.as_object() else { return };
     for (keyword, value) in keywords {
@@ -324,7 +323,7 @@ fn binding() -> Binding {
     }
 }
 
-/// One document of each kind, with every member that the program can write.
+/// Returns one document of each kind, with every member that the program can write.
 fn whole_documents() -> Vec<(&'static str, Value)> {
     let report = Report {
         refused: Some("too many rejects".into()),
@@ -333,7 +332,7 @@ fn whole_documents() -> Vec<(&'static str, Value)> {
     };
     let status = status();
     let status = serde_json::to_value(StatusDocument::from(&status)).unwrap();
-    // As `dead list` prints it; `what_the_program_writes_is_valid` has real ones.
+    // The format of `dead list`. `what_the_program_writes_is_valid` checks real ones.
     let document = json!({
         "queue": "q", "name": "document:1", "document": "x", "error": "no", "code": Code::RequestInvalid,
         "report": null, "at_ms": 1,

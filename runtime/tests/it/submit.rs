@@ -1,5 +1,5 @@
-//! A submit says where it went, refuses at once what could only become a dead letter, and names what to do about an id that is
-//! used.
+//! Tests that a submit says where the request went, refuses what could only become a dead letter, and says what to do
+//! if the id is taken.
 
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn it_says_which_queue_it_wrote_to() {
     let said = host.run("submit --queue q --uri a.csv --id one");
     assert_eq!(note(&host, &said), "queue: q on SQLite file DIR/queue.db");
     assert_eq!(said.ok(), "one  submitted (ready)\n");
-    // Nobody has named a server.
+    // No server is named.
     let mut command = host.command();
     command.env_remove("REDIS_URL");
     let output = command
@@ -67,7 +67,7 @@ fn a_queue_that_is_new_is_told(host: &Host) {
                 .stderr
                 .lines()
                 .any(|line| line.starts_with(&format!("{queue} is new on ")) && line.contains("; near it: "));
-            // The first of the commands makes the queue.
+            // The first of the commands creates the queue.
             assert_eq!(is_told, words.starts_with("submit"), "{words}: {}", said.stderr);
             said.ok();
         }
@@ -95,7 +95,7 @@ fn a_queue_that_is_new_is_told_on_redis() {
     a_queue_that_is_new_is_told(&Host::on(&redis.url()));
 }
 
-/// Without a worker, `--wait` would say nothing for ever.
+/// Checks that `--wait` says what it waits for. Without a worker it would be silent forever.
 #[test]
 fn a_wait_says_what_it_waits_for() {
     let host = Host::embedded();
@@ -132,7 +132,7 @@ fn a_wait_says_what_it_waits_for() {
     assert!(said.stdout.ends_with("one  cancelled\n"), "{}", said.stdout);
 }
 
-/// Each with the reason.
+/// URIs that no worker can fetch, each with the reason.
 const UNFETCHABLE: [(&str, &str); 12] = [
     ("no.csv", "no.csv: there is no such file"),
     (
@@ -171,7 +171,7 @@ fn what_no_worker_can_fetch_is_refused(host: &Host) {
         );
         assert_eq!(said.lines().count(), 1, "{said}");
     }
-    // Nothing was submitted, not even what could be fetched.
+    // Nothing was submitted, not even the URI that could be fetched.
     let queues = host.run("queue list --json");
     assert!(queues.code == Some(1) || queues.ok().is_empty());
     for (id, uri) in [
@@ -198,7 +198,7 @@ fn what_no_worker_can_fetch_is_refused_on_redis() {
     what_no_worker_can_fetch_is_refused(&Host::on(&redis.url()));
 }
 
-/// Workers on other machines may have files that this one has not.
+/// Checks that a missing file is accepted if the workers are elsewhere: another machine may have it.
 #[test]
 fn a_path_is_no_matter_where_workers_are_elsewhere() {
     for (uri, why) in UNFETCHABLE {
@@ -319,7 +319,7 @@ fn a_used_id_says_what_differs(host: &Host) {
         said,
         "dies  was there before (dead): `ingest-host dead retry dies` tries it again\n"
     );
-    // With another option: the dead one is in the way, and says how to get rid of it.
+    // With another option the dead request is in the way, and the error says how to remove it.
     let differs = "submit --queue q --no-check --uri no.csv --id dies --delimiter ;";
     let said = host.run(differs).refused(1);
     let way_on = ": choose another --id, or remove the dead one first: `ingest-host dead purge dies` [request-conflict]\n";

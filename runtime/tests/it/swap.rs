@@ -1,4 +1,4 @@
-//! The swap: a queue goes over to another plugin between two claims, and nothing is lost, failed or mixed.
+//! Tests the swap: a queue changes to another plugin between two claims, and no request is lost, failed or mixed.
 
 use std::collections::HashMap;
 
@@ -41,7 +41,8 @@ fn a_bad_candidate_changes_nothing_redis() {
     a_bad_candidate_changes_nothing(&Host::on(&server.url()));
 }
 
-/// An attempt that is at work when the binding changes keeps its plugin to the end, and the next one has the new one.
+/// Checks that a running attempt keeps its plugin to the end when the binding changes, and that the next attempt has
+/// the new one.
 fn an_attempt_keeps_its_binding(host: &Host) {
     let files = Files::serve();
     let rows: String = (0..200_000).map(|n| format!("{n},x\n")).collect();
@@ -51,7 +52,7 @@ fn an_attempt_keeps_its_binding(host: &Host) {
     let mut worker = host.worker("--queue q --allow-host 127.0.0.1");
     host.run(&format!("submit --queue q --uri {url} --id held")).ok();
     worker.wait_for_log("claimed");
-    // The first half of the input, several batches, is through.
+    // The first half of the input, several batches, is done.
     wait_for("records to be counted", || {
         host.status("held")["progress"]["records"]
             .as_u64()
@@ -94,7 +95,7 @@ fn twenty_swaps_under_load(host: &Host) {
             host.run(&format!("submit --queue q --uri {url} --id r{number}-{request}"))
                 .ok();
         }
-        // The next swap comes while some of these are at work, and after at least one is done.
+        // The next swap comes while some of these requests run, and after at least one is done.
         wait_for("a request to be done", || {
             (counts(host)["done"].as_u64() > Some(5 * (number - 1))).then_some(())
         });
@@ -266,7 +267,7 @@ fn a_binding_that_cannot_be_read_is_listed_and_passed_over() {
     assert!(stderr.contains("passed over binding 2: "), "{stderr}");
     let history = host.run("plugin history --queue q --json").json();
     assert_eq!(history[0]["config"], history[3]["config"]);
-    // Nothing is left before it.
+    // There is no earlier binding.
     let said = host.run("plugin rollback --queue q").refused(1);
     assert!(said.contains("has no binding before the one in force"), "{said}");
 }
@@ -297,7 +298,7 @@ fn a_watched_file_is_taken_up_and_a_broken_one_is_not() {
         "id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold\n",
     );
     let copy = |name: &str| {
-        // As a build does it: the new file takes the place of the old one in one step.
+        // A build does it in the same way: the new file replaces the old one in one step.
         std::fs::copy(component(name), host.path("new.wasm")).unwrap();
         std::fs::rename(host.path("new.wasm"), host.path("plugin.wasm")).unwrap();
     };
@@ -317,7 +318,8 @@ fn a_watched_file_is_taken_up_and_a_broken_one_is_not() {
     assert_eq!(worker.stop().0, Some(0));
 }
 
-/// What was the matter may pass without a trace on the file.
+/// Checks that a watched file that could not be used is tried again. The cause may pass without a change of the file's
+/// size or time.
 #[test]
 fn a_watched_file_that_could_not_be_used_is_tried_again() {
     let host = Host::embedded();

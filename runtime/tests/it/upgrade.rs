@@ -1,5 +1,5 @@
-//! What version 0.1.0 left behind is taken over: its receipts are read, and its queues are served without loss. The real
-//! program of that version wrote the files in `fixtures/0.1.0`: see `make.py` there.
+//! Tests that the files of version 0.1.0 are usable: its receipts are read, and its queues are served without loss. The
+//! real program of that version wrote the files in `fixtures/0.1.0`: see `make.py` there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::support::host::{Host, PATIENCE};
 use crate::support::redis::RedisServer;
 
-/// The plugin that the fixtures are made with.
+/// The digest of the plugin that the fixtures were made with.
 const PLUGIN_SHA256: &str = "8c8d92964107616e71c72f85d683a694589a4ce505ba2f24c3e8beaae0829da1";
 
-/// The states of the requests in the queue `q`, and what the next worker makes of them.
+/// The requests in the queue `q`: the id, the state in the fixture, and the state after the next worker.
 const REQUESTS: [(&str, &str, &str); 12] = [
     ("ready", "ready", "done"),
     ("ready-options", "ready", "done"),
@@ -49,7 +49,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The addresses of the inputs, which stand in a folder of the test now.
+/// The addresses of the inputs in the fixtures. The tests replace them by a folder.
 const PLACES: [&str; 3] = ["http://127.0.0.1:18099/", "http://127.0.0.1:1/", "/fixture/"];
 
 /// Puts the inputs and outputs of a fixture into a host's folder.
@@ -102,7 +102,7 @@ fn on_redis() -> (RedisServer, Host) {
             "list" => "RPUSH",
             "set" => "SADD",
             "zset" => {
-                // A command gives the score before the member.
+                // The command takes the score before the member.
                 values.chunks_mut(2).for_each(<[_]>::reverse);
                 "ZADD"
             }
@@ -127,7 +127,7 @@ fn receipt(host: &Host, id: &str) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// What a reader sees of the requests that had ended.
+/// Returns the status of the requests that have ended.
 fn ended(host: &Host) -> Vec<Value> {
     let ended = REQUESTS.iter().filter(|(_, before, _)| {
         let states = ["done", "dead", "cancelled"];
@@ -136,7 +136,7 @@ fn ended(host: &Host) -> Vec<Value> {
     ended.map(|(id, ..)| host.status(id)).collect()
 }
 
-/// Serves the queues, and looks at each request before and after.
+/// Serves the queues, and checks each request before and after.
 fn are_served(host: &Host) {
     let before = ended(host);
     for (id, state, _) in REQUESTS {
@@ -159,7 +159,7 @@ fn are_served(host: &Host) {
     for id in ["delayed", "retried"] {
         host.make_due(id);
     }
-    // The clock of this machine may be far from that of the fixture: nothing is removed for its age.
+    // The clock of this machine may differ much from the fixture's, so nothing may be removed for its age.
     let burst = |queue: &str| {
         host.run(&format!(
             "run --queue {queue} --burst --retention 0 --allow-root ."
@@ -184,7 +184,7 @@ fn are_served(host: &Host) {
         let output = fs::read_to_string(host.path(&format!("out/q/{id}.csv"))).unwrap();
         assert_eq!(output, "n\n1\n2\n3\n", "{id}");
     }
-    // The work of a worker that was lost before it could settle is not done again.
+    // The work of a worker that was lost after its commit is not done again.
     let kept = fs::read(host.path("out/q/receipts/committed.json")).unwrap();
     assert_eq!(kept, committed);
     let status = host.status("committed");
@@ -211,7 +211,7 @@ fn are_served(host: &Host) {
     host.run("queue resume --queue held").ok();
     burst("held").ok();
     assert_eq!(host.status("held")["state"], "done");
-    // What had died can be done now.
+    // The dead request can be done now.
     host.write("missing.csv", "n\n1\n2\n3\n");
     host.run("dead retry dead").ok();
     burst("q").ok();
@@ -259,7 +259,7 @@ fn receipts_of_0_1_0_are_reported() {
             assert_eq!(report.get(member), written.get(member), "{id}: {member}");
         }
         if id != "committed" {
-            // The queue has the receipt, too.
+            // The queue has the same receipt.
             assert_eq!(&host.status(id)["receipt"], report);
             assert_eq!(&host.run(&format!("report {id} --json")).json()[0], report);
             let page = host.run(&format!("status {id}")).ok();
@@ -289,7 +289,7 @@ fn an_ingest_finds_what_0_1_0_has_done() {
     assert_eq!((&receipt["receipt"], receipts()), (&json!(2), 1), "{receipt}");
     ingest(r#"{"a":2}"#).ok();
     assert_eq!(receipts(), 2);
-    // Other work under the id of a receipt is told apart.
+    // Other work under the id of a receipt is detected.
     let id = receipt["request"]["id"].as_str().unwrap();
     let words = ["--id", id, "--plugin-config", r#"{"a":2}"#];
     let said = host
@@ -298,7 +298,7 @@ fn an_ingest_finds_what_0_1_0_has_done() {
     assert!(said.contains("the config of the plugin is another"), "{said}");
 }
 
-/// Ends a request as done with a text in place of its receipt, as another version may.
+/// Ends a request as done with this text as its receipt, as another version may do.
 fn settle_with(host: &Host, id: &str, receipt: &str) {
     host.run(&format!(
         "submit --queue q --id {id} --uri http://a.example/a.csv"

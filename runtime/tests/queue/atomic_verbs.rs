@@ -1,10 +1,11 @@
-//! The verbs on a Redis server that is full, was emptied or holds what is not the queue's: each does all of its work or none.
+//! Tests the verbs on a Redis server that is full, was emptied, or holds foreign keys: each verb does all of its work
+//! or none.
 
 use ingest_host::queue::{Backend, Next, Progress, State};
 
 use crate::test_server::{PATIENCE, Q, TestServer, assert_lost, eventually, how, request};
 
-/// Every verb on a claim goes on while the server's memory is full.
+/// Checks that every verb on a claim works while the server's memory is full.
 #[tokio::test]
 async fn claims_are_kept_and_ended_while_the_server_is_full() {
     let server = TestServer::redis().await;
@@ -52,7 +53,8 @@ async fn claims_are_kept_and_ended_while_the_server_is_full() {
     server.audit_is_clean().await;
 }
 
-/// After the server was emptied it gives the same fences again; the nonce tells the claims apart.
+/// Checks that a claim from before the server was emptied is lost. The server gives the same fences again, so only the
+/// nonce tells the claims apart.
 #[tokio::test]
 async fn a_claim_from_before_the_server_was_emptied_is_nobodys() {
     let server = TestServer::redis().await;
@@ -78,7 +80,7 @@ async fn a_claim_from_before_the_server_was_emptied_is_nobodys() {
     server.audit_is_clean().await;
 }
 
-/// Whatever key of the queue holds something else, no verb leaves a request halfway.
+/// Checks that no verb leaves a request half changed, whichever key of the queue has the wrong type.
 #[tokio::test]
 async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
     let keys = [
@@ -110,7 +112,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
         let save = format!("ingest:{{{Q}}}:{key}");
         let mut connection = server.redis_connection();
         let kept = format!("{save}:kept");
-        // A key that is not there is none that could be of another type before.
+        // A missing key has no earlier value to put back.
         let has_key: bool = redis::cmd("EXISTS").arg(&save).query(&mut connection).unwrap();
         if has_key {
             redis::cmd("RENAME")
@@ -125,7 +127,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
             .query::<()>(&mut connection)
             .unwrap();
 
-        // Some of these fail, and some need not.
+        // Some of these verbs fail, and some succeed.
         let mut failed = Vec::new();
         let mut note =
             |failure: Option<ingest_host::error::Error>| failed.extend(failure.map(|error| error.report()));
@@ -145,7 +147,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
         note(queue.fail(&failing.ticket, "404", Next::Dead).await.err());
         let settled = claims.pop().unwrap();
         note(queue.settle(&settled.ticket, "{}").await.err());
-        // An import that fails does not keep claims back.
+        // An import that fails does not stop claims.
         assert!(!failed.is_empty() || key == "invalid", "{key}");
         for report in &failed {
             assert!(report.contains(&format!("{save} holds")), "{key}: {report}");
@@ -163,7 +165,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
     }
 }
 
-/// A name that the server has forgotten comes back while a worker asks for its queue.
+/// Checks that a forgotten queue name is listed again while a worker claims from the queue.
 #[tokio::test]
 async fn a_forgotten_queue_is_listed_again() {
     let server = TestServer::redis().await;

@@ -1,4 +1,4 @@
-//! From submit to claim.
+//! Tests the way from submit to claim.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -47,7 +47,8 @@ pub(crate) async fn submitting_twice_does_nothing_more(server: TestServer) {
     server.audit_is_clean().await;
 }
 
-/// The first versions took ASCII for Windows-1252. Who repeats such a request means the same.
+/// Checks that a request with encoding Windows-1252 may be submitted again with ASCII. The first versions stored ASCII
+/// as Windows-1252.
 pub(crate) async fn what_was_windows_1252_is_submitted_again_as_ascii(server: TestServer) {
     let named = |encoding: &str| {
         let mut wanted = request("a");
@@ -73,7 +74,7 @@ pub(crate) async fn what_was_windows_1252_is_submitted_again_as_ascii(server: Te
             [Submitted::Conflict]
         );
     }
-    // What is new as ASCII is no Windows-1252.
+    // A request that was submitted as ASCII is not the same as one in Windows-1252.
     let [mut ascii] = named("us-ascii");
     ascii.id = "b".into();
     queue.submit(Q, std::slice::from_ref(&ascii)).await.unwrap();
@@ -145,7 +146,8 @@ pub(crate) async fn the_claim_carries_the_request(server: TestServer) {
     assert_eq!(claim.ticket.nonce, options.nonce);
 }
 
-/// A worker ends it, since only a worker sees whether a lost attempt has committed it.
+/// Checks that a worker ends an unreadable request, because only a worker sees whether a lost attempt has committed its
+/// output.
 pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestServer) {
     server.submit(&["newest", "newer", "broken", "good"]).await;
     server.store_input("newest", r#"{"delimiter":";","skip_rowz":2}"#);
@@ -174,7 +176,7 @@ pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestSer
     }
     let claim = server.claim().await;
     assert_eq!((claim.ticket.id.as_str(), claim.ending), ("good", None));
-    // To cancel it is what somebody asked for before.
+    // A cancel that came first decides how the request ends.
     server.submit(&["cancelled"]).await;
     server.store_input("cancelled", "{");
     server.claim_briefly().await;
@@ -183,11 +185,11 @@ pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestSer
     assert_eq!((claim.ending, claim.ending_code), (Some(Ending::Cancel), None));
     let status = server.status("newest").await;
     assert_eq!((status.state, status.attempts), (State::Dead, 1));
-    // People see all that is stored.
+    // The status shows everything that is stored.
     let stored = serde_json::Value::Object(status.input);
     assert_eq!(stored, serde_json::json!({ "delimiter": ";", "skip_rowz": 2 }));
 
-    // A host that can read it takes it.
+    // A host that can read the request runs it.
     server.store_input("newer", "{}");
     assert!(server.queue().retry_dead(Q, "newer").await.unwrap());
     assert_eq!(server.claim().await.ticket.id, "newer");
@@ -201,7 +203,7 @@ pub(crate) async fn priority_then_age_decides(server: TestServer) {
         .collect();
     (requests[0].priority, requests[2].priority, requests[4].priority) = (-100, 99, 100);
     server.queue().submit(Q, &requests).await.unwrap();
-    // What comes back keeps its age.
+    // A retried request keeps its age.
     let first = server.claim().await;
     server
         .queue()
@@ -225,7 +227,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claim(server: TestServer) {
     let again = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!(again, claim);
 
-    // Even when its time is over, as long as nobody else has it.
+    // The nonce gives the same claim after the lease has expired, as long as nobody else has the request.
     server
         .queue()
         .renew(&claim.ticket, Duration::ZERO, Progress::default())
@@ -235,7 +237,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claim(server: TestServer) {
     assert_eq!(again, claim);
     assert_eq!(server.claim().await.ticket.id, "b");
 
-    // And for another claim once it has ended.
+    // After the claim has ended, the nonce gives another claim.
     server.queue().release(&claim.ticket).await.unwrap();
     let next = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert!(next.ticket.fence > claim.ticket.fence);
@@ -257,7 +259,7 @@ pub(crate) async fn several_are_claimed_at_once(server: TestServer) {
     assert_eq!((nonces.len(), fences.is_sorted_by(|a, b| a < b)), (5, true));
     server.audit_is_clean().await;
 
-    // Each is a claim of its own.
+    // Each claim ends on its own.
     let queue = server.queue();
     queue.settle(&claims[1].ticket, "{}").await.unwrap();
     queue.release(&claims[3].ticket).await.unwrap();
@@ -268,7 +270,7 @@ pub(crate) async fn several_are_claimed_at_once(server: TestServer) {
     };
     assert_lost(queue.settle(&stolen, "{}").await);
 
-    // There may be fewer than are wanted, and no more than one step gives.
+    // The queue may have fewer requests than wanted, and one call returns a bounded number.
     let rest = queue.claim_some(Q, &how(), 5).await.unwrap();
     assert_eq!(ids_of(&rest), ["r3", "r5", "r6"]);
     assert_eq!(queue.claim_some(Q, &how(), 5).await.unwrap(), []);
@@ -286,7 +288,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claims(server: TestServer) {
     let again = server.queue().claim_some(Q, &options, 3).await.unwrap();
     assert_eq!(again, claims);
 
-    // As far as they stand, and no others with them; a lease is good again.
+    // The nonce gives only the claims that still exist, and renews their leases.
     server.queue().settle(&claims[1].ticket, "{}").await.unwrap();
     server
         .queue()
@@ -297,7 +299,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claims(server: TestServer) {
     assert_eq!(again, [claims[0].clone(), claims[2].clone()]);
     assert_eq!(server.claim().await.ticket.id, "d");
 
-    // One that another has by now is not this one's.
+    // A claim that another worker has taken over is not returned.
     server
         .queue()
         .renew(&claims[0].ticket, Duration::ZERO, Progress::default())
@@ -307,7 +309,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claims(server: TestServer) {
     let again = server.queue().claim_some(Q, &options, 3).await.unwrap();
     assert_eq!(again, claims[2..]);
 
-    // Once none stands, the nonce is as good as a new one.
+    // Once no claim of the nonce exists, it counts as a new one.
     server.queue().release(&claims[2].ticket).await.unwrap();
     let next = server.queue().claim_some(Q, &options, 3).await.unwrap();
     assert_eq!(ids_of(&next), ["c", "e"]);
@@ -399,7 +401,7 @@ pub(crate) async fn the_third_loss_is_poison(server: TestServer) {
         let claim = server.claim_briefly().await;
         assert_eq!((claim.attempt, claim.lost), (1, lost));
     }
-    // A worker ends it, without an attempt, also if it is the fourth one to be lost.
+    // A worker ends the request without an attempt, even if a fourth lease is lost.
     let why = "poison: 3 leases were lost, the last by worker worker-1";
     for is_lost in [true, false] {
         let claim = if is_lost {
@@ -439,7 +441,7 @@ pub(crate) async fn a_request_of_a_lost_worker_stays_with_its_output(server: Tes
     server.submit(&["lost", "released", "retried", "new"]).await;
     server.claim_briefly().await;
     let (released, retried) = (server.claim().await, server.claim().await);
-    // These workers have said that nothing of theirs is left.
+    // These workers have said that they left nothing behind.
     server.queue().release(&released.ticket).await.unwrap();
     server
         .queue()
@@ -495,7 +497,7 @@ pub(crate) async fn requests_of_another_output_do_not_hide_others(server: TestSe
         output: output("elsewhere"),
         ..how()
     };
-    // A claim brings a bounded number of lost ones back.
+    // A claim returns a bounded number of lost requests to the queue.
     let claim = eventually("own", || async {
         server.queue().claim(Q, &options).await.unwrap()
     })
@@ -548,7 +550,7 @@ pub(crate) async fn what_is_to_be_ended_is_given_while_claims_are_withheld(serve
     assert!(waits_for.contains("file:///here"), "{waits_for}");
     let claim = server.claim().await;
     assert_eq!((&*claim.request.id, &claim.ending), ("a", &Some(Ending::Cancel)));
-    // What is left behind cannot be looked at for now.
+    // The files that the attempt left cannot be checked for now.
     server
         .queue()
         .fail(&claim.ticket, "disk", Next::Conclude(Duration::ZERO))

@@ -1,4 +1,4 @@
-//! Dead requests and documents that are retried or purged all together, while others change what there is.
+//! Tests retries and purges of all dead requests and documents at once, while others change them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use crate::test_server::{PATIENCE, Q, TestServer, eventually, how, request};
 
 const MANY: usize = 500;
 
-/// Makes so many dead requests with these ids.
+/// Makes a dead request for each of these ids.
 async fn kill(server: &TestServer, ids: &[String]) {
     let requests: Vec<_> = ids.iter().map(|id| request(id)).collect();
     server.queue().submit(Q, &requests).await.unwrap();
@@ -39,7 +39,7 @@ fn ids(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("r{n:04}")).collect()
 }
 
-/// Something that goes on on a Redis server until it is dropped: a script, over and over again.
+/// A script that runs in a loop on a Redis server until the value is dropped.
 struct BackgroundScript {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -71,7 +71,7 @@ impl Drop for BackgroundScript {
     }
 }
 
-/// Has each request that becomes ready die again at once, and counts how often each does.
+/// Makes each request that becomes ready die again at once, and counts how often each one does.
 fn kill_again(server: &TestServer) -> Option<BackgroundScript> {
     if server.is_redis() {
         let script = "
@@ -98,7 +98,7 @@ fn kill_again(server: &TestServer) -> Option<BackgroundScript> {
     None
 }
 
-/// Runs a command that must end, whatever others do.
+/// Runs a command that must end even while others add work.
 #[track_caller]
 fn run_to_its_end(server: &TestServer, words: &str) -> CommandOutput {
     let host = Host::on(&server.url);
@@ -119,7 +119,7 @@ fn run_to_its_end(server: &TestServer, words: &str) -> CommandOutput {
     CommandOutput::new(&child.wait_with_output().unwrap())
 }
 
-/// How often each request was retried.
+/// Returns how often each request was retried.
 fn retried(server: &TestServer) -> BTreeMap<String, u64> {
     if server.is_redis() {
         let mut connection = server.redis_connection();
@@ -149,7 +149,7 @@ pub(crate) async fn a_retry_of_all_takes_each_once(server: TestServer) {
     assert_eq!(told, expected);
     let note = format!("{Q}: {MANY} of {MANY} retried");
     assert!(said.stderr.starts_with(&note), "{}", said.stderr);
-    // On Redis the last ones may die when the command has already looked for the last time.
+    // On Redis the last ones may die after the command has looked for the last time.
     if !server.is_redis() {
         let note = format!("; {MANY} have died since and are left\n");
         assert!(said.stderr.ends_with(&note), "{}", said.stderr);
@@ -163,7 +163,7 @@ pub(crate) async fn a_retry_of_all_takes_each_once(server: TestServer) {
 
 pub(crate) async fn a_purge_of_all_leaves_what_dies_later(server: TestServer) {
     kill(&server, &ids(MANY)).await;
-    // For each that is removed another one dies, and on Redis others do all the time.
+    // A new request dies for each one that is removed. On Redis others die all the time.
     let meddler = if server.is_redis() {
         let script = "
             local time = redis.call('TIME')
@@ -192,7 +192,7 @@ pub(crate) async fn a_purge_of_all_leaves_what_dies_later(server: TestServer) {
         assert!(removed.contains(&format!("{id}  removed")), "{id}");
         assert_eq!(server.queue().status(Q, &id).await.unwrap(), None);
     }
-    // On Redis some may have died before the command took stock.
+    // On Redis some may have died before the command began to count.
     assert_eq!(said.stdout.lines().count(), removed.len());
     assert!(server.is_redis() || removed.len() == MANY);
     assert!(
@@ -235,7 +235,7 @@ pub(crate) async fn a_purge_of_documents_leaves_what_comes_later(server: TestSer
         });
         None
     };
-    // One by its key, from behind all that comes meanwhile; and one that is not there.
+    // Purges the oldest document by its key, while newer ones arrive, and a document that does not exist.
     let oldest = server
         .queue()
         .invalid(Q, usize::MAX)
@@ -274,7 +274,7 @@ pub(crate) async fn a_death_that_is_over_is_skipped(server: TestServer) {
         .collect();
     let place = |id: &str| deaths.iter().find(|place| place.id == id).unwrap().clone();
     assert_eq!(deaths.len(), 5);
-    // Somebody else purges one, retries another one, and has a third one die once more.
+    // Someone else purges one request, retries another one, and makes a third one die again.
     assert!(queue.purge_dead(Q, "r0000").await.unwrap());
     assert!(queue.retry_dead(Q, "r0001").await.unwrap());
     server.end_at("r0002", 1_000);
@@ -285,7 +285,7 @@ pub(crate) async fn a_death_that_is_over_is_skipped(server: TestServer) {
     let places = ["r0001", "r0002", "r0003", "r0004"].map(place);
     let answers = queue.purge_deaths(Q, &places).await.unwrap();
     assert_eq!(answers, [Gone, Gone, Gone, Done]);
-    // Asked again after an answer that was lost, nothing more is done.
+    // A repeated call, as after a lost answer, changes nothing more.
     assert_eq!(queue.purge_deaths(Q, &places[3..]).await.unwrap(), [Gone]);
     let counts = queue.counts(Q).await.unwrap();
     assert_eq!((counts.ready, counts.dead), (2, 1));
@@ -295,7 +295,7 @@ pub(crate) async fn a_death_that_is_over_is_skipped(server: TestServer) {
 pub(crate) async fn a_list_by_time_has_each_once(server: TestServer) {
     let all = ids(100);
     kill(&server, &all).await;
-    // Most of them died at the same moment; who is behind it comes by the time.
+    // Most requests died at the same moment. The later ones follow in the order of time.
     for id in &all[..90] {
         server.end_at(id, 1_000);
     }
@@ -325,7 +325,7 @@ pub(crate) async fn a_list_by_time_has_each_once(server: TestServer) {
     assert!(server.queue().now_ms().await.unwrap() > 1_600_000_000_000);
 }
 
-/// Nobody reads what the command says, so that it stands still in the middle; there it is interrupted.
+/// Interrupts a retry in the middle. It blocks there, because nobody reads its output.
 pub(crate) async fn an_interrupted_retry_leaves_whole_steps(server: TestServer) {
     let all: Vec<_> = (0..1_500).map(|n| format!("{}{n:04}", "r".repeat(120))).collect();
     kill(&server, &all).await;
@@ -351,12 +351,12 @@ pub(crate) async fn an_interrupted_retry_leaves_whole_steps(server: TestServer) 
         "{counts:?}"
     );
     server.audit_is_clean().await;
-    // The rest is retried later.
+    // A later retry does the rest.
     let said = host.run(&format!("dead retry --all --queue {Q}")).ok();
     assert_eq!(said.lines().count() as u64, counts.dead);
 }
 
-/// What others did to one of them keeps nobody from hearing of the others.
+/// Checks that a wait for several requests reports each one, whatever happens to another.
 pub(crate) async fn a_wait_for_several_tells_of_each(server: TestServer) {
     let mut command = Host::on(&server.url).command();
     command
@@ -395,7 +395,7 @@ pub(crate) async fn a_wait_for_several_tells_of_each(server: TestServer) {
     assert!(stdout.contains(&format!("{}  cancelled:", second.id)), "{stdout}");
 }
 
-/// What a request was is gone, or is something else: it is named, and the others are retried.
+/// Checks that requests whose data is gone or of the wrong type are named, and that the others are retried.
 #[tokio::test]
 async fn what_cannot_be_retried_is_named() {
     let server = TestServer::redis().await;
@@ -413,7 +413,7 @@ async fn what_cannot_be_retried_is_named() {
     server.audit_is_clean().await;
 }
 
-/// Entries that no worker wrote, and those of a server whose clock was set back, do not keep others from being removed.
+/// Checks that foreign entries, and entries from a server whose clock was set back, do not stop the removal of others.
 #[tokio::test]
 async fn a_strange_entry_among_the_documents_holds_up_nobody() {
     let server = TestServer::redis().await;

@@ -1,4 +1,4 @@
-//! What every queue backend promises: each test of the suite runs against a real redis-server and against a
+//! Tests the promises of every queue backend. Each test of the suite runs against a real redis-server and against a
 //! SQLite file.
 
 #![expect(clippy::unwrap_used, reason = "a test says so by a panic")]

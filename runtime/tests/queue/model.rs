@@ -1,4 +1,4 @@
-//! What the promises of a queue say, in memory and without time: a lease is good or over, a delay never ends.
+//! A model of the queue's promises, in memory and without time: a lease is valid or expired, and a delay never ends.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +21,13 @@ pub(crate) struct Entry {
     last: Option<(Ticket, Option<&'static str>)>,
     lease_over: bool,
     pub(crate) cancel: bool,
-    /// Why a worker is to give it up.
+    /// True if a worker must end the request without an attempt.
     pub(crate) ending: bool,
-    /// Whether a claim was lost, so that only a worker can end it.
+    /// True if a claim was lost, so that only a worker can end the request.
     pub(crate) stray: bool,
-    /// Whether the last claim is there to end it.
+    /// True if the last claim was given only to end the request.
     pub(crate) concluding: bool,
-    /// The output of the last claim, until it has ended.
+    /// The output of the last claim, until the request has ended.
     pub(crate) output: Option<&'static str>,
 }
 
@@ -69,7 +69,7 @@ impl Model {
         Submitted::Created
     }
 
-    /// The claim that stands and was asked for with this nonce; its lease is good again.
+    /// Returns the existing claim with this nonce, and renews its lease.
     pub(crate) fn claim_again(&mut self, nonce: &str) -> Option<Ticket> {
         let held = self.entries.values_mut().find(|entry| {
             let last = entry.last.as_ref();
@@ -79,7 +79,7 @@ impl Model {
         held.last.as_ref().map(|(ticket, _)| ticket.clone())
     }
 
-    /// The id that a claim by a worker with this output must give.
+    /// Returns the id that a claim by a worker with this output must give.
     pub(crate) fn claim(&mut self, output: &str) -> Option<String> {
         for entry in self.entries.values_mut() {
             if entry.state == State::Leased && entry.lease_over {
@@ -100,14 +100,14 @@ impl Model {
         });
         ready
             .min_by_key(|(_, entry)| match entry.is_ending() {
-                // What is to be ended comes first, in whatever order.
+                // Requests that must be ended come first, in any order.
                 true => (i32::MIN, 0),
                 false => (-entry.priority, entry.age),
             })
             .map(|(id, _)| id.clone())
     }
 
-    /// Notes the ticket that the claim gave.
+    /// Records the ticket that the claim gave.
     pub(crate) fn claimed(&mut self, ticket: &Ticket, output: &'static str) {
         let entry = self.entries.get_mut(&ticket.id).unwrap();
         entry.state = State::Leased;
@@ -118,7 +118,7 @@ impl Model {
         entry.last = Some((ticket.clone(), None));
     }
 
-    /// Whether the renewal tells of a cancel; none if the claim is over.
+    /// Returns true if the renewal reports a cancel, or `None` if the claim is over.
     pub(crate) fn renew(&mut self, ticket: &Ticket, to_nothing: bool) -> Option<bool> {
         let entry = self.held(ticket)?;
         entry.lease_over = to_nothing;
@@ -201,7 +201,7 @@ impl Model {
         dead && self.entries.remove(id).is_some()
     }
 
-    /// Removes what has ended, however long ago; how many.
+    /// Removes requests that have ended, whatever their age, and returns their number.
     pub(crate) fn reap(&mut self) -> usize {
         let before = self.entries.len();
         self.entries
@@ -247,7 +247,7 @@ impl Model {
 }
 
 impl Entry {
-    /// Whether the next claim is to end it.
+    /// Returns true if the next claim must end the request.
     pub(crate) fn is_ending(&self) -> bool {
         self.cancel || self.ending
     }

@@ -1,7 +1,7 @@
-//! Random walks over the verbs of a queue, checked against the model step by step.
+//! Tests a queue with random walks over its verbs, and compares it with the model after each step.
 //!
-//! `SEED` and `CASES` in the environment run other walks, or more of them. A walk that fails is shortened until each of its
-//! steps is needed, and shown.
+//! `SEED` and `CASES` in the environment select other walks, or more of them. A failing walk is shortened until every
+//! step is needed, and then shown.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +19,12 @@ use crate::test_server::{PATIENCE, Q, TestServer, how, output, request};
 const IDS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How many walks there are, unless the environment says otherwise.
+/// The number of walks, unless the environment sets another one.
 const CASES: u32 = 12;
 const SEED: u64 = 20_240_229;
-/// The most steps of a walk; half of that on average.
+/// The most steps of a walk. The average is half of that.
 const STEPS_MAX: usize = 600;
-/// A kind of step must have changed something at least once in this many walks.
+/// The number of walks for which each kind of step must have at least one effect, on average.
 const WALKS_WITHOUT_EFFECT_MAX: u32 = 3;
 
 /// A verb of the queue with its arguments.
@@ -52,21 +52,22 @@ enum Step {
     Status(&'static str),
 }
 
-/// How long a renewed lease is.
+/// The length of a renewed lease.
 #[derive(Debug, Clone, Copy)]
 enum Lease {
     OverAtOnce,
     Long,
 }
 
-/// Which of the ended requests a reaper keeps.
+/// The ended requests that a reaper keeps.
 #[derive(Debug, Clone, Copy)]
 enum Keep {
     All,
     None,
 }
 
-/// Chooses one of the tickets given so far. Old ones stay in the game, those of zombies; of the last three some still hold.
+/// Chooses one of the tickets given so far. Old tickets stay available, as those of zombies. Some of the last three are
+/// usually valid.
 #[derive(Debug, Clone)]
 struct Choice {
     is_young: bool,
@@ -125,7 +126,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 pub(crate) async fn any_walk_follows_the_model(server: TestServer) {
-    // The runner waits for each walk in turn, on a thread of its own.
+    // The runner waits for each walk in turn, on its own thread.
     let walks = tokio::task::spawn_blocking(move || {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
         let cases = number("CASES").map_or(CASES, |cases| cases as u32);
@@ -134,7 +135,7 @@ pub(crate) async fn any_walk_follows_the_model(server: TestServer) {
             cases,
             rng_seed: RngSeed::Fixed(seed),
             max_shrink_iters: 2_000,
-            // What is shown is enough to write a test of its own.
+            // The printed steps are enough to write a test from, so nothing is stored.
             failure_persistence: None,
             ..ProptestConfig::default()
         });
@@ -174,12 +175,12 @@ pub(crate) async fn any_walk_follows_the_model(server: TestServer) {
     walks.await.unwrap();
 }
 
-/// A queue, what the model says of it, and the tickets that claims gave.
+/// A queue, its model, and the tickets that its claims gave.
 struct Walk {
     server: TestServer,
     model: Model,
     tickets: Vec<Ticket>,
-    /// How often each kind of step changed or showed something.
+    /// The number of times that each kind of step changed or showed something.
     effects: BTreeMap<&'static str, u32>,
 }
 
@@ -193,7 +194,7 @@ impl Walk {
         }
     }
 
-    /// Takes all steps; returns how often each kind of step had an effect.
+    /// Takes all steps, and returns how often each kind of step had an effect.
     async fn take(mut self, steps: &[Step]) -> BTreeMap<&'static str, u32> {
         for (number, step) in steps.iter().enumerate() {
             self.take_step(step).await;
@@ -270,7 +271,7 @@ impl Walk {
         }
     }
 
-    /// Takes a step that is about no claim.
+    /// Takes a step that does not concern a claim.
     async fn take_step_on_queue(&mut self, step: &Step) {
         let queue = self.server.queue();
         match *step {
@@ -311,7 +312,7 @@ impl Walk {
                 queue.set_paused(Q, is_paused).await.unwrap();
             }
             Step::Reap(keep) => {
-                // What has just ended is kept for an hour, and not for no time.
+                // Requests that have just ended are kept if the time is an hour, and removed if it is zero.
                 let (time, removed) = match keep {
                     Keep::All => (HOUR, 0),
                     Keep::None => (Duration::ZERO, self.model.reap()),
@@ -338,7 +339,7 @@ impl Walk {
         }
     }
 
-    /// Claims under a nonce that no claim that stands was asked for with.
+    /// Claims under a nonce that no existing claim has.
     async fn claim(&mut self, nonce: String, output_name: &'static str) {
         let mut options = how();
         (options.nonce, options.lost_max, options.output) = (nonce, LOST_MAX, output(output_name));
@@ -346,7 +347,7 @@ impl Walk {
         let wanted = self.model.claim(output_name);
         let given = claim.as_ref().map(|claim| &claim.ticket.id);
         let is_ending = |id: &String| self.model.entries[id].is_ending();
-        // Those that are to be ended come in whatever order.
+        // Requests that must be ended come in any order.
         if !(given.is_some_and(is_ending) && wanted.as_ref().is_some_and(is_ending)) {
             assert_eq!(given, wanted.as_ref());
         }
@@ -365,7 +366,7 @@ impl Walk {
     }
 }
 
-/// The value if the claim stands; no other error may come.
+/// Returns the value if the claim exists. Panics for any error other than a lost lease.
 fn stands<T>(result: Result<T>) -> Option<T> {
     result
         .map_err(|error| assert_eq!(error.class(), Class::LeaseLost, "{}", error.report()))

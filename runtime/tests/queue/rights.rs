@@ -1,4 +1,4 @@
-//! The rights on a Redis server that docs/security.md names are enough for each role, and no more than it says.
+//! Tests that the Redis rights in docs/security.md are enough for each role, and allow no more than the document says.
 
 use redis::{Connection, RedisResult, Value};
 
@@ -6,7 +6,7 @@ use crate::support::host::{Host, component};
 use crate::support::redis::RedisServer;
 use crate::test_server::Q;
 
-/// A server with the users of docs/security.md, for the queue [`Q`], each with the password `secret`.
+/// A server with the users of docs/security.md for the queue [`Q`]. Each has the password `secret`.
 struct RestrictedRedis(RedisServer);
 
 impl RestrictedRedis {
@@ -37,7 +37,7 @@ impl RestrictedRedis {
         }
     }
 
-    /// Runs a command, whose words are separated by spaces, as a user.
+    /// Runs a command as a user. The words of the command are separated by spaces.
     fn ask(&self, user: &str, words: &str) -> RedisResult<Value> {
         let mut connection: Connection = redis::Client::open(self.url(user)).unwrap().get_connection()?;
         let mut words = words.split(' ');
@@ -55,7 +55,7 @@ impl RestrictedRedis {
     }
 }
 
-/// All that this program does, but for the work itself.
+/// Checks that an operator may run every command of the program.
 #[test]
 fn an_operators_rights_are_enough() {
     let server = RestrictedRedis::start();
@@ -107,7 +107,7 @@ fn an_operators_rights_are_enough() {
     );
 }
 
-/// A queue with work for a producer and a worker, set up by an operator.
+/// Returns a queue with work for a producer and a worker. An operator has set it up.
 fn at_work() -> (RestrictedRedis, Host) {
     let server = RestrictedRedis::start();
     let operator = Host::on(&server.url("operator"));

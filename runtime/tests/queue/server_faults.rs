@@ -1,5 +1,5 @@
-//! Servers that are emptied, written to by others, closed to the worker or full, while real workers work: they say so
-//! once, do not run in circles, end no claim of others, and go on when they can.
+//! Tests real workers on servers that are emptied, changed by others, closed to the worker, or full. The workers say so
+//! once, do not loop, end no claim of others, and go on as soon as they can.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::support::http::Files;
 use crate::support::redis::RedisServer;
 use crate::test_server::{Q, TestServer, how};
 
-/// A server, files, and somebody who may do anything on the server whatever becomes of the others.
+/// A server, files, and an operator who has all rights on the server, whatever the rights of the others.
 struct FaultsFixture {
     redis: RedisServer,
     operator: redis::Connection,
@@ -54,7 +54,7 @@ impl FaultsFixture {
             .unwrap()
     }
 
-    /// Submits a request, as the operator.
+    /// Submits a request as the operator.
     fn submit(&self, id: &str, uri: &str) {
         let url = self.redis.url().replace("redis://", "redis://operator:any@");
         let mut submit = self.host.command();
@@ -75,7 +75,7 @@ impl FaultsFixture {
         }
     }
 
-    /// Submits a request whose input waits for [`Files::let_go`], and waits until a worker has it.
+    /// Submits a request whose input waits for [`Files::let_go`], and waits until a worker has claimed it.
     fn submit_held(&mut self, id: &str) {
         let url = self.files.hold(&format!("{id}.csv"), "n\n1\n2\n");
         self.submit(id, &url);
@@ -103,7 +103,7 @@ impl FaultsFixture {
         }
     }
 
-    /// How many scripts the server was asked for, granted or not.
+    /// Returns the number of script calls that the server has received, including denied ones.
     fn scripts(&mut self) -> u64 {
         let info: String = self.ask("INFO commandstats");
         let evalsha = info.lines().find(|line| line.starts_with("cmdstat_evalsha:"));
@@ -119,7 +119,8 @@ impl FaultsFixture {
             .sum()
     }
 
-    /// Looks while a worker tries again and again: each look finds a few tries more, where a busy loop would make hundreds.
+    /// Watches a worker that keeps retrying. Each check may find only a few more tries. A busy loop would make
+    /// hundreds.
     #[track_caller]
     fn assert_patient(&mut self) {
         let start = self.scripts();
@@ -132,7 +133,7 @@ impl FaultsFixture {
         }
     }
 
-    /// All that was submitted is done, at the first attempt.
+    /// Checks that these requests are done, each at its first attempt.
     #[track_caller]
     fn assert_all_done(&self, ids: &[&str]) {
         for id in ids {
@@ -150,7 +151,7 @@ impl FaultsFixture {
     }
 }
 
-/// Waits until the worker's log has a line with each of these texts, in whatever order they come.
+/// Waits until the worker's log has a line with each of these texts, in any order.
 #[track_caller]
 fn wait_for_logs(worker: &mut Worker, texts: &[&str]) {
     for text in texts {
@@ -165,8 +166,8 @@ fn operator(redis: &RedisServer) -> redis::Connection {
         .unwrap()
 }
 
-/// Stops the worker and returns its warnings and errors. Exactly one of them must have this text: the log may hold a few lines
-/// for each attempt that ended, but not one for each try.
+/// Stops the worker and returns its warnings and errors. Exactly one of them must contain this text: the log may have a
+/// few lines for each attempt that ended, but not one for each retry.
 #[track_caller]
 fn told_once(worker: Worker, text: &str) -> Vec<String> {
     let (code, log) = worker.stop();
@@ -210,7 +211,7 @@ fn a_server_emptied_under_load_is_told_once_and_work_goes_on() {
         ],
     );
 
-    // Another request under the id of the one that was under way; what is left of that has no say in it.
+    // Another request gets the id of the interrupted one. The remains of the old request do not affect it.
     fixture.files.let_go("held.csv");
     fixture.files.put("other.csv", "n\n1\n2\n3\n");
     fixture.submit("held", &format!("{}/other.csv", fixture.files.url));
@@ -221,8 +222,7 @@ fn a_server_emptied_under_load_is_told_once_and_work_goes_on() {
     told_once(worker, "has lost data");
 }
 
-/// An emptied server counts bindings anew, and the plugin that a number stood for is not taken for the one that it stands
-/// for now.
+/// Checks that a binding number reused by an emptied server means the new plugin, not the old one.
 #[test]
 fn a_binding_made_after_a_loss_is_the_one_in_force() {
     let mut fixture = FaultsFixture::new();
@@ -295,7 +295,7 @@ fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
         &["ingest:{q}:ready holds a string where the queue keeps a sorted set"],
     );
     fixture.assert_patient();
-    // What does not need that key is done.
+    // Work that does not need that key is done.
     fixture.files.let_go("held.csv");
     fixture.wait_until_done(&["held"]);
 
@@ -307,7 +307,7 @@ fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
     told_once(worker, "cannot claim");
 }
 
-/// The worker's user may not run a command any more, then it may again: nothing is lost, nothing is counted.
+/// Denies the worker's user a command, and then allows it again. Nothing is lost, and no loss is counted.
 fn a_denied_command(command: &str) {
     let mut fixture = FaultsFixture::new();
     let mut worker = fixture.worker("--concurrency 2");
@@ -340,7 +340,7 @@ fn a_denied_move_leaves_each_request_where_it_is() {
     a_denied_command("zadd");
 }
 
-/// A request is given up as lost only if the server says so, not if it says nothing.
+/// Checks that a request is given up as lost only if the server says so, not if it does not answer.
 #[tokio::test]
 async fn a_denied_look_is_not_taken_for_a_loss() {
     let server = TestServer::redis().await;
@@ -409,7 +409,7 @@ fn a_full_server_keeps_leases_and_lets_work_end() {
     assert_eq!(count(&loud, "cannot renew"), 0, "{loud:#?}");
 }
 
-/// The same with a file: it is removed while a worker has it open.
+/// Removes a file while a worker has it open.
 #[test]
 fn a_removed_file_is_told_once_and_a_new_one_is_used() {
     let (host, files) = (Host::embedded(), Files::serve());

@@ -1,4 +1,4 @@
-//! Servers that may lose what they have acknowledged are told from those that do not.
+//! Tests that servers that may lose acknowledged data are told from those that do not.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::test_server::TestServer;
 
 const SAFE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
-/// Checks that there is one sentence for each of these texts, with the text in it.
+/// Checks that there is one sentence for each of these texts, and that it contains the text.
 #[track_caller]
 fn assert_dangers(found: &[String], wanted: &[&str]) {
     let is_as_wanted = found.len() == wanted.len()
@@ -73,7 +73,7 @@ async fn a_replica_is_told_from_a_primary() {
     assert_dangers(&dangers(&replica.url()).await, &["connect to its primary"]);
 }
 
-/// A renewal tells whether the server takes renewals, also one of a claim that nobody has.
+/// Checks that a renewal shows whether the server accepts renewals, even for a claim that does not exist.
 #[tokio::test]
 async fn a_replica_refuses_each_renewal() {
     let primary = RedisServer::start();
@@ -126,7 +126,7 @@ async fn a_sqlite_file_is_judged_by_its_place() {
     assert_dangers(&dangers(&url).await, &["in memory (tmpfs)"]);
 }
 
-/// A worker warns with the sentences with which it refuses when it is strict.
+/// Checks that a strict worker refuses with the sentences that other workers warn with.
 #[tokio::test]
 async fn a_strict_worker_refuses_what_others_warn_of() {
     let server = TestServer::redis().await;
@@ -144,7 +144,7 @@ async fn a_strict_worker_refuses_what_others_warn_of() {
         "{last}"
     );
 
-    // The audit warns, and what it finds is about requests only.
+    // The audit prints the warning separately, because its findings are only about requests.
     server.submit(&["a"]).await;
     let said = host.run("queue audit");
     assert_eq!(

@@ -1,4 +1,5 @@
-//! A backend under test, with a way around the traits where a test plays a foreign producer or plants a fault.
+//! A backend under test. It also offers direct access to the storage, for tests that act as a foreign producer or plant
+//! a fault.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -15,10 +16,10 @@ use crate::support::redis::RedisServer;
 /// The queue that most tests use.
 pub(crate) const Q: &str = "bigdatastudy";
 
-/// Longer than anything that a test waits for takes on a busy machine.
+/// A time limit longer than any wait in a test on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A queue's server with nothing on it but what a test puts there.
+/// A queue's server that holds only the data of one test.
 pub(crate) struct TestServer {
     server: QueueBackend,
     pub(crate) url: String,
@@ -42,7 +43,7 @@ impl TestServer {
         Self::connect(url, Backend::Sqlite(folder)).await
     }
 
-    /// Another server of the same kind, with nothing on it.
+    /// Starts another empty server of the same kind.
     pub(crate) async fn fresh(&self) -> Self {
         match self.backend {
             Backend::Redis(_) => Self::redis().await,
@@ -70,7 +71,7 @@ impl TestServer {
         &*self.server.registry
     }
 
-    /// Another handle on the same server, as another process has it.
+    /// Returns another handle to the same server, as another process has it.
     pub(crate) async fn another(&self) -> QueueBackend {
         QueueBackend::connect(&self.url).await.unwrap()
     }
@@ -81,7 +82,7 @@ impl TestServer {
         self.queue().submit(Q, &requests).await.unwrap();
     }
 
-    /// Claims what must be there.
+    /// Claims a request that must exist.
     pub(crate) async fn claim(&self) -> Claim {
         self.queue()
             .claim(Q, &how())
@@ -90,7 +91,7 @@ impl TestServer {
             .expect("something to claim")
     }
 
-    /// Claims with a lease that is over at once.
+    /// Claims a request with a lease that expires at once.
     pub(crate) async fn claim_briefly(&self) -> Claim {
         let claim = self.claim().await;
         self.queue()
@@ -105,7 +106,7 @@ impl TestServer {
         assert_eq!(claim, None);
     }
 
-    /// Waits for something new while `event` happens, which must end the wait.
+    /// Waits for new work while `event` happens. The event must end the wait.
     pub(crate) async fn is_woken_by<T>(&self, event: impl Future<Output = T>) -> T {
         let waiting = tokio::time::timeout(PATIENCE, self.queue().wait(Q, 10 * PATIENCE));
         let (waited, happened) = tokio::join!(waiting, event);
@@ -121,7 +122,7 @@ impl TestServer {
         self.status(id).await.state
     }
 
-    /// Waits until so many requests are dead.
+    /// Waits until this many requests are dead.
     pub(crate) async fn wait_for_dead(&self, count: u64) {
         eventually("requests to be dead", || async {
             (self.queue().counts(Q).await.unwrap().dead == count).then_some(())
@@ -199,7 +200,7 @@ impl TestServer {
         }
     }
 
-    /// Removes a request that is ready, as nobody should.
+    /// Removes a ready request, which no normal command does.
     pub(crate) fn forget(&self, id: &str) {
         match &self.backend {
             Backend::Redis(_) => {
@@ -213,7 +214,7 @@ impl TestServer {
         }
     }
 
-    /// Makes a request that has ended one that ended at this time.
+    /// Sets the time at which a request ended.
     pub(crate) fn end_at(&self, id: &str, at_ms: u64) {
         match &self.backend {
             Backend::Redis(_) => {
@@ -242,13 +243,13 @@ impl TestServer {
         run(redis, &command);
     }
 
-    /// A connection of the test's own.
+    /// Returns a separate connection for the test.
     pub(crate) fn redis_connection(&self) -> redis::Connection {
         let client = redis::Client::open(self.url.as_str()).unwrap();
         client.get_connection().unwrap()
     }
 
-    /// Works on the SQLite file directly.
+    /// Runs `work` on the SQLite file directly.
     pub(crate) fn database(&self, work: impl FnOnce(&rusqlite::Connection)) {
         let path = self.url.strip_prefix("sqlite:").expect("on SQLite");
         let db = rusqlite::Connection::open(path).unwrap();
@@ -265,14 +266,14 @@ fn run(server: &RedisServer, command: &redis::Cmd) {
     command.query::<redis::Value>(&mut connection).unwrap();
 }
 
-/// A request whose content follows from its id.
+/// Returns a request whose content follows from its id.
 pub(crate) fn request(id: &str) -> NewRequest {
     let mut request = NewRequest::new(format!("https://example.com/{id}.csv"));
     request.id = id.into();
     request
 }
 
-/// A claim under a new nonce, for a minute.
+/// Returns options for a claim with a new nonce and a lease of one minute.
 pub(crate) fn how() -> ClaimOptions {
     ClaimOptions {
         worker: "worker-1".into(),
@@ -285,7 +286,7 @@ pub(crate) fn how() -> ClaimOptions {
     }
 }
 
-/// An output of this name.
+/// Returns an output with this name.
 pub(crate) fn output(name: &str) -> OutputId {
     OutputId {
         id: name.into(),
@@ -293,7 +294,7 @@ pub(crate) fn output(name: &str) -> OutputId {
     }
 }
 
-/// Asks until there is an answer.
+/// Calls `look` until it returns a value.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut look: impl FnMut() -> F,
@@ -308,7 +309,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// Whether the holder is told that the claim is no longer its own.
+/// Checks that the result is a lost lease.
 #[track_caller]
 pub(crate) fn assert_lost<T: std::fmt::Debug>(result: ingest_host::error::Result<T>) {
     assert_eq!(result.expect_err("the lease is lost").class(), Class::LeaseLost);

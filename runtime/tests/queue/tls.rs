@@ -1,4 +1,5 @@
-//! A queue over TLS: to a server that a known authority vouches for, under its name, and to no other.
+//! Tests a queue over TLS: the client accepts only a server whose certificate is from a known authority and has the
+//! server's name.
 
 use std::process::Command;
 
@@ -6,7 +7,7 @@ use crate::support::host::{Host, component};
 use crate::support::redis::{RedisServer, free_port};
 use crate::support::tls::Authority;
 
-/// Starts a server that takes TLS on a port of its own, and returns both.
+/// Starts a server that accepts TLS on its own port, and returns the server and the port.
 fn start_with_tls(authority: &Authority) -> (RedisServer, u16) {
     let port = free_port();
     let [ca, certificate, key] =
@@ -65,7 +66,8 @@ fn a_server_that_nobody_vouches_for_gets_no_password() {
     let (_redis, port) = start_with_tls(&authority);
     let stranger = Authority::new();
     for (name, ca) in [
-        // The system's authorities do not know it, another one does not, and it is not called so.
+        // The system's authorities do not know the certificate, another authority does not either, and the last name is
+        // not in it.
         ("localhost", None),
         ("localhost", Some(&stranger)),
         ("127.0.0.1", Some(&authority)),
@@ -75,7 +77,7 @@ fn a_server_that_nobody_vouches_for_gets_no_password() {
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("certificate") && !text.contains("s3cret"), "{text}");
     }
-    // The client library would take this for a wish not to check.
+    // The client library would take this for a request not to check.
     let host = Host::on(&format!("rediss://:s3cret@localhost:{port}/#insecure"));
     let (code, text) = run(&host, None, "queue list");
     assert_eq!(code, Some(2), "{text}");

@@ -1,4 +1,5 @@
-//! A SQLite file of an older version: what only reads leaves it to the workers of that version; what writes takes all of it along.
+//! Tests a SQLite file of an older version: a command that only reads leaves it to the workers of that version, and a
+//! command that writes upgrades all of it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::test_server::{Q, how, request};
 
 const LATEST: usize = 3;
 
-/// A queue with a request in each state, and the ticket of one that is held.
+/// A queue with a request in each state, and the ticket of the leased one.
 struct FilledQueue {
     folder: tempfile::TempDir,
     url: String,
@@ -86,7 +87,7 @@ async fn fill() -> FilledQueue {
     FilledQueue { folder, url, held }
 }
 
-/// All that a reader sees.
+/// Everything that a reader sees of a queue.
 #[derive(Debug, PartialEq)]
 struct View {
     requests: Vec<Status>,
@@ -142,7 +143,7 @@ async fn an_upgrade_takes_the_requests_of_every_state_along() {
         let filled = fill().await;
         let latest = view(&Backend::connect(&filled.url).await.unwrap()).await;
         take_back_to_version(&filled.file(), version);
-        // A worker of that version has the file open, and renews its lease as it did.
+        // A worker of that version has the file open, and renews its lease with the old statement.
         let theirs = rusqlite::Connection::open(filled.file()).unwrap();
         let renew = "UPDATE request SET at_ms = at_ms + 1 WHERE id = 'held' AND state = 'leased'";
         let mut renew = theirs.prepare(renew).unwrap();

@@ -1,4 +1,4 @@
-//! Runs attempts at one request within this process. Each has its own lanes and limits, and all share a folder.
+//! Runs attempts at one request within this process. Each attempt has its own lanes and limits. All share one folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) fn alarms(seed: u64) -> Vec<u8> {
     csv
 }
 
-/// The settings of an attempt: how it reads and transforms its input, and in how many lanes.
+/// The settings of an attempt: how it reads and transforms its input, and how many lanes it uses.
 #[derive(Clone)]
 pub(crate) struct AttemptSettings {
     pub(crate) plugin: Plugin,
@@ -143,7 +143,7 @@ impl CheckpointFixture {
         self.attempt_changed(uri, settings, limits, |_| ())
     }
 
-    /// The same with a job that `change` has changed.
+    /// Runs one attempt within these limits. `change` edits its job first.
     pub(crate) fn attempt_changed(
         &self,
         uri: &str,

@@ -1,4 +1,4 @@
-//! Where anything is not as it was, the next attempt begins anew, and what it commits is right.
+//! Tests that the next attempt starts over, and commits the right output, if anything differs from the checkpoint.
 
 use std::fs;
 use std::io::Write;
@@ -26,7 +26,7 @@ use crate::support::pipeline::plugin;
 
 const A: Option<&str> = Some("\"a\"");
 
-/// A request whose first attempt was lost at half of its input.
+/// A request whose first attempt was lost halfway through its input.
 struct LostAttempt {
     fixture: CheckpointFixture,
     server: ScriptedServer,
@@ -43,7 +43,7 @@ impl LostAttempt {
         )
     }
 
-    /// Loses an attempt at a file that is served in some way. The requests after the first get these actions.
+    /// Loses an attempt at a file that the server serves in this way. The requests after the first get these actions.
     fn of(file: impl FnOnce(Vec<u8>) -> ServedFile, actions: Vec<Action>, settings: AttemptSettings) -> Self {
         let bytes = alarms(5);
         let file = file(bytes.clone());
@@ -66,7 +66,7 @@ impl LostAttempt {
         self
     }
 
-    /// The next attempt, with a job that `change` has changed.
+    /// Runs the next attempt. `change` edits its job first.
     #[track_caller]
     fn attempt_changed(&self, change: impl FnOnce(&mut Job)) -> Receipt {
         self.try_attempt_changed(change).unwrap()
@@ -77,7 +77,7 @@ impl LostAttempt {
             .attempt_changed(&uri(&self.server), &self.settings, limits(), change)
     }
 
-    /// The next attempt begins at zero, and makes this of it.
+    /// Checks that the next attempt starts at offset 0 and has the expected outcome.
     #[track_caller]
     fn starts_over(&self, expected: &AttemptOutcome) {
         let receipt = self.fixture.attempt(&uri(&self.server), &self.settings).unwrap();
@@ -88,7 +88,7 @@ impl LostAttempt {
         self.fixture.is_tidy();
     }
 
-    /// The same, which is what anybody else would get.
+    /// Checks that the next attempt starts over and has the outcome of an undisturbed run.
     #[track_caller]
     fn starts_over_and_gives_the_same(&self) {
         self.starts_over(&undisturbed(&self.bytes, &self.settings));
@@ -111,7 +111,7 @@ fn a_file_that_has_changed_is_read_from_its_beginning() {
     assert_eq!(asked, [false, true, false]);
 }
 
-/// A 206 with these headers and the bytes from `from` on.
+/// Returns a 206 response with these headers and the bytes from `first` on.
 fn part(headers: &str, first: usize, total: usize, bytes: &[u8]) -> Vec<u8> {
     let headers = format!("{headers}Content-Range: bytes {first}-{}/{total}\r\n", total - 1);
     answer("206 Partial Content", &headers, &bytes[first..])
@@ -121,7 +121,7 @@ fn part(headers: &str, first: usize, total: usize, bytes: &[u8]) -> Vec<u8> {
 fn no_answer_to_the_range_that_leaves_a_doubt_is_taken() {
     const TAG: &str = "ETag: \"a\"\r\n";
     let lies: [CustomAnswer; 9] = [
-        // The whole, under the same tag.
+        // The whole file, under the same ETag.
         |bytes, _| answer("200 OK", TAG, bytes),
         |bytes, from| part("", from, bytes.len(), bytes),
         |bytes, from| part("ETag: \"b\"\r\n", from, bytes.len(), bytes),
@@ -138,7 +138,7 @@ fn no_answer_to_the_range_that_leaves_a_doubt_is_taken() {
         lost.starts_over_and_gives_the_same();
         assert_eq!(lost.server.requests().len(), 3);
     }
-    // The same means without a lie.
+    // The same kind of response is accepted if it tells the truth.
     let lost = LostAttempt::new(vec![Action::Custom(|bytes, from| {
         part(TAG, from, bytes.len(), bytes)
     })]);
@@ -153,7 +153,7 @@ fn without_a_strong_etag_a_length_ranges_or_utf8_there_is_no_checkpoint() {
         |bytes| ServedFile::new(bytes, Some("W/\"a\"")),
         |bytes| ServedFile::new(bytes, A).framed(Framing::Chunked),
         |bytes| ServedFile::new(bytes, A).with("Accept-Ranges: none"),
-        // There is no going on with an MD5.
+        // The state of an MD5 cannot be saved, so an attempt with one cannot be resumed.
         |bytes| ServedFile::new(bytes, A).with("Content-MD5: 1B2M2Y8AsgTpgAmY7PhCfg=="),
     ];
     for (number, file) in files.into_iter().enumerate() {
@@ -344,7 +344,7 @@ fn a_checkpoint_of_version_1_is_none() {
     let lost = LostAttempt::new(Vec::new()).has_checkpoint();
     let path = lost.fixture.staged_one(".checkpoint");
     let text = fs::read_to_string(&path).unwrap();
-    // It was one document, and the staged files were a member of it.
+    // Version 1 was a single document, which had the staged files as a member.
     let lines: Vec<_> = text.lines().collect();
     let [staged, progress, _] = lines[..] else {
         panic!("three lines: {text}");
@@ -364,11 +364,11 @@ fn a_checkpoint_of_version_1_is_none() {
         AttemptOutcome::of(&receipt),
         undisturbed(&lost.bytes, &lost.settings)
     );
-    // The former attempt's output and rejects go as abandoned ones.
+    // The reaper later removes the output and rejects of the earlier attempt as abandoned.
     assert_eq!(lost.fixture.staged("").len(), 2);
 }
 
-/// Changes one of the first bytes, which any checkpoint tells of.
+/// Flips a bit in one of the first bytes. Every checkpoint covers these bytes.
 fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     bytes[10] ^= 1;
@@ -384,7 +384,7 @@ fn truncate(path: &Path, bytes: u64) {
 fn a_checkpoint_that_was_damaged_or_has_lost_its_files_is_none() {
     let harms: [fn(&LostAttempt); 11] = [
         |lost| damage(&lost.fixture.staged_one(".checkpoint")),
-        // It stays a document that says nothing impossible.
+        // The document stays well-formed and plausible.
         |lost| {
             let path = lost.fixture.staged_one(".checkpoint");
             let text = fs::read_to_string(&path).unwrap();
@@ -411,7 +411,7 @@ fn a_checkpoint_that_was_damaged_or_has_lost_its_files_is_none() {
             undisturbed(&lost.bytes, &lost.settings)
         );
         assert_eq!(range_of(&lost.server.requests()[1]), None);
-        // Of a checkpoint that cannot be read nobody knows which files were its own; in time they go as abandoned ones.
+        // An unreadable checkpoint does not say which files belong to it. The reaper later removes them as abandoned.
         let left = if number < 5 { 2 } else { 0 };
         assert_eq!(
             lost.fixture.staged("").len(),
@@ -450,7 +450,7 @@ fn a_local_file_that_is_another_one_is_read_from_its_beginning() {
             fs::write(path.with_extension("new"), other).unwrap();
             fs::rename(path.with_extension("new"), path).unwrap();
         },
-        // Of the same length and, as far as its time says, as old.
+        // The file keeps its length and its modification time.
         |path, other| {
             let modified = fs::metadata(path).unwrap().modified().unwrap();
             let mut bytes = fs::read(path).unwrap();

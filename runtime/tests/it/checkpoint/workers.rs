@@ -1,4 +1,4 @@
-//! Workers that are real processes: killed, stopped and told to stop at a checkpoint.
+//! Tests checkpoints with workers that are real processes: killed, suspended and told to stop at a checkpoint.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ const A: Option<&str> = Some("\"a\"");
 
 const OPTIONS: &str = "--queue q --concurrency 1 --allow-host 127.0.0.1 --allow-root .";
 
-/// A checkpoint behind each chunk, if the one before is on the disk then.
+/// The option that writes a checkpoint after each chunk, unless the last checkpoint is still being written.
 const OFTEN: &str = "--checkpoint 1";
 
 fn alarms(records: u64) -> Vec<u8> {
@@ -21,20 +21,21 @@ fn alarms(records: u64) -> Vec<u8> {
     csv
 }
 
-/// Starts a worker with more options and perhaps a fault.
+/// Starts a worker with more options. `fault` may be empty.
 fn worker(host: &Host, more: &str, fault: &str) -> Worker {
     let plugin = component("alarms");
     host.faulty_worker(&format!("{OPTIONS} {more} --plugin {}", plugin.display()), fault)
 }
 
-/// Runs one until nothing is left to do; its log.
+/// Runs a worker until no request is left, and returns its log.
 fn burst(host: &Host, more: &str) -> String {
     let (code, log) = worker(host, &format!("{more} --burst"), "").ended();
     assert_eq!(code, Some(0), "{log}");
     log
 }
 
-/// Has a worker be killed behind its first checkpoint and its lease run out. Nothing if it was done before.
+/// Runs a worker that is killed after checkpoint number `count`, and expires its lease. Returns `None` if it finished
+/// first.
 fn kill(host: &Host, more: &str, count: u32) -> Option<()> {
     let (code, log) = worker(
         host,
@@ -54,7 +55,8 @@ fn submit(host: &Host, uri: &str) {
     host.run(&format!("submit --queue q --id one --uri {uri}")).ok();
 }
 
-/// The request is done as if nobody had disturbed it, and nothing else is left; the receipt.
+/// Checks that the request is done with the output of an undisturbed run, and that no other file is left. Returns the
+/// receipt.
 #[track_caller]
 fn check(host: &Host, input: &[u8], format: &str) -> Value {
     let path = host.write("undisturbed.csv", input);
@@ -89,7 +91,7 @@ fn check(host: &Host, input: &[u8], format: &str) -> Value {
     receipt
 }
 
-/// The names of what is in staging.
+/// Returns the names of the staged files.
 fn staged(host: &Host) -> Vec<String> {
     let folders =
         ["out/.staging", "out/.staging/fences", "out/rejects/.staging"].map(|folder| host.path(folder));
@@ -105,7 +107,7 @@ fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
-/// On each queue, from a server and from a disk.
+/// Tests both queues, with an input from a server and with one from a disk.
 #[test]
 fn the_successor_of_a_killed_worker_goes_on_where_that_was() {
     let redis = RedisServer::start();
@@ -120,7 +122,7 @@ fn the_successor_of_a_killed_worker_goes_on_where_that_was() {
         let receipt = check(&host, &input, format);
         let from = receipt["attempt"]["resumed_from"]["offset"].as_u64().unwrap();
         assert!(from > 100_000, "{from}");
-        // The second one had the rest only.
+        // The second request asked only for the rest.
         let asked = server.requests();
         assert_eq!(asked.len(), 2, "{asked:?}");
         let range = range_of(&asked[1]).unwrap();
@@ -141,7 +143,7 @@ fn workers_killed_at_random_checkpoints_lose_nothing_and_double_nothing() {
         submit(&host, path.to_str().unwrap());
         let format = ["csv", "jsonl"][round % 2];
         let more = format!("{OFTEN} --format {format}");
-        // A third loss would make it poison.
+        // After a third lost lease the request would be poison.
         let _ = kill(&host, &more, random.u32(1..4)).and_then(|()| kill(&host, &more, random.u32(1..4)));
         burst(&host, &more);
         let receipt = check(&host, &input, format);
@@ -162,8 +164,8 @@ fn a_stopped_worker_that_wakes_up_while_its_successor_is_at_work_changes_nothing
         host.expire_lease("one");
         let mut successor = worker(&host, &format!("{OFTEN} --burst"), successors_stop);
         successor.wait_until_stopped();
-        // It writes on behind its checkpoint, of which the successor has a copy, and may come to its end or find its lease
-        // lost or its files gone; nothing of that counts on the server any more.
+        // The zombie writes on after its checkpoint, which the successor has copied. It may finish, or find its lease
+        // lost or its files gone. None of this counts on the server any more.
         zombie.signal("CONT");
         let refused = [
             "committed but not settled",
@@ -183,7 +185,7 @@ fn a_stopped_worker_that_wakes_up_while_its_successor_is_at_work_changes_nothing
     }
 }
 
-/// Of a transfer that stands still once half of it has come.
+/// Starts a worker whose transfer stalls halfway, and returns once a checkpoint exists.
 fn stalled() -> (Host, ScriptedServer, Vec<u8>, Worker) {
     let (host, input) = (Host::embedded(), alarms(20_000));
     let server = ServedFile::new(input.clone(), A).serve(vec![Action::Stall(input.len() / 2)]);

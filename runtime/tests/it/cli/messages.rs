@@ -1,8 +1,8 @@
-//! How errors, notes and colours come out.
+//! Tests how the program prints errors, notes and colors.
 
 use crate::support::host::{CommandOutput, Host, component};
 
-/// Whoever collects the log must find why the program ended, whichever other lines are wanted.
+/// Checks that every log filter lets through the error that ended the program.
 #[test]
 fn an_error_is_logged_whatever_the_filter() {
     let host = Host::embedded();
@@ -33,7 +33,7 @@ fn an_error_is_logged_whatever_the_filter() {
     }
 }
 
-/// Of several inputs each note says which one it is about, also where names are not among the results.
+/// Checks that with several inputs each note names its input, even if the output does not.
 #[test]
 fn a_note_begins_with_its_input() {
     let host = Host::embedded();
@@ -59,7 +59,7 @@ fn a_note_begins_with_its_input() {
         }
         both.ok();
     }
-    // So do the others.
+    // Other notes name their input, too.
     host.write("one.csv", "n\nx\n");
     let config = r#"{"columns":{"n":{"type":"integer"}}}"#;
     let said = ingest(&format!(
@@ -80,7 +80,7 @@ fn a_note_begins_with_its_input() {
         "{}",
         said.stderr
     );
-    // What the gate refuses can be looked at.
+    // A request that the gate refused has a report.
     let said = ingest("quotes.csv --id refused --max-rejects 0").refused(1);
     let (_, report) = said.trim_end().rsplit_once("`ingest-host ").unwrap();
     let (report, _) = report.split_once('`').unwrap();
@@ -88,7 +88,7 @@ fn a_note_begins_with_its_input() {
     assert!(page.contains("stray-quote"), "{page}");
 }
 
-/// On a terminal, which `script` makes.
+/// Runs commands on a terminal that `script` creates.
 #[test]
 fn colours_are_left_out_where_they_are_not_wanted() {
     let host = Host::embedded();

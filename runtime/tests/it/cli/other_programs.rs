@@ -1,8 +1,8 @@
-//! Commands and options of other programs are answered with those of this one.
+//! Tests that a command or an option of another program is answered with the one of this program.
 
 use crate::support::host::{Host, component};
 
-/// People come from RQ, Celery and others.
+/// Checks commands that users of RQ, Celery and other queues type.
 #[test]
 fn a_command_of_another_program_is_answered_with_ours() {
     let host = Host::embedded();
@@ -49,7 +49,7 @@ fn a_command_of_another_program_is_answered_with_ours() {
         ("queue empty", "`ingest-host dead purge --all --queue QUEUE`"),
         ("dead requeue x", "`ingest-host dead retry ID` one"),
         ("plugin add x", "`ingest-host plugin push FILE`"),
-        // What is only mistyped gets clap's own tip.
+        // A misspelled command gets clap's own tip.
         ("sumbit", "a similar subcommand exists: 'submit'"),
         ("plugin bnid", "a similar subcommand exists: 'bind'"),
         ("run high low", "a queue is given as --queue NAME"),
@@ -77,7 +77,7 @@ fn a_command_of_another_program_is_answered_with_ours() {
     }
 }
 
-/// People come from pandas, Polars, `sort` and others, too, and guess.
+/// Checks options that users of pandas, Polars, `sort` and other tools type.
 #[test]
 fn an_option_of_another_program_is_answered_with_ours() {
     let host = Host::embedded();
@@ -124,7 +124,7 @@ fn an_option_of_another_program_is_answered_with_ours() {
             "tip: write --trim=true",
         ),
         ("run --queue q --no-header false", "tip: write --no-header=false"),
-        // What another command has is named with it.
+        // An option of another command is named with that command.
         (
             "queue list --sep ;",
             "tip: --delimiter is an option of `ingest-host run`, `ingest-host submit`, `ingest-host ingest`, \
@@ -145,7 +145,7 @@ fn an_option_of_another_program_is_answered_with_ours() {
         said.contains("Usage: ingest-host ingest") && !said.contains("--url <URL>"),
         "{said}"
     );
-    // Nobody means an option as a value.
+    // An unknown option is never taken for a value.
     for words in [
         "ingest a.csv --frobnicate",
         "run --frobnicate",
@@ -164,7 +164,7 @@ fn an_option_of_another_program_is_answered_with_ours() {
     assert!(said.contains("a similar argument exists: '--json'"), "{said}");
 }
 
-/// Each error says what to write instead.
+/// Checks that each error says what to write instead.
 #[test]
 fn a_slip_of_the_pen_is_answered_with_the_right_spelling() {
     let host = Host::embedded();
@@ -234,7 +234,7 @@ fn a_slip_of_the_pen_is_answered_with_the_right_spelling() {
     assert!(said.contains("takes no config"), "{said}");
 }
 
-/// A plugin is a file for `run` and `ingest`, and has a name and a version on a server.
+/// Checks the hint for a plugin in the wrong form: `run` and `ingest` take a file, a server takes a name and a version.
 #[test]
 fn a_plugin_named_in_the_other_way_is_told() {
     let host = Host::embedded();

@@ -1,4 +1,4 @@
-//! Wrong usage exits with 2 and a failure with 1; both name the thing and say what to do.
+//! Tests that wrong usage exits with 2 and a failure with 1. Both errors name the cause and say what to do.
 
 use std::collections::BTreeMap;
 
@@ -45,13 +45,13 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
     ] {
         let said = host.run(words).refused(2);
         assert!(said.contains(why), "`{words}`: {said}");
-        // Not `error: config --id ...`: the option says it.
+        // The error does not begin with `error: config --id ...`, because the option is enough.
         let is_plain = |line: &str| !line.starts_with("error: config ");
         assert!(said.lines().all(is_plain), "`{words}`: {said}");
     }
 }
 
-/// No part of an error is there twice, one after the other.
+/// Checks that no error contains the same text twice in a row.
 #[test]
 fn no_error_repeats_itself() {
     let host = Host::embedded();
@@ -115,7 +115,7 @@ fn no_error_repeats_itself() {
     }
 }
 
-/// A config that the plugin can refuse by itself never meets a record.
+/// Checks that a config that the plugin refuses is refused before any record is read.
 #[test]
 fn a_config_is_refused_before_any_record() {
     let host = Host::embedded();
@@ -141,7 +141,7 @@ fn a_config_is_refused_before_any_record() {
     assert_eq!(host.run("plugin history --queue q --json").ok(), "");
 }
 
-/// What the program starts itself with is no command for people.
+/// Checks that help and suggestions omit the commands that the program starts itself with.
 #[test]
 fn internal_commands_are_not_suggested() {
     let host = Host::embedded();

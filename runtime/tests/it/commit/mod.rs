@@ -1,4 +1,4 @@
-//! Committing: what is published is whole and stays as it is, whoever else tries.
+//! Tests the commit: a published output is complete and never changes, whoever else tries to publish.
 
 mod attempts;
 
@@ -22,7 +22,7 @@ use ingest_host::record::Position;
 const ID: &str = "day-1";
 const QUEUE: Option<&str> = Some("orders");
 
-/// A folder and a destination `out` in it.
+/// A folder with a destination `out` in it.
 struct CommitFixture {
     folder: tempfile::TempDir,
     destination: Destination,
@@ -56,12 +56,12 @@ impl CommitFixture {
         staging.seal().unwrap()
     }
 
-    /// One attempt from staging to receipt.
+    /// Runs one attempt from staging to receipt.
     fn commit(&self, fence: u64, output: &[u8]) -> Result<Committed> {
         publish(self.seal(fence, output, b""), fence)
     }
 
-    /// All files, hidden ones too.
+    /// Returns the names of all files, including hidden ones.
     fn files(&self) -> Vec<String> {
         fn walk(folder: &Path, root: &Path, files: &mut Vec<String>) {
             for entry in fs::read_dir(folder).unwrap() {
@@ -78,7 +78,7 @@ impl CommitFixture {
         files
     }
 
-    /// The files that a reader sees.
+    /// Returns the names of the files that a reader sees.
     fn visible_files(&self) -> Vec<String> {
         let mut files = self.files();
         files.retain(|file| !file.split('/').any(|part| part.starts_with('.')));
@@ -90,7 +90,7 @@ impl CommitFixture {
     }
 }
 
-/// An attempt at a request of the queue.
+/// Returns the owner for an attempt at a request of the queue.
 fn owner(id: &str, fence: u64) -> Owner {
     Owner {
         queue: QUEUE.map(Into::into),
@@ -100,12 +100,12 @@ fn owner(id: &str, fence: u64) -> Owner {
     }
 }
 
-/// One attempt at the request.
+/// Publishes one attempt at the request.
 fn publish(sealed: Sealed, fence: u64) -> Result<Committed> {
     sealed.publish(ID, Format::Csv, |published| receipt(fence, published))
 }
 
-/// An attempt at another request that has the same id, as after the loss of the queue's server.
+/// Publishes an attempt at another request with the same id, as after the queue's server lost its data.
 fn publish_other(sealed: Sealed, fence: u64) -> Result<Committed> {
     sealed.publish(ID, Format::Csv, |published| {
         let mut receipt = receipt(fence, published);
@@ -197,7 +197,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
         .append(&mut rejects, position, "bad-id", "id is empty", b",x")
         .unwrap();
     let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
-    // Pieces below, at and above the size of the buffer.
+    // The pieces are smaller than the buffer, as large as it, and larger.
     let (mut rest, mut size) = (output.as_slice(), 1);
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(size.min(rest.len()));
@@ -299,7 +299,8 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
     );
 }
 
-/// An attempt that waits for memory may write nothing for any time.
+/// Checks that staged files outlive the reaper's age limit while a worker runs their request. An attempt that waits for
+/// memory may write nothing for hours.
 #[test]
 fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     let fixture = CommitFixture::new();
@@ -317,7 +318,7 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
         staging
     });
     assert_eq!(keys.len(), 2);
-    // What guards the request is kept, too.
+    // The fence files of the request are kept, too.
     let fences = fixture.path(".staging/fences");
     fs::create_dir_all(&fences).unwrap();
     for key in &keys {
@@ -337,7 +338,7 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     assert!(kept.iter().any(|name| name.ends_with(".rejects")), "{kept:?}");
     assert!(kept.iter().any(|name| name.ends_with(".lock")), "{kept:?}");
     assert!(kept.iter().all(|name| !name.contains(&keys[0])), "{kept:?}");
-    // Another worker, which is not at work on it, sees that somebody is.
+    // Another worker, which does not run this request, sees that someone does.
     assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 0);
     assert_eq!(fixture.files(), kept);
     assert_eq!(fixture.destination.reap(Duration::ZERO, &[]).unwrap(), 3);
@@ -374,7 +375,7 @@ fn a_folder_that_was_removed_or_turned_is_found_out() {
         ["orders/day-1.csv", "orders/receipts/day-1.json"]
     );
 
-    // A link in the place of the folder: what comes later goes where it leads, under the name of that.
+    // The folder is replaced by a link. Later outputs go to the target, and receipts name the target.
     let elsewhere = fixture.folder.path().canonicalize().unwrap().join("elsewhere");
     fs::rename(fixture.path("orders"), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, fixture.path("orders")).unwrap();
@@ -394,7 +395,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
     let identity = fixture.destination.identity().unwrap();
     fixture.commit(1, b"a\n").unwrap();
     fixture.destination.check_identity().unwrap();
-    // Somebody removes the folder: this process makes it again, with its id.
+    // The folder is removed. This process creates it again with the same id.
     fs::remove_dir_all(fixture.path("")).unwrap();
     fixture.commit(2, b"a\n").unwrap();
     fixture.destination.check_identity().unwrap();
@@ -402,7 +403,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
         fs::read_to_string(fixture.path(".output-id")).unwrap().trim(),
         identity
     );
-    // Somebody mounts a volume there that has been an output before.
+    // A volume that was another output before is mounted there.
     fs::remove_dir_all(fixture.path("")).unwrap();
     fs::create_dir(fixture.path("")).unwrap();
     fs::write(fixture.path(".output-id"), "another\n").unwrap();
@@ -412,7 +413,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
         .expect_err("another output");
     assert_eq!(error.class(), Class::Transient, "{error}");
     let error = fixture.destination.check_identity().expect_err("another output");
-    // Whoever started the worker has done nothing wrong.
+    // The error does not blame whoever started the worker.
     assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
     assert!(
         error
@@ -559,7 +560,7 @@ fn a_folder_that_cannot_be_written_to_shows_at_once() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let sys = PathBuf::from("/sys/ingest");
-    // No mode of a folder keeps root out; nobody can create a folder in sysfs.
+    // Root ignores the permissions of a folder, but even root cannot create a folder in sysfs.
     for (path, blamed) in [
         (file.clone(), &file),
         (file.join("out"), &file),

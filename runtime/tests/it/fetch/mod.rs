@@ -1,4 +1,4 @@
-//! Fetching and decompressing: what comes out is whole, what is not whole is an error.
+//! Tests fetching and decompression: complete data comes out, and incomplete data is an error.
 
 mod access;
 mod credentials;

@@ -1,5 +1,5 @@
-//! What is below an allowed folder is read from there or not at all: whatever kind of file it is, and whatever is put in
-//! its place while it is opened.
+//! Tests that a file is read from below an allowed folder or not at all, whatever its kind, and whatever replaces it
+//! while it is opened.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ async fn refused(root: &Path, path: &Path) -> Error {
         .unwrap_or_else(|| panic!("{} was opened", path.display()))
 }
 
-/// Runs a test twice: with `openat2`, and on threads in a sandbox that forbids it.
+/// Runs a test twice: with `openat2`, and on threads in a sandbox that forbids `openat2`.
 fn in_both_ways(test: impl AsyncFn() + Sync) {
     let run = || tokio::runtime::Runtime::new().unwrap().block_on(test());
     run();
@@ -51,7 +51,7 @@ fn in_both_ways(test: impl AsyncFn() + Sync) {
     });
 }
 
-/// None of them may block the worker, either: nobody writes into the pipe.
+/// Checks that only regular files are read. The other kinds must not block the worker: nobody writes to the pipe.
 #[test]
 fn only_regular_files_are_read() {
     in_both_ways(async || {
@@ -80,7 +80,7 @@ fn only_regular_files_are_read() {
         }
         let long = root.join("x".repeat(300));
         assert_eq!(refused(root, &long).await.class(), Class::Permanent);
-        // Devices: a worker that was allowed to read there is not held up by an endless one.
+        // An endless device in an allowed folder does not block the worker.
         for device in ["/dev/zero", "/dev/null", "/dev/tty"] {
             let error = refused(Path::new("/dev"), Path::new(device)).await;
             assert!(error.to_string().contains(device), "{}", error.report());
@@ -88,7 +88,7 @@ fn only_regular_files_are_read() {
     });
 }
 
-/// A link from one allowed folder into another leads where both are allowed.
+/// Checks that a link may lead from one allowed folder into another.
 #[test]
 fn a_link_may_lead_to_another_allowed_folder() {
     in_both_ways(async || {
@@ -110,7 +110,7 @@ fn a_link_may_lead_to_another_allowed_folder() {
     });
 }
 
-/// The magic links of /proc lead out of any folder without a name to check.
+/// Checks that a magic link of /proc is refused. It can lead out of any folder without a name to check.
 #[test]
 fn a_link_of_proc_is_no_way_out() {
     in_both_ways(async || {
@@ -137,8 +137,8 @@ fn a_link_of_proc_is_no_way_out() {
     });
 }
 
-/// Somebody swaps a file and a folder for links to a secret, again and again, as fast as it goes. Each read gives what is
-/// below the folder or an error.
+/// Swaps a file and a folder for links to a secret in a busy loop. Each read returns data from below the folder, or an
+/// error.
 #[test]
 fn a_race_for_a_link_is_lost() {
     in_both_ways(async || {

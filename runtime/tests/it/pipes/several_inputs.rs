@@ -1,4 +1,4 @@
-//! Each of several inputs has its own output and receipt, whatever becomes of the others.
+//! Tests that each of several inputs has its own output and receipt, whatever happens to the others.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -98,7 +98,7 @@ fn one_that_fails_does_not_hold_up_the_others() {
     }
 }
 
-/// Files of several folders may have one name.
+/// Checks that an error names the input's whole path, because files in several folders may have the same name.
 #[test]
 fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
     let host = Host::embedded();
@@ -140,7 +140,7 @@ fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
             assert_eq!(told.ends_with(transient), *code == "http-status", "{stderr}");
         }
     }
-    // Of one, nobody asks which.
+    // With a single input the error does not name the path.
     let stderr = ingest("o", &["parts/3.csv"]);
     assert!(stderr.starts_with("error: decode 3.csv: record 1"), "{stderr}");
     let stderr = ingest("o", &[&busy]);
@@ -175,7 +175,7 @@ fn names_may_have_any_characters() {
     let outputs: Vec<_> = receipts.iter().map(output).collect();
     let expected: Vec<_> = (0..names.len()).map(|number| format!("a\n{number}\n")).collect();
     assert_eq!(outputs, expected);
-    // As a pattern the program finds the same ones.
+    // A pattern finds the same files.
     std::fs::remove_file(host.path("*.csv")).unwrap();
     let again = said(clean(&host, &["*.csv", "--json"])).json();
     assert_eq!(again.len(), names.len() - 1);
@@ -231,7 +231,7 @@ fn a_file_is_no_folder_for_outputs() {
         );
     }
     assert_eq!(names(&host.path("")), ["in.csv", "there.csv"]);
-    // Who says that it is a folder is believed.
+    // These are folders: a path with a slash at its end, an existing folder, and names without a data file's extension.
     std::fs::create_dir(host.path("is.csv")).unwrap();
     for folder in ["new.csv/", "is.csv", "v1.2", "conf.d"] {
         said(clean(&host, &["in.csv", "--output", folder])).ok();

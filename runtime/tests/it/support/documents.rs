@@ -1,8 +1,8 @@
-//! The documents of the repository: README.md and those in `docs/` go in, their fenced blocks come out.
+//! Reads README.md and the documents in `docs/`, and returns their fenced blocks.
 
 use std::path::{Path, PathBuf};
 
-/// The folder of the repository.
+/// Returns the root folder of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -35,7 +35,7 @@ pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns the first fenced block of this language that contains this text, in README.md or in a document of `docs/`.
+/// Returns the first fenced block of this language that contains `part`, from README.md or a document in `docs/`.
 pub(crate) fn block(language: &str, part: &str) -> String {
     let mut paths = vec![root().join("README.md")];
     paths.extend(in_folder(&root().join("docs")));

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
-/// Files under a URL, until it is dropped.
+/// A server that serves files until it is dropped.
 pub(crate) struct Files {
     pub(crate) url: String,
     shared: Arc<Shared>,
@@ -47,7 +47,7 @@ impl Files {
         }
     }
 
-    /// Puts a file there; its URL.
+    /// Adds a file and returns its URL.
     pub(crate) fn put(&self, name: &str, bytes: impl Into<Bytes>) -> String {
         self.shared
             .files
@@ -57,7 +57,7 @@ impl Files {
         format!("{}/{name}", self.url)
     }
 
-    /// Puts a file there that is sent with this content type.
+    /// Adds a file with this content type, and returns its URL.
     pub(crate) fn put_as(&self, name: &str, content_type: &str, bytes: impl Into<Bytes>) -> String {
         self.shared
             .types
@@ -67,7 +67,7 @@ impl Files {
         self.put(name, bytes)
     }
 
-    /// Puts a file there of which the second half comes only after [`Files::let_go`].
+    /// Adds a file whose second half is sent only after [`Files::let_go`], and returns its URL.
     pub(crate) fn hold(&self, name: &str, bytes: impl Into<Bytes>) -> String {
         self.shared
             .held
@@ -77,7 +77,7 @@ impl Files {
         self.put(name, bytes)
     }
 
-    /// Answers the next so many requests for a file with 503.
+    /// Answers the next `times` requests for a file with 503.
     pub(crate) fn fail(&self, name: &str, times: u32) {
         self.shared
             .busy
@@ -86,7 +86,7 @@ impl Files {
             .insert(name.to_owned(), times);
     }
 
-    /// Lets the second half of a file come, now and from now on.
+    /// Sends the second half of a held file, for all requests from now on.
     pub(crate) fn let_go(&self, name: &str) {
         self.shared.held.lock().expect("unpoisoned")[name].add_permits(1 << 20);
     }

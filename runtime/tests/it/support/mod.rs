@@ -1,4 +1,4 @@
-//! What the tests of the runtime share: the program in a folder of its own, servers, inputs, and plugins by hand.
+//! Shared parts of the runtime's tests: the program in its own folder, servers, inputs, and handwritten plugins.
 
 pub(crate) mod compress;
 pub(crate) mod documents;

@@ -1,14 +1,14 @@
-//! Processes of a test's own, and what processes have taken.
+//! Runs a test in its own process, and measures the memory of processes.
 
 use std::process::Command;
 
 const IS_OWN: &str = "INGEST_HOST_TEST_HAS_ITS_OWN_PROCESS";
 
-/// Returns true in a process that runs the calling test alone. Anywhere else it runs the test in one, and returns false
-/// when the test has passed there.
+/// Returns true in a process that runs only the calling test. Otherwise runs the test in such a process, and returns
+/// false when the test has passed there.
 ///
-/// A test that measures its whole process needs that, and so does one that measures the peak memory of a program that
-/// it starts: until that program is loaded the kernel counts what the starting process has taken.
+/// A test that measures its whole process needs this. So does a test that measures the peak memory of a program that it
+/// starts: until that program is loaded, the kernel counts the memory of the process that starts it.
 #[track_caller]
 pub(crate) fn is_own() -> bool {
     if std::env::var_os(IS_OWN).is_some() {

@@ -1,8 +1,8 @@
-//! The queue's SQLite file as other versions of the program left it.
+//! Turns the queue's SQLite file into one of an older version.
 
 use std::path::Path;
 
-/// What takes each version of the schema back to the one before it, from version 2 on.
+/// Statements that take each version of the schema back to the version before it, from version 2 on.
 const STEPS_BACK: [&str; 2] = [
     "DROP INDEX request_ending;
      ALTER TABLE request DROP COLUMN output_id;
@@ -17,7 +17,7 @@ const STEPS_BACK: [&str; 2] = [
      DROP TABLE reached;",
 ];
 
-/// Makes a queue's file one of an older schema version, with the requests that are in it.
+/// Takes a queue's file back to an older schema version. Keeps its requests.
 pub(crate) fn take_back_to_version(file: &Path, version: usize) {
     let db = rusqlite::Connection::open(file).expect("the queue's file");
     assert_eq!(

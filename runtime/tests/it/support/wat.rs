@@ -1,27 +1,28 @@
-//! Components written by hand: plugins that do what no compiler would let them.
+//! Handwritten components: plugins that do what no compiler would emit.
 
 use std::fmt::Write;
 
-/// Where answers stand in a component's memory.
+/// The address of answers in a component's memory.
 pub(crate) const ANSWER: u32 = 0x1000;
-/// Where there is room for texts and lists.
+/// The address of free space for texts and lists.
 pub(crate) const ROOM: u32 = 0x2000;
 
-/// A plugin written by hand. It reads the first column and keeps every record, unless it is told otherwise.
+/// A handwritten plugin. By default it reads the first column and keeps every record.
 pub(crate) struct HandWrittenPlugin {
-    /// Bodies of core functions, each giving the address of its answer; `open` and `process` have five parameters.
+    /// The bodies of core functions, each of which returns the address of its answer. `open` and `process` have five
+    /// parameters.
     pub(crate) open: String,
     pub(crate) process: String,
     pub(crate) finish: String,
-    /// What stands in memory, and where.
+    /// The initial contents of the memory, each with its address.
     pub(crate) data: Vec<(u32, Vec<u8>)>,
-    /// Of 64 KiB.
+    /// The size of the memory in pages of 64 KiB.
     pub(crate) pages: u32,
-    /// More of the core module, its imports first.
+    /// More code for the core module, imports first.
     pub(crate) core: String,
-    /// More of the component, before its core module is instantiated.
+    /// More code for the component, before the core module is instantiated.
     pub(crate) imports: String,
-    /// What the core module is instantiated with.
+    /// The arguments of the core module's instantiation.
     pub(crate) with: String,
     pub(crate) stateful: bool,
 }
@@ -42,12 +43,12 @@ impl Default for HandWrittenPlugin {
     }
 }
 
-/// Numbers as they stand in memory.
+/// Returns numbers as bytes in memory order.
 pub(crate) fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Changes as `process` answers them; the lists as addresses and lengths.
+/// Returns an answer of `process`: the addresses and lengths of the three lists.
 pub(crate) fn answer(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u32)) -> Vec<u8> {
     words(&[
         0, verdicts.0, verdicts.1, operands.0, operands.1, bytes.0, bytes.1,
@@ -55,7 +56,7 @@ pub(crate) fn answer(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u3
 }
 
 impl HandWrittenPlugin {
-    /// One that answers each batch with these changes.
+    /// Returns a plugin that answers each batch with these changes.
     pub(crate) fn answering(verdicts: &[u8], operands: &[u32], bytes: &[u8]) -> Self {
         let (of_operands, of_bytes) = (ROOM + 0x1000, ROOM + 0x2000);
         let lists = answer(
@@ -78,7 +79,7 @@ impl HandWrittenPlugin {
         self.component_with_memories("")
     }
 
-    /// With more memories after the one that it shares with the host.
+    /// Returns a component with more memories after the one that it shares with the host.
     pub(crate) fn component_with_memories(&self, memories: &str) -> Vec<u8> {
         let mut data = String::new();
         let own = [

@@ -1,6 +1,6 @@
-//! Addresses that no queued URI may lead to, in all the ways that people and libraries write them.
+//! Addresses that no queued URI may reach, in all the spellings that people and libraries use.
 
-/// Addresses of this machine, spelled in ways that some library, somewhere, has taken for something else.
+/// Addresses of this machine, in spellings that some libraries accept.
 pub(crate) const THIS_MACHINE: [&str; 54] = [
     "http://127.0.0.1:PORT/",
     "http://127.0.0.1.:PORT/",
@@ -58,7 +58,7 @@ pub(crate) const THIS_MACHINE: [&str; 54] = [
     "https://localhost:PORT/",
 ];
 
-/// Addresses that are nobody's on the public network, one of each kind, and some that clouds answer their guests at.
+/// Addresses that are not public, one of each kind, and some at which clouds serve their guests.
 pub(crate) const ELSEWHERE: [&str; 41] = [
     "0.0.0.1",
     "10.0.0.1",
@@ -103,7 +103,7 @@ pub(crate) const ELSEWHERE: [&str; 41] = [
     "ff02::1",
 ];
 
-/// Other ways to write addresses of a cloud's metadata service.
+/// Other spellings of the address of a cloud's metadata service.
 pub(crate) const METADATA: [&str; 6] = [
     "http://2852039166/",
     "http://0xa9fea9fe/",

@@ -1,4 +1,4 @@
-//! HTTP servers: one that behaves, and some that send exactly the bytes they are given.
+//! HTTP servers: one that behaves well, and several that send exactly the given bytes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-/// A server that sends exactly the bytes it is given, and keeps the head of each request.
+/// A server that sends exactly the given bytes, and keeps the head of each request.
 pub(crate) struct ScriptedServer {
     pub(crate) address: SocketAddr,
     pub(crate) sent: Arc<Notify>,
@@ -18,12 +18,12 @@ impl ScriptedServer {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Sends some bytes on each connection, the others after a pause, and closes it.
+    /// Sends some bytes on each connection, sends the others after a pause, and closes the connection.
     pub(crate) fn pausing(at_once: Vec<u8>, pause: std::time::Duration, later: Vec<u8>) -> Self {
         Self::start(move |_, mut connection| {
             connection.write_all(&at_once).unwrap();
             std::thread::sleep(pause);
-            // A client that does not wait is gone.
+            // A client that does not wait has closed the connection.
             let _ = connection.write_all(&later);
         })
     }
@@ -53,16 +53,17 @@ impl ScriptedServer {
     }
 }
 
-/// Sends one of the answers on each connection, in order, and closes it.
+/// Sends the next of the answers on each connection, and closes the connection.
 pub(crate) fn serve(answers: Vec<Vec<u8>>) -> ScriptedServer {
     let mut answers = answers.into_iter();
     ScriptedServer::start(move |_, mut connection| {
-        // A client that has seen enough may be gone.
+        // A client that has read enough may have closed the connection.
         let _ = connection.write_all(&answers.next().unwrap_or_default());
     })
 }
 
-/// Answers, keeps the connection open, and closes it when the next request has come; answers that one on a further connection.
+/// Answers and keeps the connection open, but closes it when the next request arrives. Answers that request on another
+/// connection.
 pub(crate) fn gone_after(first: Vec<u8>, next: Vec<u8>, how: Hangup) -> ScriptedServer {
     let mut first = Some(first);
     ScriptedServer::start(move |_, mut connection| match first.take() {
@@ -78,7 +79,7 @@ pub(crate) fn gone_after(first: Vec<u8>, next: Vec<u8>, how: Hangup) -> Scripted
     })
 }
 
-/// Sends some bytes on each connection, then nothing more, and keeps it open.
+/// Sends some bytes on each connection, then stays silent and keeps it open.
 pub(crate) fn silent_after(bytes: Vec<u8>) -> ScriptedServer {
     let mut open = Vec::new();
     ScriptedServer::start(move |_, mut connection| {
@@ -87,18 +88,18 @@ pub(crate) fn silent_after(bytes: Vec<u8>) -> ScriptedServer {
     })
 }
 
-/// How a server that takes connections ends them before it has said anything.
+/// The way in which a server ends a connection before it has sent anything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hangup {
-    /// Reads what comes, and closes.
+    /// Reads the data that arrives, and closes the connection.
     Close,
-    /// Closes with bytes unread, which resets the connection.
+    /// Closes with unread bytes, which resets the connection.
     Reset,
-    /// Not at all.
+    /// Keeps the connection open and sends nothing.
     Silence,
 }
 
-/// Takes connections and hangs up, so that no TLS comes about.
+/// Accepts connections and ends them, so that no TLS handshake succeeds. Returns the server's address.
 pub(crate) fn hang_up(how: Hangup) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -111,7 +112,7 @@ pub(crate) fn hang_up(how: Hangup) -> SocketAddr {
                     let mut sent = [0; 16_384];
                     let _ = connection.read(&mut sent);
                 }
-                // Something has come.
+                // Waits until data has arrived.
                 Hangup::Reset => drop(connection.peek(&mut [0])),
                 Hangup::Silence => open.push(connection),
             }
@@ -120,7 +121,7 @@ pub(crate) fn hang_up(how: Hangup) -> SocketAddr {
     address
 }
 
-/// Sends a body of so many bytes in chunks.
+/// Sends a body of this many bytes in chunks.
 pub(crate) fn long_body(bytes: usize) -> ScriptedServer {
     ScriptedServer::start(move |_, mut connection| {
         connection
@@ -134,14 +135,14 @@ pub(crate) fn long_body(bytes: usize) -> ScriptedServer {
     })
 }
 
-/// A whole answer that closes its connection.
+/// Returns a complete answer that closes its connection.
 pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n");
     [head.as_bytes(), body].concat()
 }
 
-/// A real server.
+/// Starts a real server and returns its address.
 pub(crate) async fn serve_forever(router: axum::Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
