@@ -34,8 +34,8 @@ impl<'a> Decimal<'a> {
         Self::Short(text, Short { value, scale: 0 })
     }
 
-    /// Returns true if the number's output text is all of `field`, the text that the number was read from. It may
-    /// return false although both are equal.
+    /// Returns true if the number's output text surely equals `field`, the text that the number was read from. May return
+    /// false for equal texts.
     #[inline]
     pub(crate) fn is_unchanged(&self, field: &str) -> bool {
         matches!(self, Self::Short(text, _) if text.len() == field.len())
@@ -73,7 +73,7 @@ const POWERS: [i64; 10] = [
 ];
 
 impl Short {
-    /// The most characters, without the sign, of a value that always fits 64 bits.
+    /// The largest length, without the sign, at which each value fits 64 bits.
     const BYTES_MAX: usize = 18;
 
     /// Reads a number of few digits that is valid in JSON as it is.

@@ -1,5 +1,5 @@
 //! Checks the texts between the directives of a format: a text and the directives beside it come in, an error goes out
-//! if the text says something about the time. A reader only looks for the text, so its meaning would be lost.
+//! if the text says something about the time. To read a value only compares this text, so its meaning would be lost.
 
 use crate::time_format::Field;
 

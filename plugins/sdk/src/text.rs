@@ -65,7 +65,7 @@ impl fmt::Write for Text {
     }
 }
 
-/// Returns `at` as an offset of the interface.
+/// Converts `at` to the type that the interface has for offsets.
 #[inline]
 pub(crate) fn offset(at: usize) -> u32 {
     u32::try_from(at).expect("what a plugin writes about one batch stays below 4 GiB")

@@ -129,12 +129,13 @@ pub(crate) struct Unwritable;
 /// Appends the text of `value`. `is_number` is true for a column of numbers.
 ///
 /// # Errors
-/// Fails if the value has no text, or none for such a column. A part of the text may have been appended.
+/// Fails if the value has no text, or if `is_number` is set and the text is a float that is not finite. A part of the text
+/// may have been appended.
 #[inline]
 pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Result<(), Unwritable> {
     let start = text.len();
     value.write(text).map_err(|fmt::Error| Unwritable)?;
-    // The last characters of such a text; none is a digit.
+    // The last bytes that the text of a float that is not finite may have; none is a digit.
     let may_end = |last: &u8| matches!(last, b'n' | b'N' | b'f' | b'F' | b'y' | b'Y' | b' ');
     let text = &text.as_bytes()[start..];
     if is_number && text.last().is_some_and(may_end) && is_not_finite(text) {
@@ -190,7 +191,7 @@ mod tests {
             assert!(!is_written(Some(float), false));
             assert!(!is_written(float as f32, true));
             assert!(!is_written(format_args!("{float:+9.1}"), true));
-            // What a column of texts says is its own business.
+            // A column of texts may contain any text.
             assert!(is_written(format_args!("{float}"), false));
         }
         for text in ["", "-", "info", "nano", "-1", "1e5", "n/a", "infinit"] {

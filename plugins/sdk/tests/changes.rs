@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// The input has `a,b,c,d`, of which the plugin reads `a` and `d`.
 const INPUTS: usize = 4;
-/// The output, by the input's columns; there is a new one in front, and `c` is dropped.
+/// For each column of the output, the index of its input column; none for the new one. `c` is dropped.
 const SOURCES: [Option<usize>; 4] = [None, Some(3), Some(0), Some(1)];
 const DROPPED: usize = 4;
 
@@ -202,7 +202,7 @@ fn csv(records: &[Vec<String>]) -> String {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    // Few enough that a cell is often set to what it is.
+    // There are so few texts that a step often sets a cell to the value that it already has.
     "[xé,]{0,2}"
 }
 

@@ -1,4 +1,4 @@
-//! The promises to the host and to authors apart from records: configs, refusals, logs and counters.
+//! Tests the promises to the host and to authors that do not concern records: configs, refusals, logs and counters.
 
 use ingest_plugin::testing::{self, Level};
 use ingest_plugin::{
@@ -230,10 +230,10 @@ fn a_float_that_is_not_finite_is_not_parsed() {
         assert_eq!((reject.record, reject.code.as_str()), (2, "bad-value"));
         let reason = format!("value: {value:?} is not readable: not a finite number");
         assert_eq!(reject.reason, reason);
-        // What parses by itself decides by itself.
+        // A plugin that parses the text itself may keep such values.
         assert_eq!(tenfold("raw", &[value]).unwrap().kept, 1);
     }
-    // Within the range of one float and beyond that of the other.
+    // 1e39 is within the range of `f64`, but not of `f32`.
     let report = tenfold("narrow", &["1e39", "-0", "1e-999"]).unwrap();
     assert_eq!(report.column("value"), ["-0", "1e-999"]);
     assert_eq!(report.rejects[0].code, "bad-value");
@@ -261,7 +261,7 @@ fn a_text_that_parses_as_one_is_no_float() {
     assert_eq!(report.column("name"), ["Nan", "Inf"]);
 }
 
-/// Sets cells of the record, or of a row that replaces it: columns and values, of which null is no number.
+/// Sets cells of the record, or of a row that replaces it: columns and values; null stands for a value that is not a number.
 #[derive(Deserialize)]
 struct Steps {
     emit: bool,
@@ -409,7 +409,7 @@ fn a_float_that_is_not_finite_is_not_written() {
         assert_eq!(report.column("tenfold").len(), 2, "{how}");
         assert!(!report.csv().contains("inf"), "{how}");
     }
-    // What is not written matters to nobody, and a reject of the plugin's own says more.
+    // A dropped record writes nothing, so it is not rejected. The plugin's own reject counts before the host's.
     assert_eq!(run("drop").unwrap().dropped, 3);
     let rejects = run("reject").unwrap().rejects;
     assert_eq!(rejects.len(), 3);

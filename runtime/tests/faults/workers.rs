@@ -1,4 +1,4 @@
-//! Rows about workers that die, are suspended, or are told to stop.
+//! Rows of the fault table in docs/reliability.md: workers die, are suspended, or are told to stop.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -7,9 +7,11 @@ use crate::Scale;
 use crate::fixture::{FaultsFixture, LEASE, QUEUE};
 use crate::worker_process::WorkerProcess;
 
-/// The number of records in an input that is done at once, in one with several chunks, and in one that takes a while.
+/// The number of records in an input of less than a chunk.
 const FEW: usize = 100;
+/// The number of records in an input of several chunks.
 const SOME: usize = 20_000;
+/// The number of records in an input that takes a while.
 const MANY: usize = 60_000;
 
 /// The fail points in `runtime/src/fail_points.rs`, in the order of an attempt.

@@ -1,4 +1,4 @@
-//! Tests the verbs on a Redis server that is full, was emptied, or holds foreign keys: each verb does all of its work
+//! Tests the verbs on a Redis server that is full, was emptied, or holds keys of the wrong type: each verb does all of its work
 //! or none.
 
 use ingest_host::queue::{Backend, Next, Progress, State};

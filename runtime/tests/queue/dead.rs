@@ -392,7 +392,10 @@ pub(crate) async fn a_wait_for_several_tells_of_each(server: TestServer) {
     assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
     let gone = format!("request {}: is not in {Q} any more", first.id);
     assert!(stderr.contains(&gone), "{stderr}");
-    assert!(stdout.contains(&format!("{}  cancelled\n", second.id)), "{stdout}");
+    assert!(
+        stdout.contains(&format!("{}  cancelled\n", second.id)),
+        "{stdout}"
+    );
 }
 
 /// Checks that requests whose data is gone or of the wrong type are named, and that the others are retried.

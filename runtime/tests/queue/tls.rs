@@ -66,10 +66,11 @@ fn a_server_that_nobody_vouches_for_gets_no_password() {
     let (_redis, port) = start_with_tls(&authority);
     let stranger = Authority::new();
     for (name, ca) in [
-        // The system's authorities do not know the certificate, another authority does not either, and the last name is
-        // not in it.
+        // The system's authorities do not know the certificate.
         ("localhost", None),
+        // Another authority has signed it.
         ("localhost", Some(&stranger)),
+        // It does not have this name.
         ("127.0.0.1", Some(&authority)),
     ] {
         let host = Host::on(&format!("rediss://:s3cret@{name}:{port}"));
@@ -77,7 +78,7 @@ fn a_server_that_nobody_vouches_for_gets_no_password() {
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("certificate") && !text.contains("s3cret"), "{text}");
     }
-    // The client library would take this for a request not to check.
+    // The client library would take `#insecure` as "do not verify the certificate".
     let host = Host::on(&format!("rediss://:s3cret@localhost:{port}/#insecure"));
     let (code, text) = run(&host, None, "queue list");
     assert_eq!(code, Some(2), "{text}");

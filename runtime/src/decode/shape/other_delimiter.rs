@@ -1,4 +1,4 @@
-//! The beginning of a CSV file goes in; the reason why it is rather the table of another delimiter comes out.
+//! The beginning of a CSV file goes in; the reason why another delimiter fits the file better comes out.
 
 use memchr::memchr_iter;
 
@@ -68,15 +68,15 @@ impl Shape<'_> {
         )
     }
 
-    /// Returns the reason if there is a table of another delimiter, also below a title: its records are alike only by that
-    /// delimiter, or the commas of this one are decimal commas. `has_widths` says whether this delimiter gives records of
-    /// another width than the header.
+    /// Returns the reason if another delimiter gives a table, with or without a title above it: only that delimiter gives
+    /// records of equal width, or the commas of the current one are decimal commas. `has_widths` says whether the current
+    /// delimiter gives records of another width than the header.
     pub(super) fn table_of_another_delimiter(&self, has_widths: bool) -> Option<String> {
         let (top, columns) = (self.top, self.columns());
         if !top.is_delimiter_open {
             return None;
         }
-        // Half of the lines have it, two at least.
+        // The delimiter occurs at least once for every two records, and at least twice if there are several.
         let least = self
             .records
             .len()
@@ -133,7 +133,7 @@ impl Shape<'_> {
         })
     }
 
-    /// Returns whether the lines are rather the table that another delimiter gives.
+    /// Returns whether another delimiter fits the lines better.
     fn is_better(&self, lines: &[SampleRecord<'_>], table: &Table, has_widths: bool, delimiter: u8) -> bool {
         let (columns, all) = (self.columns(), self.records.len());
         let header = &lines[table.first];
@@ -154,7 +154,7 @@ impl Shape<'_> {
         }
         let is_decimal = self.top.dialect.delimiter == b',' && has_decimal_commas(lines, table);
         if has_widths {
-            // What is said for the current delimiter must not lose the header.
+            // The advice for the current delimiter must not skip the header.
             let other = Table::of(&self.records, columns + 1, self.top.dialect);
             return other.is_none_or(|other| {
                 let is_before = header.start < self.records[other.first].start;
@@ -169,7 +169,8 @@ impl Shape<'_> {
                 || table.fields > 2 && (table.is_pure() || table.is_most())
                 || has_header(lines, table);
         }
-        // Numbers apart by another delimiter are a list, unless its header has it too, or there is one that the current has not.
+        // Below a title, the header of the other table must be a record that the current delimiter splits into another number
+        // of fields. Otherwise numbers that another delimiter separates are a list within a column.
         let is_apart = |record: &SampleRecord<'_>| {
             record.start == header.start
                 && record.text.len() == header.text.len()
