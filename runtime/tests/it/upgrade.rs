@@ -63,8 +63,10 @@ fn place_files(host: &Host, backend: &str) {
 fn on_sqlite() -> Host {
     let host = Host::embedded();
     place_files(&host, "sqlite");
-    fs::copy(fixtures("sqlite").join("queue.sqlite"), host.path("queue.db")).unwrap();
     let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
+    let statements = fs::read_to_string(fixtures("sqlite").join("queue.sql")).unwrap();
+    db.pragma_update(None, "journal_mode", "WAL").unwrap();
+    db.execute_batch(&statements).unwrap();
     let folder = format!("{}/", host.folder.path().display());
     for place in PLACES {
         for update in [
