@@ -84,7 +84,7 @@ fn a_bad_config_is_refused_with_its_position() {
     );
     assert_eq!(
         check::<Plain>(r#"{"max": 3}"#),
-        "config: unknown field `max`, there are no fields at line 1 column 6"
+        "config: unknown field `max`: this plugin takes no config at line 1 column 6"
     );
     testing::check::<Plain>("{}").unwrap();
 }
