@@ -35,9 +35,10 @@ pub mod encode; // records and verdicts go in, bytes come out
 
 pub mod quality; // bytes of the output go in, a profile of its columns comes out
 
-pub mod commit; // stages, checks and publishes bytes under their final names
+pub mod commit; // publishes an attempt's output, once
 pub mod gate; // decides whether there are too many rejects
-pub mod receipt; // the document that proves that a request is done
+pub mod receipt;
+pub mod storage; // keeps outputs: one committed output for each request // the document that proves that a request is done
 
 pub mod pipeline; // takes one input through all stages
 pub mod worker; // claims requests, runs attempts, settles claims

@@ -13,7 +13,7 @@ use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs,
 use super::print::{self, ProgressLine};
 use super::signals::Signals;
 use super::{fail, hints, report, stdout};
-use crate::commit::{Committed, Destination, Owner};
+use crate::commit::{Committed, Destination};
 use crate::decode::{self, NOT_UTF8, STRAY_QUOTE};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, RequestedBy};
@@ -24,6 +24,7 @@ use crate::pipeline::{self, Execution, Job, Placement, ProgressCounters, Work};
 use crate::plugin::Plugin;
 use crate::receipt::{self, Receipt};
 use crate::stop::{Stop, TimeLimit, stop_after};
+use crate::storage::Owner;
 use crate::telemetry::log::LogFormat;
 
 /// The most failed inputs that are named at the end.

@@ -1,92 +1,37 @@
-//! Commits an attempt: output and rejects go in as bytes; files under final names and a receipt come out, all or
-//! nothing.
+//! Commits an attempt: a sealed output goes in; one published output with a receipt comes out, or nothing.
 //!
-//! Bytes are staged under a name that only this attempt uses, sealed (flushed, digested, synced) and published under
-//! their final names by hard links, which never replace an existing file. The receipt comes last, once those names are
-//! synced, and decides: only one of all attempts at a request creates it, and the files that it names are never touched
-//! again. Attempts that commit at the same time share the syncs of their folders.
-//!
-//! ```text
-//! <output>/[<queue>/]<id>.<format>            output
-//! <output>/[<queue>/]receipts/<id>.json       receipt
-//! <rejects>/[<queue>/]<id>.rejects.csv        rejects, if any; <rejects> is <output>/rejects by default
-//! <output>/[<queue>/].quarantine/<id>.<format>        of an input with too many rejects: no receipt names it
-//! <rejects>/[<queue>/].quarantine/<id>.rejects.csv    its rejects
-//! <rejects>/[<queue>/].quarantine/<id>.json           its report
-//! <output>/.staging/<key>.<fence>.<random>.*    files of running attempts, also below <rejects>: see `fencing.rs`
-//! <output>/.staging/<digest>.checkpoint       the checkpoint of such an attempt, for the next one
-//! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
-//! <output>/.output-id                         identifies this output; also in <rejects> if that is elsewhere
-//! ```
-//! If another file already has the name of the output or the rejects, and neither has the same bytes nor belongs to an
-//! attempt at the same request, the name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so this
-//! is never the name of another request's file.
+//! The [`storage`](crate::storage) keeps attempts at one request apart, and decides which of them creates the receipt.
+//! This module opens the storage that a URI names, and compares a receipt that is there already with the attempt's own.
+//! If both are for the same request or the same work, the request is done. Other work under the same id is an error.
 //!
 //! All functions block, so they must not be called within an async task.
 
-mod checkpoint;
 mod differences;
-mod disk;
-mod fencing;
-mod folders;
 mod passing;
-mod publish;
-mod request_files;
-mod staging;
 
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use self::checkpoint::{ResumedStaging, StagedPart, StoredCheckpoint};
-use self::fencing::RequestKey;
-pub use self::fencing::{Concluded, Owner};
-use self::folders::{Folder, Folders};
+use self::differences::differences;
 pub use self::passing::OutputHead;
-use self::passing::PassedOn;
-pub use self::publish::{Artifact, Committed, Published};
-pub use self::staging::{Sealed, Staged, Staging};
-use crate::document::read_regular;
+use crate::digest::Digest;
 use crate::error::{Code, Error, Result, Stage};
-use crate::location::{Location, file_uri, redact};
-use crate::names::check_usable_queue_name;
-use crate::receipt::Receipt;
+use crate::format::Format;
+use crate::location::{Location, redact};
+use crate::names::check_id;
+use crate::receipt::{Receipt, RejectsPart, RequestPart};
+use crate::storage::{FileRole, LocalStorage, Published, Recorded, SealedAttempt, Storage};
 
+/// The folder of the receipts, beside the outputs.
 const RECEIPTS: &str = "receipts";
-const REJECTS: &str = "rejects";
-/// The quarantine folder; the dot hides it from programs that read a folder of outputs.
-const QUARANTINE: &str = ".quarantine";
-const STAGING: &str = ".staging";
-/// The folder in the staging folder that keeps attempts at one request apart: see `fencing.rs`.
-const FENCES: &str = "fences";
-/// The file in the output's folder with the id of the output, which is the same on every machine and under every path.
-const OUTPUT_ID: &str = ".output-id";
-const IDENTITY_BYTES_MAX: u64 = 1_024;
-
-/// The factor by which a staged file that is also published is kept longer than others: until the request has ended, it
-/// alone shows which attempt the published file belongs to.
-const PUBLISHED_KEPT_TIMES: u32 = 24;
-
-/// The most queues whose folders are kept open; more than a worker normally serves.
-const KEPT_MAX: usize = 64;
 
 /// The place for output, rejects and receipts.
 #[derive(Debug)]
 pub struct Destination {
-    output: PathBuf,
-    rejects: PathBuf,
-    kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
-    identity: Mutex<Option<String>>,
-    is_replaced: AtomicBool,
-    /// Set if outputs are passed on instead of published.
-    passing: Option<PassedOn>,
+    storage: Box<dyn Storage>,
+    /// Set if outputs are passed on: the head of the first one that had a head.
+    passed_head: Option<Mutex<Option<OutputHead>>>,
 }
 
 impl Destination {
@@ -97,203 +42,139 @@ impl Destination {
     /// Fails permanently, with stage config, if a URI is malformed or of another scheme.
     pub fn new(output: &str, rejects: Option<&str>) -> Result<Self> {
         let output = local_folder("--output", output)?;
-        let rejects = match rejects {
-            Some(rejects) => local_folder("--rejects", rejects)?,
-            None => output.join(REJECTS),
-        };
+        let rejects = rejects_folder(rejects)?;
         Ok(Self {
-            output,
-            rejects,
-            kept: Mutex::default(),
-            identity: Mutex::default(),
-            is_replaced: AtomicBool::new(false),
-            passing: None,
+            storage: Box::new(LocalStorage::new(output, rejects)),
+            passed_head: None,
         })
     }
 
-    /// Returns the id of the output: a random word that is kept in its folder, so that it is the same on every machine
-    /// and under every path that leads there. Creates the folder.
+    /// Returns a destination that leaves outputs in `folder`, for the caller to pass on one after the other. Rejects
+    /// are kept if they have a folder.
     ///
     /// # Errors
-    /// Fails as [`Destination::stage`] does.
-    pub fn identity(&self) -> Result<String> {
-        let mut identity = self.identity.lock();
-        if let Some(identity) = &*identity {
-            return Ok(identity.clone());
-        }
-        let mut found = folder_identity(&self.output, None)?;
-        if self.has_rejects_elsewhere()? {
-            found = format!("{found}+{}", folder_identity(&self.rejects, None)?);
-        }
-        *identity = Some(found.clone());
-        Ok(found)
+    /// Fails as [`Destination::new`] does.
+    pub fn for_passing_on(folder: &Path, rejects: Option<&str>) -> Result<Self> {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let storage = LocalStorage::for_passing_on(folder, rejects_folder(rejects)?);
+        Ok(Self {
+            storage: Box::new(storage),
+            passed_head: Some(Mutex::default()),
+        })
     }
 
-    /// Returns whether the rejects go to a folder that is not within the output's, by their real paths.
-    fn has_rejects_elsewhere(&self) -> Result<bool> {
-        let (output, rejects) = (
-            disk::create_folders(&self.output)?,
-            disk::create_folders(&self.rejects)?,
-        );
-        Ok(!rejects.starts_with(output))
+    /// Returns the storage of this destination.
+    pub fn storage(&self) -> &dyn Storage {
+        &*self.storage
     }
+}
 
-    /// Returns the output's folder as a URI, for people.
-    pub fn uri(&self) -> String {
-        file_uri(&self.output)
+/// The receipt of a request that is now committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// The receipt that this attempt has created.
+    New(Receipt),
+    /// An earlier receipt, for the same request of a queue or for the same work.
+    Existing(Receipt),
+}
+
+/// Publishes a sealed attempt, then creates the receipt that `make_receipt` returns. Never replaces or changes an
+/// existing file. If there is a receipt for the same request or the same work already, that one counts.
+///
+/// # Errors
+/// Fails with stage commit: permanently if there is a receipt for other work or the request was ended (the error says
+/// which); with class lease lost if another attempt has taken over. If no receipt could be created, the published files
+/// are removed.
+pub fn publish<'a>(
+    mut sealed: Box<dyn SealedAttempt>,
+    id: &str,
+    format: Format,
+    make_receipt: impl FnOnce(&Published) -> Receipt + 'a,
+) -> Result<Committed> {
+    check_id(id)?;
+    match sealed.publish(id, format, Box::new(make_receipt))? {
+        Recorded::New(receipt) => Ok(Committed::New(*receipt)),
+        Recorded::Existing {
+            existing,
+            own,
+            place,
+            leaves_output,
+        } => match existing_or_conflict(&*sealed, *existing, &own, &place) {
+            Err(error) if leaves_output => Err(error.leaving_output()),
+            committed => committed,
+        },
     }
+}
 
-    /// Writes the id into the folder again if it was removed meanwhile.
-    ///
-    /// # Errors
-    /// Fails transiently if the folder has another id now, such as that of a volume that was mounted there: see
-    /// [`Destination::check_identity`].
-    fn keep_identity(&self) -> Result<()> {
-        let identity = self.identity.lock();
-        if let Some(identity) = &*identity {
-            for (folder, identity) in [&self.output, &self.rejects].into_iter().zip(identity.split('+')) {
-                if folder_identity(folder, Some(identity))? != identity {
-                    self.is_replaced.store(true, Ordering::Relaxed);
-                    return Err(Error::transient(
-                        Stage::Commit,
-                        Code::OutputReplaced,
-                        replaced(folder),
-                    ));
-                }
-            }
-        }
-        Ok(())
+/// Returns the receipt of an earlier attempt at the same request of a queue, if there is one.
+///
+/// # Errors
+/// Fails with stage commit if a receipt cannot be read.
+pub fn existing(sealed: &dyn SealedAttempt, request: &RequestPart) -> Result<Option<Receipt>> {
+    check_id(&request.id)?;
+    let Some(queue) = &request.queue else {
+        return Ok(None);
+    };
+    let existing = sealed.receipt(&request.id)?;
+    Ok(existing.filter(|receipt| receipt.is_for(queue, &request.id, &request.submitted_at)))
+}
+
+/// Returns the existing receipt, if it is for the same request or the same work.
+fn existing_or_conflict(
+    sealed: &dyn SealedAttempt,
+    existing: Receipt,
+    own: &Receipt,
+    place: &str,
+) -> Result<Committed> {
+    let is_same_request = own
+        .request
+        .queue
+        .as_deref()
+        .is_some_and(|queue| existing.is_for(queue, &own.request.id, &own.request.submitted_at));
+    if is_same_request {
+        return Ok(Committed::Existing(existing));
     }
-
-    /// Checks that no attempt has found another output under the path than [`Destination::identity`] did. The claims of
-    /// this worker name the earlier one, so it must make no more of them.
-    ///
-    /// # Errors
-    /// Fails permanently, with stage commit, if one has: only a new worker can use the other output.
-    pub fn check_identity(&self) -> Result<()> {
-        if self.is_replaced.load(Ordering::Relaxed) {
-            return Err(Error::permanent(
-                Stage::Commit,
-                Code::OutputReplaced,
-                replaced(&self.output),
-            ));
-        }
-        Ok(())
+    if existing.same_work(own) {
+        check_outputs(&existing, sealed, place)?;
+        return Ok(Committed::Existing(existing));
     }
+    let what = format!(
+        "{place}: is a receipt for other work: {}: choose another --id, or another --output",
+        differences(&existing, own)
+    );
+    Err(Error::permanent(Stage::Commit, Code::OutputConflict, what))
+}
 
-    /// Checks that a queue can have a folder of its own here. [`Destination::stage`] does so too, but a worker that
-    /// checks at its start does not claim requests that must fail.
-    ///
-    /// # Errors
-    /// Fails permanently, with stage config, if the queue's name is invalid or is the name of a folder of this module.
-    pub fn check_queue(&self, queue: &str) -> Result<()> {
-        check_usable_queue_name(queue)?;
-        let (output, rejects) = (self.output.join(queue), self.rejects.join(queue));
-        let receipts = self.output.join(RECEIPTS);
-        if output == receipts || rejects == receipts || output == self.rejects || rejects == self.output {
-            let what = format!("queue {queue:?}: the folder of that name is for output, receipts or rejects");
-            return Err(Error::permanent(Stage::Config, Code::NameInvalid, what));
-        }
-        Ok(())
-    }
-
-    /// Begins an attempt's output. Creates the folders, so that a destination that cannot be written fails before any
-    /// work is done.
-    ///
-    /// # Errors
-    /// Fails with stage commit and the path: permanently if a folder cannot be created or written, transiently if there
-    /// is no space. Fails with stage config if the queue's name is invalid or is the name of a folder of this module,
-    /// or if rejects and outputs have the same folder.
-    pub fn stage(&self, owner: Owner) -> Result<Staging> {
-        let folders = self.folders(owner.queue.as_deref())?;
-        Staging::new(folders, owner, self.passing.as_ref())
-    }
-
-    /// Returns the folders of a queue. Reuses those of the previous attempt if they have not changed, because checking
-    /// each part of each path takes longer than writing a small output.
-    fn folders(&self, queue: Option<&str>) -> Result<Arc<Folders>> {
-        let kept = || self.kept.lock();
-        let key = queue.map(str::to_owned);
-        let before = kept().get(&key).cloned();
-        if let Some(folders) = before.filter(|folders| folders.are_current()) {
-            return Ok(folders);
-        }
-        let (mut output, mut rejects) = (self.output.clone(), self.rejects.clone());
-        if let Some(queue) = queue {
-            self.check_queue(queue)?;
-            output.push(queue);
-            rejects.push(queue);
-        }
-        if let Some(passing) = &self.passing {
-            passing.create_folders(&output)?;
-        }
-        let folders = Folders {
-            output: Folder::open(&output)?,
-            receipts: Folder::open(&output.join(RECEIPTS))?,
-            rejects: Folder::open(&rejects)?,
-            staging: Folder::open(&self.output.join(STAGING))?,
-            rejects_staging: Folder::open(&self.rejects.join(STAGING))?,
+/// Checks that the files that a receipt names exist and have the recorded bytes; otherwise the work was not done
+/// before.
+fn check_outputs(receipt: &Receipt, sealed: &dyn SealedAttempt, place: &str) -> Result<()> {
+    let outputs = receipt
+        .outputs
+        .iter()
+        .map(|output| (FileRole::Output, &output.uri, output.bytes, &output.sha256));
+    let RejectsPart {
+        uri, bytes, sha256, ..
+    } = &receipt.rejects;
+    let rejects = uri
+        .as_ref()
+        .zip(sha256.as_ref())
+        .map(|(uri, sha256)| (FileRole::Rejects, uri, *bytes, sha256));
+    for (role, uri, bytes, sha256) in outputs.chain(rejects) {
+        let digest = Digest {
+            bytes,
+            sha256: sha256.clone(),
         };
-        if folders.output.path() == folders.rejects.path() {
-            let what = format!(
-                "--rejects: {} is the folder of the outputs, where the rejects of a request `x` and the output of a request \
-                 `x.rejects` would have one name: give it a folder of its own",
-                folders.rejects.path().display()
-            );
-            return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
-        }
-        self.keep_identity()?;
-        // Each attempt looks for a file in this folder. If it did not exist, that lookup would wait for the locks of
-        // the staging folder.
-        disk::create_folders(&folders.staging.path().join(FENCES))?;
-        let folders = Arc::new(folders);
-        let mut kept = kept();
-        if kept.len() >= KEPT_MAX {
-            kept.clear();
-        }
-        kept.insert(key, Arc::clone(&folders));
-        Ok(folders)
+        let what = match sealed.has_bytes(role, uri, &digest)? {
+            Some(true) => continue,
+            Some(false) => "has other bytes than the receipt says",
+            None => "is not there any more",
+        };
+        let what = format!(
+            "{place}: this work was done before, but {uri} {what}: restore it, or remove both to have it made again"
+        );
+        return Err(Error::permanent(Stage::Commit, Code::OutputMissing, what));
     }
-
-    /// Removes the files of attempts that never ended: staged files that were not written for `older_than`. Returns the
-    /// number of files removed; skips those that cannot be removed.
-    ///
-    /// An attempt may write nothing for any length of time while it waits for memory. So each worker that reaps passes
-    /// the requests that it is working on (`at_work`, by queue and id): their files are kept, and marked as written
-    /// now, so that other workers keep them too. It must do so far more often than `older_than`.
-    ///
-    /// # Errors
-    /// Fails if the staging folder exists and cannot be read.
-    pub fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
-        let mut removed = 0;
-        let keys = at_work.iter().map(|(queue, id)| RequestKey::of(Some(queue), id));
-        let keys = HashSet::<RequestKey>::from_iter(keys);
-        let fences = self.output.join(STAGING).join(FENCES);
-        for folder in [self.output.join(STAGING), self.rejects.join(STAGING), fences] {
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(disk::failed(error, "cannot be read", &folder)),
-            };
-            for file in entries.flatten() {
-                if RequestKey::in_name(&file.file_name()).is_some_and(|key| keys.contains(&key)) {
-                    disk::mark_written(&file.path());
-                    continue;
-                }
-                let Ok(metadata) = file.metadata() else { continue };
-                let is_published = metadata.nlink() > 1;
-                let kept = older_than * if is_published { PUBLISHED_KEPT_TIMES } else { 1 };
-                let idle = metadata
-                    .modified()
-                    .ok()
-                    .and_then(|written| written.elapsed().ok());
-                if idle.is_some_and(|idle| idle > kept) && fs::remove_file(file.path()).is_ok() {
-                    removed += 1;
-                }
-            }
-        }
-        Ok(removed)
-    }
+    Ok(())
 }
 
 /// Returns the URI of a published receipt, which lies beside the output that it names; none if it names none.
@@ -303,52 +184,10 @@ pub fn receipt_uri(receipt: &Receipt) -> Option<String> {
     Some(format!("{folder}/{RECEIPTS}/{}.json", receipt.request.id))
 }
 
-/// Returns the id of a folder. If it has none yet, gives it the one passed, or a new one.
-fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
-    let path = disk::create_folders(folder)?.join(OUTPUT_ID);
-    for _ in 0..2 {
-        match read_identity(&path) {
-            Ok(text) if !text.trim().is_empty() && !text.trim().contains(char::is_whitespace) => {
-                return Ok(text.trim().to_owned());
-            }
-            Ok(_) => {
-                let what = format!("{}: is damaged: remove it if no worker runs", path.display());
-                return Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what));
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(disk::failed(error, "cannot be read", &path)),
-        }
-        let random = uuid::Uuid::new_v4().simple().to_string();
-        let new = path.with_extension(&random);
-        let mut staged = disk::Temporary::new(new.clone());
-        // Queues store this id durably, so the file must be durable, too.
-        let written = File::create_new(&new).and_then(|mut file| {
-            writeln!(file, "{}", given.unwrap_or(&random))?;
-            file.sync_all()
-        });
-        written.map_err(|error| disk::failed(error, "cannot be written", &new))?;
-        // If another worker was faster, its id counts.
-        disk::publish(&mut staged, &path)?;
-        path.parent().map_or(Ok(()), disk::sync_folder)?;
-    }
-    Err(Error::transient(
-        Stage::Commit,
-        Code::OutputUnwritable,
-        format!("{}: disappears", path.display()),
-    ))
-}
-
-fn replaced(folder: &Path) -> String {
-    format!(
-        "{}: is another output than when this worker started: start the worker again, to work with this one",
-        folder.display()
-    )
-}
-
-/// Reads the id of an output, which is a short word.
-fn read_identity(path: &Path) -> std::io::Result<String> {
-    let bytes = read_regular(path, IDENTITY_BYTES_MAX)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+fn rejects_folder(rejects: Option<&str>) -> Result<Option<PathBuf>> {
+    rejects
+        .map(|rejects| local_folder("--rejects", rejects))
+        .transpose()
 }
 
 fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {

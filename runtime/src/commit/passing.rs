@@ -1,22 +1,10 @@
-//! Passes an output on instead of publishing it, such as to stdout: it is staged in a folder that its owner removes,
-//! complete before any byte is passed on, and without a receipt.
+//! Passes outputs on instead of publishing them, such as to stdout: each is complete before any byte is passed on, and
+//! has no receipt.
 
-use std::fs;
-use std::path::Path;
-
-use parking_lot::Mutex;
-
-use super::publish::{Artifact, Committed, Published, artifact, place};
-use super::request_files::names;
-use super::staging::Sealed;
-use super::{Destination, FENCES, RECEIPTS, REJECTS, STAGING, disk};
-use crate::digest::SHORT_DIGEST_CHARS;
+use super::Destination;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
-use crate::location::file_uri;
-use crate::names::check_id;
-use crate::receipt::Receipt;
 
 /// The form of an output and the bytes before its first row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,54 +17,10 @@ pub struct OutputHead {
     pub bytes: Vec<u8>,
 }
 
-/// The state that all outputs passed on by one destination share.
-#[derive(Debug)]
-pub(super) struct PassedOn {
-    head: Mutex<Option<OutputHead>>,
-    keeps_rejects: bool,
-}
-
-impl PassedOn {
-    /// Returns whether rejects are kept, unlike the output.
-    pub(super) fn keeps_rejects(&self) -> bool {
-        self.keeps_rejects
-    }
-
-    /// Creates the folders beside the output's. They are not synced, because a power cut may remove them.
-    pub(super) fn create_folders(&self, output: &Path) -> Result<()> {
-        let fences = Path::new(STAGING).join(FENCES);
-        let rejects = (!self.keeps_rejects).then(|| Path::new(REJECTS).join(STAGING));
-        for folder in [Some(fences), Some(RECEIPTS.into()), rejects]
-            .into_iter()
-            .flatten()
-        {
-            let path = output.join(folder);
-            fs::create_dir_all(&path)
-                .map_err(|error| disk::failed(error, "the folder cannot be created", &path))?;
-        }
-        Ok(())
-    }
-}
-
 impl Destination {
-    /// Returns a destination that leaves outputs in `folder`, for the caller to pass on one after the other. Rejects
-    /// are kept if they have a folder.
-    ///
-    /// # Errors
-    /// Fails as [`Destination::new`] does.
-    pub fn for_passing_on(folder: &Path, rejects: Option<&str>) -> Result<Self> {
-        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        let mut destination = Self::new(&file_uri(&folder), rejects)?;
-        destination.passing = Some(PassedOn {
-            head: Mutex::default(),
-            keeps_rejects: rejects.is_some(),
-        });
-        Ok(destination)
-    }
-
     /// Returns whether outputs are passed on.
     pub fn passes_on(&self) -> bool {
-        self.passing.is_some()
+        self.passed_head.is_some()
     }
 
     /// Returns whether an output begins with its head. Of several outputs that are passed on, only the first one with
@@ -86,13 +30,13 @@ impl Destination {
     /// Fails permanently, with stage encode, if the output does not fit behind the ones before: its format, dialect or
     /// header differs.
     pub fn takes_head(&self, head: &OutputHead, has_columns: bool) -> Result<bool> {
-        let Some(passing) = &self.passing else {
+        let Some(first) = &self.passed_head else {
             return Ok(true);
         };
         if !has_columns {
             return Ok(false);
         }
-        let mut first = passing.head.lock();
+        let mut first = first.lock();
         let first = match &mut *first {
             Some(first) if first == head => return Ok(false),
             Some(first) => first,
@@ -128,40 +72,5 @@ impl OutputHead {
                 char::from(*quote),
             ),
         }
-    }
-}
-
-impl Sealed {
-    /// Leaves the output in staging, where the receipt names it, and publishes the rejects if they are kept. The
-    /// receipt is not stored.
-    ///
-    /// # Errors
-    /// Fails with stage commit, if the rejects cannot be published.
-    pub fn pass_on(
-        mut self,
-        id: &str,
-        destination: &Destination,
-        make_receipt: impl FnOnce(&Published) -> Receipt,
-    ) -> Result<Committed> {
-        let rejects = self.publish_rejects(id, destination)?;
-        let output = artifact(self.staged_output.path(), &self.output);
-        self.staged_output.keep();
-        Ok(Committed::New(make_receipt(&Published { output, rejects })))
-    }
-
-    /// Publishes the rejects of an output that is passed on or was refused, if rejects are kept.
-    ///
-    /// # Errors
-    /// Fails with stage commit.
-    pub fn publish_rejects(&mut self, id: &str, destination: &Destination) -> Result<Option<Artifact>> {
-        check_id(id)?;
-        let stay = destination.passing.as_ref().is_some_and(PassedOn::keeps_rejects);
-        let (Some(digest), Some(staged), true) = (&self.rejects, &mut self.staged_rejects, stay) else {
-            return Ok(None);
-        };
-        let named = names(id, &digest.sha256[..SHORT_DIGEST_CHARS], "rejects.csv");
-        let rejects = place(staged, digest, &self.folders.rejects, &named, &mut Vec::new())?;
-        self.folders.rejects.sync()?;
-        Ok(Some(rejects))
     }
 }

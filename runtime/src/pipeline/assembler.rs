@@ -9,7 +9,6 @@ use super::checkpoint::{Checkpoint, CheckpointBase, CheckpointMark, CheckpointPr
 use super::job::Job;
 use super::lane::{ChunkOutput, FinishedChunk, RejectedRecord};
 use super::trap_budget::TrapBudget;
-use crate::commit::{Staged, Staging};
 use crate::config::{Limits, REJECTS_RATIO};
 use crate::digest::{Digest, Digesting};
 use crate::encode::RejectWriter;
@@ -18,6 +17,7 @@ use crate::fail_points;
 use crate::gate::RejectTally;
 use crate::receipt::RecordCounts;
 use crate::record::{ChunkOrigin, Position, Row};
+use crate::storage::{Attempt, StagedWriter};
 use crate::units::ByteSize;
 
 /// The largest vector that is reused, in batches.
@@ -26,7 +26,7 @@ const SPARE_BATCHES_MAX: usize = 8;
 /// The output of an attempt, assembled from the lanes' results in the order of the input.
 pub(super) struct OutputAssembler<'a> {
     job: &'a Job,
-    pub(super) staging: Staging,
+    pub(super) staging: Box<dyn Attempt>,
     /// The position of the next chunk.
     pub(super) origin: ChunkOrigin,
     pub(super) counts: RecordCounts,
@@ -52,7 +52,7 @@ pub(super) struct SpareBuffers {
 }
 
 impl<'a> OutputAssembler<'a> {
-    pub(super) fn new(job: &'a Job, staging: Staging, origin: ChunkOrigin) -> Self {
+    pub(super) fn new(job: &'a Job, staging: Box<dyn Attempt>, origin: ChunkOrigin) -> Self {
         Self {
             job,
             staging,
@@ -70,7 +70,7 @@ impl<'a> OutputAssembler<'a> {
     }
 
     /// Continues after a checkpoint, whose bytes are staged already.
-    pub(super) fn resume(job: &'a Job, staging: Staging, checkpoint: Checkpoint) -> Self {
+    pub(super) fn resume(job: &'a Job, staging: Box<dyn Attempt>, checkpoint: Checkpoint) -> Self {
         let begin = Self::new(job, staging, checkpoint.rest().origin);
         Self {
             counts: checkpoint.records,
@@ -205,7 +205,7 @@ impl<'a> OutputAssembler<'a> {
                 traps: &self.traps,
                 written: self.written,
             };
-            self.staging.checkpoint(|| base.document(progress))?;
+            self.staging.checkpoint(Box::new(|| base.document(progress)))?;
         }
         let bytes_max = SPARE_BATCHES_MAX * self.job.work.limits.batch_bytes;
         let spare = SpareBuffers {
@@ -277,7 +277,7 @@ fn count_bytes(written: &mut u64, bytes: usize, limits: &Limits) -> Result<()> {
 struct RejectsBuffer<'a> {
     text: &'a mut Vec<u8>,
     text_bytes_max: usize,
-    staged: &'a mut Staged,
+    staged: &'a mut dyn StagedWriter,
     written: &'a mut u64,
     limits: &'a Limits,
     bytes_max: u64,

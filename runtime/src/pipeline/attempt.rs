@@ -42,7 +42,11 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
         &job.work.limits,
     )?;
     let mut opened = PreparedAttempt::new(job, input, decoding)?;
-    let staging = job.placement.destination.stage(job.placement.owner.clone())?;
+    let staging = job
+        .placement
+        .destination
+        .storage()
+        .begin(job.placement.owner.clone())?;
     let mut assembler = OutputAssembler::new(job, staging, opened.decoding.splitter.origin());
     assembler.count(opened.lane.runner.take_counters());
     let begin = opened.lane.begin();

@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 
 use super::job::{Job, Placement, Work};
 use super::trap_budget::TrapBudget;
-use crate::commit::Owner;
 use crate::config::Limits;
 use crate::decode::{Chunk, Decoding, ResumePoint, Splitter};
 use crate::digest::Midstate;
@@ -21,6 +20,7 @@ use crate::gate::RejectTally;
 use crate::receipt::RecordCounts;
 use crate::record::{ChunkOrigin, Position};
 use crate::request::InputOptions;
+use crate::storage::Owner;
 
 /// The version of the document.
 const VERSION: u32 = 2;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::assembler::OutputAssembler;
 use super::job::Job;
-use crate::commit::{Committed, Published, Sealed, Staging};
+use crate::commit::{self, Committed};
 use crate::digest::SHORT_DIGEST_CHARS;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
@@ -18,6 +18,7 @@ use crate::receipt::{
     RequestPart, ResumedFrom, StepPart, now,
 };
 use crate::request::InputOptions;
+use crate::storage::{Attempt, Published, Quarantined, SealedAttempt};
 
 /// An input whose records all have their verdicts.
 pub(super) struct CompletedInput<'a> {
@@ -47,7 +48,7 @@ pub(super) fn finish(
     } = assembler;
     assert!(counts.add_up(), "every record has one verdict: {counts:?}");
     let verdict = job.work.gate.check(&counts, &by_code);
-    let sealed = seal(job, staging)?;
+    let mut sealed = seal(job, staging)?;
     let (name, output_format) = (completed.name, completed.output_format);
     let id = id_of(job, &completed.input, output_format);
     let request = request_part(job, &id);
@@ -55,46 +56,35 @@ pub(super) fn finish(
         let counted = (counts, by_code, counters);
         receipt(job, request.clone(), completed, counted, published)
     };
-    if job.placement.destination.passes_on() {
-        return pass_on(job, name, &id, sealed, verdict, receipt);
-    }
     match verdict {
-        None => sealed.publish(&id, output_format, receipt),
+        None => commit::publish(sealed, &id, output_format, receipt),
         // An earlier attempt has published: the request is done, whatever this worker's gate says.
-        Some(_) if let Some(receipt) = sealed.existing(&request)? => Ok(Committed::Existing(receipt)),
+        Some(_) if let Some(receipt) = commit::existing(&*sealed, &request)? => {
+            Ok(Committed::Existing(receipt))
+        }
         Some(verdict) => {
             let report = |kept: &Published| Report {
                 refused: Some(verdict.clone()),
                 code: Some(Code::GateExceeded.to_string()),
                 receipt: receipt(kept),
             };
-            let kept = sealed.quarantine(&id, output_format, report);
+            let kept = sealed.quarantine(&id, output_format, Box::new(report));
             // If the quarantine fails, its error must not hide the verdict.
-            let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
+            let kept = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
             // The verdict comes last, because it may be too long for a dead letter.
-            let what = format!("{name}: nothing was published (see {report}): {verdict}");
-            Err(Error::permanent(Stage::Commit, Code::GateExceeded, what).with_kept_report(report))
+            let refused = |what: String| Error::permanent(Stage::Commit, Code::GateExceeded, what);
+            Err(match kept {
+                Quarantined::Report(report) => {
+                    let what = format!("{name}: nothing was published (see {report}): {verdict}");
+                    refused(what).with_kept_report(report)
+                }
+                Quarantined::Rejects(rejects) => {
+                    let see = rejects.map_or(String::new(), |rejects| format!(" (see {rejects})"));
+                    refused(format!("{name}: nothing was written{see}: {verdict}"))
+                }
+            })
         }
     }
-}
-
-/// Finishes an attempt whose output is passed on, unless the gate refuses it.
-fn pass_on(
-    job: &Job,
-    name: &str,
-    id: &str,
-    mut sealed: Sealed,
-    verdict: Option<String>,
-    receipt: impl FnOnce(&Published) -> Receipt,
-) -> Result<Committed> {
-    let Some(verdict) = verdict else {
-        return sealed.pass_on(id, &job.placement.destination, receipt);
-    };
-    let rejects = sealed.publish_rejects(id, &job.placement.destination);
-    let rejects = rejects.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
-    let see = rejects.map_or(String::new(), |rejects| format!(" (see {})", rejects.uri));
-    let what = format!("{name}: nothing was written{see}: {verdict}");
-    Err(Error::permanent(Stage::Commit, Code::GateExceeded, what))
 }
 
 fn receipt(
@@ -156,7 +146,7 @@ fn receipt(
 }
 
 /// Seals the staged files. If the attempt is stopped now, the next one may resume.
-fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
+fn seal(job: &Job, staging: Box<dyn Attempt>) -> Result<Box<dyn SealedAttempt>> {
     let sealed = staging.seal()?;
     fail_points::pass("staged", job.placement.name());
     match job.execution.stop.check() {

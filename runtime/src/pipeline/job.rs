@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::commit::{Destination, Owner};
+use crate::commit::Destination;
 use crate::config::Limits;
 use crate::format::Format;
 use crate::gate::Gate;
@@ -15,6 +15,7 @@ use crate::plugin::Plugin;
 use crate::receipt::RecordCounts;
 use crate::request::InputOptions;
 use crate::stop::Stop;
+use crate::storage::Owner;
 
 /// One attempt at one input.
 pub struct Job {

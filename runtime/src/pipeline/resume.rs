@@ -7,12 +7,13 @@ use super::attempt::{self, AttemptInput, PreparedAttempt, work_through};
 use super::checkpoint::{Checkpoint, WorkIdentity};
 use super::finish::is_for_successor;
 use super::job::Job;
-use crate::commit::{Committed, ResumedStaging, StagedPart, Staging};
+use crate::commit::Committed;
 use crate::decode;
 use crate::digest::Digesting;
 use crate::error::{Result, Stage};
 use crate::fetch::{Identity, Source};
 use crate::receipt::ResumedFrom;
+use crate::storage::{Attempt, Resumed, StagedPart};
 
 /// Opens a source: the whole input, or its bytes from a position on if it is the same input as before.
 pub(super) type OpenSource<'a> = dyn Fn(Option<(&Identity, u64)>) -> Result<Source> + 'a;
@@ -20,7 +21,7 @@ pub(super) type OpenSource<'a> = dyn Fn(Option<(&Identity, u64)>) -> Result<Sour
 /// A checkpoint with its staged files and the rest of the input.
 struct ResumedWork {
     checkpoint: Checkpoint,
-    staging: Staging,
+    staging: Box<dyn Attempt>,
     source: Source,
 }
 
@@ -30,8 +31,8 @@ pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
     let Some(work) = WorkIdentity::of(job) else {
         return attempt::run(job, open(None)?);
     };
-    let destination = &job.placement.destination;
-    let found = match destination.find_checkpoint(&work.queue, &work.id) {
+    let storage = job.placement.destination.storage();
+    let found = match storage.find_checkpoint(&work.queue, &work.id) {
         Ok(None) => return attempt::run(job, open(None)?),
         Ok(Some(found)) => Checkpoint::parse(&found.progress, &work).map(|progress| (progress, found.staged)),
         Err(why) => Err(why),
@@ -45,7 +46,7 @@ pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
         Start::FromZero(source) => attempt::run(job, *source),
         Start::Refused(why) => {
             log_not_resumed(&why);
-            destination.forget_checkpoint(&work.queue, &work.id);
+            storage.forget_checkpoint(&work.queue, &work.id);
             attempt::run(job, open(None)?)
         }
     }
@@ -68,10 +69,11 @@ fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSo
     let resumed =
         job.placement
             .destination
-            .resume_from(job.placement.owner.clone(), staged, &job.execution.stop);
+            .storage()
+            .resume(job.placement.owner.clone(), staged, &job.execution.stop);
     let staging = match resumed {
-        Ok(ResumedStaging::Copied(staging)) => *staging,
-        Ok(ResumedStaging::Refused(why)) => return Ok(Start::Refused(why)),
+        Ok(Resumed::Ready(staging)) => staging,
+        Ok(Resumed::Refused(why)) => return Ok(Start::Refused(why)),
         // The disk may have room for one copy, but not for two.
         Err(error) if error.stage() == Stage::Commit => return Ok(Start::Refused(error.report())),
         Err(error) => return Err(error),
@@ -110,7 +112,7 @@ fn run_resumed(job: &Job, work: ResumedWork) -> Result<Committed> {
         mut staging,
         source,
     } = work;
-    let opened = match open_rest(job, &checkpoint, &mut staging, source) {
+    let opened = match open_rest(job, &checkpoint, &mut *staging, source) {
         Ok(opened) => opened,
         Err(error) => {
             if is_for_successor(&error) {
@@ -135,7 +137,7 @@ fn run_resumed(job: &Job, work: ResumedWork) -> Result<Committed> {
 fn open_rest<'a>(
     job: &'a Job,
     checkpoint: &Checkpoint,
-    staging: &mut Staging,
+    staging: &mut dyn Attempt,
     source: Source,
 ) -> Result<PreparedAttempt<'a>> {
     let of_input = Digesting::from_midstate(checkpoint.digest.clone());

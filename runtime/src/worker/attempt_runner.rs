@@ -11,7 +11,7 @@ use super::lease::{Lease, Leases};
 use super::plugins::{BoundPlugin, Plugins};
 use super::reached_hosts::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
-use crate::commit::{Committed, Concluded, Destination, Owner};
+use crate::commit::{Committed, Destination};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
@@ -22,6 +22,7 @@ use crate::queue::{Backend, Claim, Ending, Failure, Next, OutputId, State, Ticke
 use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
 use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
+use crate::storage::{Concluded, EndedRequest, Owner, Storage};
 use crate::telemetry::repeated_errors::RepeatedErrors;
 use crate::units::HumanDuration;
 
@@ -213,8 +214,8 @@ impl AttemptRunner {
     /// Returns the receipt of a lost attempt that had committed, and removes that attempt's other files.
     async fn committed_before(&self, claim: &Claim) -> Result<Option<Receipt>> {
         let found = self
-            .on_output(claim, |destination, claim| {
-                destination.committed((&claim.queue, &claim.id), &claim.submitted_at)
+            .on_output(claim, |storage, claim| {
+                storage.committed(&claim.queue, &claim.id, &claim.submitted_at)
             })
             .await?;
         if found.is_none() {
@@ -258,9 +259,15 @@ impl AttemptRunner {
     /// from committing it.
     async fn conclude_output(&self, claim: &Claim, state: State) -> Result<Concluded> {
         let worker = self.options.name.clone();
-        self.on_output(claim, move |destination, claim| {
-            let request = (&*claim.queue, &*claim.id);
-            destination.conclude(request, &claim.submitted_at, claim.life_ms, state.name(), &worker)
+        self.on_output(claim, move |storage, claim| {
+            storage.conclude(EndedRequest {
+                queue: &claim.queue,
+                id: &claim.id,
+                submitted_at: &claim.submitted_at,
+                life_ms: claim.life_ms,
+                state: state.name(),
+                worker: &worker,
+            })
         })
         .await
     }
@@ -269,7 +276,7 @@ impl AttemptRunner {
     async fn on_output<T: Send + 'static>(
         &self,
         claim: &Claim,
-        work: impl FnOnce(&Destination, &ClaimedRequest) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&dyn Storage, &ClaimedRequest) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let destination = Arc::clone(&self.destination);
         let claim = ClaimedRequest {
@@ -279,7 +286,8 @@ impl AttemptRunner {
             life_ms: claim.life_ms,
         };
         let span = tracing::Span::current();
-        let working = tokio::task::spawn_blocking(move || span.in_scope(|| work(&destination, &claim)));
+        let working =
+            tokio::task::spawn_blocking(move || span.in_scope(|| work(destination.storage(), &claim)));
         working.await.unwrap_or_else(|_| {
             let why = "the commit panicked: this is a bug in the host; its log says more";
             Err(Error::transient(Stage::Worker, Code::HostFailure, why))
@@ -442,7 +450,7 @@ impl AttemptRunner {
     /// Removes the checkpoint of a request that has ended, because no attempt will resume from it.
     async fn forget_checkpoint(&self, ticket: &Ticket) {
         let (destination, ticket) = (Arc::clone(&self.destination), ticket.clone());
-        let forget = move || destination.forget_checkpoint(&ticket.queue, &ticket.id);
+        let forget = move || destination.storage().forget_checkpoint(&ticket.queue, &ticket.id);
         // If this panics, the reaper removes the files later.
         let _ = tokio::task::spawn_blocking(forget).await;
     }

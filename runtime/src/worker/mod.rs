@@ -25,7 +25,7 @@ use plugins::Plugins;
 use reached_hosts::{ReachedHosts, ReachedHostsReporter};
 use reaper::Reaper;
 
-use crate::commit::{Destination, Owner};
+use crate::commit::Destination;
 use crate::config::{LeasePolicy, Limits};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::Fetcher;
@@ -36,6 +36,7 @@ use crate::plugin::Engine;
 use crate::queue::{Backend, Claim, ClaimOptions, Counts, OtherOutput, OutputId, is_suspect};
 use crate::request::InputOptions;
 use crate::stop::Stop;
+use crate::storage::Owner;
 use crate::telemetry::repeated_errors::RepeatedErrors;
 
 /// The interval at which an idle worker logs why it is idle although requests wait.
@@ -160,11 +161,11 @@ pub async fn run(
             queue: Some(queue.clone()),
             ..Owner::default()
         };
-        drop(destination.stage(owner)?);
+        drop(destination.storage().begin(owner)?);
     }
     let output = OutputId {
-        id: destination.identity()?,
-        uri: destination.uri(),
+        id: destination.storage().identity()?,
+        uri: destination.storage().uri(),
     };
     let (registry, source) = (Arc::clone(&backend.registry), options.plugin.clone());
     let plugins = Plugins::new(engine, registry, source, &options.limits)?;
@@ -320,7 +321,7 @@ impl Worker {
         if self.runner.options.burst && self.invalid_before.is_none() {
             self.invalid_before = Some(burst::count_invalid(&self.runner).await?);
         }
-        self.runner.destination.check_identity()?;
+        self.runner.destination.storage().check_identity()?;
         self.runner.leases.check().await?;
         let (claims, asked_at) = self.claim_any().await?;
         self.waiting.look();

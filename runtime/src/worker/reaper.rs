@@ -80,7 +80,7 @@ async fn reap_staging(runner: &AttemptRunner) {
     // After a panic, the next pass tries again.
     let _ = tokio::task::spawn_blocking(move || {
         let at_work = tickets.iter().map(|ticket| (&*ticket.queue, &*ticket.id));
-        match destination.reap(older_than, &Vec::from_iter(at_work)) {
+        match destination.storage().reap(older_than, &Vec::from_iter(at_work)) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "abandoned files removed from staging"),
             Err(error) => tracing::warn!(

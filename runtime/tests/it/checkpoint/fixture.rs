@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ingest_host::commit::{Committed, Owner};
+use ingest_host::commit::Committed;
 use ingest_host::config::Limits;
 use ingest_host::error::Error;
 use ingest_host::fetch::{Access, Fetcher, Identity, RequestedBy};
@@ -16,6 +16,7 @@ use ingest_host::plugin::Plugin;
 use ingest_host::receipt::Receipt;
 use ingest_host::request::InputOptions;
 use ingest_host::stop::Stop;
+use ingest_host::storage::Owner;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

@@ -1,7 +1,7 @@
 //! Tests that one of several attempts at a request counts, however each of them ends. The others leave nothing.
 
-use ingest_host::commit::Concluded;
 use ingest_host::error::Code;
+use ingest_host::storage::Concluded;
 
 use super::*;
 
@@ -191,8 +191,8 @@ fn spoil_receipt(fixture: &CommitFixture) {
 #[test]
 fn without_a_receipt_what_was_published_is_taken_back() {
     let fixture = CommitFixture::new();
-    let fail = |sealed: Sealed| {
-        let failed = sealed.publish(ID, Format::Csv, |published| {
+    let fail = |sealed: Box<dyn SealedAttempt>| {
+        let failed = commit::publish(sealed, ID, Format::Csv, |published| {
             assert!(fixture.path("orders/day-1.csv").exists(), "it is published");
             spoil_receipt(&fixture);
             receipt(1, published)
@@ -216,13 +216,11 @@ fn without_a_receipt_what_was_published_is_taken_back() {
 #[test]
 fn what_another_attempt_names_is_not_taken_back() {
     let fixture = CommitFixture::new();
-    let failed = fixture
-        .seal(1, b"a\n", b"")
-        .publish(ID, Format::Csv, |published| {
-            // The other attempt finds the name taken, takes over and writes its receipt. Then this one continues.
-            fixture.commit(2, b"a\n").unwrap();
-            receipt(1, published)
-        });
+    let failed = commit::publish(fixture.seal(1, b"a\n", b""), ID, Format::Csv, |published| {
+        // The other attempt finds the name taken, takes over and writes its receipt. Then this one continues.
+        fixture.commit(2, b"a\n").unwrap();
+        receipt(1, published)
+    });
     assert_eq!(failed.expect_err("taken over").class(), Class::LeaseLost);
     assert_eq!(fixture.receipt().attempt.fence, 2);
     assert_eq!(
@@ -261,7 +259,7 @@ fn an_attempt_that_is_taken_over_from_cannot_commit_at_any_step() {
     // The first attempt has published when the other one commits, which removes the published files.
     let fixture = CommitFixture::new();
     let first = fixture.seal(1, b"first\n", b"first's rejects\n");
-    let failed = first.publish(ID, Format::Csv, |published| {
+    let failed = commit::publish(first, ID, Format::Csv, |published| {
         commit_other(&fixture);
         receipt(1, published)
     });
@@ -272,9 +270,7 @@ fn an_attempt_that_is_taken_over_from_cannot_commit_at_any_step() {
 #[test]
 fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
     let end = |fixture: &CommitFixture| {
-        let ended = fixture
-            .destination
-            .conclude(("orders", ID), "2026-01-01T00:00:00Z", 5, "cancelled", "w");
+        let ended = fixture.destination.storage().conclude(ended(5, "cancelled"));
         assert_eq!(ended.unwrap(), Concluded::Ended);
     };
     let late = |life_ms| Owner {
@@ -287,18 +283,21 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
     end(&fixture);
     publish(sealed, 1).expect_err("it was ended");
     assert_eq!(fixture.visible_files(), [""; 0]);
-    let failed = fixture
-        .seal_as(late(5), b"late\n", b"")
-        .publish(ID, Format::Csv, |_| unreachable!("never published"));
+    let failed = commit::publish(fixture.seal_as(late(5), b"late\n", b""), ID, Format::Csv, |_| {
+        unreachable!("never published")
+    });
     assert_eq!(failed.expect_err("it was ended").class(), Class::Permanent);
 
     let fixture = CommitFixture::new();
-    let failed = fixture
-        .seal_as(late(5), b"late\n", b"")
-        .publish(ID, Format::Csv, |published| {
+    let failed = commit::publish(
+        fixture.seal_as(late(5), b"late\n", b""),
+        ID,
+        Format::Csv,
+        |published| {
             end(&fixture);
             receipt(1, published)
-        });
+        },
+    );
     assert_eq!(failed.expect_err("it was ended").class(), Class::LeaseLost);
     assert_eq!(fixture.visible_files(), [""; 0]);
     end(&fixture);
@@ -306,7 +305,7 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
     // A late end of the earlier life does not affect the next life.
     let sealed = fixture.seal_as(late(6), b"again\n", b"");
     end(&fixture);
-    let committed = sealed.publish(ID, Format::Csv, |published| {
+    let committed = commit::publish(sealed, ID, Format::Csv, |published| {
         end(&fixture);
         receipt(1, published)
     });
@@ -315,9 +314,7 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
         fixture.visible_files(),
         ["orders/day-1.csv", "orders/receipts/day-1.json"]
     );
-    let concluded = fixture
-        .destination
-        .conclude(("orders", ID), "2026-01-01T00:00:00Z", 6, "dead", "w");
+    let concluded = fixture.destination.storage().conclude(ended(6, "dead"));
     assert_eq!(concluded.unwrap(), Concluded::Committed(fixture.receipt().into()));
 }
 
@@ -345,7 +342,7 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
     let moved = fixture.folder.path().canonicalize().unwrap().join("moved");
     fs::rename(fixture.path(""), &moved).unwrap();
     let destination = Destination::new(moved.to_str().unwrap(), None).unwrap();
-    let concluded = destination.conclude(("orders", ID), "2026-01-01T00:00:00Z", 1, "dead", "w");
+    let concluded = destination.storage().conclude(ended(1, "dead"));
     assert!(matches!(concluded, Ok(Concluded::Committed(_))), "{concluded:?}");
     for file in [
         "orders/day-1.csv",
@@ -355,7 +352,7 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
         assert!(moved.join(file).exists(), "{file}");
     }
     // The work counts as done in the other folder, too.
-    let mut staging = destination.stage(owner(ID, 2)).unwrap();
+    let mut staging = destination.storage().begin(owner(ID, 2)).unwrap();
     staging.output().write_all(b"a\n").unwrap();
     staging.rejects().unwrap().write_all(b"r\n").unwrap();
     let again = publish_other(staging.seal().unwrap(), 2);
@@ -376,17 +373,15 @@ fn what_cannot_be_taken_back_is_told_and_the_next_attempt_removes_it() {
         .path(".staging/fences")
         .join(format!("{}.lock", key_of("orders", ID)));
     let mut held = None;
-    let failed = fixture
-        .seal(1, b"a\n", b"")
-        .publish(ID, Format::Csv, |published| {
-            spoil_receipt(&fixture);
-            // Another process holds the lock and does not release it.
-            fs::create_dir_all(lock_path.parent().unwrap()).unwrap();
-            let lock = fs::File::create(&lock_path).unwrap();
-            lock.lock().unwrap();
-            held = Some(lock);
-            receipt(1, published)
-        });
+    let failed = commit::publish(fixture.seal(1, b"a\n", b""), ID, Format::Csv, |published| {
+        spoil_receipt(&fixture);
+        // Another process holds the lock and does not release it.
+        fs::create_dir_all(lock_path.parent().unwrap()).unwrap();
+        let lock = fs::File::create(&lock_path).unwrap();
+        lock.lock().unwrap();
+        held = Some(lock);
+        receipt(1, published)
+    });
     assert!(failed.expect_err("no receipt").leaves_output());
     assert_eq!(fixture.visible_files(), ["orders/day-1.csv"]);
     drop(held);
@@ -409,7 +404,7 @@ fn an_output_is_known_by_its_folders_whatever_their_paths() {
     let identity = |rejects: Option<&str>| {
         let rejects = rejects.map(|rejects| format!("{}/{rejects}", out.display()));
         let destination = Destination::new(out.to_str().unwrap(), rejects.as_deref()).unwrap();
-        destination.identity()
+        destination.storage().identity()
     };
     let own = identity(None).unwrap();
     assert_eq!(identity(Some("rejects")).unwrap(), own);
@@ -431,7 +426,7 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
         let dying = fixture.seal(1, b"dead\n", rejects);
         // The panic stands for a crash of the process: nothing is taken back.
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _ = dying.publish(ID, Format::Csv, |_| {
+            let _ = commit::publish(dying, ID, Format::Csv, |_| {
                 for folder in [".staging", "rejects/.staging"] {
                     keep(&fixture.path(folder));
                 }
@@ -487,9 +482,9 @@ fn restore(folder: &Path) -> usize {
 fn without_a_queue_a_conflict_does_not_blame_the_time() {
     let fixture = CommitFixture::new();
     let commit = |fence: u64, output: &[u8]| {
-        let mut staging = fixture.destination.stage(Owner::default()).unwrap();
+        let mut staging = fixture.destination.storage().begin(Owner::default()).unwrap();
         staging.output().write_all(output).unwrap();
-        staging.seal().unwrap().publish(ID, Format::Csv, |published| {
+        commit::publish(staging.seal().unwrap(), ID, Format::Csv, |published| {
             let mut receipt = receipt(0, published);
             receipt.request.queue = None;
             receipt.request.submitted_at = format!("2026-02-01T00:00:0{fence}Z");
@@ -531,7 +526,8 @@ fn a_receipt_of_a_newer_version_is_left_to_a_newer_worker() {
     assert_eq!(fixture.visible_files(), before);
     let error = fixture
         .destination
-        .committed(("orders", ID), "2026-01-01T00:00:00Z")
+        .storage()
+        .committed("orders", ID, "2026-01-01T00:00:00Z")
         .expect_err("it cannot be read");
     assert_eq!(error.code(), Code::HostOutdated);
 }

@@ -4,12 +4,11 @@ mod attempts;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::time::{Duration, SystemTime};
 
-use ingest_host::commit::{Artifact, Committed, Destination, Owner, Published, Sealed};
+use ingest_host::commit::{self, Committed, Destination};
 use ingest_host::digest::{Digest, Digesting};
 use ingest_host::encode::RejectWriter;
 use ingest_host::error::{Class, Error, Result, Stage};
@@ -18,6 +17,7 @@ use ingest_host::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart, RequestPart, StepPart,
 };
 use ingest_host::record::Position;
+use ingest_host::storage::{Artifact, EndedRequest, FileRole, Owner, Published, SealedAttempt};
 
 const ID: &str = "day-1";
 const QUEUE: Option<&str> = Some("orders");
@@ -43,12 +43,12 @@ impl CommitFixture {
         format!("file://{}", self.path(path).display())
     }
 
-    fn seal(&self, fence: u64, output: &[u8], rejects: &[u8]) -> Sealed {
+    fn seal(&self, fence: u64, output: &[u8], rejects: &[u8]) -> Box<dyn SealedAttempt> {
         self.seal_as(owner(ID, fence), output, rejects)
     }
 
-    fn seal_as(&self, owner: Owner, output: &[u8], rejects: &[u8]) -> Sealed {
-        let mut staging = self.destination.stage(owner).unwrap();
+    fn seal_as(&self, owner: Owner, output: &[u8], rejects: &[u8]) -> Box<dyn SealedAttempt> {
+        let mut staging = self.destination.storage().begin(owner).unwrap();
         staging.output().write_all(output).unwrap();
         if !rejects.is_empty() {
             staging.rejects().unwrap().write_all(rejects).unwrap();
@@ -100,14 +100,26 @@ fn owner(id: &str, fence: u64) -> Owner {
     }
 }
 
+/// Returns the request, to be ended in this life.
+fn ended(life_ms: i64, state: &str) -> EndedRequest<'_> {
+    EndedRequest {
+        queue: "orders",
+        id: ID,
+        submitted_at: "2026-01-01T00:00:00Z",
+        life_ms,
+        state,
+        worker: "w",
+    }
+}
+
 /// Publishes one attempt at the request.
-fn publish(sealed: Sealed, fence: u64) -> Result<Committed> {
-    sealed.publish(ID, Format::Csv, |published| receipt(fence, published))
+fn publish(sealed: Box<dyn SealedAttempt>, fence: u64) -> Result<Committed> {
+    commit::publish(sealed, ID, Format::Csv, |published| receipt(fence, published))
 }
 
 /// Publishes an attempt at another request with the same id, as after the queue's server lost its data.
-fn publish_other(sealed: Sealed, fence: u64) -> Result<Committed> {
-    sealed.publish(ID, Format::Csv, |published| {
+fn publish_other(sealed: Box<dyn SealedAttempt>, fence: u64) -> Result<Committed> {
+    commit::publish(sealed, ID, Format::Csv, |published| {
         let mut receipt = receipt(fence, published);
         receipt.request.submitted_at = format!("2026-02-01T00:00:{fence:02}Z");
         receipt
@@ -196,7 +208,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
     RejectWriter::default()
         .append(&mut rejects, position, "bad-id", "id is empty", b",x")
         .unwrap();
-    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
     // The pieces are smaller than the buffer, as large as it, and larger.
     let (mut rest, mut size) = (output.as_slice(), 1);
     while !rest.is_empty() {
@@ -208,7 +220,10 @@ fn output_rejects_and_receipt_appear_under_their_names() {
     staging.rejects().unwrap().write_all(&rejects).unwrap();
     let sealed = staging.seal().unwrap();
     assert_eq!(
-        (sealed.output.clone(), sealed.rejects.clone()),
+        (
+            sealed.digest(FileRole::Output).cloned().unwrap(),
+            sealed.digest(FileRole::Rejects).cloned(),
+        ),
         (digest(&output), Some(digest(&rejects)))
     );
 
@@ -235,11 +250,14 @@ fn output_rejects_and_receipt_appear_under_their_names() {
 #[test]
 fn without_rejects_there_is_no_file_of_them() {
     let fixture = CommitFixture::new();
-    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
     staging.rejects().unwrap().write_all(b"").unwrap();
     let sealed = staging.seal().unwrap();
     assert_eq!(
-        (sealed.output.clone(), sealed.rejects.clone()),
+        (
+            sealed.digest(FileRole::Output).cloned().unwrap(),
+            sealed.digest(FileRole::Rejects).cloned(),
+        ),
         (digest(b""), None)
     );
     publish(sealed, 1).unwrap();
@@ -253,7 +271,7 @@ fn without_rejects_there_is_no_file_of_them() {
 #[test]
 fn what_is_not_published_leaves_nothing() {
     let fixture = CommitFixture::new();
-    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     assert_eq!(fixture.files().len(), 2);
@@ -280,19 +298,26 @@ fn a_staged_file_that_changed_is_not_published() {
 fn abandoned_staging_is_reaped_and_nothing_else() {
     let fixture = CommitFixture::new();
     assert_eq!(
-        fixture.destination.reap(Duration::ZERO, &[]).unwrap(),
+        fixture.destination.storage().reap(Duration::ZERO, &[]).unwrap(),
         0,
         "before there is anything"
     );
     fixture.commit(1, b"a\n").unwrap();
-    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     std::mem::forget(staging);
     assert_eq!(
-        fixture.destination.reap(Duration::from_secs(3600), &[]).unwrap(),
+        fixture
+            .destination
+            .storage()
+            .reap(Duration::from_secs(3600), &[])
+            .unwrap(),
         0
     );
-    assert_eq!(fixture.destination.reap(Duration::ZERO, &[]).unwrap(), 2);
+    assert_eq!(
+        fixture.destination.storage().reap(Duration::ZERO, &[]).unwrap(),
+        2
+    );
     assert_eq!(
         fixture.files(),
         ["orders/day-1.csv", "orders/receipts/day-1.json"]
@@ -306,7 +331,7 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     let fixture = CommitFixture::new();
     let mut keys = Vec::new();
     let _staged = ["day-2", ID].map(|id| {
-        let mut staging = fixture.destination.stage(owner(id, 2)).unwrap();
+        let mut staging = fixture.destination.storage().begin(owner(id, 2)).unwrap();
         staging.rejects().unwrap().write_all(b"x").unwrap();
         for name in fixture.files() {
             let name = name.rsplit('/').next().unwrap();
@@ -331,7 +356,10 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     }
     let hour = Duration::from_secs(3_600);
     let (queue, before) = (owner(ID, 2).queue.unwrap(), fixture.files().len());
-    assert_eq!(fixture.destination.reap(hour, &[(&queue, ID)]).unwrap(), 3);
+    assert_eq!(
+        fixture.destination.storage().reap(hour, &[(&queue, ID)]).unwrap(),
+        3
+    );
     let kept = fixture.files();
     assert_eq!(kept.len(), before - 3);
     assert!(kept.iter().any(|name| name.ends_with(".output")), "{kept:?}");
@@ -339,15 +367,18 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     assert!(kept.iter().any(|name| name.ends_with(".lock")), "{kept:?}");
     assert!(kept.iter().all(|name| !name.contains(&keys[0])), "{kept:?}");
     // Another worker, which does not run this request, sees that someone does.
-    assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 0);
+    assert_eq!(fixture.destination.storage().reap(hour, &[]).unwrap(), 0);
     assert_eq!(fixture.files(), kept);
-    assert_eq!(fixture.destination.reap(Duration::ZERO, &[]).unwrap(), 3);
+    assert_eq!(
+        fixture.destination.storage().reap(Duration::ZERO, &[]).unwrap(),
+        3
+    );
 }
 
 #[test]
 fn staging_in_which_a_file_grows_is_not_reaped() {
     let fixture = CommitFixture::new();
-    let mut staging = fixture.destination.stage(owner(ID, 1)).unwrap();
+    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
     let staged = fixture.path(&fixture.files()[0]);
     let long_ago = SystemTime::now() - Duration::from_secs(7_200);
     let hour = Duration::from_secs(3_600);
@@ -357,10 +388,10 @@ fn staging_in_which_a_file_grows_is_not_reaped() {
     };
     age();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
-    assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 0);
+    assert_eq!(fixture.destination.storage().reap(hour, &[]).unwrap(), 0);
     assert!(staged.exists());
     age();
-    assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 1);
+    assert_eq!(fixture.destination.storage().reap(hour, &[]).unwrap(), 1);
     assert!(!staged.exists());
 }
 
@@ -392,13 +423,13 @@ fn a_folder_that_was_removed_or_turned_is_found_out() {
 #[test]
 fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
     let fixture = CommitFixture::new();
-    let identity = fixture.destination.identity().unwrap();
+    let identity = fixture.destination.storage().identity().unwrap();
     fixture.commit(1, b"a\n").unwrap();
-    fixture.destination.check_identity().unwrap();
+    fixture.destination.storage().check_identity().unwrap();
     // The folder is removed. This process creates it again with the same id.
     fs::remove_dir_all(fixture.path("")).unwrap();
     fixture.commit(2, b"a\n").unwrap();
-    fixture.destination.check_identity().unwrap();
+    fixture.destination.storage().check_identity().unwrap();
     assert_eq!(
         fs::read_to_string(fixture.path(".output-id")).unwrap().trim(),
         identity
@@ -409,10 +440,15 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
     fs::write(fixture.path(".output-id"), "another\n").unwrap();
     let error = fixture
         .destination
-        .stage(owner(ID, 3))
+        .storage()
+        .begin(owner(ID, 3))
         .expect_err("another output");
     assert_eq!(error.class(), Class::Transient, "{error}");
-    let error = fixture.destination.check_identity().expect_err("another output");
+    let error = fixture
+        .destination
+        .storage()
+        .check_identity()
+        .expect_err("another output");
     // The error does not blame whoever started the worker.
     assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
     assert!(
@@ -435,7 +471,8 @@ fn attempts_that_commit_at_once_share_syncs_and_all_are_there() {
                 for round in 0..8 {
                     let id = format!("day-{number}-{round}");
                     let sealed = fixture.seal_as(owner(&id, number), id.as_bytes(), b"");
-                    let committed = sealed.publish(&id, Format::Csv, |published| receipt(number, published));
+                    let committed =
+                        commit::publish(sealed, &id, Format::Csv, |published| receipt(number, published));
                     assert!(matches!(committed, Ok(Committed::New(_))), "{committed:?}");
                 }
             });
@@ -451,7 +488,7 @@ fn a_queue_whose_folder_is_taken_is_refused() {
     let check = |rejects: Option<PathBuf>, queue| {
         let rejects = rejects.map(|path| path.to_str().unwrap().to_owned());
         let destination = Destination::new(out.to_str().unwrap(), rejects.as_deref()).unwrap();
-        destination.check_queue(queue)
+        destination.storage().check_queue(queue)
     };
     for (rejects, queue) in [
         (None, "receipts"),
@@ -487,7 +524,8 @@ fn rejects_do_not_go_where_outputs_go() {
         let destination = Destination::new(out.to_str().unwrap(), rejects.to_str()).unwrap();
         for queue in [None, QUEUE] {
             let error = destination
-                .stage(Owner {
+                .storage()
+                .begin(Owner {
                     queue: queue.map(Into::into),
                     ..Owner::default()
                 })
@@ -507,7 +545,7 @@ fn rejects_may_live_elsewhere() {
         root.join("re#jects"),
     );
     let destination = Destination::new(&output, rejects.to_str()).unwrap();
-    let mut staging = destination.stage(Owner::default()).unwrap();
+    let mut staging = destination.storage().begin(Owner::default()).unwrap();
     staging.output().write_all(b"a\n").unwrap();
     staging.rejects().unwrap().write_all(b"r\n").unwrap();
     publish(staging.seal().unwrap(), 0).unwrap();
@@ -540,7 +578,8 @@ fn a_destination_that_cannot_be_is_refused() {
     for queue in ["../x", "a/b", "", "receipts", "rejects"] {
         let error = fixture
             .destination
-            .stage(Owner {
+            .storage()
+            .begin(Owner {
                 queue: Some(queue.into()),
                 ..Owner::default()
             })
@@ -548,9 +587,8 @@ fn a_destination_that_cannot_be_is_refused() {
         assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
     }
     let sealed = fixture.seal(1, b"", b"");
-    let error = sealed
-        .publish("../x", Format::Csv, |published| receipt(0, published))
-        .expect_err("an id");
+    let error =
+        commit::publish(sealed, "../x", Format::Csv, |published| receipt(0, published)).expect_err("an id");
     assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
 }
 
@@ -568,7 +606,8 @@ fn a_folder_that_cannot_be_written_to_shows_at_once() {
     ] {
         let error = Destination::new(path.to_str().unwrap(), None)
             .unwrap()
-            .stage(Owner::default())
+            .storage()
+            .begin(Owner::default())
             .expect_err("no folder");
         assert_eq!(
             (error.stage(), error.class()),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use ingest_host::commit::{Committed, Destination, Owner};
+use ingest_host::commit::{Committed, Destination};
 use ingest_host::config::Limits;
 use ingest_host::error::Error;
 use ingest_host::fetch::{Access, Fetcher, RequestedBy};
@@ -14,6 +14,7 @@ use ingest_host::plugin::{Engine, Plugin};
 use ingest_host::receipt::{Example, QualityPart, Receipt, RecordCounts};
 use ingest_host::request::InputOptions;
 use ingest_host::stop::Stop;
+use ingest_host::storage::Owner;
 use jiff::Timestamp;
 
 use super::host::{cache, component, path_of};

@@ -19,13 +19,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::disk::{self, Temporary};
 use super::folders::Folders;
-use super::staging::Staged;
-use super::{Destination, Owner, STAGING, Staging};
+use super::{LocalAttempt, LocalStorage, STAGING};
 use crate::digest::Midstate;
 use crate::document::{open_regular, read_regular};
-use crate::error::{Class, Code, Error, Result, Stage};
+use crate::error::Result;
 use crate::fail_points;
 use crate::stop::Stop;
+use crate::storage::staged::{ByteSink, Staged};
+use crate::storage::{MakeProgress, Owner, Resumed, StagedWriter};
 
 /// The most bytes of a checkpoint's file. The longest come from inputs with many long column names and rejects with
 /// many codes.
@@ -106,14 +107,6 @@ impl StoredCheckpoint {
     }
 }
 
-/// The result of [`Destination::resume_from`].
-pub enum ResumedStaging {
-    /// The staged files were copied and are those of the checkpoint.
-    Copied(Box<Staging>),
-    /// The checkpoint cannot be used, for this reason.
-    Refused(String),
-}
-
 /// The checkpoints of an attempt. Dropping this removes the last one, and the remaining files of the previous attempt.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
@@ -141,13 +134,10 @@ struct WrittenCheckpoint {
     inherited: Vec<Temporary>,
 }
 
-impl Staging {
-    /// Starts a thread that syncs all staged bytes and then writes the checkpoint with the progress that
-    /// `make_progress` returns. Does nothing outside a queue, and while the previous checkpoint is still being written.
-    ///
-    /// # Errors
-    /// Fails if the staged bytes cannot be written. If only the checkpoint cannot be written, the attempt goes on.
-    pub fn checkpoint(&mut self, make_progress: impl FnOnce() -> String) -> Result<()> {
+impl LocalAttempt {
+    /// Does the same as [`Attempt::checkpoint`](crate::storage::Attempt::checkpoint): starts a thread that syncs all
+    /// staged bytes and then writes the checkpoint.
+    pub(super) fn begin_checkpoint(&mut self, progress: MakeProgress<'_>) -> Result<()> {
         let (Some(queue), Some(id)) = (&self.owner.queue, &self.owner.id) else {
             return Ok(());
         };
@@ -156,10 +146,10 @@ impl Staging {
             return Ok(());
         }
         checkpoints.end_writing()?;
-        let output = self.output.flush_to_file()?;
-        let rejects = self.rejects.as_mut().map(Staged::flush_to_file).transpose()?;
+        let output = self.output.flush_to_sink()?;
+        let rejects = self.rejects.as_mut().map(Staged::flush_to_sink).transpose()?;
         let staged = [Some(&self.output), self.rejects.as_ref()].into_iter().flatten();
-        let handles = staged.map(|staged| Ok((staged.handle()?, staged.path().to_owned())));
+        let handles = staged.map(|staged| Ok((staged.sink.handle()?, staged.sink.path().to_owned())));
         // If a file handle cannot be cloned, or no thread can be started below, there is no checkpoint.
         let Ok(files) = handles.collect::<std::io::Result<Vec<_>>>() else {
             return Ok(());
@@ -171,7 +161,7 @@ impl Staging {
                 output,
                 rejects,
             },
-            progress: make_progress(),
+            progress: progress(),
         };
         let inherited = match &mut checkpoints.last {
             LastCheckpoint::Inherited { staged, .. } => std::mem::take(staged),
@@ -191,19 +181,6 @@ impl Staging {
         let thread = std::thread::Builder::new().name("checkpoint".into());
         checkpoints.writing = thread.spawn(move || span.in_scope(|| writer.write())).ok();
         Ok(())
-    }
-
-    /// Returns whether this attempt has written a checkpoint of its own.
-    pub fn has_checkpoint(&mut self) -> bool {
-        let is_written = self.checkpoints.end_writing().is_ok();
-        is_written && matches!(self.checkpoints.last, LastCheckpoint::Own(_))
-    }
-
-    /// Ends the attempt, but leaves the last checkpoint with its staged files to the next attempt.
-    pub fn keep(mut self) {
-        let rejects = self.rejects.as_mut().map(Staged::place);
-        self.checkpoints
-            .keep(&self.name, [Some(self.output.place()), rejects]);
     }
 }
 
@@ -235,6 +212,11 @@ impl Checkpoints {
             },
         }
         written.synced
+    }
+
+    /// Returns whether this attempt has written a checkpoint of its own.
+    pub(super) fn has_own(&mut self) -> bool {
+        self.end_writing().is_ok() && matches!(self.last, LastCheckpoint::Own(_))
     }
 
     /// Keeps the last checkpoint and its staged files in place: files of this attempt, whose name is `name`, or those
@@ -327,52 +309,41 @@ impl CheckpointWriter {
     }
 }
 
-impl Destination {
-    /// Returns the last checkpoint of a request, as it was written; none if there is none.
-    ///
-    /// # Errors
-    /// Returns the reason why the file is no valid checkpoint.
-    pub fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
-        find(&self.checkpoint_path(queue, id))
-    }
-
-    /// Begins an attempt's output with a copy of the files that an earlier attempt at the same request had staged;
-    /// otherwise like [`Destination::stage`]. The files of the earlier attempt are removed when this one ends.
-    ///
-    /// # Errors
-    /// Fails as [`Destination::stage`] does, and if `stop` is requested. The owner must be a request of a queue.
-    pub fn resume_from(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<ResumedStaging> {
-        let refused = |why: &str| Ok(ResumedStaging::Refused(why.to_owned()));
+impl LocalStorage {
+    /// Does the same as [`Storage::resume`](crate::storage::Storage::resume), with a copy of the staged files.
+    pub(super) fn resume_from(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<Resumed> {
+        let refused = |why: &str| Ok(Resumed::Refused(why.to_owned()));
         let file = match (&owner.queue, &owner.id) {
             (Some(queue), Some(id)) => self.checkpoint_path(queue, id),
             _ => return refused("the attempt is at no request of a queue"),
         };
-        let mut staging = self.stage(owner)?;
+        let mut attempt = self.begin_attempt(owner)?;
         let [output, rejects] = self.staged_paths(part);
-        if let Copied::Refused(why) = copy(&output, staging.output(), &part.output, stop)? {
-            return Ok(ResumedStaging::Refused(why));
+        if let Copied::Refused(why) = copy(&output, &mut attempt.output, &part.output, stop)? {
+            return Ok(Resumed::Refused(why));
         }
         if let Some(of_rejects) = &part.rejects
-            && let Copied::Refused(why) = copy(&rejects, staging.rejects()?, of_rejects, stop)?
+            && let Copied::Refused(why) = copy(&rejects, attempt.rejects_file()?, of_rejects, stop)?
         {
-            return Ok(ResumedStaging::Refused(why));
+            return Ok(Resumed::Refused(why));
         }
-        staging.checkpoints = Checkpoints::inherit(file, vec![output, rejects]);
-        Ok(ResumedStaging::Copied(staging.into()))
+        attempt.checkpoints = Checkpoints::inherit(file, vec![output, rejects]);
+        Ok(Resumed::Ready(Box::new(attempt)))
     }
 
-    /// Removes the last checkpoint of a request, if there is one, and its staged files.
-    pub fn forget_checkpoint(&self, queue: &str, id: &str) {
-        let found = self.find_checkpoint(queue, id);
+    /// Does the same as [`Storage::forget_checkpoint`](crate::storage::Storage::forget_checkpoint).
+    pub(super) fn remove_checkpoint(&self, queue: &str, id: &str) {
+        let path = self.checkpoint_path(queue, id);
+        let found = find(&path);
         if let Ok(Some(stored)) = &found {
             drop(self.staged_paths(&stored.staged).map(Temporary::new));
         }
         if !matches!(found, Ok(None)) {
-            drop(Temporary::new(self.checkpoint_path(queue, id)));
+            drop(Temporary::new(path));
         }
     }
 
-    fn checkpoint_path(&self, queue: &str, id: &str) -> PathBuf {
+    pub(super) fn checkpoint_path(&self, queue: &str, id: &str) -> PathBuf {
         self.output.join(STAGING).join(file_name(queue, id))
     }
 
@@ -393,7 +364,7 @@ enum Copied {
 }
 
 /// Copies the first bytes of a staged file, which must have the expected digest.
-fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Result<Copied> {
+fn copy<S: ByteSink>(from: &Path, to: &mut Staged<S>, expected: &Midstate, stop: &Stop) -> Result<Copied> {
     let unusable = |why: &dyn std::fmt::Display| Ok(Copied::Refused(format!("{}: {why}", from.display())));
     let mut file = match open_regular(from) {
         Ok(file) => file.take(expected.bytes),
@@ -404,27 +375,19 @@ fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Resul
         stop.check()?;
         match file.read(&mut block) {
             Ok(0) => break,
-            Ok(read) => to.write_all(&block[..read]).map_err(|error| {
-                Error::from_io(
-                    error,
-                    Stage::Commit,
-                    Class::Transient,
-                    Code::OutputUnwritable,
-                    "cannot write to staging",
-                )
-            })?,
+            Ok(read) => to.take(&block[..read])?,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return unusable(&error),
         }
     }
-    if to.flush_to_file()? != *expected {
+    if to.flush_to_sink()? != *expected {
         return unusable(&"is not what the checkpoint tells of");
     }
     Ok(Copied::Whole)
 }
 
 /// Reads the checkpoint in a file; returns none if there is no file.
-fn find(path: &Path) -> Result<Option<StoredCheckpoint>, String> {
+pub(super) fn find(path: &Path) -> Result<Option<StoredCheckpoint>, String> {
     match read_regular(path, FILE_BYTES_MAX) {
         Ok(bytes) => StoredCheckpoint::parse(&String::from_utf8_lossy(&bytes)).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

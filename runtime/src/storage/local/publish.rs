@@ -5,48 +5,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::QUARANTINE;
-use super::differences::differences;
 use super::disk::{self, Temporary};
 use super::fencing::{RequestKey, RequestLock};
-use super::folders::{Folder, Folders};
+use super::folders::Folder;
 use super::request_files::{DocumentFile, names, names_file, read_receipt, receipt_path, write_document};
-use super::staging::Sealed;
+use super::staging::LocalSealed;
 use crate::digest::{Digest, SHORT_DIGEST_CHARS};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::format::Format;
 use crate::location::{Location, file_uri};
 use crate::names::check_id;
-use crate::receipt::{Receipt, RejectsPart, Report, RequestPart};
-
-/// The published files, for the receipt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
-    /// The output.
-    pub output: Artifact,
-    /// The rejects; none if nothing was rejected.
-    pub rejects: Option<Artifact>,
-}
-
-/// A published file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Artifact {
-    /// The file's URI.
-    pub uri: String,
-    /// The file's length.
-    pub bytes: u64,
-    /// The SHA-256 of the file's bytes, in lowercase hex.
-    pub sha256: String,
-}
-
-/// The receipt of a request that is now committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Committed {
-    /// The receipt that this attempt has created.
-    New(Receipt),
-    /// An earlier receipt, for the same request of a queue or for the same work.
-    Existing(Receipt),
-}
+use crate::receipt::Receipt;
+use crate::storage::{
+    Artifact, FileRole, MakeReceipt, MakeReport, Published, Quarantined, Recorded, SealedAttempt,
+};
 
 /// A file under its final name.
 pub(super) struct PlacedFile {
@@ -55,20 +28,13 @@ pub(super) struct PlacedFile {
     is_new: bool,
 }
 
-impl Sealed {
-    /// Publishes output and rejects, then creates the receipt that `make_receipt` returns. Never replaces or changes an
-    /// existing file. If there is a receipt for the same work already, that one counts.
-    ///
-    /// # Errors
-    /// Fails with stage commit: permanently if there is a receipt for other work or the request was ended (the error
-    /// says which); with class lease lost if another attempt has taken over. If no receipt could be created, the
-    /// published files are removed.
-    pub fn publish(
-        mut self,
+impl LocalSealed {
+    fn publish_and_record(
+        &mut self,
         id: &str,
         output_format: Format,
-        make_receipt: impl FnOnce(&Published) -> Receipt,
-    ) -> Result<Committed> {
+        make_receipt: MakeReceipt<'_>,
+    ) -> Result<Recorded> {
         check_id(id)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
@@ -84,7 +50,7 @@ impl Sealed {
         }
         let mut placed = Vec::new();
         let committed = match read_receipt(&receipt)? {
-            Some(existing) => self.compare(id, output_format, make_receipt, existing, &receipt),
+            Some(existing) => Ok(self.recorded_before(id, output_format, make_receipt, existing, &receipt)),
             None => self.place_and_record(
                 &key,
                 id,
@@ -106,19 +72,6 @@ impl Sealed {
             lock.remove();
         }
         committed
-    }
-
-    /// Returns the receipt of an earlier attempt at the same request of a queue, if there is one.
-    ///
-    /// # Errors
-    /// Fails with stage commit if a receipt cannot be read.
-    pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
-        check_id(&request.id)?;
-        let Some(queue) = &request.queue else {
-            return Ok(None);
-        };
-        let existing = read_receipt(&receipt_path(&self.folders, &request.id))?;
-        Ok(existing.filter(|receipt| receipt.is_for(queue, &request.id, &request.submitted_at)))
     }
 
     /// Stops every other attempt at the request, and removes the files that they published if no receipt names them.
@@ -145,32 +98,11 @@ impl Sealed {
             .map_err(|error| disk::failed(error, "cannot be read", path))
     }
 
-    /// Puts output and rejects into quarantine, with the report that `make_report` returns, which alone names them. It
-    /// replaces the report of an earlier attempt. Returns the report's URI.
-    ///
-    /// # Errors
-    /// Fails as [`Sealed::publish`] does; then no new file stays.
-    pub fn quarantine(
-        mut self,
-        id: &str,
-        output_format: Format,
-        make_report: impl FnOnce(&Published) -> Report,
-    ) -> Result<String> {
-        check_id(id)?;
-        let mut placed = Vec::new();
-        let kept = self.place_and_report(id, output_format, make_report, &mut placed);
-        if kept.is_err() {
-            // A file that cannot be removed does no harm in quarantine.
-            let _ = remove_unnamed(&placed, None);
-        }
-        kept
-    }
-
     fn place_and_report(
         &mut self,
         id: &str,
         output_format: Format,
-        make_report: impl FnOnce(&Published) -> Report,
+        make_report: MakeReport<'_>,
         placed: &mut Vec<PlacedFile>,
     ) -> Result<String> {
         // The digest in a second name keeps other bytes of an earlier attempt.
@@ -231,14 +163,14 @@ impl Sealed {
     }
 
     /// Returns the result of a commit that finds an existing receipt.
-    fn compare(
+    fn recorded_before(
         &self,
         id: &str,
         output_format: Format,
-        make_receipt: impl FnOnce(&Published) -> Receipt,
+        make_receipt: MakeReceipt<'_>,
         existing: Receipt,
         path: &Path,
-    ) -> Result<Committed> {
+    ) -> Recorded {
         let name = |suffix: &str| format!("{id}.{suffix}");
         let output = self.folders.output.path().join(name(output_format.name()));
         let rejects = self.folders.rejects.path().join(name("rejects.csv"));
@@ -246,7 +178,7 @@ impl Sealed {
             output: artifact(&output, &self.output),
             rejects: self.rejects.as_ref().map(|digest| artifact(&rejects, digest)),
         });
-        existing_or_conflict(&self.folders, existing, &own, path)
+        recorded_existing(existing, own, path)
     }
 
     /// Publishes the files and lists them in `placed`; then creates the receipt at `path`.
@@ -256,11 +188,11 @@ impl Sealed {
         key: &RequestKey,
         id: &str,
         output_format: Format,
-        make_receipt: impl FnOnce(&Published) -> Receipt,
+        make_receipt: MakeReceipt<'_>,
         document: DocumentFile,
         path: &Path,
         placed: &mut Vec<PlacedFile>,
-    ) -> Result<Committed> {
+    ) -> Result<Recorded> {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
@@ -287,14 +219,19 @@ impl Sealed {
         fail_points::pass("published", id);
         if self.create_receipt(document, &receipt, path)? {
             fail_points::pass("receipt", id);
-            return Ok(Committed::New(receipt));
+            return Ok(Recorded::New(Box::new(receipt)));
         }
-        let committed = match read_receipt(path)? {
-            Some(existing) => existing_or_conflict(&self.folders, existing, &receipt, path),
+        let mut committed = match read_receipt(path)? {
+            Some(existing) => Ok(recorded_existing(existing, receipt, path)),
             None => Err(superseded(id)),
         };
-        if self.unpublish(key, id, self.owner.queue.is_none(), placed) {
-            placed.clear();
+        match self.unpublish(key, id, self.owner.queue.is_none(), placed) {
+            true => placed.clear(),
+            false => {
+                if let Ok(Recorded::Existing { leaves_output, .. }) = &mut committed {
+                    *leaves_output = true;
+                }
+            }
         }
         committed
     }
@@ -342,78 +279,74 @@ impl Sealed {
     }
 }
 
+impl SealedAttempt for LocalSealed {
+    fn digest(&self, role: FileRole) -> Option<&Digest> {
+        self.digest_of(role)
+    }
+
+    fn publish(&mut self, id: &str, format: Format, make_receipt: MakeReceipt<'_>) -> Result<Recorded> {
+        match self.passing {
+            None => self.publish_and_record(id, format, make_receipt),
+            Some(passing) => Ok(Recorded::New(Box::new(make_receipt(
+                &self.leave_staged(id, passing)?,
+            )))),
+        }
+    }
+
+    fn receipt(&self, id: &str) -> Result<Option<Receipt>> {
+        check_id(id)?;
+        read_receipt(&receipt_path(&self.folders, id))
+    }
+
+    fn has_bytes(&self, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
+        let folder = match role {
+            FileRole::Output => &self.folders.output,
+            FileRole::Rejects => &self.folders.rejects,
+        };
+        // The folder may have had another path when the receipt was written.
+        match Location::parse(uri, Stage::Commit)? {
+            Location::File(file) => match file.file_name() {
+                Some(name) => disk::has_bytes(&folder.path().join(name), expected),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn quarantine(&mut self, id: &str, format: Format, make_report: MakeReport<'_>) -> Result<Quarantined> {
+        check_id(id)?;
+        if let Some(passing) = self.passing {
+            let rejects = self.publish_rejects(id, passing)?;
+            return Ok(Quarantined::Rejects(rejects.map(|rejects| rejects.uri)));
+        }
+        let mut placed = Vec::new();
+        let kept = self.place_and_report(id, format, make_report, &mut placed);
+        if kept.is_err() {
+            // A file that cannot be removed does no harm in quarantine.
+            let _ = remove_unnamed(&placed, None);
+        }
+        kept.map(Quarantined::Report)
+    }
+
+    fn keep(mut self: Box<Self>) {
+        let staged = [Some(&mut self.staged_output), self.staged_rejects.as_mut()];
+        self.checkpoints.keep(&self.name, staged);
+    }
+}
+
 /// Returns the error of an attempt that another one has stopped.
 fn superseded(of: impl std::fmt::Display) -> Error {
     let what = format!("{of}: another attempt at the request has taken over");
     Error::new(Stage::Commit, Class::LeaseLost, Code::LeaseLost, what)
 }
 
-/// Returns the existing receipt, if it is for the same request or the same work.
-fn existing_or_conflict(
-    folders: &Folders,
-    existing: Receipt,
-    own: &Receipt,
-    path: &Path,
-) -> Result<Committed> {
-    let is_same_request = own
-        .request
-        .queue
-        .as_deref()
-        .is_some_and(|queue| existing.is_for(queue, &own.request.id, &own.request.submitted_at));
-    if is_same_request {
-        return Ok(Committed::Existing(existing));
+fn recorded_existing(existing: Receipt, own: Receipt, path: &Path) -> Recorded {
+    Recorded::Existing {
+        existing: Box::new(existing),
+        own: Box::new(own),
+        place: path.display().to_string(),
+        leaves_output: false,
     }
-    if existing.same_work(own) {
-        check_outputs(&existing, folders, path)?;
-        return Ok(Committed::Existing(existing));
-    }
-    let what = format!(
-        "{}: is a receipt for other work: {}: choose another --id, or another --output",
-        path.display(),
-        differences(&existing, own)
-    );
-    Err(Error::permanent(Stage::Commit, Code::OutputConflict, what))
-}
-
-/// Checks that the files that a receipt names exist and have the recorded bytes; otherwise the work was not done
-/// before.
-fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()> {
-    let outputs = receipt
-        .outputs
-        .iter()
-        .map(|output| (&folders.output, &output.uri, output.bytes, &output.sha256));
-    let RejectsPart {
-        uri, bytes, sha256, ..
-    } = &receipt.rejects;
-    let rejects = uri
-        .as_ref()
-        .zip(sha256.as_ref())
-        .map(|(uri, sha256)| (&folders.rejects, uri, *bytes, sha256));
-    for (folder, uri, bytes, sha256) in outputs.chain(rejects) {
-        let digest = Digest {
-            bytes,
-            sha256: sha256.clone(),
-        };
-        // The folder may have had another path when the receipt was written.
-        let found = match Location::parse(uri, Stage::Commit)? {
-            Location::File(file) => match file.file_name() {
-                Some(name) => disk::has_bytes(&folder.path().join(name), &digest)?,
-                None => None,
-            },
-            _ => None,
-        };
-        let what = match found {
-            Some(true) => continue,
-            Some(false) => "has other bytes than the receipt says",
-            None => "is not there any more",
-        };
-        let what = format!(
-            "{}: this work was done before, but {uri} {what}: restore it, or remove both to have it made again",
-            path.display()
-        );
-        return Err(Error::permanent(Stage::Commit, Code::OutputMissing, what));
-    }
-    Ok(())
 }
 
 /// Checks that a staged file exists and has all bytes that were written to it.
@@ -482,17 +415,18 @@ mod tests {
     use std::io::Write;
     use std::sync::Arc;
 
-    use super::super::staging::Staging;
+    use super::super::folders::Folders;
+    use super::super::staging::LocalAttempt;
     use super::*;
-    use crate::commit::Owner;
+    use crate::storage::{Attempt, Owner};
 
     /// Returns a sealed attempt with an output, in new folders that `change` has changed.
-    fn sealed(root: &Path, change: impl FnOnce(&mut Folders)) -> Sealed {
+    fn sealed(root: &Path, change: impl FnOnce(&mut Folders)) -> LocalSealed {
         sealed_with(root, change, None)
     }
 
     /// Returns the same with rejects.
-    fn sealed_with(root: &Path, change: impl FnOnce(&mut Folders), rejects: Option<&str>) -> Sealed {
+    fn sealed_with(root: &Path, change: impl FnOnce(&mut Folders), rejects: Option<&str>) -> LocalSealed {
         let open = |name: &str| Folder::open(&root.join(name)).unwrap();
         let mut folders = Folders {
             output: open("out"),
@@ -508,12 +442,12 @@ mod tests {
             fence: 1,
             ..Owner::default()
         };
-        let mut staging = Staging::new(Arc::new(folders), owner, None).unwrap();
-        staging.output().write_all(b"n\n1\n").unwrap();
+        let mut staging = LocalAttempt::new(Arc::new(folders), owner, None).unwrap();
+        staging.output.write_all(b"n\n1\n").unwrap();
         if let Some(rejects) = rejects {
             staging.rejects().unwrap().write_all(rejects.as_bytes()).unwrap();
         }
-        staging.seal().unwrap()
+        staging.seal_files().unwrap()
     }
 
     fn receipt_of(published: &Published) -> Receipt {
@@ -538,9 +472,9 @@ mod tests {
     #[test]
     fn a_receipt_that_may_not_outlast_a_power_cut_is_left_for_the_next_attempt_to_find() {
         let root = tempfile::tempdir().unwrap();
-        let sealed = sealed(root.path(), |folders| folders.receipts.break_syncs());
+        let mut sealed = sealed(root.path(), |folders| folders.receipts.break_syncs());
         let error = sealed
-            .publish("a", Format::Csv, receipt_of)
+            .publish("a", Format::Csv, Box::new(receipt_of))
             .expect_err("the folder cannot be synced");
         assert!(error.leaves_output(), "{error}");
         assert!(root.path().join("out/receipts/a.json").exists());
@@ -569,8 +503,8 @@ mod tests {
         sealed.staged_output.deny_links();
         let taken = root.path().join("out/rejects/a.rejects.csv");
         std::fs::write(&taken, "of an attempt that was forgotten").unwrap();
-        let committed = sealed.publish("a", Format::Csv, receipt_of).unwrap();
-        assert!(matches!(committed, Committed::New(_)));
+        let committed = sealed.publish("a", Format::Csv, Box::new(receipt_of)).unwrap();
+        assert!(matches!(committed, Recorded::New(_)));
         assert!(root.path().join("out/a.csv").exists());
         assert!(root.path().join("out/rejects/a~1.rejects.csv").exists());
     }

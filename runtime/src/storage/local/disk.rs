@@ -158,7 +158,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if self.is_there {
-            // If this fails, `Destination::reap` removes the file later.
+            // If this fails, `Storage::reap` removes the file later.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -29,12 +29,13 @@ use sha2::{Digest as _, Sha256};
 use super::disk;
 use super::folders::Folders;
 use super::request_files::{names, names_file, read_receipt, receipt_path, write_document};
-use super::{Destination, FENCES};
+use super::{FENCES, LocalStorage};
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::format::Format;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
+use crate::storage::{Concluded, EndedRequest};
 
 /// The longest wait for another process that takes over the same request and holds the lock for a few file operations.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -44,31 +45,6 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 const KEY_CHARS: usize = 32;
 
 const REVOKED: &str = "revoked";
-
-/// The attempt that an output belongs to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Owner {
-    /// The queue of the request; none outside a queue.
-    pub queue: Option<String>,
-    /// The request's id; none if it becomes known only when the input has been read.
-    pub id: Option<String>,
-    /// The fence of the claim; 0 outside a queue.
-    pub fence: u64,
-    /// The start of this life of the request, in ms since 1970 by the server's clock: see
-    /// [`crate::queue::Claim::life_ms`].
-    pub life_ms: i64,
-    /// Set if an earlier attempt at the request was lost and may still be running.
-    pub is_contested: bool,
-}
-
-/// The result of [`Destination::conclude`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Concluded {
-    /// An attempt had committed the request: it is done.
-    Committed(Box<Receipt>),
-    /// No output of the request is visible, and no late attempt can commit it any more.
-    Ended,
-}
 
 /// The document that keeps late attempts from committing a request that ended without a receipt. Unknown members of a
 /// newer version are ignored: in any case the request has ended.
@@ -373,21 +349,17 @@ impl RevokedFile {
     }
 }
 
-impl Destination {
-    /// Ends a request without another attempt. If an attempt has committed it, it is done. Otherwise this removes all
-    /// its visible output, and no attempt that is still running can commit it. `submitted_at` and `life_ms` are those
-    /// of the request; `state` is its next state, for people. A second call changes nothing.
-    ///
-    /// # Errors
-    /// Fails with stage commit and the path; then the request has not ended.
-    pub fn conclude(
-        &self,
-        (queue, id): (&str, &str),
-        submitted_at: &str,
-        life_ms: i64,
-        state: &str,
-        worker: &str,
-    ) -> Result<Concluded> {
+impl LocalStorage {
+    /// Does the same as [`Storage::conclude`](crate::storage::Storage::conclude).
+    pub(super) fn end_request(&self, request: EndedRequest<'_>) -> Result<Concluded> {
+        let EndedRequest {
+            queue,
+            id,
+            submitted_at,
+            life_ms,
+            state,
+            worker,
+        } = request;
         let folders = self.folders(Some(queue))?;
         let key = RequestKey::of(Some(queue), id);
         let lock = key.lock(&folders)?;
@@ -414,7 +386,7 @@ impl Destination {
         }
         fail_points::pass("cleaned", id);
         if let Some(receipt) = receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {
-            self.forget_checkpoint(queue, id);
+            self.remove_checkpoint(queue, id);
             lock.remove();
             return Ok(Concluded::Committed(Box::new(receipt)));
         }
@@ -435,15 +407,12 @@ impl Destination {
             disk::sync_folder(fences)?;
         }
         fail_points::pass("ended", id);
-        self.forget_checkpoint(queue, id);
+        self.remove_checkpoint(queue, id);
         Ok(Concluded::Ended)
     }
 
-    /// Returns the receipt of a request, if an attempt at it has committed.
-    ///
-    /// # Errors
-    /// Fails with stage commit if a receipt cannot be read.
-    pub fn committed(&self, (queue, id): (&str, &str), submitted_at: &str) -> Result<Option<Receipt>> {
+    /// Does the same as [`Storage::committed`](crate::storage::Storage::committed).
+    pub(super) fn receipt_of(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>> {
         let folders = self.folders(Some(queue))?;
         let receipt = read_receipt(&receipt_path(&folders, id))?;
         Ok(receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)))

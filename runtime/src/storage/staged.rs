@@ -1,0 +1,118 @@
+//! Buffers, counts and digests the bytes of an attempt on their way to a backend.
+
+use std::io::{self, Write};
+
+use crate::digest::{Digest, Digesting, Midstate, update_both};
+use crate::error::{Error, Result};
+
+/// The most bytes that are buffered, and the least that are written past the buffer.
+pub(super) const BUFFER_BYTES: usize = 64 << 10;
+
+/// A writer of an attempt's bytes. As an [`io::Write`], its errors wrap an error of this crate, which
+/// [`Error::from_io`] extracts. After an error the attempt's bytes are useless.
+pub trait StagedWriter: Write {
+    /// Returns the number of bytes taken.
+    fn bytes(&self) -> u64;
+
+    /// Takes bytes, and adds `others` to another digest. Both digests are computed together if the bytes are many.
+    ///
+    /// # Errors
+    /// Returns errors of stage commit: transient if there is no space.
+    fn write_beside(&mut self, bytes: &[u8], others: (&mut Digesting, &[u8])) -> Result<()>;
+
+    /// Takes bytes.
+    ///
+    /// # Errors
+    /// Fails as [`StagedWriter::write_beside`] does.
+    fn take(&mut self, bytes: &[u8]) -> Result<()>;
+}
+
+/// The end of a [`Staged`] writer: takes bytes that are counted and digested.
+pub(super) trait ByteSink {
+    /// Writes bytes. `end` is the number of all bytes up to their end.
+    fn write(&mut self, bytes: &[u8], end: u64) -> Result<()>;
+}
+
+/// Buffers, counts and digests bytes on their way to a sink.
+#[derive(Debug)]
+pub(super) struct Staged<S> {
+    pub(super) sink: S,
+    buffer: Vec<u8>,
+    digesting: Digesting,
+}
+
+impl<S: ByteSink> Staged<S> {
+    pub(super) fn new(sink: S) -> Self {
+        Self {
+            sink,
+            // The buffer grows on demand, because most outputs of small requests are far smaller.
+            buffer: Vec::new(),
+            digesting: Digesting::default(),
+        }
+    }
+
+    /// Writes the buffer to the sink.
+    pub(super) fn write_buffer(&mut self) -> Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.digesting.update(&buffer);
+        let written = self.write_digested(&buffer);
+        buffer.clear();
+        self.buffer = buffer;
+        written
+    }
+
+    /// Writes the buffer to the sink. Returns the digest of all bytes.
+    pub(super) fn flush_to_sink(&mut self) -> Result<Midstate> {
+        self.write_buffer()?;
+        Ok(self.digesting.midstate())
+    }
+
+    /// Writes the buffer to the sink, and returns the sink with the digest of all bytes.
+    pub(super) fn finish(mut self) -> Result<(Digest, S)> {
+        self.write_buffer()?;
+        Ok((self.digesting.finish(), self.sink))
+    }
+
+    fn write_digested(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink.write(bytes, self.digesting.bytes())
+    }
+}
+
+impl<S: ByteSink> StagedWriter for Staged<S> {
+    fn bytes(&self) -> u64 {
+        self.digesting.bytes() + self.buffer.len() as u64
+    }
+
+    fn write_beside(&mut self, bytes: &[u8], (digesting, others): (&mut Digesting, &[u8])) -> Result<()> {
+        if bytes.len() < BUFFER_BYTES {
+            digesting.update(others);
+            return self.take(bytes);
+        }
+        self.write_buffer()?;
+        update_both((&mut self.digesting, bytes), (digesting, others));
+        self.write_digested(bytes)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.write_buffer()?;
+        }
+        if bytes.len() < BUFFER_BYTES {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.digesting.update(bytes);
+        self.write_digested(bytes)
+    }
+}
+
+impl<S: ByteSink> Write for Staged<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.take(bytes).map_err(Error::into_io)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_buffer().map_err(Error::into_io)
+    }
+}
