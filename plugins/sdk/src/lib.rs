@@ -52,8 +52,8 @@ pub use value::Value;
 /// and underscores. With another name, the plugin does not compile.
 ///
 /// Only a build for WebAssembly has the exports, because a native linker does not accept their names
-/// (`ingest:plugin/...`). In a native build, the macro only checks that its argument is a [`Plugin`]. So a plain `cargo
-/// test` can test a plugin.
+/// (`ingest:plugin/...`). In a native build, the macro only checks that its argument is a [`Plugin`]. A plugin can
+/// therefore be tested with a plain `cargo test`.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
