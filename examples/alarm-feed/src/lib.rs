@@ -47,7 +47,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All faults. Bad records take turns with the faults in this order.
+    /// All faults, in the order in which bad records take them in turn.
     pub const ALL: [Self; 5] = [
         Self::BadId,
         Self::BadTime,

@@ -1,6 +1,6 @@
 //! Checks the texts between the directives of a format: a text and the directives beside it come in. If the text says
-//! something about the time, an error goes out, because the parser of values only compares this text, and its meaning
-//! would be lost.
+//! something about the time, an error goes out. The parser of values only compares this text, so its meaning would be
+//! lost.
 
 use crate::time_format::Field;
 
@@ -15,7 +15,7 @@ pub(crate) struct Literal<'a> {
     pub(crate) has_hour: bool,
 }
 
-/// A position beside a directive, where certain words say no more than the directive itself.
+/// A position beside a directive. Certain words at this position say no more than the directive itself.
 #[derive(Clone, Copy)]
 enum Place {
     Before(&'static [Field]),
@@ -107,7 +107,7 @@ fn is_sign(character: char) -> bool {
 }
 
 /// Returns true if the character is a hyphen or a dash. A dash usually separates the parts of a time. If digits follow
-/// it in the same text, it is a sign.
+/// a dash in the same text, the dash is a sign.
 fn is_dash(character: char) -> bool {
     matches!(character, '-' | '\u{2010}'..='\u{2015}')
 }

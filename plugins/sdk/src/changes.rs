@@ -35,8 +35,8 @@ pub(crate) struct ChangesWriter {
     /// The number of rows in the batch. `settled` is the number of rows that have a verdict.
     rows: usize,
     settled: usize,
-    /// The start of the current row's operands. `text_start` is the start of its text, and `cells` the number of its
-    /// cells that are set.
+    /// The start of the current row's operands. `text_start` is the start of the row's text, and `cells` is the number
+    /// of cells that are set in the row.
     operands_start: usize,
     text_start: usize,
     cells: u32,
@@ -112,7 +112,7 @@ impl ChangesWriter {
     #[cold]
     fn refuse(&mut self, column: u32) {
         self.unwritable.insert(column);
-        // Because of this, `insert` writes the next value of this column.
+        // With this value of `next`, the next call of `set` for this column goes to `insert`.
         self.next = self.next.max(column + 1);
     }
 

@@ -1,4 +1,4 @@
-//! The host's log: a message comes in, and appears in the operator's log together with the id of its request.
+//! The host's log: a message comes in, and appears in the operator's log with the id of the request.
 //!
 //! When the log reaches the host's limit, the host drops further lines and counts them. So log only messages that a
 //! person should act on. Use [`count`](crate::count) for numbers, and a reject for a fault of a record. In a native

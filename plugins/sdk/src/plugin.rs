@@ -15,8 +15,8 @@ use crate::schema::Schema;
 /// A plugin. Each value of the type processes one input, or a part of an input, from front to back on one thread.
 ///
 /// The host calls [`check`](Self::check) and [`open`](Self::open) first, then [`record`](Self::record) for each record,
-/// and [`finish`](Self::finish) last. It makes one call at a time. The README of the crate has an example of each
-/// method.
+/// and [`finish`](Self::finish) last. The host makes only one call at a time. The README of the crate has an example of
+/// each method.
 pub trait Plugin: Sized + 'static {
     /// The config that the operator gives as JSON. If the operator gives none, the JSON is `{}`. Put
     /// `#[serde(deny_unknown_fields)]` on the type, so that a misspelt key is refused rather than ignored.

@@ -49,7 +49,7 @@ impl<'a> Record<'a> {
     /// [`get`](Self::get).
     ///
     /// A float keeps only 15 to 17 digits, and an integer beyond 2^53 can change when it is parsed as a float. So set a
-    /// cell to a float only if the plugin computed that float.
+    /// cell to a float only if the plugin has computed the float.
     ///
     /// # Errors
     /// Returns a reject with the code `bad-value` if the field is not a `T`. If `T` is a float, `NaN`, an infinite
@@ -111,7 +111,7 @@ impl<'a> Record<'a> {
     }
 
     /// Adds a row to the output. With [`Verdict::Keep`], the row follows this record. With [`Verdict::Drop`], the row
-    /// replaces it. The cells of the row are empty until they are set. If the record is rejected, its rows are
+    /// replaces this record. The cells of the row are empty until they are set. If the record is rejected, its rows are
     /// discarded.
     pub fn emit(&mut self) -> Row<'_> {
         self.changes.emit()

@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::refusal::Refusal;
 
-/// The error of [`record`](crate::Plugin::record). It sends one record to the rejects. If it is made from a
-/// [`Refusal`], it fails the request instead.
+/// The error of [`record`](crate::Plugin::record). A reject sends one record to the rejects. But a reject that is made
+/// from a [`Refusal`] fails the request.
 ///
 /// The content is in a box, so that the `Result` for a good record stays small.
 ///

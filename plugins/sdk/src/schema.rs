@@ -159,9 +159,9 @@ impl Schema {
         Ok(self.find(name)?.1)
     }
 
-    /// Adds a column at the end of the output. A cell is empty until it is set. If a JSONL record has a member with the
-    /// name of this column, and the first records did not have that member, the host rejects the record as
-    /// `unexpected-member`. To replace such members instead, use [`output`](Self::output).
+    /// Adds a column at the end of the output. A cell of this column is empty until it is set. If a JSONL record has a
+    /// member with the name of this column, and the first records did not have that member, the host rejects the record
+    /// as `unexpected-member`. To replace such members instead, use [`output`](Self::output).
     pub fn add(&mut self, name: &str, column_type: ColumnType) -> OutputColumn {
         self.add_output(name.to_owned(), column_type, None)
     }
@@ -177,8 +177,8 @@ impl Schema {
     }
 
     /// Changes the type of a column in the output. The plugin must set values of that type. If the plugin empties a
-    /// cell, it becomes null in JSONL output. In a column of the type `Text`, it becomes an empty text, unless it was
-    /// null before. A JSONL value that the plugin does not set keeps its own type.
+    /// cell, the cell becomes null in JSONL output. But in a column of the type `Text`, the cell becomes an empty text,
+    /// unless it was null before. A JSONL value that the plugin does not set keeps its own type.
     pub fn convert(&mut self, column: impl Into<OutputColumn>, column_type: ColumnType) {
         self.entry(column).column_type = column_type;
     }
@@ -314,7 +314,7 @@ impl Schema {
 }
 
 impl Layout {
-    /// Returns the sentence that says that a value of this column cannot be written.
+    /// Returns the reason for a value of this column that cannot be written.
     #[cold]
     pub(crate) fn unwritable(&self, column: u32) -> String {
         let name = &self.names[column as usize];

@@ -19,7 +19,7 @@ impl Text {
         self.0.len()
     }
 
-    /// Returns the end of the text that is now complete.
+    /// Returns the offset at which the last text ends.
     #[inline]
     pub(crate) fn end(&self) -> u32 {
         offset(self.0.len())

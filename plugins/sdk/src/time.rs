@@ -17,7 +17,8 @@ use crate::value::Value;
 /// assert_eq!(DateTime::parse("2019-02-29 10:00:00", ' '), None);
 /// ```
 ///
-/// As a [`Value`], it writes the text `YYYY-MM-DDTHH:MM:SS`, which is the form for a column of the type `Timestamp`.
+/// As a [`Value`], a `DateTime` writes the text `YYYY-MM-DDTHH:MM:SS`, which is the form for a column of the type
+/// `Timestamp`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DateTime {
     seconds: i64,
@@ -101,13 +102,14 @@ fn word(text: &[u8; 19], at: usize) -> u64 {
         .map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
-/// Parses eight characters. Where `form` has a zero, the character must be a digit. Elsewhere, it must be the same as
-/// in `form`. Each byte of the result is the number that the two digits at and after this byte form.
+/// Parses eight characters. Where `form` has a zero, the character must be a digit. Elsewhere, the character must be
+/// the same as in `form`. Each byte of the result is a number of two digits: the digit at the position of this byte and
+/// the next digit.
 #[inline(always)]
 fn pairs(word: u64, form: [u8; 8]) -> Option<u64> {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
     // In `values`, a digit becomes 0 to 9, and any other expected character becomes 0. The addition of `room` sets the
-    // high bit of a byte that is greater.
+    // high bit of each byte with a greater value.
     let room = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0x76 } else { 0x7F }));
     let values = word ^ u64::from_le_bytes(form);
     let others = (((values & !HIGH_BITS) + room) | values) & HIGH_BITS;

@@ -22,7 +22,7 @@ pub(crate) fn word(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Returns `left == right`. It is fastest if the two differ in length, in the first byte or in the middle.
+/// Returns `left == right`. The comparison is fastest if the two differ in length, in the first byte or in the middle.
 #[inline]
 pub(crate) fn is_same(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
