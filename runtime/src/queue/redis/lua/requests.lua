@@ -1,7 +1,8 @@
--- Lists the requests in a state: those that come next, or those that ended last.
+-- Lists the requests in a state. Of ready, delayed and leased requests, the next one comes first. Of ended requests,
+-- the one that ended last comes first.
 --
 -- KEYS[1]  the queue's base
--- ARGV     state, the index of the last one wanted
+-- ARGV     the state, the index of the last request to return
 -- Returns  a list of JSON texts as in status.lua
 
 local state, last = ARGV[1], ARGV[2]
