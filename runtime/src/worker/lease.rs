@@ -34,7 +34,7 @@ pub(super) struct Leases {
 /// The thread's latest knowledge about whether leases can be renewed.
 #[derive(Debug)]
 enum RenewalHealth {
-    /// The first connection is being made.
+    /// The thread is making its first connection.
     Begins,
     Works,
     Fails(Class, Code, String),
@@ -65,8 +65,8 @@ struct HeldLease {
 }
 
 impl Leases {
-    /// Starts the thread, which connects to the queue's server at `url` at once. `queue` is one that it renews leases
-    /// in.
+    /// Starts the thread, which at once connects to the queue's server at `url`. `queue` is one of the queues in which
+    /// the thread renews leases.
     pub(super) fn start(
         url: &str,
         queue: &str,
