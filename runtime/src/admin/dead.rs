@@ -94,7 +94,7 @@ pub async fn documents(backend: &Backend, queue: &str, limit: usize) -> Result<V
     let for_people = documents.into_iter().map(|invalid| InvalidDocument {
         at_ms: invalid.at_ms,
         code: invalid.code,
-        // The URI may contain a password, because invalid documents were never checked.
+        // The URI in a document may contain a password, because invalid documents were never checked.
         document: redact_within(&invalid.document),
         error: redact_within(&invalid.reason),
         name: document_name(&invalid.key),
@@ -150,7 +150,8 @@ fn not_purged(status: &Status) -> Error {
 }
 
 /// Retries or purges the requests that are dead now, each once, and calls `on_done` with each id. Skips a request that
-/// somebody else retries or purges meanwhile. Leaves requests that die later. The answer counts both.
+/// somebody else retries or purges meanwhile. Leaves requests that die later. The answer counts the skipped requests
+/// and the later ones.
 ///
 /// # Errors
 /// Fails as [`queues::check_known`] does. If the server fails halfway, `on_done` was already called for the requests

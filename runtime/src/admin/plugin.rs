@@ -159,8 +159,8 @@ pub async fn rollback(
     })
 }
 
-/// Returns the number of the binding in force, the binding that a rollback restores, and the bindings that it passes
-/// over.
+/// Returns the number of the binding in force, the binding that a rollback restores, and the bindings that the rollback
+/// passes over.
 fn rollback_target<'a>(
     queue: &str,
     bindings: &'a [ListedBinding],
@@ -210,7 +210,7 @@ pub async fn history(backend: &Backend, queue: &str) -> Result<Vec<ListedBinding
 }
 
 /// Checks that the plugin runs here and accepts its config. Then puts the binding in force in one atomic step, and
-/// returns it with its number.
+/// returns the binding with its number.
 async fn put_in_force(
     queue: &str,
     binding: Binding,
@@ -232,7 +232,7 @@ async fn put_in_force(
             )
         })?;
     let candidate = step.plugin();
-    // The limit fits the component, because the component's size was accepted when it was pushed.
+    // The limit is raised to the component's size, which was accepted when the component was pushed.
     let limits = Limits {
         component_bytes_max: bytes.len().max(Limits::default().component_bytes_max),
         ..Limits::default().with_overrides(&binding.limits)?
@@ -374,7 +374,8 @@ mod tests {
         assert_eq!(target(&before), Some((1, vec![2])));
         let both = [one.clone(), unreadable(2, None), unreadable(3, None)];
         assert_eq!(target(&both), Some((1, vec![3, 2])));
-        // An unreadable rollback still counts as a rollback. If its number makes no sense, it does not.
+        // An unreadable binding still counts as a rollback if it has the number of a restored binding. A number that
+        // makes no sense is ignored.
         let three = readable(3, None);
         let rollback = [one.clone(), two.clone(), three.clone(), unreadable(4, Some(2))];
         assert_eq!(target(&rollback), Some((1, vec![4])));

@@ -1,5 +1,4 @@
-//! Reads the report on an input: from a receipt or from a report in quarantine on this machine, or for a request of a
-//! queue.
+//! Reads the report on an input: from a receipt, from a report in quarantine, or from the status of a request.
 
 use std::path::Path;
 

@@ -78,8 +78,8 @@ pub async fn status(backend: &Backend, queue: &str, id: &str) -> Result<Option<S
     Ok(status.map(without_credentials))
 }
 
-/// Lists a queue's requests in the given state, or in every state, with at most `limit` for each state. Of ready,
-/// delayed and leased requests, the next one comes first. Of ended requests, the one that ended last comes first.
+/// Lists a queue's requests in the given state, or in every state, with at most `limit` for each state. The first
+/// request of a state's list is the one that comes next. In a list of ended requests, it is the one that ended last.
 ///
 /// # Errors
 /// Fails as [`queues::check_known`] does.

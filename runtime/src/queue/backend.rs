@@ -11,8 +11,8 @@ use super::{Queue, Registry};
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 
-/// Returns whether the server at `url` is a local file or listens on the loopback address. Its workers then most likely
-/// run on this machine, too.
+/// Returns whether the server at `url` is a local file or listens on the loopback address. The server's workers then
+/// most likely run on this machine, too.
 pub fn is_on_this_machine(url: &str) -> bool {
     if url.starts_with("sqlite:") {
         return true;
@@ -62,8 +62,8 @@ impl Backend {
         Self::connect_as(url, OpenMode::Write).await
     }
 
-    /// Connects for operations that change nothing. A SQLite file must exist and is not upgraded, so that workers of
-    /// the older version can continue to use it. An operation that would change the file fails.
+    /// Connects for operations that change nothing. A SQLite file must exist and is not upgraded, so that workers of an
+    /// older version can continue to use it. An operation that would change the file fails.
     ///
     /// # Errors
     /// Fails as [`Backend::connect`] does. Also fails if the file is missing or empty.

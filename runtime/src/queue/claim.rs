@@ -1,5 +1,4 @@
-//! Defines the claim: the options with which a worker asks for it, its data, and the worker's reports while it holds
-//! the request.
+//! Defines the types of a claim: its options, its fields, and the reports of its worker.
 
 use std::time::Duration;
 
@@ -15,9 +14,9 @@ pub struct Ticket {
     pub queue: String,
     /// The id of the request.
     pub id: String,
-    /// A number that grows with each claim in the queue.
+    /// The fence: a number that grows with each claim in the queue.
     pub fence: u64,
-    /// The random text that the worker chose for this claim.
+    /// The nonce: a random text that the worker chose for this claim.
     pub nonce: String,
 }
 
@@ -64,7 +63,7 @@ pub struct Claim {
     /// The number of the binding in force at the time of the claim, or `None` if the queue had none.
     pub binding: Option<u64>,
     /// The start of this life of the request, in milliseconds since 1970 by the server's clock. A life starts with the
-    /// submit, or with a retry of the dead letter.
+    /// submit, or with a retry after the request became a dead letter.
     pub life_ms: i64,
     /// Set if a claim of this request was lost and the request has not ended since then. The lost attempt may still be
     /// running, and may have published or committed something.
@@ -78,10 +77,11 @@ pub struct Claim {
     pub moved_from: Option<String>,
 }
 
-/// The end that a claim gives to its request, unless an attempt has committed the request.
+/// How a claim ends its request without an attempt. If an attempt has already committed the request, the request
+/// becomes done instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// The request becomes cancelled, because somebody asked for it.
+    /// The request becomes cancelled, because somebody has asked for that.
     Cancel,
     /// The request becomes a dead letter for this reason.
     Dead(String),
@@ -102,7 +102,7 @@ impl std::fmt::Display for OutputId {
     }
 }
 
-/// The output of other workers, with the number of requests that wait for one of them.
+/// An output of other workers, for which requests wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherOutput {
     /// The output's location.
@@ -122,7 +122,7 @@ pub struct ClaimOptions {
     pub nonce: String,
     /// The time for which the claim is valid without renewal.
     pub lease: Duration,
-    /// The number of lost leases after which a request becomes a dead letter as poison.
+    /// The number of lost leases after which a request is poison and becomes a dead letter.
     pub lost_max: u32,
     /// Set if nothing may be claimed while the queue has no binding.
     pub needs_binding: bool,
@@ -143,8 +143,8 @@ impl ClaimOptions {
     }
 }
 
-/// Returns whether one more lost lease makes a request poison that has already lost `lost` leases. Such a request is
-/// claimed alone, because other requests that were claimed with it may have killed its workers.
+/// Returns whether a request that has lost `lost` leases becomes poison with one more lost lease. Such a request is
+/// claimed alone, because its earlier workers may have been killed by other requests that ran beside it.
 pub fn is_suspect(lost: u32, lost_max: u32) -> bool {
     lost > 0 && lost + 1 >= lost_max
 }
@@ -197,7 +197,7 @@ impl Failure<'_> {
     }
 }
 
-/// Returns the code of a stored text, or `None` if the code that is stored beside the text belongs to another one.
+/// Returns the code of a stored text, or `None` if the code that is stored beside the text belongs to another text.
 pub(super) fn code_of(coded: Option<&str>, text: Option<&str>) -> Option<String> {
     let (code, of) = coded?.split_once(' ')?;
     (of == text?).then(|| code.to_owned())
@@ -211,7 +211,7 @@ pub struct Renewed {
     pub cancel: bool,
 }
 
-/// Returns the end that a claim must give to its request, or `None` if the request is to be attempted.
+/// Returns how a claim must end its request, or `None` if the request is to be attempted.
 pub(super) fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> {
     if cancel {
         Some(Ending::Cancel)

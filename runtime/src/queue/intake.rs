@@ -10,7 +10,8 @@ pub(super) const IMPORT_MAX: usize = 100;
 /// The maximum length of a document in bytes. Valid documents are much shorter.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 64 * 1_024;
 
-/// The number of bytes that are kept of a document that is too long. They are enough to recognize its producer.
+/// The number of bytes that are kept of a document that is too long. They are enough to recognize the document's
+/// producer.
 pub(super) const CLIP_BYTES: usize = 1_024;
 
 /// The number of bytes after which a step reads no more documents.
@@ -44,7 +45,7 @@ impl Refusal {
     }
 }
 
-/// A document of an intake list, in the form in which a step reads it.
+/// A document that a step has read from an intake list.
 pub(super) struct IntakeDocument {
     /// The document's whole length in bytes.
     pub(super) length: u64,

@@ -34,10 +34,11 @@ const SUBMIT_STEP: usize = 250;
 /// The maximum number of requests that one call of [`Claims::claim_some`] claims.
 const CLAIM_STEP: usize = 64;
 
-/// The maximum number of delayed requests, and of lost requests, that one step of a claim makes ready again.
+/// The maximum number of delayed requests that one step of a claim makes ready. The same maximum applies to requests
+/// whose lease has expired.
 const COMEBACK_MAX: usize = 100;
 
-/// The maximum number of ready requests that one step of a claim examines to find some that its worker may take.
+/// The maximum number of ready requests that one step of a claim examines, because its worker may not take all of them.
 const LOOK_MAX: usize = 1_000;
 
 /// The maximum number of times that a claim examines [`LOOK_MAX`] requests. Requests further back in the queue are
@@ -59,11 +60,11 @@ const REACHED_MAX: usize = 10_000;
 /// The version of this program, as error messages show it.
 const HOST: &str = concat!("version ", env!("CARGO_PKG_VERSION"));
 
-/// The longest time that a worker waits for something to claim. A longer wait ends after this time.
+/// The longest time that one call of [`Claims::wait`] waits, whatever its timeout is.
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
 
-/// The requests of one server, in queues. Any number of workers on any number of machines can use the server at the
-/// same time.
+/// Access to the requests in the queues of one server. Any number of workers on any number of machines can use the
+/// server at the same time.
 ///
 /// Each operation is one atomic step on the server; an operation on many requests can take several steps. All times are
 /// by the server's clock. After a transient error, it is unknown whether the step was taken. So every operation can be
@@ -90,26 +91,28 @@ pub trait Producer: Send + Sync {
 /// The operations for workers, which claim, renew and end requests.
 #[async_trait]
 pub trait Claims: Send + Sync {
-    /// Takes the next requests, at most `count`: the ones with the highest priority, and among these the oldest.
-    /// Returns an empty list in these cases:
+    /// Takes the next requests, at most `count`: the ones with the highest priority, and among these the oldest. In
+    /// these cases, returns only requests that have to be ended, or an empty list:
     ///
     /// - The queue is paused.
     /// - The queue has no ready request.
     /// - The claim needs a binding ([`ClaimOptions::needs_binding`]) and the queue has none.
     ///
     /// The list can have fewer than `count` requests although more are ready. If one more lost lease would make a
-    /// request poison, that request is given alone. If a call is repeated with the same nonce and count, it returns the
-    /// same claims and no others while at least one of them is valid.
+    /// request poison, that request is given alone. If a call is repeated with the same nonce and count, it returns
+    /// those claims of the first call that are still valid, and no others. If none is valid any more, it makes new
+    /// claims.
     ///
-    /// Requests that only have to be ended ([`Claim::ending`]) come first, even while claims are withheld.
+    /// Requests that only have to be ended ([`Claim::ending`]) come first. They are given even while claims are
+    /// withheld.
     ///
     /// Each call also does the following, for a bounded number of requests and documents, so that a claim is quick:
     ///
     /// - Delayed requests whose time has come become ready.
-    /// - Requests whose lease has expired become ready. If it was the last lease that a request may lose, the next
-    ///   claim ends the request.
+    /// - Requests whose lease has expired become ready. If such a request has lost too many leases, the next claim ends
+    ///   it.
     /// - Documents from the intake list become requests, or are set aside as [`Invalid`]. At the latest, the next claim
-    ///   finds the new requests.
+    ///   can take these requests.
     ///
     /// If this host cannot read a request, the request becomes a dead letter, and the next request is taken instead.
     async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>>;
@@ -120,8 +123,8 @@ pub trait Claims: Send + Sync {
         Ok(self.claim_some(queue, options, 1).await?.pop())
     }
 
-    /// Extends a lease to `lease` from now. Also extends an expired lease if no claim has found it yet. Fails with
-    /// [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended it.
+    /// Extends a lease to `lease` from now. An expired lease can also be extended, as long as no claim has found it.
+    /// Fails with [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended it.
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed>;
 
     /// Ends a claim as done, with its receipt, even if somebody has asked to cancel the request. Fails with
@@ -148,8 +151,8 @@ pub trait Claims: Send + Sync {
     /// Returns when there may be something new to claim, and after `timeout` at the latest. Can return earlier.
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()>;
 
-    /// Returns the outputs, other than `own`, for whose workers ready requests wait, with the number of these requests.
-    /// A backend can leave out requests that are too far back in the queue for a claim to find.
+    /// Counts the ready requests that wait for a worker with another output than `own`. Returns each such output with
+    /// its number of requests. A backend can leave out requests that are too far back in the queue for a claim to find.
     async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<OtherOutput>>;
 
     /// Remembers that these hosts (`HOST:PORT`) have answered a worker. The server keeps a bounded number of hosts: the
@@ -164,13 +167,13 @@ pub trait Claims: Send + Sync {
 /// removals.
 #[async_trait]
 pub trait Admin: Send + Sync {
-    /// Lists the requests in a state, at most `limit`. Of ready, delayed and leased requests, the next one comes first.
-    /// Of ended requests, the one that ended last comes first.
+    /// Lists the requests in a state, at most `limit`. The first request of the list is the one that comes next. In a
+    /// list of ended requests, it is the one that ended last.
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>>;
 
-    /// Lists the requests in a state that come after a position, in order, at most `limit`. The state is not
-    /// [`State::Ready`]. A caller walks the list by continuing after the last request of each page. The walk returns
-    /// each request that keeps its position exactly once, even if others change the list.
+    /// Lists the requests in a state that come after a position, in order, at most `limit`. `state` must not be
+    /// [`State::Ready`]. To walk the whole list, a caller continues after the last request of each page. Such a walk
+    /// returns each request that keeps its position exactly once, even if others change the list meanwhile.
     async fn after(
         &self,
         queue: &str,
@@ -183,12 +186,12 @@ pub trait Admin: Send + Sync {
     async fn now_ms(&self) -> Result<i64>;
 
     /// Withdraws a request. If the request is leased, it becomes [`State::Cancelled`] when its claim ends, unless the
-    /// claim ends by a settle or in the dead letters. If an earlier claim of the request was lost, a worker has to end
-    /// the request: the next claim says so.
+    /// claim ends as done or makes the request a dead letter. If an earlier claim of the request was lost, only a
+    /// worker can end the request, so the next claim tells its worker to do this.
     async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled>;
 
     /// Makes a dead request ready again, and forgets its attempts and lost leases. Returns false if the request is not
-    /// dead, or if the server has lost its content.
+    /// dead, or if the server has lost the request's content.
     async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool>;
 
     /// Removes a dead request permanently. Returns false if the request is not dead.
@@ -198,12 +201,12 @@ pub trait Admin: Send + Sync {
     /// position among the dead requests. The answers are in the order of `deaths`.
     async fn retry_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>>;
 
-    /// Does what [`Admin::purge_dead`] does, for several requests. The condition and the order of the answers are those
-    /// of [`Admin::retry_deaths`].
+    /// Does what [`Admin::purge_dead`] does, for several requests. The same condition and the same order apply as in
+    /// [`Admin::retry_deaths`].
     async fn purge_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>>;
 
     /// Removes requests that have been [`State::Done`] or [`State::Cancelled`] for `keep` or longer, by the server's
-    /// clock. The queue then knows nothing of their ids. In each state, the requests that ended first are removed
+    /// clock. After that, the queue no longer knows their ids. In each state, the requests that ended first are removed
     /// first. One call removes a bounded number. Dead letters stay: only people remove them.
     async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped>;
 
@@ -233,7 +236,7 @@ pub trait Admin: Send + Sync {
     async fn audit(&self, queue: &str) -> Result<Vec<String>>;
 
     /// Checks whether the server is set up to keep all data that it has acknowledged. Returns a sentence for each
-    /// danger, and one for each setting that could not be checked. A sentence gives the reason and the setting to
+    /// danger, and one for each setting that could not be checked. Each sentence gives the reason and the setting to
     /// change.
     async fn settings(&self) -> Result<Vec<String>>;
 }
@@ -249,7 +252,7 @@ fn millis(span: Duration) -> u64 {
 
 /// Returns the stored input options of a request. Also returns how the request has to be ended, or `None` if it is to
 /// be attempted, and the code of the reason. If this host cannot read the options, perhaps because a newer host
-/// submitted them, the request is not attempted: it becomes a dead letter, unless an attempt has committed it.
+/// submitted them, the request is not attempted. It becomes a dead letter, unless an attempt has committed it.
 fn input_or_ending(
     ticket: &Ticket,
     text: &str,

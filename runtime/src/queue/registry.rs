@@ -248,7 +248,7 @@ pub trait Registry: Send + Sync {
     async fn components(&self) -> Result<Vec<Component>>;
 
     /// Puts a binding in force for every later claim, in one atomic step. Returns the new binding's number, which is
-    /// one more than the number of the queue's last binding; `binding.number` is ignored. Fails with
+    /// one more than the number of the queue's last binding. Ignores `binding.number`. Fails with
     /// [`crate::error::Class::Permanent`] if `expected` is given and is not the number in force (0 for none).
     async fn bind(&self, queue: &str, binding: &Binding, expected: Option<u64>) -> Result<u64>;
 

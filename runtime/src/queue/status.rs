@@ -7,7 +7,7 @@ use super::{Progress, REAP_STEP};
 use crate::error::{Code, Error, Stage};
 use crate::receipt::{Receipt, Unreadable};
 
-/// The state of a request. A request is in exactly one of these at any time.
+/// The state of a request. A request is in exactly one of these states at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -81,8 +81,8 @@ pub enum Cancelled {
 /// The position of a request in the list of its state. The list is ordered by the state's time, then by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListPosition {
-    /// The time at which a delayed request is due, at which the lease of a leased request ends, or at which an ended
-    /// request ended. In milliseconds since 1970, by the server's clock.
+    /// The time by which the list is ordered, in milliseconds since 1970 by the server's clock. This is the time at
+    /// which a delayed request is due, a lease ends, or an ended request ended.
     pub at_ms: i64,
     /// The id of the request.
     pub id: String,
@@ -261,7 +261,7 @@ impl StoredReceipt {
     }
 }
 
-/// A readable receipt is written as a document of this version. Another text is written unchanged: as JSON if it is
+/// A readable receipt is written as a document of this version. Any other text is written unchanged: as JSON if it is
 /// JSON, otherwise as a string.
 impl Serialize for StoredReceipt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -286,8 +286,8 @@ impl Status {
         Some(format!("at {at}, in {left_s} s"))
     }
 
-    /// Returns the label for the due time of a delayed request. `ends`: the request is ended without an attempt. `due`:
-    /// it has its first attempt. `next try`: it is retried.
+    /// Returns the label for the due time of a delayed request. `ends`: the request is then ended without an attempt.
+    /// `due`: its first attempt follows. `next try`: a retry follows.
     pub fn due_for(&self) -> &'static str {
         match (&self.ending, self.attempts) {
             (Some(_), _) => "ends",
@@ -383,7 +383,7 @@ pub struct Invalid {
     pub key: String,
     /// The document as it was pushed. If the document is longer than 64 KiB, only its beginning.
     pub document: String,
-    /// The reason why it is invalid.
+    /// The reason why the document is invalid.
     pub reason: String,
     /// The code of the reason: see [`Code`]. `None` if a program without codes wrote the reason.
     pub code: Option<String>,

@@ -32,7 +32,7 @@ const REPORT_CHARS_MAX: usize = 2_000;
 /// The delay before a request that could not be ended is claimed again.
 const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
 
-/// The first wait and the longest wait before a failed operation that ends a claim is repeated.
+/// The first wait and the longest wait before the worker repeats a failed operation that ends a claim.
 const END_RETRY_FIRST: Duration = Duration::from_millis(50);
 const END_RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -97,7 +97,7 @@ impl AttemptRunner {
         work.instrument(span).await
     }
 
-    /// Works until the time limit of one attempt is over. The stages then see a stop.
+    /// Works until the time limit of one attempt is over. Then the stages of the pipeline are told to stop.
     async fn work_in_time(
         &self,
         claim: &Claim,
@@ -234,7 +234,7 @@ impl AttemptRunner {
         }
     }
 
-    /// Ends a request without an attempt, in the way that the queue has asked for.
+    /// Ends a request without an attempt, as `ending` says.
     async fn conclude(&self, claim: &Claim, lease: &Lease, ending: &Ending) -> Outcome {
         let (next, state, error, code) = match ending {
             Ending::Cancel => (

@@ -50,7 +50,7 @@ pub struct LeftRequest {
 }
 
 impl LeftRequests {
-    /// Returns whether nothing is left except requests for later.
+    /// Returns whether nothing is left except the requests in `later`.
     pub fn is_clean(&self) -> bool {
         self.count == 0 && self.invalid == 0
     }
@@ -112,8 +112,8 @@ impl BurstWait {
         self.idle_since = None;
     }
 
-    /// Notes that there is nothing to do. Returns the rest of the wait `burst_wait`. The burst looks at the queues
-    /// every `idle`.
+    /// Notes that there is nothing to do. Returns the rest of the wait `burst_wait`. `idle` is the interval at which
+    /// the burst looks at the queues.
     pub(super) fn remaining(&mut self, burst_wait: Duration, idle: Duration) -> RemainingWait {
         let waited = self.idle_since.get_or_insert_with(Instant::now).elapsed();
         let left = burst_wait.saturating_sub(waited);
@@ -182,7 +182,7 @@ pub(super) struct PendingWork {
     queues: Vec<(Counts, Option<IdleReason>)>,
     /// The number of ready requests that wait for workers with other outputs.
     elsewhere: u64,
-    /// The time in milliseconds since 1970, by the server's clock.
+    /// The server's time, in milliseconds since 1970.
     now_ms: i64,
     /// The first delayed request that can be claimed when it is due: either its queue can be served, or the request
     /// only has to be ended. A retry that is not due in time is skipped.

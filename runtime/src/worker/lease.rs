@@ -1,4 +1,4 @@
-//! Keeps the leases of this worker's claims. This is done on an OS thread with a connection of its own, so that neither
+//! Keeps the leases of this worker's claims. A separate OS thread renews them over its own connection, so that neither
 //! a busy runtime nor a blocked pipeline can prevent a renewal.
 
 use std::collections::HashMap;
@@ -118,7 +118,7 @@ impl Leases {
     /// lost lease, and three lost leases make a request a dead letter.
     ///
     /// # Errors
-    /// Fails with the error of the last renewal or connection, until a later one succeeds.
+    /// Fails with the error of the last renewal or connection, until a later renewal or connection succeeds.
     pub(super) async fn check(&self) -> Result<()> {
         self.begun().await;
         let ended = || {
@@ -288,8 +288,8 @@ impl LeaseRenewer {
         self.backend.is_some()
     }
 
-    /// Notes whether the server accepts renewals, by renewing a ticket that belongs to no request. If the server
-    /// accepts none, drops the connection, because after a failover the next connection may lead to another server.
+    /// Notes whether the server accepts renewals, by renewing a ticket that belongs to no request. If the server does
+    /// not accept this, drops the connection, because after a failover the next connection may lead to another server.
     async fn probe(&mut self) {
         let Some(backend) = &self.backend else { return };
         let of_none = Ticket {
@@ -328,8 +328,8 @@ impl LeaseRenewer {
         }
     }
 
-    /// Renews all leases that are due, at the same time. Meanwhile stops attempts whose leases run out, however long
-    /// the server takes.
+    /// Renews all due leases concurrently. Meanwhile, attempts whose leases run out are stopped, however long the
+    /// server takes.
     async fn renew_all(&mut self, due: Vec<(u64, Ticket, Progress)>) {
         let (shared, policy) = (Arc::clone(&self.shared), self.policy.clone());
         let renewals = self.renew(due);

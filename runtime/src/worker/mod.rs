@@ -201,8 +201,8 @@ pub async fn run(
         logged_waiting: None,
         invalid_before: None,
     };
-    // The worker runs as a task because the attempts are tasks, too. Otherwise each wake-up could be a wake-up of
-    // another thread.
+    // The worker runs as a task because the attempts are tasks, too. Otherwise each wake-up might have to wake another
+    // thread.
     let serving = tokio::spawn(async move {
         let result = worker.serve(&mut shutdown).await;
         worker.drain(&mut shutdown).await;
@@ -316,7 +316,7 @@ impl Worker {
                 self.ended(ended);
             }
         };
-        // If the wait is cut off by the timeout, the remaining attempts are not small.
+        // If the timeout ends this wait, the remaining attempts are not small.
         let _ = tokio::time::timeout(BATCH_WAIT, batching).await;
     }
 

@@ -81,7 +81,7 @@ pub(super) struct Plugins {
     loading: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// A compiled binding. Its time and its count of losses are from the last comparison with the server's binding.
+/// A compiled binding. `seen_at` and `losses` are from the last comparison with the server's binding.
 struct CompiledPlugin {
     bound: BoundPlugin,
     seen_at: Instant,

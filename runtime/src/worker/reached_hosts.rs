@@ -1,5 +1,5 @@
 //! Reports to the queue's server which hosts have answered. A worker that starts while such a host is down then knows
-//! that the host exists. Takes the first answers of hosts, and fills a memory that all workers share.
+//! that the host exists. The server keeps the first answers of hosts for all workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

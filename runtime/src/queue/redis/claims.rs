@@ -187,7 +187,7 @@ impl RedisServer {
         Ok(answer)
     }
 
-    /// Turns the first documents of the intake list into requests, or sets them aside.
+    /// Turns the first documents of the intake list into requests, or sets them aside as invalid.
     async fn import(&self, queue: &str) -> Result<()> {
         let mut read = on(&self.scripts.intake, queue)?;
         read.arg(IMPORT_MAX).arg(intake::STEP_BYTES);
@@ -234,8 +234,8 @@ pub(super) fn ticket_of(queue: &str, stored: &[StoredValue; STORED]) -> Ticket {
     }
 }
 
-/// Ends the claim of a request that is broken in the queue, so that its fields cannot be read. The request becomes a
-/// dead letter, where it does not block others.
+/// Ends the claim of a request whose stored fields this host cannot read. The request becomes a dead letter, so that it
+/// does not block others.
 async fn end_broken(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()> {
     let reason = unreadable_request(ticket, why);
     tracing::warn!(

@@ -100,8 +100,8 @@ impl Connections {
         self.checked(answer, shared.number).await
     }
 
-    /// Does what [`Connections::query`] does, for a command that the server may not let this user run. Returns `None`
-    /// if the server does not.
+    /// Does what [`Connections::query`] does, for a command that the server may refuse to this user. Returns `None` if
+    /// the server refuses it.
     pub(super) async fn query_if_granted<T: FromRedisValue>(&self, command: &Cmd) -> Result<Option<T>> {
         let mut shared = self.shared().await?;
         match command.query_async(&mut shared.connection).await {
@@ -219,7 +219,7 @@ impl Connections {
 const CLUSTER: &str = "the server is a node of a Redis Cluster, which is not supported: name a server without \
                        `cluster-enabled yes`, alone or the primary of replicas";
 
-/// The codes with which a cluster node refuses commands. Waiting does not help against them.
+/// The codes with which a cluster node refuses commands. Waiting does not help.
 const CLUSTER_REFUSALS: [&str; 5] = ["MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN", "TRYAGAIN"];
 
 /// The refusals that can pass with time or that an operator can fix: their codes, and the messages for people.
@@ -254,8 +254,8 @@ fn is_of_cluster(error: &RedisError) -> bool {
     error.code().is_some_and(|code| CLUSTER_REFUSALS.contains(&code))
 }
 
-/// Returns the entry of [`REFUSALS`] for an error, or `None` if the error is no such refusal. If a script was stopped
-/// by a server before version 7, the reason is only in the text of the error.
+/// Returns the entry of [`REFUSALS`] for an error, or `None` if the error is no such refusal. If a server before
+/// version 7 stops a script, the reason is only in the text of the error.
 fn refusal(error: &RedisError) -> Option<(&'static str, &'static str)> {
     let code = error.code()?;
     let detail = if code == "ERR" {

@@ -69,7 +69,7 @@ impl RedisServer {
     }
 
     /// Removes documents from the old end of the list, where nobody pushes. Skips entries that have to stay. Such
-    /// entries can be at the old end because the clock was set back.
+    /// entries can be at the old end if the clock was set back.
     pub(super) async fn remove_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
         let (mut keys, mut staying) = (Vec::new(), 0);
         loop {

@@ -34,7 +34,7 @@
 //! - from the last claim: `fence`, `nonce`, `worker`, `binding`, `output` (an id and a URI) and `progress` (JSON);
 //!   `concluding` if the claim only has to end the request; `ended` once the claim is over
 //! - `stray`: exists if an attempt may have left output, for example because its claim was lost
-//! - `cancel`: exists while somebody asks for a cancel
+//! - `cancel`: exists if somebody has asked for a cancel
 //! - `ending`: the reason why the next claim has to end the request
 //! - `note`: a remark for people about how the request ended
 //! - `coded`: the code of `error` or of `ending`, a space, and the text to which the code belongs

@@ -11,7 +11,7 @@ use crate::error::Result;
 /// The lowest server version with which the scripts work.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
-/// The settings that this program's promises need.
+/// The advice for a server that may lose data: the settings with which this program's promises hold.
 const SET: &str = "set `appendonly yes` and `appendfsync always`";
 
 /// The server's statements about itself. A field is `None` if this user may not ask for it.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::connection::Connections;
 use crate::error::{Code, Error, Result, Stage};
 
-/// The shortest time for which a command blocks. The server's clock for blocking commands is coarse, and a command with
+/// The shortest time for which a command blocks. The server's clock for blocking commands is coarse, and a timeout of
 /// zero would block forever.
 const BLOCK_MIN: Duration = Duration::from_millis(10);
 /// The longest time for which a command blocks. It bounds how long a command goes on after all its waiters have left.

@@ -232,7 +232,8 @@ impl SqliteFile {
     }
 }
 
-/// Makes a request ready again if it is dead and, if a time is given, died at that time. Returns whether it did so.
+/// Makes a request ready again if it is dead and, if a time is given, died at that time. Returns whether the request
+/// was made ready.
 fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> rusqlite::Result<bool> {
     let moved = db
         // This begins a new life of the request, so that earlier attempts that still run cannot commit it.
@@ -246,7 +247,8 @@ fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> r
     Ok(moved == 1)
 }
 
-/// Permanently removes a request if it is dead and, if a time is given, died at that time. Returns whether it did so.
+/// Permanently removes a request if it is dead and, if a time is given, died at that time. Returns whether the request
+/// was removed.
 fn purge_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> rusqlite::Result<bool> {
     let removed = db
         .prepare_cached(
@@ -260,7 +262,7 @@ fn purge_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> r
 fn reap(db: &Connection, queue: &str, keep: Duration) -> rusqlite::Result<usize> {
     let until = now_ms().saturating_sub_unsigned(millis(keep));
     let mut removed = 0;
-    // If one state is handled at a time, the index gives the first requests without a scan of the rest.
+    // Because one state is handled at a time, the index gives the first requests without a scan of the rest.
     for state in [State::Done, State::Cancelled] {
         removed += db
             .prepare_cached(

@@ -217,7 +217,7 @@ struct ClaimRow {
     stray: bool,
     cancel: bool,
     ending: Option<String>,
-    /// The output that the previous claim recorded, if it is another output than the worker's.
+    /// The output that the previous claim recorded, if that is not the worker's own output.
     moved_from: Option<String>,
 }
 
@@ -497,8 +497,8 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
     if moved > 0 { wake(db, queue) } else { Ok(()) }
 }
 
-/// Turns the first documents of the intake table into requests, or sets them aside. Returns whether there may be more
-/// documents.
+/// Turns the first documents of the intake table into requests, or sets them aside as invalid. Returns whether there
+/// may be more documents.
 fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
     let (documents, more) = read_intake(db, queue)?;
     for (number, document) in &documents {

@@ -25,7 +25,7 @@ const CALLS_MAX: usize = 64;
 pub(in crate::queue) enum OpenMode {
     /// The file is created if it is missing, and its tables are upgraded to the latest version.
     Write,
-    /// The file is not changed, because workers of its version may use it. No call can write.
+    /// The file is not changed, because workers of the file's version may be using it. No call can write.
     Read,
 }
 
@@ -290,9 +290,9 @@ impl DatabaseState {
         }
     }
 
-    /// Checks that the open files are the files that other programs see. If they are not, closes the connection, and
-    /// the next call opens it again. Otherwise a worker would go on forever with files that nobody else sees, and would
-    /// acknowledge lost writes.
+    /// Checks that the open files are the files that other programs see. Closes the connection if they are not; the
+    /// next call then opens the present files. Otherwise a worker would go on forever with files that nobody else sees,
+    /// and would acknowledge lost writes.
     fn check(&mut self) -> Result<(), CallError> {
         let Some(open) = &mut self.open else {
             self.open = Some(
@@ -348,7 +348,7 @@ impl DatabaseState {
             let savepoint = transaction.savepoint()?;
             match call.run(&savepoint, &mut self.seen) {
                 Ok(()) => savepoint.commit()?,
-                // Some faults, such as a full disk, end the whole transaction. The savepoint can then not be rolled
+                // Some faults, such as a full disk, end the whole transaction. Then the savepoint cannot be rolled
                 // back.
                 Err(fault) => savepoint.finish().map_err(|_| fault)?,
             }

@@ -92,9 +92,9 @@ pub(super) fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Returns a URI that opens the file without its -wal and -shm files, if these are missing and this user may not write
-/// to the file. Otherwise SQLite would create them for this user, and the file's owner could not write to them. Returns
-/// `None` if the file can be opened by its path.
+/// If the -wal and -shm files of a file are missing and this user may not write to the file, returns a URI that opens
+/// the file without them. Otherwise returns `None`. If SQLite opened such a file by its path, it would create both
+/// files for this user, and the file's owner could not write to them.
 fn unused_uri(path: &Path) -> Option<Url> {
     let is_in_use = || {
         ["-wal", "-shm"].iter().any(|suffix| {
@@ -134,7 +134,7 @@ fn set_up(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     // An acknowledged commit must survive a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // One statement reads both, because another process may be creating the tables.
+    // One statement reads the version and whether there are tables, because another process may be creating the tables.
     let version = "SELECT CASE WHEN user_version = 0 AND EXISTS (SELECT 1 FROM sqlite_schema) THEN ?1 ELSE user_version END
         FROM pragma_user_version";
     connection.query_row(version, [FOREIGN], |row| row.get(0))
@@ -179,8 +179,8 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
     Ok(Versions { was, is })
 }
 
-/// Creates views for this connection that hide tables without the latest columns. In a view, a missing column has the
-/// value that an upgrade would give it.
+/// For each table without the latest columns, creates a view that hides the table on this connection. In the view, a
+/// missing column has the value that an upgrade would give it.
 fn show_as_latest(connection: &Connection) -> rusqlite::Result<()> {
     let latest = Connection::open_in_memory()?;
     latest.execute_batch(SCHEMA)?;

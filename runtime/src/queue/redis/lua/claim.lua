@@ -18,7 +18,7 @@
 --             stray, cancel, ending, waited_ms, coded, and the output of the claim before. A field that the hash does
 --             not have is nil
 --          4. the last fence that was given before this claim
---          5. if there are more ready requests: the number that were skipped, or examined in vain; otherwise 0
+--          5. the number of ready requests that were skipped or examined, if there may be more; otherwise 0
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
   or broken('LLEN', 'wake', 'in')
@@ -58,7 +58,7 @@ local function forward_due()
   end
 end
 
--- Returns whether the hash exists. If the server does not say so, the script ends before it changes anything of this
+-- Returns whether the hash exists. If the server cannot answer, the script ends before it changes anything of this
 -- request.
 local function has_hash(id)
   local found = redis.pcall('HEXISTS', request_key(id), 'uri')

@@ -1,5 +1,5 @@
--- Lists the requests in a state. Of ready, delayed and leased requests, the next one comes first. Of ended requests,
--- the one that ended last comes first.
+-- Lists the requests in a state. The first request of the list is the one that comes next. In a list of ended requests,
+-- it is the one that ended last.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     the state, the index of the last request to return
