@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Class, Code, Error, Stage};
 use crate::request::Request;
 
-/// The proof of a claim. Every later operation on the claim checks all fields of its ticket.
+/// The proof of a claim. Every later operation on the claim checks all fields of this ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     /// The queue of the request.
@@ -102,7 +102,7 @@ impl std::fmt::Display for OutputId {
     }
 }
 
-/// An output of other workers, for which requests wait.
+/// An output of other workers. Requests wait for a worker with this output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherOutput {
     /// The output's location.

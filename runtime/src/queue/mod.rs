@@ -38,7 +38,8 @@ const CLAIM_STEP: usize = 64;
 /// whose lease has expired.
 const COMEBACK_MAX: usize = 100;
 
-/// The maximum number of ready requests that one step of a claim examines, because its worker may not take all of them.
+/// The maximum number of ready requests that one step of a claim examines. It examines more requests than it claims,
+/// because its worker may not take all of them.
 const LOOK_MAX: usize = 1_000;
 
 /// The maximum number of times that a claim examines [`LOOK_MAX`] requests. Requests further back in the queue are
@@ -100,8 +101,8 @@ pub trait Claims: Send + Sync {
     ///
     /// The list can have fewer than `count` requests although more are ready. If one more lost lease would make a
     /// request poison, that request is given alone. If a call is repeated with the same nonce and count, it returns
-    /// those claims of the first call that are still valid, and no others. If none is valid any more, it makes new
-    /// claims.
+    /// those claims of the first call that are still valid, and no others. If none is valid any more, the call makes
+    /// new claims.
     ///
     /// Requests that only have to be ended ([`Claim::ending`]) come first. They are given even while claims are
     /// withheld.
@@ -123,8 +124,9 @@ pub trait Claims: Send + Sync {
         Ok(self.claim_some(queue, options, 1).await?.pop())
     }
 
-    /// Extends a lease to `lease` from now. An expired lease can also be extended, as long as no claim has found it.
-    /// Fails with [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended it.
+    /// Extends a lease to `lease` from now. An expired lease can also be extended, until a claim finds that it has
+    /// expired. Fails with [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended
+    /// it.
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed>;
 
     /// Ends a claim as done, with its receipt, even if somebody has asked to cancel the request. Fails with

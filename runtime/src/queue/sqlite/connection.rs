@@ -29,8 +29,8 @@ pub(in crate::queue) enum OpenMode {
     Read,
 }
 
-/// A file that any number of processes can have open at once. It has one connection, because SQLite allows only one
-/// writer at a time anyway.
+/// A file that any number of processes can have open at once. Each `Database` has one connection to it, because SQLite
+/// allows only one writer at a time anyway.
 pub(super) struct Database {
     name: String,
     shared: Arc<SharedDatabase>,
