@@ -1,4 +1,4 @@
-//! Implements `plugin`: components in the server's store, and the bindings of queues.
+//! Implements `plugin`, which manages the components in the server's store and the bindings of queues.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ pub(super) enum Command {
         #[arg(long, alias = "plugin-config", value_name = "JSON|@FILE")]
         config: Option<String>,
         /// Set a limit for the queue's requests, such as memory=64MiB, call-time=500ms, request-time=1h or traps=0
-        /// (repeatable). A lower limit of a worker wins. docs/security.md lists all limits.
+        /// (repeatable). If a worker has a lower limit, the worker's limit applies. docs/security.md lists all limits.
         #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = binding_limit)]
         limits: Vec<LimitValue>,
         #[command(flatten)]
@@ -96,7 +96,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             input,
         } => {
             let input = InputOptions::from(*input);
-            // Wrong arguments are reported without a server.
+            // Wrong arguments are reported before the server is contacted.
             check_usable_queue_name(&queue)?;
             input.check()?;
             let request = BindRequest {
@@ -176,7 +176,7 @@ async fn bind(request: BindRequest, environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Returns the way to bind a component file, if that is what the argument names instead of a plugin.
+/// If the argument is a component file and not a plugin's name, returns advice on how to bind the file.
 fn named_file(plugin: &str) -> Option<String> {
     let path = Path::new(plugin);
     let is_component = path.extension().is_some_and(|extension| extension == "wasm");
@@ -277,7 +277,7 @@ fn remarks(binding: &Binding) -> String {
         .join(" ")
 }
 
-/// Returns the input options of a binding, in the form of a request's members.
+/// Returns the input options of a binding, written like the members of a request.
 fn input_remarks(input: &InputOptions) -> Vec<String> {
     match serde_json::to_value(input) {
         Ok(Value::Object(members)) => {

@@ -1,4 +1,4 @@
-//! Implements `queue`: whole queues.
+//! Implements `queue`, which works on whole queues.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Pause a queue: workers claim no more of its requests; running attempts go on.
+    /// Pause a queue: workers claim no more of its requests, but running attempts continue.
     Pause(QueueArgs),
     /// Resume a queue: workers claim again.
     Resume(QueueArgs),
@@ -115,7 +115,7 @@ fn row(counts: &Counts) -> Vec<String> {
     ]
 }
 
-/// Warns of each danger in the settings of the server, and returns them.
+/// Logs a warning for each dangerous setting of the server. Returns these settings.
 pub(super) async fn warn_of_dangers(backend: &Backend) -> Vec<String> {
     let dangers = queues::dangers(backend).await;
     for danger in &dangers {
