@@ -1,5 +1,5 @@
-//! Hosts ingest plugins: a request comes from a queue, its input is fetched, decoded, sent through a WebAssembly
-//! component, encoded and committed with a receipt. The modules are in the order of the data.
+//! Hosts ingest plugins. A request comes from a queue. Its input is fetched, decoded, sent through a WebAssembly
+//! component, encoded, and committed with a receipt. The modules below are in the order in which the data passes them.
 
 pub mod config; // bounds of attempts and leases
 pub mod error; // the one error type
