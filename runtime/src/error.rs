@@ -1,4 +1,4 @@
-//! Defines the one error type of this crate. It says where an error happened, whether a retry can help, what went
+//! Defines the only error type of this crate. An error says where it happened, whether a retry can help, what went
 //! wrong, and why.
 
 mod code;
@@ -58,7 +58,7 @@ impl fmt::Display for Stage {
 /// The meaning of an error for its request. Retry decisions depend on the class only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// The same attempt may succeed later. For example, a connection broke or a server was busy.
+    /// A later attempt may succeed. For example, a connection broke or a server was busy.
     Transient,
     /// No attempt can succeed. For example, the file does not exist or the header does not fit the plugin.
     Permanent,
@@ -115,8 +115,8 @@ impl Error {
         Self::new(stage, Class::Transient, code, message)
     }
 
-    /// Returns an error for a failed read or write. If `error` wraps an error of this crate, returns that one: see
-    /// [`Error::into_io`].
+    /// Returns an error for a failed read or write. If `error` wraps an error of this crate, returns that error
+    /// instead: see [`Error::into_io`].
     pub fn from_io(
         error: std::io::Error,
         stage: Stage,
@@ -163,14 +163,14 @@ impl Error {
         self
     }
 
-    /// Adds the wait before the next attempt that the server asks for.
+    /// Adds the wait that the server asks for before the next attempt.
     #[must_use]
     pub fn retrying_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
         self
     }
 
-    /// Returns the wait before the next attempt, or `None` if the server does not ask for one.
+    /// Returns the wait that the server asks for before the next attempt, or `None` if it asks for none.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }

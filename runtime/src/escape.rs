@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The maximum number of characters of one text that are shown, after escaping. An error of a request has at most
-/// 2,000.
+/// The maximum number of characters of one text that are shown, after escaping. The text of a request's error has at
+/// most 2,000 characters.
 pub const SHOWN_CHARS_MAX: usize = 4_096;
 
 /// The sorted ranges of the characters that are invisible or change the look of their neighbours:
@@ -56,8 +56,8 @@ const UNSEEN: [(char, char); 31] = [
     ('\u{9fffe}', char::MAX),
 ];
 
-/// Returns a text for a person. It is on one line and has at most [`SHOWN_CHARS_MAX`] characters. If it was longer, a
-/// note says how many characters were left out.
+/// Returns a text in a form for people. The result is on one line and has at most [`SHOWN_CHARS_MAX`] characters. If
+/// the text is longer, a note says how many characters were left out.
 ///
 /// Line feed, carriage return and tab become `\n`, `\r` and `\t`. Other invisible characters become `\u{HEX}`. A
 /// backslash is doubled if it could be taken for the beginning of one of these. All other text stays unchanged, in
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// Undoes the escaping, as a person does who knows its rules.
+    /// Undoes the escaping. A person who knows the rules can do the same.
     fn read_back(shown: &str) -> String {
         let mut text = String::new();
         let mut rest = shown;

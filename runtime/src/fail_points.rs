@@ -1,5 +1,5 @@
-//! Defines points at which a test can kill or pause a worker, to check what the system guarantees then. Builds without
-//! debug assertions, such as releases, contain no fail points.
+//! Defines points at which a test can kill or pause a worker. The test then checks that the guarantees hold. Builds
+//! without debug assertions, such as releases, contain no fail points.
 
 /// Records that the worker passes the point `place` for the request `id`.
 ///

@@ -7,11 +7,11 @@
 //! memory.
 //!
 //! **No deadlock.** An attempt that holds memory may have to wait for more. To prevent a deadlock, one attempt at a
-//! time has *priority*. Let
+//! time has *priority*. The proof uses these names:
 //!
-//! - `held(a)` be the memory that attempt `a` holds,
-//! - `T` be the total,
-//! - `M` be the maximum that one attempt may hold ([`MemoryBudget::request_max`]), which is less than `T`.
+//! - `held(a)`: the memory that attempt `a` holds
+//! - `T`: the total
+//! - `M`: the maximum that one attempt may hold ([`MemoryBudget::request_max`]); it is less than `T`
 //!
 //! A grant must keep both conditions:
 //!
@@ -27,11 +27,11 @@
 //! the memory is not available, the call is refused ([`Held::try_raise`]), and the attempt runs again alone.
 //!
 //! **No starvation.** While no attempt waits, the attempt that holds most has priority. If an attempt's request fits
-//! only with priority, this attempt gets it instead. Otherwise attempts wait in a line, and only the first in line can
-//! take over the priority. When the attempt with priority ends, all other attempts together hold at most `T - M`. So
-//! the request of the first in line then fits with priority. Memory that is given back is granted at once, so no other
-//! attempt can take it first. The following requests can be granted before the first in line, but they never take over
-//! the priority:
+//! only with priority, this attempt gets the priority instead. Otherwise attempts wait in a line, and only the first in
+//! line can take over the priority. When the attempt with priority ends, all other attempts together hold at most `T -
+//! M`. So the request of the first in line then fits with priority. Memory that is given back is granted at once, so no
+//! other attempt can take it first. The following requests can be granted before the first in line, but they never take
+//! over the priority:
 //!
 //! - a request of the attempt with priority
 //! - a request that never waits ([`Held::try_raise`]): for a plugin's memory or another lane
@@ -214,7 +214,7 @@ impl Budget {
         for (place, WaitingRequest { holder, ask, .. }) in state.line.iter().enumerate() {
             let after = ask.granted_to(state.holder(*holder)).bytes();
             if after > self.request_max() {
-                continue; // It leaves the line by itself.
+                continue; // This request leaves the line by itself.
             }
             if (may_overtake || *holder == state.priority)
                 && let Some(priority) = self.fits(state, *holder, *ask, is_first)
@@ -241,8 +241,8 @@ impl Budget {
         }
     }
 
-    /// Waits until `ask` is granted. Returns false as soon as the attempt would hold more than one attempt may hold.
-    /// This can also happen during the wait, if another thread of the attempt is granted memory.
+    /// Waits until `ask` is granted. Returns false as soon as the grant would exceed the maximum that one attempt may
+    /// hold. This can also happen during the wait, if another thread of the attempt is granted memory.
     ///
     /// # Errors
     /// Returns the error of the stop, or an error that says that the attempt was abandoned.
@@ -422,7 +422,7 @@ impl MemoryShare {
     pub fn set_abandoned(&self, is_abandoned: bool) {
         if let Some(share) = &self.0 {
             share.is_abandoned.store(is_abandoned, Ordering::Relaxed);
-            // A thread that made its check before this change is waiting by now.
+            // A thread that made its check before this change is waiting by now, so it must be woken.
             if share.budget.state.lock().sleepers > 0 {
                 share.budget.changed.notify_all();
             }
@@ -465,7 +465,7 @@ impl Held {
     /// Fails with
     ///
     /// - the error of the stop
-    /// - the error of [`MemoryShare::refuse`], if the attempt would hold more than one attempt may hold
+    /// - the error of [`MemoryShare::refuse`], if `bytes` would exceed the maximum that one attempt may hold
     /// - an error that says that the attempt was [abandoned](MemoryShare::set_abandoned)
     pub fn raise(&mut self, bytes: usize) -> Result<()> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {

@@ -25,8 +25,8 @@ pub(crate) fn read_by_others(found: &Metadata) -> bool {
     found.mode() & 0o044 != 0
 }
 
-/// Creates a private folder, which only this user can use, with its parents. If the folder exists, checks it: if other
-/// users can read it, makes it private, and if they can write to it, fails. Refuses a symbolic link.
+/// Creates a private folder, which only this user can use, and its parents. If the folder exists and other users can
+/// read it, makes it private. If they can write to it, fails. Refuses a symbolic link.
 ///
 /// # Errors
 /// Fails permanently, with stage config. The message says what to do.

@@ -25,7 +25,7 @@ pub(super) enum Command {
         /// List at most N of each queue.
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         limit: usize,
-        /// Print JSON, one object a line.
+        /// Print JSON, one object per line.
         #[arg(long)]
         json: bool,
     },

@@ -1,5 +1,6 @@
-//! Reads the environment: the location of the queue's server, and the folders for this user's files. Nothing else in
-//! the command line reads the environment, except the defaults that arguments declare.
+//! Reads the environment: the location of the queue's server, and the folders for this user's files. Two kinds of
+//! variables are read elsewhere: the defaults that arguments declare, and the variables of the log (`RUST_LOG`,
+//! `NO_COLOR`, `TERM`).
 
 use std::env::VarError;
 use std::net::Ipv6Addr;
@@ -125,7 +126,7 @@ impl Environment {
         Ok(location)
     }
 
-    /// Returns true if the server is a SQLite file that does not exist yet.
+    /// Returns whether the server is a SQLite file that does not exist yet.
     pub(super) fn lacks_its_file(&self) -> bool {
         self.location().is_ok_and(|location| location.lacks_its_file())
     }

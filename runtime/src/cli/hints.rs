@@ -116,7 +116,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["version"], "`ingest-host --version` prints it"),
 ];
 
-/// The subcommands of other programs, for each command, with the equivalent of this program.
+/// The unknown subcommands that people try, for each command of this program, with a sentence about the equivalent.
 const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
     (
         "dead",
@@ -328,7 +328,7 @@ const NO_OPTIONS: &[(&[&str], &str)] = &[
 
 const ONE_ID: &str = "a queue is given as --queue NAME, and one ID at a time";
 
-/// The meaning of an unexpected argument that is no option, for each command.
+/// The meaning of an unexpected argument that is not an option, for each command.
 const POSITIONALS: &[(&str, &str)] = &[
     ("run", "a queue is given as --queue NAME"),
     (
@@ -368,7 +368,7 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
     };
     if let Some(hint) = hint {
         error.remove(suggested);
-        // The usage contains the option that clap suggests.
+        // The usage contains the option that clap suggests, so the usage is replaced.
         let usage = given(program, arguments).clone().render_usage();
         error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
         let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);

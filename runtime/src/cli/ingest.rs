@@ -300,7 +300,8 @@ fn not_done(left: &[String]) -> String {
     }
 }
 
-/// Returns the local path of a `file:` URI in a form for a command line. Returns other URIs unchanged.
+/// Returns the local path of a `file:` URI, for use on a command line. Returns the URI itself if it is not local or if
+/// its path contains blanks.
 fn shell_path(uri: &str) -> String {
     match Location::parse(uri, Stage::Commit) {
         Ok(Location::File(path)) if !path.to_string_lossy().contains(char::is_whitespace) => {
@@ -317,7 +318,7 @@ struct Ingestion {
     config: Arc<str>,
     gate: Gate,
     destination: Arc<Destination>,
-    /// Requested when a signal arrives.
+    /// The stop that a signal requests.
     interrupted: Stop,
     args: Args,
 }
@@ -460,8 +461,8 @@ impl Ingestion {
         result
     }
 
-    /// Prints the result of an input. If there are several inputs, each note begins with the input's name, in the same
-    /// way as each error.
+    /// Prints the result of an input. If there are several inputs, each note begins with the input's name, and so does
+    /// each error.
     fn print_committed(&self, name: Option<&str>, committed: Committed) {
         let args = &self.args;
         let note = |text: &str| match name {
@@ -522,8 +523,8 @@ const STAGED_FIRST: &str = "what goes to stdout is staged first: TMPDIR names an
 /// The hint for such an error if rejects go to a separate folder.
 const OUTPUT_STAGED_FIRST: &str = "the output is staged before it goes to stdout: TMPDIR names another place for it; rejects are staged in their own folder";
 
-/// On the first Ctrl-C, SIGTERM or SIGHUP, stops the work between two batches. No partial output stays then. On the
-/// second signal, ends the process and removes the folder that stages the output for stdout.
+/// On the first Ctrl-C, SIGTERM or SIGHUP, stops the work between two batches. Then no partial output is left behind.
+/// On the second signal, ends the process and removes the folder that stages the output for stdout.
 fn stop_on_signals(stop: &Stop, staged: Option<PathBuf>) -> Result<()> {
     let mut signals = Signals::listen()?;
     let stop = stop.clone();

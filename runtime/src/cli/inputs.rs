@@ -348,7 +348,8 @@ mod tests {
         }
     }
 
-    /// The folder's path is too long to be read. So the test works as with a folder of another user, but also for root.
+    /// The folder cannot be read because its path is too long. Even root cannot read it, unlike a folder of another
+    /// user.
     #[test]
     fn a_folder_that_cannot_be_read_is_told_beside_the_files_that_are_found() {
         use rustix::fs::{Mode, OFlags, mkdirat, openat};

@@ -148,7 +148,8 @@ fn fail(report: &str, code: Code, log_format: LogFormat) {
 }
 
 /// Returns the number of threads of the async runtime. They only wait for servers, and other threads process the
-/// records. Few threads wake each other less often, and one thread can serve thousands of small requests per second.
+/// records. A few threads wake each other less often than many, and even one thread can serve thousands of small
+/// requests per second.
 fn runtime_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(4))
 }

@@ -98,7 +98,7 @@ impl OutputArgs {
     }
 }
 
-/// The extensions of files that folders hardly ever have.
+/// The file extensions that the name of a folder hardly ever has.
 const FILE_EXTENSIONS: &[&str] = &[
     "7z", "arrow", "avro", "bz2", "csv", "csvz", "dat", "db", "feather", "gz", "gzip", "htm", "html", "json",
     "jsonl", "log", "lz4", "ndjson", "ods", "orc", "parquet", "pdf", "pq", "psv", "sql", "sqlite", "ssv",
@@ -165,8 +165,8 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
 #[command(next_help_heading = heading::REJECTS)]
 pub(super) struct GateArgs {
     /// Publish nothing if more records than this are rejected, in total or with one code (repeatable). Output and
-    /// rejects then go into quarantine, and a request becomes a dead letter. Without a bound on the total, more than
-    /// half of the records of an input with at least 20 are too many; 100% allows any number.
+    /// rejects then go into quarantine, and a request becomes a dead letter. Without a bound on the total, at most half
+    /// of the records may be rejected if the input has at least 20 records; 100% allows any number.
     #[arg(long, value_name = "N|P%|CODE=N|CODE=P%", value_delimiter = ',')]
     max_rejects: Vec<Rule>,
     /// The effect of a reject on its file: `fail` is `--max-rejects 0`.

@@ -27,7 +27,7 @@ pub(super) enum Command {
         #[command(flatten)]
         limits: LimitArgs,
     },
-    /// Bind a queue to a stored plugin, from its next claim on.
+    /// Bind a queue to a stored plugin, from the queue's next claim on.
     Bind {
         /// The queue.
         #[arg(long, alias = "queuename")]
@@ -43,7 +43,7 @@ pub(super) enum Command {
         limits: Vec<LimitValue>,
         #[command(flatten)]
         gate: GateArgs,
-        /// The options for inputs whose requests do not give them.
+        /// The input options for requests that do not set them.
         #[command(flatten)]
         input: Box<InputOptionArgs>,
     },
@@ -55,7 +55,7 @@ pub(super) enum Command {
     },
     /// List the stored plugins.
     List {
-        /// Print JSON, one plugin a line.
+        /// Print JSON, one plugin per line.
         #[arg(long)]
         json: bool,
     },
@@ -64,7 +64,7 @@ pub(super) enum Command {
         /// The queue.
         #[arg(long, alias = "queuename")]
         queue: String,
-        /// Print JSON, one binding a line.
+        /// Print JSON, one binding per line.
         #[arg(long)]
         json: bool,
     },

@@ -12,13 +12,13 @@ use crate::queue::{Backend, Counts};
 pub(super) enum Command {
     /// List the queues with their counts.
     List {
-        /// Print JSON, one queue a line.
+        /// Print JSON, one queue per line.
         #[arg(long)]
         json: bool,
     },
     /// Pause a queue: workers claim no more of its requests, but running attempts continue.
     Pause(QueueArgs),
-    /// Resume a queue: workers claim again.
+    /// Resume a queue: workers claim its requests again.
     Resume(QueueArgs),
     /// Audit queues: check that every request is in exactly one state and every lease has a holder, and warn of unsafe
     /// settings of the server.
@@ -26,7 +26,7 @@ pub(super) enum Command {
         /// Only this queue.
         #[arg(long, alias = "queuename")]
         queue: Option<String>,
-        /// Print JSON, one finding a line.
+        /// Print JSON, one finding per line.
         #[arg(long)]
         json: bool,
     },

@@ -46,7 +46,7 @@ pub(super) struct Args {
     /// List at most N of each state.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// Print JSON, one request a line.
+    /// Print JSON, one request per line.
     #[arg(long)]
     json: bool,
 }

@@ -51,7 +51,7 @@ pub(super) struct Args {
     watch: bool,
     #[command(flatten)]
     output: OutputArgs,
-    /// The options for inputs whose requests and bindings do not give them.
+    /// The input options for requests if neither the request nor its binding sets them.
     #[command(flatten)]
     input: InputOptionArgs,
     #[command(flatten)]
@@ -62,27 +62,28 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = heading::WORKER)]
     concurrency: u16,
     /// Stop when there is nothing to do and nothing is due within --burst-wait. A list shows the requests that are
-    /// left: in a queue that is paused or has no plugin, to be retried, or with another worker. The exit code is 1 if
-    /// requests are left, a request died, or a document was not a valid request. Requests that producers have delayed
-    /// for longer than --burst-wait do not count.
+    /// left. They are in a queue that is paused or has no plugin, wait for a retry, or are with another worker. The
+    /// exit code is 1 if requests are left, a request died, or a document was not a valid request. Requests that
+    /// producers have delayed for longer than --burst-wait do not count.
     #[arg(long, help_heading = heading::WORKER)]
     burst: bool,
-    /// The maximum time that an idle burst waits for delayed requests that are due within this time, and for requests
-    /// of other workers, which come back if their worker dies. This is also the limit for all waits for retries
-    /// together. With 0s, a burst does not wait.
+    /// The maximum time that an idle burst waits. It waits for delayed requests that are due within this time, and for
+    /// requests of other workers, which come back if their worker dies. This is also the limit on the sum of its waits
+    /// for retries. With 0s, a burst does not wait.
     #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst", help_heading = heading::WORKER)]
     burst_wait: HumanDuration,
-    /// The time for which to retry a request that fails for a reason that may pass (server down or busy, connection
-    /// broken, disk full): the sum of its waits, up to 30 days. Then the request becomes a dead letter. The waits grow
-    /// up to five minutes. If a server asks for a longer wait (Retry-After), the worker waits that long, within the
-    /// remaining time. If no connection to a host has ever succeeded, the limit is two minutes. 0s never retries.
+    /// The time for which to retry a request after failures that may pass (server down or busy, connection broken, disk
+    /// full). It limits the sum of the request's waits, and is at most 30 days. Then the request becomes a dead letter.
+    /// The waits grow up to five minutes. If a server asks for a longer wait (Retry-After), the worker waits that long,
+    /// within the remaining time. If no connection to a host has ever succeeded, the limit is two minutes. With 0s, a
+    /// request is never retried.
     #[arg(long, value_name = "DURATION", default_value_t = HumanDuration(RETRY_FOR), value_parser = retry_for, help_heading = heading::WORKER)]
     retry_for: HumanDuration,
     /// Seconds without a heartbeat after which another worker may take the request.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400), help_heading = heading::WORKER)]
     lease: u32,
-    /// Remove requests that have been done or cancelled for this many days. 0 keeps them forever. Outputs, receipts and
-    /// dead letters stay. If workers have different settings, the shortest retention applies.
+    /// Remove requests that have been done or cancelled for this many days. With 0, they are kept forever. Outputs,
+    /// receipts and dead letters stay. If workers have different settings, the shortest retention applies.
     #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16), help_heading = heading::WORKER)]
     retention: u16,
     /// Write a checkpoint after every SIZE of input, so that another worker can resume there; 0 disables checkpoints.

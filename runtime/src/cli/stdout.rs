@@ -23,8 +23,8 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// been written by then.
 pub(super) async fn copy(files: Vec<PathBuf>, stop: &Stop) -> Result<bool> {
     let (sender, copied) = oneshot::channel();
-    // This is not a thread of the async runtime. At its end, the runtime would wait for a write to a reader that has
-    // stopped reading.
+    // This is not a thread of the async runtime. When the runtime ends, it would wait for this thread, even if the
+    // reader of stdout has stopped reading.
     std::thread::spawn(move || {
         let _ = sender.send(files.into_iter().try_for_each(copy_file));
     });

@@ -106,8 +106,8 @@ pub struct Limits {
 /// [`Limits::rejects_bytes_max`].
 ///
 /// A reject contains its record, its position and the reason. So an input whose records are all rejected usually stays
-/// within this ratio. A small file exceeds it if it unpacks to a thousand times its size and escaping makes that four
-/// times as long (`\xff` for a byte).
+/// within this ratio. A small compressed file can exceed the ratio: it unpacks to a thousand times its size, and
+/// escaping then makes the text four times as long (`\xff` for a byte).
 pub const REJECTS_RATIO: u64 = 2;
 
 impl Default for Limits {

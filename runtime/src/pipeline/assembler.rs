@@ -1,6 +1,6 @@
-//! Assembles the output of an attempt: the lanes' results of the chunks go in, in the order of the input. The staged
-//! output, the staged rejects and the counts come out. If requested, the assembler also digests the input, because it
-//! has the bytes of each chunk at hand.
+//! Assembles the output of an attempt. The results of the chunks go in, in the order of the input. The staged output,
+//! the staged rejects and the counts come out. If requested, the assembler also digests the input, because it has the
+//! bytes of each chunk at hand.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -88,8 +88,8 @@ impl<'a> OutputAssembler<'a> {
         self.checkpoint_base = Some(base);
     }
 
-    /// Makes the assembler digest the input, from the position up to which `of_input` has digested it. The bytes of
-    /// each chunk are at hand here.
+    /// Makes the assembler continue the digest `of_input` with the bytes of each chunk, from now on. These bytes are at
+    /// hand here.
     pub(super) fn digest_input(&mut self, of_input: Option<Digesting>) {
         self.of_input = of_input;
     }

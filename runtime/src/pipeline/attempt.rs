@@ -150,7 +150,8 @@ pub(super) fn work_through(
         }
         Err(error) => {
             // If the transfer of the input broke off and this attempt has written a checkpoint, the next attempt
-            // resumes from there. If the input turned out to be damaged at its end, the next attempt starts from zero.
+            // resumes from this checkpoint. If the input turned out to be damaged at its end, the next attempt starts
+            // from zero.
             let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
             let broke_off = is_fetch && !input.fetched.has_ended();
             let is_done_again = job.work.limits.memory.is_refused();

@@ -1,7 +1,7 @@
-//! Converts checkpoints. The progress of an attempt goes in, and a document comes out. Later the document goes in, and
-//! the state from which the next attempt resumes comes out, or the reason why it cannot resume. A resumed attempt
-//! continues as if it had done the earlier work itself. `commit/checkpoint.rs` stores the document together with the
-//! staged files that it describes.
+//! Writes and reads the documents of checkpoints. To write one, the progress of an attempt goes in, and the document
+//! comes out. To resume, the document goes in. The state from which the next attempt continues comes out, or the reason
+//! why it cannot continue. A resumed attempt continues as if it had done the earlier work itself.
+//! `commit/checkpoint.rs` stores the document together with the staged files that it describes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,8 +54,8 @@ pub(super) struct Checkpoint {
     pub(super) written: u64,
 }
 
-/// Everything except the input that the result of a request depends on. The result is output, rejects and counts, or an
-/// error. An attempt may resume from a checkpoint only if its work has the same identity.
+/// Everything that determines the result of a request, except the input itself. The result is output, rejects and
+/// counts, or an error. An attempt may resume from a checkpoint only if its work has the same identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WorkIdentity {
@@ -127,17 +127,17 @@ impl ResultLimits {
             input_ratio_max: _,
             input_ratio_from_bytes: _,
             zstd_window_bytes_max: _,
-            // The division of the work, its time, and its log.
+            // Limits on the division of the work, its time, its memory and its log.
             lanes: _,
             checkpoint_bytes: _,
             attempt: _,
             memory: _,
             plugin_log_bytes: _,
-            // The compilation of the plugin.
+            // Limits for compiling the plugin.
             component_bytes_max: _,
             compile: _,
             compile_memory_bytes: _,
-            // The transfer of the input.
+            // Limits for transferring the input.
             http_connect: _,
             http_first_byte: _,
             http_idle: _,
@@ -172,7 +172,8 @@ impl ResultLimits {
 
 impl WorkIdentity {
     /// Returns the identity of a job's work. Returns `None` for a job without a queue, because such a job has no next
-    /// attempt. Names every part of the job, in the same way as [`ResultLimits::of`] names every limit.
+    /// attempt. Names every part of the job. A new part therefore does not compile before it is included or left out,
+    /// as in [`ResultLimits::of`].
     pub(super) fn of(job: &Job) -> Option<Self> {
         let Job {
             work,
@@ -182,7 +183,7 @@ impl WorkIdentity {
         let Work {
             input,
             plugin,
-            config: _, // Below, by its digest.
+            config: _, // Compared by its digest.
             output_format,
             limits,
             // The gate and the profile concern the whole output. It does not matter which attempts have written its
@@ -309,7 +310,7 @@ impl CheckpointBase {
     /// Returns the base if the attempt can be resumed and the source can serve the rest of the input. Returns `None`
     /// otherwise.
     pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
-        // For an input in an encoding other than UTF-8, the byte of the file at which a record begins is unknown.
+        // For an input in an encoding other than UTF-8, the positions of the records in the file are unknown.
         if job.work.limits.checkpoint_bytes == 0 || decoding.is_transcoded {
             return None;
         }
@@ -361,10 +362,10 @@ pub(super) struct CheckpointMark {
     pub(super) digest: Option<Midstate>,
 }
 
-/// Decides after which chunks a checkpoint is written: about one for every `every` bytes of input.
+/// Decides after which chunks a checkpoint is written: about one after each `every` bytes of input.
 pub(super) struct CheckpointScheduler<'a> {
     fetched: &'a Fetched,
-    /// The position from which the assembler digests the input, or `None` if it does not.
+    /// The position from which the assembler digests the input, or `None` if the assembler does not digest the input.
     digested: Option<u64>,
     every: u64,
     next: u64,

@@ -1,5 +1,5 @@
-//! Finishes an attempt. The staged files of a completely processed input go in. They come out published with a receipt.
-//! If the gate refuses them, they come out in quarantine.
+//! Finishes an attempt. The staged files of a completely processed input go in. If the gate accepts them, they are
+//! published with a receipt. Otherwise they go into quarantine.
 
 use std::collections::BTreeMap;
 
@@ -156,7 +156,8 @@ fn receipt(
     }
 }
 
-/// Seals the staged files. If a stop is requested by then, keeps them so that the next attempt can resume.
+/// Seals the staged files. If a stop is requested by then, fails and keeps the staged files, so that the next attempt
+/// can resume.
 fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     let sealed = staging.seal()?;
     fail_points::pass("staged", job.placement.name());

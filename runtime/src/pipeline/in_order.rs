@@ -1,5 +1,5 @@
 //! Gives threads access to a value in the order of their numbers. A thread that only has an item for the value does not
-//! wait. It submits the item and continues, and another thread delivers the item at its turn.
+//! wait for its turn. It submits the item and continues. Later the item's turn comes, and another thread delivers it.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -71,9 +71,9 @@ impl<V, T> OrderedHandoff<V, T> {
         Ok(self.take(&mut state))
     }
 
-    /// Submits an item. At the turn of `number`, a thread calls `deliver` with the item and then passes the turn on.
-    /// This is either the calling thread or the thread that is using the value. Waits while too many items are pending.
-    /// Returns false if the handoff is closed.
+    /// Submits an item. At the turn of `number`, either this thread or the thread that is using the value calls
+    /// `deliver` with the item. Then it passes the turn on. Waits while too many items are pending. Returns false if
+    /// the handoff is closed.
     ///
     /// # Errors
     /// Returns an error of `deliver`, possibly for an item that another thread submitted. The handoff is then closed.

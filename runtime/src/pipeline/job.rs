@@ -20,7 +20,7 @@ use crate::stop::Stop;
 pub struct Job {
     /// The work on the input.
     pub work: Work,
-    /// The request that the attempt belongs to, and where its files go.
+    /// The request of the attempt, and the destination of the attempt's files.
     pub placement: Placement,
     /// The circumstances of the attempt.
     pub execution: Execution,
@@ -41,13 +41,13 @@ pub struct Work {
     pub output_format: Option<Format>,
     /// Whether the receipt contains a profile of the output's columns.
     pub profile: bool,
-    /// The bounds on rejects that the output must meet to be published.
+    /// The bounds on rejects and records that the output must meet to be published.
     pub gate: Gate,
     /// The limits of the attempt.
     pub limits: Arc<Limits>,
 }
 
-/// The request that an attempt belongs to, and where its files go.
+/// The request of an attempt, and the destination of the attempt's files.
 pub struct Placement {
     /// The owner of the output: the request and its claim. If it has no id, the name of the output is derived from
     /// input, options, plugin and config.
@@ -95,10 +95,10 @@ impl Placement {
     }
 }
 
-/// The progress of a job, for observers.
+/// The progress of a job, which other threads can read.
 #[derive(Debug, Default)]
 pub struct ProgressCounters {
-    /// The number of decoded bytes, after decompression.
+    /// The number of decoded bytes, counted after decompression.
     pub bytes: AtomicU64,
     /// The number of decoded records.
     pub records: AtomicU64,

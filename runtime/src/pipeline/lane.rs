@@ -1,6 +1,6 @@
 //! Takes a chunk through a lane: the chunk goes in, and its output and its rejects come out. The chunk is decoded, sent
 //! through the lane's own plugin instance, and encoded. The lane applies each verdict. A lane has no access to other
-//! lanes, and none to earlier chunks.
+//! lanes or to earlier chunks.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -29,7 +29,7 @@ const TIMEOUT: &str = "plugin-timeout";
 /// The maximum length of a reason that a reject keeps, in bytes.
 const REASON_BYTES_MAX: usize = 4 << 10;
 
-/// The maximum input of a call, in bytes, for which no extra memory is reserved.
+/// The size of a call's input, in bytes, above which extra memory is reserved.
 const USUAL_CALL_BYTES: usize = 512 << 10;
 
 /// The number of copies of a long batch for which a plugin's memory is reserved: the batch, its records in the plugin,
@@ -62,7 +62,7 @@ pub(super) struct FinishedChunk {
     pub(super) counts: RecordCounts,
     /// The plugin's counters for this chunk.
     pub(super) counters: BTreeMap<String, u64>,
-    /// The traps. If the lane gave the chunk up, there are more traps than a request may have.
+    /// The plugin's traps on this chunk. If the lane gave the chunk up, these are more than a request may have.
     pub(super) traps: ChunkTraps,
     /// Set if the lane gave the chunk up. The rest of the input is not needed then.
     pub(super) is_given_up: bool,

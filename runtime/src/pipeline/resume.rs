@@ -1,6 +1,6 @@
 //! Resumes work. The checkpoint of a lost attempt goes in. The receipt of an attempt that resumes from it comes out. If
-//! the checkpoint cannot be used, the new attempt starts from zero. A resumed attempt never writes bytes that differ
-//! from those of an uninterrupted attempt.
+//! the checkpoint cannot be used, the new attempt starts from zero. The output of a resumed attempt has the same bytes
+//! as the output of an uninterrupted attempt.
 
 use super::assembler::OutputAssembler;
 use super::attempt::{self, AttemptInput, PreparedAttempt, work_through};
@@ -53,11 +53,11 @@ pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
 
 /// The point at which an attempt starts.
 enum Start {
-    /// At the position of its checkpoint.
+    /// The attempt starts at the position of its checkpoint.
     Resumed(Box<ResumedWork>),
-    /// At the beginning of the input, because the rest of the input could not be opened.
+    /// The attempt starts at the beginning of the input, because the rest of the input could not be opened.
     FromZero(Box<Source>),
-    /// Not decided: the checkpoint cannot be used, for this reason.
+    /// The checkpoint cannot be used, for this reason. The input is not opened yet.
     Refused(String),
 }
 

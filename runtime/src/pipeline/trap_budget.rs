@@ -1,5 +1,5 @@
-//! Checks the traps of a request against its limits. Each lane records the traps of its chunks. The traps are then
-//! counted in the order of the input.
+//! Checks the traps of a request against its limits. Each lane records the traps of its chunks. Later, the traps of all
+//! chunks are counted in the order of the input.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! Finds the records of a batch on which a plugin traps. A part of the batch that trapped goes in. Its halves come out,
-//! and a new instance processes them. This repeats until each record that traps is in a part of its own.
+//! Finds the records of a batch on which a plugin traps. A part on which the plugin trapped goes in. Its halves come
+//! out, and a new instance processes them. This repeats until each record that traps is in a part of its own.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::Trap;
 
-/// The divisor of a batch's time limit that gives the minimum for a part. A part's limit is usually proportional to its
-/// number of records.
+/// The divisor that gives the minimum time limit of a part from the time limit of its batch. Above this minimum, the
+/// limit of a part is proportional to its number of records.
 const TIME_SHARES_MAX: u32 = 16;
 
 /// The maximum number of traps for each halving on the path to a record. A plugin that leaks memory traps more often,
@@ -85,7 +85,8 @@ impl TrapIsolation {
         }
     }
 
-    /// Schedules a part that trapped once more: in halves, or, if it has only one record, as it is on the new instance.
+    /// Schedules a part that trapped again. A part with more than one record is halved. A part with one record is
+    /// scheduled for the new instance.
     ///
     /// # Errors
     /// Fails if the plugin has trapped far more often than the records found so far can explain. A bounded number of

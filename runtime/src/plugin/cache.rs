@@ -61,8 +61,8 @@ impl Cache {
         })
     }
 
-    /// Returns the compiled component, or `None` if the cache has no usable one. Usable means: compiled by this
-    /// version, with these limits. `sha256` identifies the component.
+    /// Returns the compiled component, or `None` if the cache has no usable one. A usable component has a valid
+    /// signature and was compiled by this version within these limits. `sha256` identifies the component.
     pub(super) fn get(&self, engine: &Engine, sha256: &str, limits: &Limits) -> Option<Component> {
         let name = name(sha256, limits);
         let code = match self.read(&name) {
@@ -80,8 +80,8 @@ impl Cache {
             }
         };
         let compiled = load(engine, &code).ok()?;
-        // The cache removes the files that were unused for the longest time, so the new time keeps this file longer. If
-        // the time cannot be set, the component is only compiled again later.
+        // When the cache is full, the files with the oldest times are removed first. The new time therefore keeps this
+        // file longer. If the time cannot be set, the component may have to be compiled again sooner.
         let path = self.folder.join(name);
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Some(compiled)
@@ -127,8 +127,8 @@ impl Cache {
         written.and_then(|()| self.prune())
     }
 
-    /// Returns the signature of a name and its code, before it is finalized. The signature includes the name, so that
-    /// the code of one component is not accepted for another component.
+    /// Returns the signature of a name and its code, not yet finalized. The signature includes the name, so that the
+    /// code of one component is not accepted for another component.
     fn signed(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length will do");
         mac.update(name.as_bytes());
@@ -239,7 +239,7 @@ fn read_secret(path: &Path) -> io::Result<[u8; SECRET_BYTES]> {
         .map_err(|_| io::Error::other(format!("it does not have {SECRET_BYTES} bytes")))
 }
 
-/// Writes a file and syncs it. After a power cut, the file is never incomplete.
+/// Writes a file and syncs it, so that a power cut cannot leave an incomplete file under its final name.
 fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = File::options()
         .write(true)

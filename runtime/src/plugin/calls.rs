@@ -34,10 +34,10 @@ pub fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// The calls of one engine. A call that has used less than one tick of processor time runs beside any number of others,
-/// because handing a core to another thread takes longer than most calls. After its first tick, it is a long call. At
-/// most one long call per core runs, and the other long calls wait in line for a turn. A call that must be alone waits
-/// in the same line until no other call runs.
+/// The calls of one engine. A call begins as a short call. Short calls run beside any number of other calls, because
+/// handing a core to another thread takes longer than most calls. After one tick of processor time, a call is a long
+/// call. At most one long call per core runs, and the other long calls wait in line for a turn. A call that must be
+/// alone waits in the same line until no other call runs.
 pub(super) struct Calls {
     cores: usize,
     /// The ticks of the engine's clock. This clock stops with the process, so time in which the process is stopped or
@@ -175,7 +175,7 @@ impl Calls {
         let mut line = self.line.lock();
         match line.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
             Some(at) => drop(line.waiting.remove(at)),
-            // The call was admitted at this moment.
+            // The call is no longer in the line, because it was admitted just now.
             None => line.let_out(waiter.kind),
         }
         self.admit(&mut line);
@@ -208,7 +208,7 @@ pub(super) struct Call {
     calls: Arc<Calls>,
     kind: CallKind,
     is_running: bool,
-    /// The number of the call's admission, or `None` if another call ran then.
+    /// The number of the call's admission, or `None` if another call ran at that time.
     alone_since: Option<u64>,
     clock: CallClock,
 }
@@ -224,7 +224,7 @@ pub(super) enum CallTime {
 }
 
 impl Call {
-    /// Waits until the call may run. If `alone` is true, no other call runs then.
+    /// Waits until the call may run. If `alone` is true, no other call runs at the same time.
     ///
     /// # Errors
     /// Returns the error of the stop, if the stop is requested before the call may run.
@@ -300,7 +300,7 @@ impl Drop for Call {
 /// The processor time and the ticks that a call has used.
 struct CallClock {
     limit: Duration,
-    /// The thread's processor time at the call's first tick. Earlier use of at most one tick does not count, because
+    /// The thread's processor time at the call's first tick. Earlier use does not count. It is at most one tick, and
     /// reading the clock at the start of each call would cost too much for short calls.
     used_before: Option<Duration>,
     ticks_before: u64,

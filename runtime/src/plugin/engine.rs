@@ -225,7 +225,7 @@ impl Engine {
     }
 }
 
-/// A compiled plugin. Cheap to clone.
+/// A compiled plugin. A clone is cheap.
 #[derive(Clone)]
 pub struct Plugin {
     engine: Engine,

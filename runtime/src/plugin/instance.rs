@@ -50,7 +50,8 @@ impl Instance {
         let limits = Arc::clone(limits);
         let mut store = Store::new(engine.wasmtime(), StoreState::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
-        // The fuel is used before anything is copied, also for lists that overlap in the guest's memory.
+        // wasmtime subtracts from this fuel before it copies anything, even for lists that overlap in the guest's
+        // memory.
         store.set_hostcall_fuel(limits.changes_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
@@ -173,7 +174,7 @@ impl Instance {
     /// Sends a batch through the plugin as [`Instance::process`] does, with a time limit for this call.
     ///
     /// # Errors
-    /// Fails as [`Instance::process`] does. A trap is a variant of the error.
+    /// Fails as [`Instance::process`] does. A trap has a variant of its own in [`Failure`].
     pub fn process_within(&mut self, batch: &mut Batch, limit: Duration) -> Result<Changes, Failure> {
         let lent = wit::Batch {
             bytes: batch.lend(),

@@ -1,5 +1,5 @@
-//! Limits the memory of a plugin instance: the sum of all its memories and tables. Memory beyond that of a usual
-//! instance is also reserved from the worker's memory.
+//! Limits the memory of a plugin instance: the sum of all its memories and tables. If an instance needs more than a
+//! usual instance, the excess is also reserved in the worker's memory.
 
 use wasmtime::ResourceLimiter;
 
@@ -138,8 +138,8 @@ impl ResourceLimiter for MemoryLimit {
 pub(super) struct TooMany(String);
 
 impl TooMany {
-    /// Returns the text of this error, or `None` if the instantiation failed for another reason. wasmtime itself counts
-    /// instances, memories and tables, and reports an excess as text only.
+    /// Returns the text of this error, or `None` if the instantiation failed for another reason. The crate wasmtime
+    /// counts instances, memories and tables, and reports an excess as text only.
     pub(super) fn reason(error: &wasmtime::Error) -> Option<String> {
         if let Some(Self(what)) = error.downcast_ref() {
             return Some(what.clone());

@@ -1,6 +1,6 @@
-//! Runs plugins. Batches go in, and changes come out, which a WebAssembly component makes in a sandbox. [`Engine`]
-//! compiles a file to a [`Plugin`]. A plugin starts any number of [`Instance`]s. Each instance works on one input. Only
-//! this folder uses wasmtime.
+//! Runs plugins. Batches go in, and changes come out. A WebAssembly component makes the changes in a sandbox.
+//! [`Engine`] compiles a file to a [`Plugin`]. A plugin starts any number of [`Instance`]s. Each instance works on one
+//! input. Only this folder uses wasmtime.
 
 mod bindings;
 mod cache;
@@ -46,8 +46,7 @@ pub struct Description {
 /// The plugin's plan for an input, after a check: see `plan` in `wit/plugin.wit`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The columns whose fields the plugin reads, as indices. The index counts the input's columns and then
-    /// `more_columns`.
+    /// The columns whose fields the plugin reads. Each is an index into the input's columns followed by `more_columns`.
     pub reads: Vec<usize>,
     /// The JSONL members that the plugin reads beyond the input's columns.
     pub more_columns: Vec<String>,

@@ -7,7 +7,8 @@ use wasmtime::{Enabled, PoolingAllocationConfig};
 /// nothing until it is used.
 pub(super) const INSTANCES_MAX: u32 = 1_024;
 
-/// The maximum numbers of parts of one component. [`super::memory::MemoryLimit`] applies the same numbers.
+/// The maximum numbers of core instances, memories and tables of one component. [`super::memory::MemoryLimit`] applies
+/// the same numbers.
 pub(super) const CORE_INSTANCES_MAX: u32 = 64;
 pub(super) const MEMORIES_MAX: u32 = 16;
 pub(super) const TABLES_MAX: u32 = 64;

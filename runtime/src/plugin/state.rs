@@ -1,6 +1,6 @@
-//! Provides everything that a plugin instance can reach: a log, counters, and what its standard library needs to start.
-//! The plugin finds no files, no environment and no network. The clock always shows the same time, and the random
-//! numbers are always the same.
+//! Provides everything that a plugin instance can reach: a log, counters, and an empty environment in which its
+//! standard library can start. The plugin finds no files, no environment and no network. The clock always shows the
+//! same time, and the random numbers are always the same.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -45,8 +45,8 @@ pub(super) struct StoreState {
     log: Arc<Mutex<PluginLog>>,
     /// The counts of calls that returned, since the counters were last taken.
     counters: BTreeMap<String, u64>,
-    /// The counts of the current call, under all names since the counters were last taken. These names count towards
-    /// the limit on names.
+    /// The counts of the current call. The keys are all names that were used since the counters were last taken. They
+    /// count towards the limit on names.
     counting: BTreeMap<String, Option<u64>>,
     counters_max: usize,
     pub(super) memory: MemoryLimit,
@@ -196,7 +196,7 @@ enum OutputStreamKind {
 /// The lines that a plugin writes to the host's log, up to a maximum number of bytes.
 struct PluginLog {
     plugin: String,
-    /// Set if the plugin could log anything at the start.
+    /// Set if the limit allowed any log output at the start.
     had_room: bool,
     left: usize,
     dropped: u64,

@@ -1,4 +1,5 @@
-//! Writes the log. Events go in. For each event, one line on stderr comes out, whatever text the event contains.
+//! Writes the log. Events go in. For each event, exactly one line on stderr comes out, even if the event contains line
+//! breaks.
 
 use std::ffi::OsString;
 use std::fmt::{self, Debug};

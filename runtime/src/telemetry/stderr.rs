@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// The number of bytes that a pipe takes at once if poll reports room, whatever the pipe holds.
+/// The number of bytes that a pipe always takes at once if poll reports room.
 const CHUNK_BYTES: usize = 4096;
 
 /// The maximum wait for the reader before it counts as stuck.
