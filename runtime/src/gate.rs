@@ -33,7 +33,7 @@ const RECORDS_BY_DEFAULT: u64 = 20;
 const RECORDS_AT_LEAST: &str = "records>=";
 
 /// The rules on rejected records, and the minimum number of records. If no rule is for all rejects together, the
-/// default rule applies: an input with 20 or more records is refused if more than half of them are rejected.
+/// default rule applies. It refuses an input of at least 20 records if more than half of them are rejected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Vec<String>", try_from = "Vec<String>")]
 pub struct Gate {

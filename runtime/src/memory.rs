@@ -22,9 +22,9 @@
 //! because this changes no term of the sum. A request that would exceed `M` never waits: it fails. So the attempt with
 //! priority never waits, and it ends. Then another attempt gets priority, and so on until all attempts have ended.
 //!
-//! This proof needs one more rule: while an attempt waits for memory, it must not keep anything else that an attempt
-//! with more memory may wait for, such as the turn to call a plugin. So a call into a plugin never waits for memory. If
-//! the memory is not available, the call is refused ([`Held::try_raise`]), and the attempt runs again alone.
+//! This proof needs one more rule. While an attempt waits for memory, it must not keep anything else that an attempt
+//! with more memory may wait for. An example is the turn to call a plugin. So a call into a plugin never waits for
+//! memory. If the memory is not available, the call is refused ([`Held::try_raise`]), and the attempt runs again alone.
 //!
 //! **No starvation.** While no attempt waits, the attempt that holds most has priority. If an attempt's request fits
 //! only with priority, this attempt gets the priority instead. Otherwise attempts wait in a line, and only the first in
@@ -207,7 +207,8 @@ impl Budget {
         }
     }
 
-    /// Returns the position in the line of the next request that can be granted, and the holder that has priority then.
+    /// Returns the line's next request that can be granted, by its position, and the holder that has priority after the
+    /// grant.
     fn next(&self, state: &BudgetState) -> Option<(usize, u64)> {
         let largest = state.holder(state.priority).bytes();
         let (mut is_first, mut may_overtake) = (true, true);

@@ -1,4 +1,4 @@
-//! Implements `dead`. This command works on requests that failed for good, and on documents that never became requests.
+//! Implements `dead`, which works on dead letters and on invalid documents.
 
 use std::process::ExitCode;
 

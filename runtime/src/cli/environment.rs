@@ -131,8 +131,8 @@ impl Environment {
         self.location().is_ok_and(|location| location.lacks_its_file())
     }
 
-    /// Returns an engine. If this user has a cache folder, the engine keeps compiled components there. Another folder
-    /// of this user holds the secret that proves that this program has filled the cache.
+    /// Returns an engine. If this user has a cache folder, the engine keeps compiled components there. The secret is in
+    /// another folder of this user. It proves that this program has filled the cache.
     pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
         let folders = user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.zip(user_folder(
             &variable,

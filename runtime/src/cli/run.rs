@@ -73,10 +73,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst", help_heading = heading::WORKER)]
     burst_wait: HumanDuration,
     /// The time for which to retry a request after failures that may pass (server down or busy, connection broken, disk
-    /// full). It limits the sum of the request's waits, and is at most 30 days. Then the request becomes a dead letter.
-    /// The waits grow up to five minutes. If a server asks for a longer wait (Retry-After), the worker waits that long,
-    /// within the remaining time. If no connection to a host has ever succeeded, the limit is two minutes. With 0s, a
-    /// request is never retried.
+    /// full). This time limits the sum of the request's waits, and is at most 30 days. When it is used up, the request
+    /// becomes a dead letter. The waits grow up to five minutes. If a server asks for a longer wait (Retry-After), the
+    /// worker waits that long, within the remaining time. If no connection to a host has ever succeeded, the limit is
+    /// two minutes. With 0s, a request is never retried.
     #[arg(long, value_name = "DURATION", default_value_t = HumanDuration(RETRY_FOR), value_parser = retry_for, help_heading = heading::WORKER)]
     retry_for: HumanDuration,
     /// Seconds without a heartbeat after which another worker may take the request.
@@ -89,9 +89,9 @@ pub(super) struct Args {
     /// Write a checkpoint after every SIZE of input, so that another worker can resume there; 0 disables checkpoints.
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::default().checkpoint_bytes), help_heading = heading::WORKER)]
     checkpoint: ByteSize,
-    /// The memory that all requests of this worker may use together. One request may use up to three quarters of it,
-    /// and waits while other requests use too much [default: half of the memory of the machine or the control group, at
-    /// least 64MiB].
+    /// The memory that all requests of this worker may use together. One request may use up to three quarters of it. A
+    /// request waits while other requests use too much [default: half of the memory of the machine or the control
+    /// group, at least 64MiB].
     #[arg(long, value_name = "SIZE", value_parser = memory_total, help_heading = heading::WORKER)]
     memory_total: Option<ByteSize>,
     /// Refuse to start unless the durability settings of the queue's server are known and safe. Without this option,

@@ -36,8 +36,8 @@ pub(super) struct Args {
     /// The priority, from -100 to 100. Requests with a higher priority run first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
     priority: i32,
-    /// Also submit requests that no worker could fetch now: a missing local file (if the queue is on this machine), or
-    /// a scheme that this version does not support.
+    /// Also submit requests that no worker could fetch now: for a missing local file (if the queue is on this machine),
+    /// or for a scheme that this version does not support.
     #[arg(long)]
     no_check: bool,
     /// Wait until the requests have ended, and show the results.

@@ -16,7 +16,7 @@ pub struct Limits {
     pub lanes: usize,
     /// The target size of a chunk in bytes. A chunk holds whole records, and usually one chunk is one batch.
     pub batch_bytes: usize,
-    /// The maximum number of records in a batch, whatever their size.
+    /// The maximum number of records in a batch, independent of their size.
     pub batch_records: usize,
     /// The maximum number of cells (records times columns) in a batch. Without this limit, short records with many
     /// empty columns could take far more memory than their bytes.
@@ -186,11 +186,11 @@ pub struct LeasePolicy {
     /// The interval of heartbeats. Each heartbeat renews a claim, reports the progress and asks whether the request was
     /// cancelled.
     pub renew_every: Duration,
-    /// The time before a lease's end at which a worker that cannot renew the lease gives it up.
+    /// The time before a lease's end at which a worker gives the lease up if it could not renew it.
     pub margin: Duration,
-    /// The total time that a request waits for retries, if it fails for reasons that may pass. Then the request becomes
-    /// a dead letter. If a server asks for a longer wait (`Retry-After`), the request waits that long, up to the rest
-    /// of this time.
+    /// The total time that a request waits for retries, if it fails for reasons that may pass. When this time is used
+    /// up, the request becomes a dead letter. If a server asks for a longer wait (`Retry-After`), the request waits
+    /// that long, up to the rest of this time.
     pub retry_for: Duration,
     /// The limit that replaces `retry_for` if no connection to the source's host has ever been made. The host's name
     /// may be a mistake then.

@@ -60,8 +60,8 @@ pub(super) fn finish(
     }
     match verdict {
         None => sealed.publish(&id, output_format, receipt),
-        // An earlier attempt has published the output. So the request is done, whatever the gate of this worker
-        // decides.
+        // An earlier attempt has published the output. So the request is done, even if this worker's gate refuses the
+        // output.
         Some(_) if let Some(receipt) = sealed.existing(&request)? => Ok(Committed::Existing(receipt)),
         Some(verdict) => {
             let report = |kept: &Published| Report {
@@ -214,8 +214,8 @@ fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
 /// The maximum number of characters of an input's name in a derived id.
 const STEM_CHARS_MAX: usize = 64;
 
-/// Returns an id that is always the same for the same work: the input's name, and a digest of everything that
-/// determines the output.
+/// Returns an id that is always the same for the same work. It consists of the input's name and a digest of everything
+/// that determines the output.
 fn derived_id(uri: &str, digests: &[&str]) -> String {
     let name = uri.rsplit('/').next().unwrap_or_default();
     let stem = name.split(['.', '?', '#']).next().unwrap_or_default();

@@ -32,11 +32,12 @@ const REASON_BYTES_MAX: usize = 4 << 10;
 /// The size of a call's input, in bytes, above which extra memory is reserved.
 const USUAL_CALL_BYTES: usize = 512 << 10;
 
-/// The number of copies of a long batch for which a plugin's memory is reserved: the batch, its records in the plugin,
+/// The number of copies of a long batch that are reserved in a plugin's memory: the batch, its records in the plugin,
 /// and the answer.
 const CALL_COPIES_INSIDE: usize = 3;
 
-/// The number of copies for which the host's memory is reserved: the answer, and the texts assembled for an output.
+/// The number of copies of a long batch that are reserved in the host's memory: the answer, and the texts assembled for
+/// an output.
 const CALL_COPIES_OUTSIDE: usize = 2;
 
 /// The maximum size of pending output, in batches. A lane sends longer output to the sink early.

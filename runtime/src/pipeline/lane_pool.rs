@@ -4,10 +4,10 @@
 //! thread 0:  split 0 ── lane 0 ── write 0   split 2 ── lane 0 ── write 2   ...
 //! thread 1:            split 1 ── lane 1 ── write 1   split 3 ── lane 1 ── ...
 //! ```
-//! A free thread splits off the next chunk and takes it through all steps, so that the chunk stays in the caches of one
+//! A free thread splits off the next chunk and takes it through all steps. So the chunk stays in the caches of one
 //! core. If the chunk's [turn](OrderedHandoff) to be written has not come, the thread leaves the result to the thread
-//! of an earlier chunk. So a fast core need not wait for a slow one. If the plugin keeps state, all threads share one
-//! lane, and they enter the lane in turn, too.
+//! of an earlier chunk. A fast core therefore need not wait for a slow one. If the plugin keeps state, all threads
+//! share one lane, and they enter the lane in turn, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,6 @@
-//! Compiles components. A component goes in. Its code comes out, if the component can be compiled and linked, and
-//! answers with its name, all within its limits. This happens in a separate process, because a hostile component can
-//! take hours, all memory, or the compiler's whole stack.
+//! Compiles components. A component goes in. If the component can be compiled and linked within its limits, and answers
+//! with its name, its code comes out. This happens in a separate process, because a hostile component can take hours,
+//! all memory, or the compiler's whole stack.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

@@ -218,7 +218,8 @@ impl Instance {
         })
     }
 
-    /// Returns the plugin's counters since the last call of this function. Only plugin calls that returned count.
+    /// Returns the plugin's counters since the last call of this function. The counts of a plugin call that did not
+    /// return are not included.
     pub fn take_counters(&mut self) -> BTreeMap<String, u64> {
         self.store.data_mut().take_counters()
     }

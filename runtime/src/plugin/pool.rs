@@ -13,7 +13,7 @@ pub(super) const CORE_INSTANCES_MAX: u32 = 64;
 pub(super) const MEMORIES_MAX: u32 = 16;
 pub(super) const TABLES_MAX: u32 = 64;
 
-/// The number of core instances, and of tables, of a usual component: its own and those of its adapters.
+/// The number of core instances, and of tables, that a usual component has, including its adapters.
 const PARTS: u32 = 4;
 
 /// The maximum number of elements of a table. No language's run time has a larger function table.

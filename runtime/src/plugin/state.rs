@@ -1,5 +1,5 @@
-//! Provides everything that a plugin instance can reach: a log, counters, and an empty environment in which its
-//! standard library can start. The plugin finds no files, no environment and no network. The clock always shows the
+//! Provides everything that a plugin instance can reach: a log, counters and an empty system. The plugin's standard
+//! library can start there, but finds no files, no environment variables and no network. The clock always shows the
 //! same time, and the random numbers are always the same.
 
 use std::collections::{BTreeMap, VecDeque};
