@@ -222,8 +222,9 @@ fn is_of_a_service(name: &str, value: &str) -> bool {
     name == "REDIS_PORT" && value.starts_with(OF_A_SERVICE)
 }
 
-/// Returns the server's URL from the real environment or, if it names no server, from `.env`. All parts come from one
-/// of the two sources. A password of the real environment must not be sent to a host that an attacker's file names.
+/// Returns the server's URL. If the real environment sets any of [`SERVER_NAMES`], the URL comes from there, otherwise
+/// from `.env`. All parts come from one of the two sources. A password of the real environment must not be sent to a
+/// host that an attacker's file names.
 fn server_url(
     real: Variable<'_>,
     is_set: &dyn Fn(&str) -> bool,

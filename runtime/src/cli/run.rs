@@ -340,7 +340,7 @@ async fn new_queues(backend: &Backend, queues: &[String]) -> Vec<(String, Option
         .collect()
 }
 
-/// Returns whether a queue has never had a request or a document.
+/// Returns whether a queue contains no requests and no documents.
 async fn is_empty(backend: &Backend, queue: &str) -> bool {
     let counts = backend.queue.counts(queue).await;
     counts.is_ok_and(|counts| {
