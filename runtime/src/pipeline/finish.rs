@@ -1,5 +1,5 @@
-//! Finishes an attempt: the staged files of a whole input go in; they come out published under a receipt or, if the
-//! gate refuses them, in quarantine.
+//! Finishes an attempt. The staged files of a completely processed input go in. If the gate accepts them, they are
+//! published with a receipt. Otherwise they go into quarantine.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::receipt::{
 };
 use crate::request::InputOptions;
 
-/// An input whose records all have their verdicts.
+/// An input of which every record has been processed.
 pub(super) struct CompletedInput<'a> {
     /// The input's name in errors.
     pub(super) name: &'a str,
@@ -32,7 +32,7 @@ pub(super) struct CompletedInput<'a> {
 /// Finishes an attempt.
 ///
 /// # Errors
-/// Returns the gate's verdict, an error of the commit, or that of the job's stop.
+/// Fails with the gate's verdict, an error of the commit, or the error of a requested stop.
 pub(super) fn finish(
     job: &Job,
     completed: CompletedInput<'_>,
@@ -60,7 +60,8 @@ pub(super) fn finish(
     }
     match verdict {
         None => sealed.publish(&id, output_format, receipt),
-        // An earlier attempt has published: the request is done, whatever this worker's gate says.
+        // An earlier attempt has published the output. So the request is done, even if this worker's gate refuses the
+        // output.
         Some(_) if let Some(receipt) = sealed.existing(&request)? => Ok(Committed::Existing(receipt)),
         Some(verdict) => {
             let report = |kept: &Published| Report {
@@ -78,7 +79,7 @@ pub(super) fn finish(
     }
 }
 
-/// Finishes an attempt whose output is passed on, unless the gate refuses it.
+/// Finishes an attempt whose output is copied to stdout later. Fails if the gate refuses the output.
 fn pass_on(
     job: &Job,
     name: &str,
@@ -155,7 +156,8 @@ fn receipt(
     }
 }
 
-/// Seals the staged files. If the attempt is stopped now, the next one may resume.
+/// Seals the staged files. If a stop is requested by then, fails and keeps the staged files, so that the next attempt
+/// can resume.
 fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     let sealed = staging.seal()?;
     fail_points::pass("staged", job.placement.name());
@@ -170,7 +172,8 @@ fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     }
 }
 
-/// Returns whether an attempt was ended through no fault of its work, so that another one resumes it.
+/// Returns whether an attempt ended because of a lost lease or a requested stop. The work itself has not failed then,
+/// so another attempt can resume it.
 pub(super) fn is_for_successor(error: &Error) -> bool {
     matches!(error.class(), Class::LeaseLost | Class::Cancelled)
 }
@@ -191,7 +194,7 @@ fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     if let Some(id) = &job.placement.owner.id {
         return id.clone();
     }
-    // The digest of the input is part of the id anyway.
+    // The id includes the digest of the input itself, so an expected digest is left out.
     let options = InputOptions {
         sha256: None,
         ..job.work.input.clone()
@@ -208,11 +211,11 @@ fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     derived_id(&job.placement.uri, &of)
 }
 
-/// The most characters of an input's name in a derived id.
+/// The maximum number of characters of an input's name in a derived id.
 const STEM_CHARS_MAX: usize = 64;
 
-/// Returns an id that is the same for the same work: the input's name and a digest of everything that determines the
-/// output.
+/// Returns an id that is always the same for the same work. It consists of the input's name and a digest of everything
+/// that determines the output.
 fn derived_id(uri: &str, digests: &[&str]) -> String {
     let name = uri.rsplit('/').next().unwrap_or_default();
     let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
