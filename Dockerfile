@@ -5,7 +5,7 @@
 #   docker run -e REDIS_URL=redis://redis:6379 -e QUEUE_NAME=bigdatastudy ingest-host
 #
 # Other base images work, too. The first needs Rust, a C compiler and CA certificates. The second needs a glibc that is
-# at least as new as the glibc of the first.
+# at least as new as the glibc of the first image.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
 

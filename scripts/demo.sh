@@ -1,6 +1,9 @@
 #!/bin/sh
-# Shows the whole path of a file: it is served over HTTP and submitted to a queue, a worker streams it through a plugin,
-# and its output is committed with a receipt. Then the queue gets another plugin while the worker runs.
+# Shows the whole path of a file:
+# - The file is served over HTTP and submitted to a queue.
+# - A worker streams it through a plugin.
+# - The output is committed with a receipt.
+# - The queue gets another plugin while the worker runs.
 #
 # The queue is embedded (a SQLite file), or on Redis if REDIS_URL or REDIS_HOST is set. All files are in target/demo,
 # which each run creates anew.

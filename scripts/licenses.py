@@ -19,7 +19,7 @@ metadata = subprocess.run(
 crates_by_text = {}
 without_text = []
 for package in json.loads(metadata.stdout)["packages"]:
-    # The crates of this workspace have the licence that is next to the list.
+    # The licence of this workspace's own crates is a file next to the printed list.
     if (package["name"], package["version"]) not in used or package["source"] is None:
         continue
     folder = pathlib.Path(package["manifest_path"]).parent

@@ -4,7 +4,7 @@
 #   ingest-host-VERSION-TARGET.tar.gz   the program, stripped, with the plugins `clean` and `alarms`, licences, changelog
 #   ingest-host-VERSION.cdx.json        the SBOM of the program, CycloneDX
 #   *.crate                             the crates that may be published, checked by `cargo publish --dry-run`
-#   SHA256SUMS                          of all of these
+#   SHA256SUMS                          the digests of these files
 #
 # TARGET is by default this machine's processor with musl, which gives a static program. Without a C compiler for musl,
 # the default is glibc. RELEASE.md says when to run this script. It publishes nothing.
@@ -40,8 +40,8 @@ export CARGO_TARGET_DIR=$build
 export CARGO_PROFILE_RELEASE_STRIP=symbols
 # The binary must not contain the paths of the machine that builds it. They are private, and differ between builds.
 export RUSTFLAGS="--remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-# Archives of the same commit must have the same times. The compilers must not get this variable: C code would otherwise
-# be compiled again for each commit.
+# Archives of the same commit must have the same times. The compilers must not get this time. Otherwise C code would be
+# compiled again for each commit.
 committed=$(git log -1 --format=%ct)
 
 say "SBOM and licences"
@@ -50,8 +50,8 @@ if ! cargo cyclonedx --version >/dev/null 2>&1; then
 fi
 sboms() { find . -path ./target -prune -o -name release-sbom.json "$@"; }
 trap 'sboms -exec rm {} +' EXIT
-# The command writes an SBOM next to each manifest. The SBOM of the program is the needed one, after paths of this
-# machine are removed.
+# The command writes an SBOM next to each manifest. The release needs only the SBOM of the program, without the paths of
+# this machine.
 SOURCE_DATE_EPOCH=$committed cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$1" --override-filename release-sbom
 sed "s#file://$PWD/#file:///#g" runtime/release-sbom.json >"$files/ingest-host-$version.cdx.json"
 sboms -exec rm {} +

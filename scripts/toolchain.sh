@@ -1,7 +1,9 @@
 #!/bin/sh
-# Checks that Rust and a C compiler are installed, and adds the parts that rustup can add: the WebAssembly target,
-# rustfmt and clippy for `toolchain.sh lint`, and a nightly toolchain with Miri for `toolchain.sh miri`. For everything
-# else, it prints instructions. It uses the network only if a part is missing.
+# Checks that Rust and a C compiler are installed. Adds the parts that rustup can add:
+# - the WebAssembly target,
+# - for `toolchain.sh lint`: rustfmt and clippy,
+# - for `toolchain.sh miri`: a nightly toolchain with Miri.
+# For everything else, it prints instructions. It uses the network only if a part is missing.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,7 @@
-//! Properties that hold for all possible bytes. Each place in the program where unchecked bytes arrive has a function.
-//! The function takes any bytes, and panics if its property does not hold. `make fuzz` searches for such bytes with
-//! libFuzzer. With each `cargo test`, `runtime/tests/it/fuzz.rs` tries the corpus and mutations of it.
+//! Properties that hold for all possible bytes. For each place in the program where unchecked bytes arrive, this crate
+//! has a function. The function takes any bytes, and panics if its property does not hold. `make fuzz` searches with
+//! libFuzzer for bytes that break a property. With each `cargo test`, `runtime/tests/it/fuzz.rs` tries the corpus and
+//! mutations of it.
 //!
 //! The first bytes of an input select the options with which the rest is read, so that all options are tried.
 

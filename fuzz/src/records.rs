@@ -1,5 +1,5 @@
-//! Reads an input for the fuzz targets: takes any bytes, and returns all records. Also creates a small batch for
-//! targets that change one.
+//! Reads an input for the fuzz targets: takes any bytes, and returns all records. Also creates a small batch for the
+//! targets that change a batch.
 
 use std::io::Cursor;
 

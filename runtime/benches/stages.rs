@@ -1,8 +1,11 @@
-//! Measures the time per record in each stage of the host except the plugin. The command is `cargo bench --bench
-//! stages`.
+//! Measures the time per record in each stage of the host except the plugin. The command is
+//! `cargo bench --bench stages`.
 //!
-//! There are four inputs: alarms of 77 bytes in 8 columns, the same alarms as JSONL, records of which 4 of 60 columns
-//! are read, and records whose fields contain quotes and line ends.
+//! There are four inputs:
+//! - alarms of 77 bytes in 8 columns,
+//! - the same alarms as JSONL,
+//! - records with 60 columns, of which 4 are read,
+//! - records whose fields contain quotes and line ends.
 #![expect(clippy::unwrap_used, reason = "a broken benchmark stops")]
 
 use std::io::Cursor;

@@ -79,7 +79,7 @@ fn arenas_agree(guest: &mut Guest, batch_bytes: usize, expected: &Rows) {
     assert!(whole == *expected);
 }
 
-/// Checks that the edits of a record do not depend on the number of columns that cross.
+/// Checks that the edits of a record do not depend on the number of columns that cross the boundary.
 fn projections_agree(guest: &mut Guest, expected: &Rows) {
     for layout in [Layout::all(input::WIDE), Layout::four()] {
         let mut cells = Vec::new();

@@ -20,7 +20,7 @@ const LIST_RECORDS: usize = 2_000;
 const SEED: u64 = 7;
 const BAD_PERCENT: u8 = 5;
 
-/// The columns of a record that cross, and the indexes of the fields among them that the guest works on.
+/// The columns of a record that cross the boundary, and the indexes of the fields among them that the guest works on.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(crate) columns: Vec<usize>,

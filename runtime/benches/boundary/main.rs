@@ -4,8 +4,8 @@
 //! One iteration is 100,000 records or calls. So **ten times the milliseconds are the nanoseconds per record**. Only in
 //! `start`, an iteration is a single start. On a busy machine, compare the column `fastest`. A time includes the host's
 //! call, the transfer to the guest, the work, and the transfer back into the host's own memory. The time for creating
-//! the batches is not included. `cargo test` runs each benchmark once, with fewer records. Both `cargo test` and `cargo
-//! bench` build the guests that they need.
+//! the batches is not included. `cargo test` runs each benchmark once, with fewer records. Both `cargo test` and
+//! `cargo bench` build the guests that they need.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -222,8 +222,8 @@ mod utf8 {
     }
 }
 
-/// Measures how the time depends on the number of columns that cross. The guest works on three columns of a wide
-/// record.
+/// Measures how the time depends on the number of columns that cross the boundary. The guest works on three columns of
+/// a wide record.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod projection {
     use super::*;

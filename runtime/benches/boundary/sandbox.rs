@@ -35,7 +35,7 @@ pub(crate) enum Setting {
     Shipped,
     /// No mechanism can end a guest that loops.
     Endless,
-    /// Fuel ends a guest that loops, instead of epochs.
+    /// Fuel ends a guest that loops. There are no epochs.
     Fuel,
     /// The guest is compiled with epochs and with 128-bit vectors.
     Simd128,

@@ -12,8 +12,8 @@ use crate::native::Counts;
 use crate::tools::Tools;
 use crate::{Result, Scale, data};
 
-/// The slow contenders take part in one of this number of rounds. Most of them take ten times as long as the other
-/// contenders.
+/// The number of rounds of which the slow contenders take part in only one. Most of them take ten times as long as the
+/// other contenders.
 const OTHERS_EVERY: usize = 3;
 
 /// The number of memory measurements. Peak memory varies by a tenth between runs.

@@ -45,8 +45,8 @@ struct Scale {
     request_rounds: usize,
     /// The number of requests that each worker gets.
     requests: u64,
-    /// The number of claims from each queue. `waiting` is the number of waiting requests in the short queue and in the
-    /// long queue.
+    /// The number of claims from each queue. `waiting` has the numbers of waiting requests: first for the short queue,
+    /// then for the long queue.
     claims: usize,
     waiting: [u64; 2],
     /// True if all contenders run, and not only the host and the native jobs. Before each run, unwritten data is then

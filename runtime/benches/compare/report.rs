@@ -9,7 +9,7 @@ use crate::jobs::Input;
 use crate::measure::Sample;
 use crate::{Result, claims, files, requests};
 
-/// The line above text that people have written. The text below this line is kept.
+/// The line above the text that people have written. The text below this line is kept.
 const MARKER: &str = "<!-- `make bench` writes the text above this line and keeps the text below it. -->";
 
 const HOW: &str = "\

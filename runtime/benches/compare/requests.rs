@@ -26,7 +26,7 @@ const CONCURRENCY: u16 = 32;
 /// The number of requests in one call of `submit`.
 const SUBMITTED_AT_ONCE: usize = 1_000;
 
-/// The worker of RQ that forks gets only one request for this number of requests of the others. It forks for each job,
+/// The forking worker of RQ gets one request where other workers get this number of requests. It forks for each job,
 /// and takes so long that fewer requests are enough.
 const FORKING_SHARE: u64 = 10;
 

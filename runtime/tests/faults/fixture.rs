@@ -191,7 +191,8 @@ impl FaultsFixture {
         WorkerProcess::start(command, &self.host)
     }
 
-    /// Starts a worker in a mount namespace of its own. The shell command `mount` prepares its mounts.
+    /// Starts a worker in a mount namespace of its own. The shell command in `mount` prepares the mounts of the
+    /// namespace.
     pub(crate) fn worker_in_mount(&self, mount: &str, options: &str) -> WorkerProcess {
         let host = self.host.command();
         let mut command = unshare();

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::{RowOutcome, Scale};
 
-/// The line between the text that a person has written, which is above it, and the table. The text above this line is
-/// kept.
+/// The line that separates the text above it, which people have written, from the table below it. The text above this
+/// line is kept.
 const MARKER: &str = "<!-- `make faults` keeps the text above this line and writes the text below it. -->";
 
 /// Replaces the table in the document.

@@ -8,8 +8,8 @@ use crate::worker_process::WorkerProcess;
 
 const FEW: usize = 100;
 
-/// For this time, a fault is observed. Meanwhile, a worker may cause at most the following numbers of commands and log
-/// lines. Without a fault, an idle worker asks for work twice per second.
+/// The time for which a fault is observed. In this time, a worker may cause at most the following numbers of commands
+/// and log lines. Without a fault, an idle worker asks for work twice per second.
 const LOOK: Duration = Duration::from_secs(5);
 const COMMANDS_MAX: u64 = 300;
 const LINES_MAX: usize = 40;

@@ -129,7 +129,7 @@ impl Producer {
                     break;
                 }
                 let output = command.output().unwrap();
-                // If the command fails, the result of the submit is unknown and not acknowledged.
+                // If the command fails, the submit is not acknowledged, and its result is unknown.
                 if output.status.success() {
                     accepted.extend(acknowledged(&output.stdout).into_iter().zip(inputs.clone()));
                 }

@@ -162,7 +162,7 @@ fn code(file: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Adds the modules that a source file imports to `imports`.
+/// Adds to `imports` the modules that a source file imports.
 fn add_imports(source: &Path, path: &Path, module: &str, imports: &mut Imports) {
     for (number, line) in code(path).lines().enumerate() {
         let place = || {

@@ -208,7 +208,7 @@ fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
         "{}",
         said.stdout
     );
-    // With the default of `--burst-wait`, the burst waits for all retries. It logs only once that it waits.
+    // With the default of `--burst-wait`, the burst waits for all retries. It logs this wait only once.
     files.fail("in.csv", 2);
     let said = burst(host, "");
     assert_said(&said, 0, "1 done, 0 dead, 2 retried");

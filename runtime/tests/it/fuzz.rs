@@ -64,7 +64,8 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// Returns a random seed from `seeds`, with some bytes changed, removed, added, or taken from another seed.
+/// Returns one of the inputs in `seeds` with random changes: bytes are changed, removed, added, or taken from another
+/// input.
 fn mutated(seeds: &[Vec<u8>], random: &mut Rng) -> Vec<u8> {
     let mut bytes = random.choice(seeds).unwrap().clone();
     for _ in 0..random.usize(1..8) {

@@ -148,7 +148,7 @@ fn shares_and_codes_have_their_edges_too() {
         (csv(3, 0, 1), "--on-reject fail", false),
         (csv(3, 0, 0), "--on-reject fail", true),
         (csv(3, 0, 1), "", true),
-        // By default, an output of at least 20 records fails the gate if more than half of them are rejects. A rule for
+        // By default, an input of at least 20 records fails the gate if more than half of them are rejects. A rule for
         // all codes replaces this default.
         (csv(10, 10, 0), "", true),
         (csv(9, 11, 0), "", false),
@@ -280,7 +280,7 @@ fn mostly_rejected_is_no_success_on_redis() {
     mostly_rejected_is_no_success(&Host::on(&redis.url()));
 }
 
-/// Checks that the gate of a binding replaces the default for its queue. A binding can also require a number of
+/// Checks that the gate of a binding replaces the default for its queue. A binding can also require a minimum number of
 /// records.
 #[test]
 fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
@@ -501,8 +501,8 @@ fn what_was_published_stays_done_behind_a_narrower_gate() {
     );
 }
 
-/// Checks the note about a code that no reject has: it lists the codes that exist. Whether the code is mistyped, only a
-/// person can decide.
+/// Checks the note about a code that no reject has: it lists the codes that exist. Only a person can decide whether the
+/// code is mistyped.
 #[test]
 fn a_code_that_no_reject_has_is_named() {
     let note = "--max-rejects: no reject has the code ragged; there are ragged-row, stray-quote";

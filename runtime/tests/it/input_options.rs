@@ -49,7 +49,7 @@ fn ingest_reads_a_report_by_its_options() {
         .remove(0);
     assert_ne!(other["request"]["id"], receipt["request"]["id"]);
     assert_eq!(other["records"]["read"], 2);
-    // To read the output, none of these options is needed.
+    // The output can be read without these options.
     host.write("again.csv", PLAIN);
     let plain = host
         .run(&format!("ingest again.csv --plugin {plugin} --json"))
@@ -132,7 +132,8 @@ fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host)
     let options =
         serde_json::json!({ "delimiter": ";", "trim": true, "short_rows": "reject", "blank_rows": "drop" });
     assert_eq!(binding["input"]["options"], options);
-    // An option of the request takes precedence over the binding and the worker, and can reset their option.
+    // An option of the request takes precedence over the same option of the binding and the worker. It can also reset
+    // the option.
     submit(
         "request",
         "--short-rows fill --trim=false --blank-rows keep --no-header=false",

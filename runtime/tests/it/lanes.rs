@@ -149,8 +149,8 @@ fn what_a_plugin_counts_is_counted_once() {
     );
 }
 
-/// Checks that all instances together have no more names of counters than one instance may have. A counter with the
-/// same name in several instances is the sum.
+/// Checks that all instances together have no more names of counters than one instance may have. If several instances
+/// use the same name, their counts are added.
 #[test]
 fn names_of_counters_are_bounded_whatever_the_lanes() {
     let first = (1..=3_000).map(|number| format!("{number}\n"));

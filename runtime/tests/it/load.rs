@@ -13,11 +13,11 @@ use crate::support::wat::HandWrittenPlugin;
 
 const CALL_TIME: Duration = Duration::from_millis(200);
 
-/// The maximum number of comparisons if the speed of the machine changes during them.
+/// The maximum number of tries. A comparison is repeated if the speed of the machine has changed.
 const TRIES: usize = 4;
 
-/// Returns the number of turns that the hostile plugin can make in `percent` percent of the time limit of a call. The
-/// plugin runs on all cores at once.
+/// Returns the number of turns of the hostile plugin that take `percent` % of the time limit of a call. The plugin runs
+/// on all cores at once.
 fn turns_in(percent: u64) -> u64 {
     const TURNS: u64 = 20_000_000;
     let slowest = std::thread::scope(|scope| {
@@ -271,7 +271,7 @@ fn a_component_outlives_a_standstill_while_it_is_loaded() {
     worker.wait_for_log("limits");
     host.run("submit --queue q --uri in.csv --id one").ok();
     worker.wait_for_log("claimed");
-    // To load the plugin, the worker runs the component's start function, which takes most of that time.
+    // The worker spends most of the loading time in the component's start function.
     let before = used(&worker);
     wait_for("the component to start", || {
         (used(&worker) > before + 5).then_some(())

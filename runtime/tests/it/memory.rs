@@ -13,8 +13,8 @@ use crate::support::host::{Host, component, path_of};
 use crate::support::http::Files;
 use crate::support::process;
 
-/// The memory that a worker needs beyond its budget, in bytes: the program, compiled plugins, SQLite, threads, and the
-/// unused memory that the allocator keeps.
+/// The memory, in bytes, that a worker needs beyond its budget. It contains the program, compiled plugins, SQLite,
+/// threads, and the unused memory that the allocator keeps.
 const SLACK: u64 = 96 << 20;
 
 const MIB: usize = 1 << 20;
@@ -318,8 +318,8 @@ fn a_long_line_of_json_with_many_late_members() {
     if !process::is_own() {
         return;
     }
-    // The first batch determines the columns. These records fill it, so the members of the long record are late
-    // members.
+    // The first batch determines the columns. These records fill the first batch, so the members of the long record are
+    // late members.
     let mut text = b"{\"n\":1}\n".repeat(20_000);
     text.extend_from_slice(b"{\"n\":1");
     text.extend_from_slice(&b",\"\":0".repeat(3_000_000));

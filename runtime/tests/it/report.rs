@@ -384,7 +384,7 @@ fn a_queue_of_before_is_used_on() {
     assert!(said.stderr.contains("file was upgraded"), "{}", said.stderr);
     assert_eq!(version_of(&file), 3);
     assert!(host.run("report bad").ok().contains("nothing was published"));
-    // A dead letter of an older version has no stored report. A URI in its error text does not count as one.
+    // A dead letter of an older version has no stored report. A URI in its error text does not count as a report.
     let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
     db.execute_batch("UPDATE request SET report = NULL").unwrap();
     let said = host.run("report bad").refused(1);

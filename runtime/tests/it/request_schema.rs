@@ -544,8 +544,8 @@ fn the_schemas_own_examples_and_defaults_are_valid() {
     }
 }
 
-/// Checks that no pattern contains `$`. In some validators, `$` also matches before a final line end, so `a
-/// ` would be a valid `id`.
+/// Checks that no pattern contains `$`. In some validators, `$` also matches before a final line end, so `a\n` would be
+/// a valid `id`.
 #[test]
 fn no_pattern_of_the_schema_depends_on_where_a_text_ends() {
     fn patterns(schema: &Value, found: &mut Vec<String>) {

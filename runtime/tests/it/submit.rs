@@ -1,5 +1,5 @@
-//! Tests the messages of `submit`. They say on which server the request is, refuse a request that can only become a
-//! dead letter, and help if the id is taken.
+//! Tests `submit`. Its messages say where the request went, and what to do if the id is taken. A request that can only
+//! become a dead letter is refused.
 
 use std::io::{BufRead, BufReader};
 use std::time::Duration;

@@ -1,5 +1,9 @@
-//! Tests that the program does not trust its surroundings: files that others can write, files of strangers in the
-//! current folder, compiled code of unknown origin, a wrong clock, and files that vanish.
+//! Tests that the program does not trust its surroundings:
+//! - files that other users can write,
+//! - files in the current folder that a stranger could have written,
+//! - compiled code that this user's program has not written,
+//! - a wrong clock,
+//! - files that vanish.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -538,8 +542,8 @@ fn a_queue_whose_files_vanish_under_an_idle_connection_loses_nothing_unsaid() {
         if is_refused {
             meanwhile().ok();
         }
-        // The second connection detects the change by itself, or is told about it. The queue must keep every request
-        // that it acknowledges after that.
+        // The second connection detects the change by itself, or is told about it. Every request that the second
+        // connection acknowledges after that must be kept.
         if submit(&second, "after-too").is_err() {
             submit(&second, "after-too").unwrap();
         }

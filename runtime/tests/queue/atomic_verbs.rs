@@ -53,8 +53,8 @@ async fn claims_are_kept_and_ended_while_the_server_is_full() {
     server.audit_is_clean().await;
 }
 
-/// Checks that a claim is lost if the server was emptied after it. The emptied server gives the same fences again, so
-/// only the nonce distinguishes the old claim from the new one.
+/// Checks that a claim is lost if the server is emptied after the claim. The emptied server gives the same fences
+/// again, so only the nonce distinguishes the old claim from the new one.
 #[tokio::test]
 async fn a_claim_from_before_the_server_was_emptied_is_nobodys() {
     let server = TestServer::redis().await;

@@ -118,7 +118,7 @@ async fn a_leased_request_without_its_hash_becomes_a_dead_letter() {
     server.redis_command("DEL request:a");
     // The cancel creates a new hash, which has only its own fields.
     server.queue().cancel(Q, "a").await.unwrap();
-    // If the claim is repeated, the request is found damaged, and the next request is claimed.
+    // When the client repeats the claim, the queue does not return request `a`, but claims the next request.
     server.redis_command("ZADD leased 1 a");
     let next = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!((next.ticket.id.as_str(), next.attempt), ("b", 1));

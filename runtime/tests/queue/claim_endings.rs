@@ -166,7 +166,7 @@ pub(crate) async fn hosts_that_have_answered_are_remembered(server: TestServer) 
     ] {
         assert_eq!(queue.was_reached(host).await.unwrap(), is_known, "{host}");
     }
-    // If the list is full, the oldest entries are removed for new ones.
+    // If the list is full, the oldest entries are removed to make room for new ones.
     let after = queue.now_ms().await.unwrap();
     while queue.now_ms().await.unwrap() <= after {}
     queue.note_reached(&hosts[1..]).await.unwrap();

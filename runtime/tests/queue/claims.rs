@@ -499,7 +499,7 @@ pub(crate) async fn requests_of_another_output_do_not_hide_others(server: TestSe
         output: output("elsewhere"),
         ..how()
     };
-    // The claim first returns lost requests to the queue, at most a bounded number.
+    // Each claim returns at most a fixed number of lost requests to the queue.
     let claim = eventually("own", || async {
         server.queue().claim(Q, &options).await.unwrap()
     })

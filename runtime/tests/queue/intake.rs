@@ -85,7 +85,7 @@ pub(crate) async fn an_invalid_document_is_purged_by_its_key(server: TestServer)
         .iter()
         .filter(|one| ![middle, newest].contains(one))
         .collect();
-    // Of the two equal documents, one is left. Either of them may be left.
+    // Of the two equal documents, one is left. It does not matter which of them is left.
     assert_eq!(
         after.iter().map(|one| &one.document).collect::<Vec<_>>(),
         left[..297].iter().map(|one| &one.document).collect::<Vec<_>>()
@@ -116,7 +116,7 @@ pub(crate) async fn a_huge_document_is_clipped(server: TestServer) {
 }
 
 pub(crate) async fn a_step_reads_a_bounded_number_of_bytes(server: TestServer) {
-    // If the queue is paused, each attempt to claim imports one step of documents.
+    // If the queue is paused, each attempt to claim imports documents in one step of bounded size.
     server.push_all((0..50).map(|n| format!(r#"{{"uri":"{n}.csv"}}{}"#, " ".repeat(60_000))));
     server.queue().set_paused(Q, true).await.unwrap();
     server.finds_nothing().await;

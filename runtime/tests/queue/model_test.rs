@@ -66,8 +66,8 @@ enum Keep {
     None,
 }
 
-/// Chooses one of the tickets given so far. The choice includes old tickets, as a zombie would use them. Among the last
-/// three tickets, some are usually valid.
+/// Chooses one of the tickets given so far. The choice includes old tickets, because a zombie would use an old ticket.
+/// Among the last three tickets, some are usually valid.
 #[derive(Debug, Clone)]
 struct Choice {
     is_young: bool,

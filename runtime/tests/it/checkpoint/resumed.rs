@@ -100,7 +100,7 @@ pub(crate) fn lose_after(settings: &mut AttemptSettings, bytes: u64) {
     (settings.progress, settings.stop) = (Arc::default(), Stop::default());
     let (progress, stop) = (Arc::clone(&settings.progress), settings.stop.clone());
     std::thread::spawn(move || {
-        // The count of references is 1 when the attempt and its pipeline have dropped theirs.
+        // When the attempt and its pipeline have ended, only this reference is left.
         while progress.bytes.load(Ordering::Relaxed) < bytes && Arc::strong_count(&progress) > 1 {
             std::thread::yield_now();
         }

@@ -165,7 +165,7 @@ fn a_stopped_worker_that_wakes_up_while_its_successor_is_at_work_changes_nothing
         let mut successor = worker(&host, &format!("{OFTEN} --burst"), successors_stop);
         successor.wait_until_stopped();
         // The zombie continues to write after its checkpoint, which the successor has copied. It can finish its work,
-        // find its lease lost or find its files removed. The queue must refuse each of these endings.
+        // find its lease lost or find its files removed. None of these endings may change the queue.
         zombie.signal("CONT");
         let refused = [
             "committed but not settled",

@@ -10,7 +10,7 @@ fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
     let host = Host::embedded();
     let hint =
         |id: &str| format!("; of an `ingest`, name the receipt: `ingest-host report out/receipts/{id}.json`");
-    // In the first round the host has no queue, in the second round it has one. Each has its own code.
+    // In the first round the host has no queue, in the second round it has one. Each case has its own error code.
     for code in ["queue-unknown", "request-unknown"] {
         for words in ["report a-1", "report a-1.json"] {
             let said = host.run(words).refused(1);

@@ -284,8 +284,8 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
         life_ms,
         ..owner(ID, 1)
     };
-    // The earlier life is ended before the late attempt publishes, or after it has published and before it writes its
-    // receipt.
+    // The earlier life is ended at one of two times: before the late attempt publishes, or between its publishing and
+    // its receipt.
     let fixture = CommitFixture::new();
     let sealed = fixture.seal_as(late(5), b"late\n", b"");
     end(&fixture);
@@ -366,7 +366,7 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
     assert!(matches!(again, Ok(Committed::Existing(_))), "{again:?}");
 }
 
-/// Returns the key of a request, with which the names of its staged files begin.
+/// Returns the key of a request. The names of its staged files begin with this key.
 fn key_of(queue: &str, id: &str) -> String {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(format!("{queue}\n{id}"));

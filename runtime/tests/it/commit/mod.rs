@@ -299,8 +299,8 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
     );
 }
 
-/// Checks that the reaper keeps staged files beyond its age limit while any worker runs their request. The reason is
-/// that an attempt can wait hours for memory, without a write.
+/// Checks that the reaper keeps staged files beyond its age limit while any worker runs their request. An attempt that
+/// waits for memory can be without a write for hours.
 #[test]
 fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     let fixture = CommitFixture::new();
@@ -413,7 +413,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
         .expect_err("another output");
     assert_eq!(error.class(), Class::Transient, "{error}");
     let error = fixture.destination.check_identity().expect_err("another output");
-    // The stage is the commit and not the config, because the arguments of the worker are not the cause.
+    // The stage is `Commit` and not `Config`, because the arguments of the worker are not the cause.
     assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
     assert!(
         error

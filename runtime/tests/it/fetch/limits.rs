@@ -158,7 +158,7 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
     let gzip_bomb = bomb(BYTES);
     assert!(BYTES / gzip_bomb.len() > 1_000, "{} bytes", gzip_bomb.len());
     let zstd_bomb = zstd::encode_all(std::io::repeat(b'0').take(BYTES as u64), 3).unwrap();
-    // Each layer alone is within the larger limit, but the product of both is not.
+    // Each layer alone is within the larger limit, but both together are not.
     let layered = gzip(&gzip_bomb);
     let before = process::peak_bytes(std::process::id());
     for (name, packed, header, input_ratio_max) in [

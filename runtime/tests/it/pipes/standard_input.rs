@@ -125,7 +125,7 @@ fn standard_input_of_any_size_takes_no_more_memory() {
         for _ in 0..megabytes {
             stdin.write_all(lines.as_bytes()).unwrap();
         }
-        // The program still waits for its input. It has read all bytes that do not fit into the pipe.
+        // The program still waits for its input. Only the bytes in the pipe are still unread.
         let peak = peak_bytes(child.id());
         drop(stdin);
         assert!(child.wait().unwrap().success());

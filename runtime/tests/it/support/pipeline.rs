@@ -29,7 +29,7 @@ pub(crate) fn plugin(name: &str) -> Plugin {
     engine().load_file(&component(name)).unwrap()
 }
 
-/// A run of the pipeline. The number of lanes is chosen when it is started.
+/// A run of the pipeline. The number of lanes is chosen when the run is started.
 pub(crate) struct PipelineRun<'a> {
     pub(crate) input: &'a [u8],
     pub(crate) options: InputOptions,

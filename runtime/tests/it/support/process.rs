@@ -7,8 +7,8 @@ const IS_OWN: &str = "INGEST_HOST_TEST_HAS_ITS_OWN_PROCESS";
 /// Returns true if this process runs only the calling test. Otherwise runs the test in such a process, and returns
 /// false when it has passed there.
 ///
-/// A test needs this if it measures its whole process, or the peak memory of a program that it starts. The reason for
-/// the latter: until the program is loaded, the kernel counts the memory of the parent process as the program's.
+/// A test needs this if it measures its whole process, or the peak memory of a program that it starts. Until the
+/// started program is loaded, the kernel counts the memory of the parent process as the program's memory.
 #[track_caller]
 pub(crate) fn is_own() -> bool {
     if std::env::var_os(IS_OWN).is_some() {

@@ -18,9 +18,9 @@ pub(crate) struct HandWrittenPlugin {
     pub(crate) data: Vec<(u32, Vec<u8>)>,
     /// The size of the memory, in pages of 64 KiB.
     pub(crate) pages: u32,
-    /// Additional code of the core module. Imports come first in it.
+    /// Additional code of the core module. It begins with the imports, if it has any.
     pub(crate) core: String,
-    /// Additional code of the component. It comes before the instantiation of the core module.
+    /// Additional code of the component. It comes before the core module is instantiated.
     pub(crate) imports: String,
     /// The arguments with which the core module is instantiated.
     pub(crate) with: String,

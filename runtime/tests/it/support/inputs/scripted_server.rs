@@ -18,7 +18,7 @@ impl ScriptedServer {
         self.requests.lock().unwrap().clone()
     }
 
-    /// On each connection, sends `at_once`, then `later` after a pause, and closes the connection.
+    /// Starts a server that, on each connection, sends `at_once`, pauses, sends `later` and closes the connection.
     pub(crate) fn pausing(at_once: Vec<u8>, pause: std::time::Duration, later: Vec<u8>) -> Self {
         Self::start(move |_, mut connection| {
             connection.write_all(&at_once).unwrap();
@@ -62,8 +62,8 @@ pub(crate) fn serve(answers: Vec<Vec<u8>>) -> ScriptedServer {
     })
 }
 
-/// Starts a server that sends the first answer and keeps the connection open. When the next request arrives, it closes
-/// this connection. It sends the second answer on a new connection.
+/// Starts a server that sends the first answer and keeps the connection open. When the next request arrives, the server
+/// closes this connection. It sends the second answer on a new connection.
 pub(crate) fn gone_after(first: Vec<u8>, next: Vec<u8>, how: Hangup) -> ScriptedServer {
     let mut first = Some(first);
     ScriptedServer::start(move |_, mut connection| match first.take() {

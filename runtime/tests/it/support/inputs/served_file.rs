@@ -200,7 +200,8 @@ fn write(mut connection: &TcpStream, bytes: &[u8]) -> bool {
     connection.write_all(bytes).is_ok()
 }
 
-/// Returns an action that sends a 206 response with these headers. If they contain no `ETag`, the tag `"a"` is added.
+/// Returns an action that sends a 206 response with these headers. If the headers contain no `ETag`, the tag `"a"` is
+/// added.
 pub(crate) fn partial(headers: &str, body: &[u8]) -> Action {
     match headers.contains("ETag:") {
         true => untagged_partial(headers, body),
