@@ -144,7 +144,7 @@ fn lists(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u32)) -> HandW
 fn lists_lie_in_the_memory() {
     let nothing = (ROOM, 0);
     let why = "breaks the interface: process returned what cannot be read";
-    // The list of bytes is 4 GiB long at address 0, or begins beyond the end of the memory.
+    // A list is 4 GiB long at address 0, or begins beyond the end of the memory.
     fails_with(&lists(nothing, nothing, (0, u32::MAX)), why);
     fails_with(&lists(nothing, nothing, (u32::MAX, 1)), why);
     fails_with(&lists((0x0400_0000, 2), nothing, nothing), why);

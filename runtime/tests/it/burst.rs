@@ -126,7 +126,7 @@ fn what_is_due_soon_is_waited_for(host: &Host) {
     assert_eq!(burst.0.wait().unwrap().code(), Some(0), "{summary}{rest:#?}");
     assert!(summary.starts_with("2 done"), "{summary}");
     assert!(summary.contains(" lost, 1 for later"), "{summary}");
-    // The burst can report its waiting twice, because it may claim one of the two requests before the other is due.
+    // The burst can report its waiting twice, because it can claim one of the two requests before the other is due.
     let told_again = rest.iter().filter(|line| line.contains(WAITS)).count();
     assert!(told_again <= 1, "{rest:#?}");
     for (id, state) in [("sooner", "done"), ("soon", "done"), ("late", "delayed")] {

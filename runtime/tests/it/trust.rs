@@ -542,8 +542,8 @@ fn a_queue_whose_files_vanish_under_an_idle_connection_loses_nothing_unsaid() {
         if is_refused {
             meanwhile().ok();
         }
-        // The second connection detects the change by itself, or is told about it. Every request that the second
-        // connection acknowledges after that must be kept.
+        // The second connection detects the change by itself, or its first submit is refused. Every request that the
+        // second connection acknowledges after that must be kept.
         if submit(&second, "after-too").is_err() {
             submit(&second, "after-too").unwrap();
         }

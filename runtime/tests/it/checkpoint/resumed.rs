@@ -188,8 +188,8 @@ fn the_rest_is_asked_for_and_no_more_and_progress_starts_there() {
         panic!("{asked:?}")
     };
     assert!(asked[1].contains("\nif-range: \"a\""), "{asked:?}");
-    // The resumed attempt does not request the bytes before the checkpoint again. The first attempt may have read part
-    // of a record beyond the checkpoint.
+    // The resumed attempt does not request the bytes before the checkpoint again. The first attempt could have read
+    // part of a record beyond the checkpoint.
     assert!(
         (1..=first + BATCH_BYTES as u64).contains(&second_from),
         "{ranges:?}"

@@ -27,7 +27,7 @@ impl RedisServer {
     pub(crate) fn start_with(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // Another program can take the port before the server starts.
+        // Another program could take the port before the server starts.
         for _ in 0..10 {
             let port = free_port();
             let mut process = spawn(&folder, port, &options);

@@ -23,7 +23,7 @@ impl ScriptedServer {
         Self::start(move |_, mut connection| {
             connection.write_all(&at_once).unwrap();
             std::thread::sleep(pause);
-            // If the client has not waited, it has closed the connection, and this write fails.
+            // A client that does not wait closes the connection, and then this write fails.
             let _ = connection.write_all(&later);
         })
     }
@@ -57,7 +57,7 @@ impl ScriptedServer {
 pub(crate) fn serve(answers: Vec<Vec<u8>>) -> ScriptedServer {
     let mut answers = answers.into_iter();
     ScriptedServer::start(move |_, mut connection| {
-        // If the client has read enough, it can have closed the connection, and this write fails.
+        // A client that has read enough closes the connection, and then this write fails.
         let _ = connection.write_all(&answers.next().unwrap_or_default());
     })
 }

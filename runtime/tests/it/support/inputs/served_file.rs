@@ -103,7 +103,7 @@ impl ServedFile {
                     return silent.push(connection);
                 }
             };
-            // The client can have closed the connection earlier.
+            // If the client has already closed the connection, this call fails.
             let _ = connection.shutdown(Shutdown::Both);
         })
     }
