@@ -1,6 +1,6 @@
-# The two commands for a first look are `make demo` and `make test`; both do all set-up themselves.
+# For a first look, run `make demo` and `make test`. Both do all set-up themselves.
 
-# rustup installs cargo here; a shell that was opened before does not have it in its PATH.
+# rustup installs cargo in this folder. A shell that was opened before does not have the folder in its PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 CARGO ?= cargo

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Submits files to a queue of ingest-host, waits, and prints the result of each.
+"""Submits files to a queue of ingest-host, waits for the results, and prints them.
 
     pip install redis
     python3 data_producer.py --queuename bigdatastudy --uri http://127.0.0.1:8000/alarms.csv
 
-The server is that of REDIS_URL, or of REDIS_HOST, REDIS_PORT and REDIS_PASSWORD, in the environment
-or in a file .env here; by default a Redis on this machine. A worker on the same server does the work:
+REDIS_URL names the server. REDIS_HOST, REDIS_PORT and REDIS_PASSWORD can name it instead. The script
+reads them from the environment, or from a file .env in the current folder. Without them, it uses a
+Redis on this machine. A worker on the same server does the work:
 
     ingest-host run --queue bigdatastudy
 
-Exit code: 0 if all files were ingested, 1 if one was not, 2 for wrong usage.
+Exit code: 0 if all files were ingested, 1 if a file was not, 2 for wrong usage.
 """
 
 import argparse
@@ -26,10 +27,11 @@ import redis
 STATES = ["ready", "delayed", "leased", "done", "dead", "cancelled"]
 
 
-# No other names: a stranger's file must change only the address of the queue.
+# The names that .env may set. There are no other names, because a stranger's file must change only the address of the
+# queue.
 NAMES = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"]
 
-# NAME=VALUE, with or without quotes and a comment; the value is one of the last three groups.
+# Matches NAME=VALUE, with or without quotes and a comment. The value is one of the last three groups.
 ENTRY = re.compile(
     r"""^[ \t]*(?:export[ ]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*"""
     r"""(?:'([^']*)'|"([^"]*)"|(?!['"]|(?<=[ \t])#)(\S*)(?!\S))[ \t]*(?:#.*)?\r?$""",
@@ -38,7 +40,7 @@ ENTRY = re.compile(
 
 
 def read_dotenv(text):
-    """Returns the values of NAMES as they are written: `$` and a backslash have no special meaning."""
+    """Returns the values of NAMES as the file has them: `$` and a backslash have no special meaning."""
     found = {entry[1]: next(filter(None, entry.groups()[1:]), "") for entry in ENTRY.finditer(text)}
     for line in ENTRY.sub("", text).splitlines():
         name = line.partition("=")[0].removeprefix("export ").strip()
@@ -49,12 +51,12 @@ def read_dotenv(text):
 
 def connect():
     settings = {name: os.environ[name] for name in NAMES if name in os.environ}
-    # Kubernetes sets this in each pod beside a Service named redis; it is not a port.
+    # If there is a Service named redis, Kubernetes sets REDIS_PORT in each pod to a URL, which is not a port.
     if settings.get("REDIS_PORT", "").startswith("tcp://"):
         del settings["REDIS_PORT"]
     if Path(".env").is_file():
         in_file = read_dotenv(Path(".env").read_text(encoding="utf-8-sig"))
-        # All values come from one source: a password must not go to a host that a stranger's file names.
+        # All values come from one source, because a password must not go to a host that a stranger's file names.
         if settings and not {"REDIS_URL", "REDIS_HOST"} & settings.keys() and {"REDIS_URL", "REDIS_HOST"} & in_file.keys():
             raise ValueError("name the server and its password either in the environment or in .env")
         settings = settings or in_file
@@ -69,7 +71,7 @@ def connect():
 
 
 def submit(server, queue, request_id, uri):
-    """Pushes one request to the queue's intake list; schemas/request.schema.json defines its members."""
+    """Pushes one request to the queue's intake list. schemas/request.schema.json defines its members."""
     document = json.dumps({"id": request_id, "uri": uri})
     server.rpush(f"{queue}:in", document)
     server.rpush(f"{queue}:wake", "1")  # optional: wakes an idle worker at once
@@ -77,15 +79,15 @@ def submit(server, queue, request_id, uri):
 
 
 def state_of(server, queue, request_id, document):
-    """Returns the request's state and its result: a receipt if it is done, else the reason why not."""
-    # A worker takes the document off the intake list and puts the id into one sorted set per state ...
+    """Returns the request's state, and its receipt if it is done, otherwise the reason for the state."""
+    # A worker takes the document off the intake list, and puts the id into the sorted set of the request's state.
     for state in STATES:
         if server.zscore(f"{queue}:{state}", request_id) is not None:
             uri, error, receipt = server.hmget(f"{queue}:request:{request_id}", "uri", "error", "receipt")
             if uri != json.loads(document)["uri"]:
                 return "invalid", "the id belongs to another request"
             return state, json.loads(receipt) if state == "done" else error
-    # ... or sets the document aside with a reason, if it is not a valid request.
+    # If the document is not a valid request, the worker sets it aside with a reason.
     for entry in map(json.loads, server.lrange(f"{queue}:invalid", 0, 999)):
         if entry["document"] == document:
             return "invalid", entry["reason"]
@@ -93,7 +95,7 @@ def state_of(server, queue, request_id, document):
 
 
 def wait(server, queue, request_id, document, deadline):
-    """Waits for the request's end. Returns True if it was ingested."""
+    """Waits until the request ends. Returns True if the file was ingested."""
     while True:
         state, result = state_of(server, queue, request_id, document)
         if state == "done":
@@ -120,7 +122,7 @@ def main():
     if args.id and len(args.uri) > 1:
         parser.error("--id names one request: give one --uri")
 
-    queue = f"ingest:{{{args.queuename}}}"  # all keys of a queue begin with this
+    queue = f"ingest:{{{args.queuename}}}"  # each key of the queue begins with this text
     try:
         server = connect()
         requests = []

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Sets up the tools to compare the host with, and runs the comparison. A tool that cannot be set up is left out, and
-# BENCHMARKS.md says so. All other files go to target/bench.
+# Sets up the tools with which the host is compared, and runs the comparison. If a tool cannot be set up, it is left
+# out, and BENCHMARKS.md says so. All other files are written to target/bench.
 #
-# BEFORE=FOLDER also compares with another build: its `ingest-host`, `alarms.wasm` and `clean.wasm` are in that folder. The
-# report is then target/bench/before.md.
+# With BEFORE=FOLDER, another build is compared, too. The folder contains its `ingest-host`, `alarms.wasm` and
+# `clean.wasm`. The report is then written to target/bench/before.md.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -31,7 +31,7 @@ if ! command -v mlr >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 && [ "
 fi
 
 if [ -n "${BEFORE:-}" ]; then
-    # A comparison of two builds says nothing of other programs, and must not replace the tables that do.
+    # A comparison of two builds contains no other programs, so it must not replace the tables that do.
     exec cargo bench --locked --workspace --bench compare -- \
         --full --work "$WORK" --before "$(cd "$BEFORE" && pwd)" --report "$WORK/before.md"
 fi

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks that examples/data_producer.py works with the host: against a Redis and a worker of its own, with redis-py
-# from a virtual environment. Needs python3, redis-server and what `make demo` built.
+# Checks that examples/data_producer.py works with the host. It uses a Redis server and a worker of its own, and
+# redis-py in a virtual environment. It needs python3, redis-server and the results of `make demo`.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ fail() {
     exit 1
 }
 
-until_true() { # WHAT COMMAND...: within 10 seconds
+until_true() { # WHAT COMMAND...: waits up to 10 seconds until the command succeeds
     what=$1 tries=0
     shift
     until "$@" >/dev/null 2>&1; do
@@ -70,11 +70,11 @@ produce 1 "a-2: dead: fetch" --uri "${URL%/*}/missing.csv" --id a-2
 produce 1 "../a-3: invalid: .*must have" --uri "$URL" --id ../a-3
 ingest-host queue audit --queue "$QUEUE"
 
-# Both read the same password from each form of a value.
+# The host and the producer must read the same password from each form of a value.
 mkdir "$HERE/folder"
 cp examples/data_producer.py "$HERE/folder"
 cd "$HERE/folder"
-agree() { # PASSWORD VALUE: what the password is when .env has this value
+agree() { # PASSWORD VALUE: the password that both must read if .env has this value
     redis-cli -p "$REDIS_PORT" config set requirepass "$1" >/dev/null
     printf 'REDIS_HOST=%s # here\r\nexport REDIS_PORT = "%s"\nREDIS_PASSWORD=%s\n' "$REDIS_HOST" "$REDIS_PORT" "$2" >.env
     chmod 600 .env

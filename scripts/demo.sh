@@ -1,16 +1,19 @@
 #!/bin/sh
-# Shows the whole way of a file: served over HTTP, submitted to a queue, streamed through a plugin by a worker, committed
-# with a receipt. Then another plugin takes over while the worker runs.
+# Shows the whole path of a file:
+# - The file is served over HTTP and submitted to a queue.
+# - A worker streams it through a plugin.
+# - The output is committed with a receipt.
+# - The queue gets another plugin while the worker runs.
 #
-# Uses an embedded queue (a SQLite file), or Redis if REDIS_URL or REDIS_HOST is set. All files are in target/demo,
-# which is created anew each time.
+# The queue is embedded (a SQLite file), or on Redis if REDIS_URL or REDIS_HOST is set. All files are in target/demo,
+# which each run creates anew.
 set -eu
 cd "$(dirname "$0")/.."
 
 RECORDS=20000
 SEED=7
 BAD_PERCENT=3
-SECONDS_MAX=120 # for one step, so that nothing hangs
+SECONDS_MAX=120 # the time limit of one step
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
     bold=$(printf '\033[1m') plain=$(printf '\033[0m')
@@ -52,7 +55,8 @@ fail() {
     exit 1
 }
 
-# Waits for a background process that depends on the worker; fails if the worker ends or time is up.
+# Waits until a background process ends. The process depends on the worker, so the function also fails if the worker
+# ends or the time is over.
 wait_for() { # PROCESS WHAT
     tries=0
     while kill -0 "$1" 2>/dev/null; do
@@ -66,7 +70,7 @@ wait_for() { # PROCESS WHAT
     wait "$1" || fail "$2: failed."
 }
 
-# Prints the last member of this name in the receipt of a request, a number or a text.
+# Prints the last member with this name in the receipt of a request. The member is a number or a text.
 member() { # ID NAME
     tr -d '\n' <"$OUT/receipts/$1.json" | sed -n 's/.*"'"$2"'": *"\{0,1\}\([^",}]*\).*/\1/p'
 }
@@ -98,7 +102,8 @@ mkdir -p "$DEMO"
 RUN=$(date +%H%M%S)
 QUEUE=bigdatastudy
 if [ -n "${REDIS_URL:-}${REDIS_HOST:-}" ]; then
-    # The queue may be in use on this server. If the server does not answer, the first command below says so.
+    # This queue name can be in use on the server. If the server does not answer, the first command after this check
+    # reports it.
     if ingest-host queue list --json 2>/dev/null | grep -q '"queue": *"'"$QUEUE"'"'; then
         say '' "This server has a queue $QUEUE already. It stays as it is: the demo takes a queue of its own."
         QUEUE=$QUEUE-demo-$RUN

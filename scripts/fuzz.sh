@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs libFuzzer on each target and compares with Python's csv and json, for a given number of seconds each:
-# scripts/fuzz.sh SECONDS [TARGET...]. SEED=n compares the same files again.
+# Runs libFuzzer on each target, and compares the host with Python's csv and json. Each target takes a given number of
+# seconds: scripts/fuzz.sh SECONDS [TARGET...]. With SEED=n, the comparison uses the same files again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=$1
@@ -15,7 +15,7 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --quiet --locked cargo-fuzz
 fi
 
-# `differential` is not a target of libFuzzer.
+# `differential` is the comparison with Python, and not a target of libFuzzer.
 differential=no
 [ $# -gt 0 ] || set -- $(cd fuzz/targets && ls | sed 's/\.rs$//') differential
 for target in "$@"; do
@@ -24,7 +24,7 @@ for target in "$@"; do
 done
 for target in "$@"; do
     echo "==== $target, $seconds s"
-    # New inputs are kept apart from the seeds.
+    # New inputs are written to a folder of their own, apart from the seeds.
     found=fuzz/target/found/$target
     mkdir -p "$found"
     cargo +nightly fuzz run --sanitizer none "$target" "$found" "fuzz/corpus/$target" -- \

@@ -1,7 +1,7 @@
 """Prints the licence texts of the crates that an SBOM names: scripts/licenses.py SBOM, in CycloneDX's JSON.
 
-Most licences ask that their text goes along with the program. Each text is printed once, below the crates that have it.
-Fails if a crate has neither a text nor a licence's name.
+Most licences require that their text is distributed with the program. Each text is printed once, below the names of
+the crates that contain it. Fails if a crate has neither a licence text nor the name of a licence.
 """
 
 import json
@@ -19,7 +19,7 @@ metadata = subprocess.run(
 crates_by_text = {}
 without_text = []
 for package in json.loads(metadata.stdout)["packages"]:
-    # The workspace's own crates have the licence beside this file.
+    # The licence of this workspace's own crates is a file next to the printed list.
     if (package["name"], package["version"]) not in used or package["source"] is None:
         continue
     folder = pathlib.Path(package["manifest_path"]).parent

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that there is a redis-server, from which the tests start their own servers. Installs it with apt-get if there
-# is one, and otherwise prints instructions.
+# Makes sure that redis-server is installed, because the tests start their own servers. If it is missing, it is
+# installed with apt-get. On a machine without apt-get, instructions are printed.
 set -eu
 
 fail() {
@@ -12,7 +12,7 @@ fail() {
 install_with_apt() {
     set -- env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120
     if [ "$(id -u)" -ne 0 ]; then
-        # Ask for a password only if there is a terminal.
+        # sudo asks for a password only if a person is at a terminal.
         if [ -t 0 ] && [ -z "${CI:-}" ]; then set -- sudo "$@"; else set -- sudo -n "$@"; fi
     fi
     "$@" update </dev/null || echo "apt-get update failed, trying to go on without" >&2

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds what a release has, below target/release-files: scripts/release.sh [TARGET...]
+# Builds the files of a release in target/release-files: scripts/release.sh [TARGET...]
 #
 #   ingest-host-VERSION-TARGET.tar.gz   the program, stripped, with the plugins `clean` and `alarms`, licences, changelog
 #   ingest-host-VERSION.cdx.json        the SBOM of the program, CycloneDX
 #   *.crate                             the crates that may be published, checked by `cargo publish --dry-run`
-#   SHA256SUMS                          of all of these
+#   SHA256SUMS                          the digests of these files
 #
-# TARGET is by default this machine's processor with musl, which makes a static program, if a C compiler for musl is there;
-# else with glibc. RELEASE.md says when to run this. It publishes nothing.
+# TARGET is by default this machine's processor with musl, which gives a static program. Without a C compiler for musl,
+# the default is glibc. RELEASE.md says when to run this script. It publishes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,9 +38,10 @@ rm -rf "$files"
 mkdir -p "$files" "$build"
 export CARGO_TARGET_DIR=$build
 export CARGO_PROFILE_RELEASE_STRIP=symbols
-# The paths of the machine that built it are nobody's business, and differ between builds.
+# The binary must not contain the paths of the machine that builds it. They are private, and differ between builds.
 export RUSTFLAGS="--remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-# Archives of the same commit have the same times. The compilers do not get it: C code would compile anew for each commit.
+# Archives of the same commit must have the same times. The compilers must not get this time. Otherwise C code would be
+# compiled again for each commit.
 committed=$(git log -1 --format=%ct)
 
 say "SBOM and licences"
@@ -49,7 +50,8 @@ if ! cargo cyclonedx --version >/dev/null 2>&1; then
 fi
 sboms() { find . -path ./target -prune -o -name release-sbom.json "$@"; }
 trap 'sboms -exec rm {} +' EXIT
-# It writes one beside each manifest; that of the program is it, but for the paths of this machine.
+# The command writes an SBOM next to each manifest. The release needs only the SBOM of the program, without the paths of
+# this machine.
 SOURCE_DATE_EPOCH=$committed cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$1" --override-filename release-sbom
 sed "s#file://$PWD/#file:///#g" runtime/release-sbom.json >"$files/ingest-host-$version.cdx.json"
 sboms -exec rm {} +
@@ -91,7 +93,7 @@ for target in "$@"; do
 done
 
 say "crates"
-# `publish = false` is an empty list here.
+# In this output, `publish = false` is an empty list.
 crates=$(cargo metadata --locked --no-deps --format-version 1 | python3 -c '
 import json, sys
 packages = json.load(sys.stdin)["packages"]
@@ -103,7 +105,7 @@ else
     # shellcheck disable=SC2046
     set -- $(printf -- '-p %s ' $crates)
     cargo publish --dry-run --locked "$@"
-    # The dry run builds them, and leaves them in no documented place.
+    # The dry run also builds the crates, but the location of its files is not documented.
     cargo package --quiet --no-verify --locked "$@"
     cp "$build"/package/*.crate "$files"
 fi

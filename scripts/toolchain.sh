@@ -1,7 +1,9 @@
 #!/bin/sh
-# Checks that Rust and a C compiler are there, and adds what rustup can add: the WebAssembly target; for
-# `toolchain.sh lint`, rustfmt and clippy; for `toolchain.sh miri`, a nightly toolchain with Miri. Prints instructions for
-# everything else. Uses the network only if something is missing.
+# Checks that Rust and a C compiler are installed. Adds the parts that rustup can add:
+# - the WebAssembly target,
+# - for `toolchain.sh lint`: rustfmt and clippy,
+# - for `toolchain.sh miri`: a nightly toolchain with Miri.
+# For everything else, it prints instructions. It uses the network only if a part is missing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,7 +19,7 @@ if ! command -v cargo >/dev/null 2>&1; then
         "Then run this again."
 fi
 
-# rustup without a default toolchain has a rustc that can't run.
+# If rustup has no default toolchain, rustc is installed but cannot run.
 if ! version=$(rustc --version 2>/dev/null) || ! cargo --version >/dev/null 2>&1; then
     fail "Rust is there, but rustc or cargo does not run. With rustup, this sets it up:" \
         "    rustup default stable"

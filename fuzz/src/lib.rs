@@ -1,8 +1,9 @@
-//! Properties that hold for any bytes: one function for each place at which unchecked bytes come in. Each takes any
-//! bytes and panics if its property does not hold. `make fuzz` lets libFuzzer look for such bytes;
-//! `runtime/tests/it/fuzz.rs` tries the corpus and mutations of it with each `cargo test`.
+//! Properties that hold for all possible bytes. For each place in the program where unchecked bytes arrive, this crate
+//! has a function. The function takes any bytes, and panics if its property does not hold. `make fuzz` searches with
+//! libFuzzer for bytes that break a property. With each `cargo test`, `runtime/tests/it/fuzz.rs` tries the corpus and
+//! mutations of it.
 //!
-//! The first bytes of an input choose how to read it, so that every way is tried.
+//! The first bytes of an input select the options with which the rest is read, so that all options are tried.
 
 mod records;
 
@@ -25,7 +26,7 @@ use self::records::{Read, read, small};
 /// A function that takes any bytes, and panics if its property does not hold.
 pub type Property = fn(&[u8]);
 
-/// All functions, by name.
+/// All functions, with their names.
 pub const TARGETS: [(&str, Property); 8] = [
     ("csv", csv),
     ("options", options),
@@ -37,7 +38,7 @@ pub const TARGETS: [(&str, Property); 8] = [
     ("receipt", receipt),
 ];
 
-/// Checks a CSV input, in a dialect and a projection that the first bytes choose.
+/// Checks a CSV input. Its first bytes select the dialect and the projection.
 pub fn csv(data: &[u8]) {
     let Some((&[how, pieces], text)) = data.split_first_chunk() else {
         return;
@@ -52,7 +53,7 @@ pub fn csv(data: &[u8]) {
     input(text, &options, how >> 4, pieces);
 }
 
-/// Checks a CSV input with options that the first bytes choose.
+/// Checks a CSV input. Its first bytes select the options.
 pub fn options(data: &[u8]) {
     let Some((&[how, characters, rows, pieces], text)) = data.split_first_chunk() else {
         return;
@@ -63,7 +64,7 @@ pub fn options(data: &[u8]) {
     };
     let is_auto = how & 0x40 != 0;
     let options = InputOptions {
-        // An input without a named format is checked more closely.
+        // If no format is named, the input is checked more closely.
         format: (how & 0x80 == 0).then_some(Format::Csv),
         dialect: is_auto.then_some(DialectFrom::Auto),
         header: Some(how & 1 == 0),
@@ -85,7 +86,7 @@ pub fn options(data: &[u8]) {
     }
 }
 
-/// Checks an input in JSON lines, with a projection that the first bytes choose.
+/// Checks an input in JSON lines. Its first bytes select the projection.
 pub fn jsonl(data: &[u8]) {
     let Some((&[how, pieces], text)) = data.split_first_chunk() else {
         return;
@@ -97,8 +98,10 @@ pub fn jsonl(data: &[u8]) {
     input(text, &options, how >> 4, pieces);
 }
 
-/// Checks three properties: pieces of any size decode to the same records; each record is counted; the encoded records
-/// decode to the same records again.
+/// Checks three properties:
+/// - The decoded records do not depend on the sizes of the pieces.
+/// - Each record is counted.
+/// - The encoded records decode to the same records again.
 fn input(text: &[u8], options: &InputOptions, projection: u8, pieces: u8) {
     let whole = read(text, options, projection, usize::MAX, &small());
     let parted = read(text, options, projection, usize::from(pieces) + 1, &small());
@@ -151,8 +154,8 @@ fn comes_back(records: &Read, format: Format) {
     );
 }
 
-/// Checks adversarial changes from a plugin: they are refused, or each record has one verdict and the output has as
-/// many records as are counted.
+/// Checks arbitrary changes from a plugin. They are refused, or each record has one verdict and the counts match the
+/// records in the output.
 pub fn changes(data: &[u8]) {
     let Some((&[how, verdicts, operands], data)) = data.split_first_chunk() else {
         return;
@@ -199,7 +202,7 @@ pub fn changes(data: &[u8]) {
     }
 }
 
-/// Checks that the output of edited records has these edits and no others.
+/// Checks that the output of edited records contains exactly these edits.
 pub fn splice(data: &[u8]) {
     let Some((&[how, edited], data)) = data.split_first_chunk() else {
         return;
@@ -209,7 +212,7 @@ pub fn splice(data: &[u8]) {
     let batch = records::sample(how & 1 == 0);
     let format = if how & 2 == 0 { Format::Csv } else { Format::Jsonl };
     let names = Vec::from_iter((0..records::SAMPLE_WIDTH).map(|column| format!("c{column}")));
-    // All columns, in order or in reverse order, and one new column after them.
+    // The output has all columns, in order or in reverse order, followed by one new column.
     let source = |column| {
         if how & 4 == 0 {
             column
@@ -263,7 +266,7 @@ pub fn splice(data: &[u8]) {
     profiled(format, columns, out.split_off(begin), &expected);
 }
 
-/// Checks that a profile counts each row and each filled cell.
+/// Checks that a profile counts each row, and each cell that is not empty.
 fn profiled(format: Format, columns: Vec<String>, rows: Vec<u8>, expected: &[Vec<String>]) {
     let layout = Layout {
         format,
@@ -281,7 +284,7 @@ fn profiled(format: Format, columns: Vec<String>, rows: Vec<u8>, expected: &[Vec
     }
 }
 
-/// Checks a batch on its way into the sandbox: it is refused, or each of its fields is a text.
+/// Checks a batch before it enters the sandbox. It is refused, or each of its fields is valid text.
 pub fn arena(data: &[u8]) {
     let Some((&[width, starts, ends], data)) = data.split_first_chunk() else {
         return;
@@ -296,7 +299,7 @@ pub fn arena(data: &[u8]) {
     }
 }
 
-/// Checks the document of a producer: it is refused, or the request is the same when it is written and read again.
+/// Checks a document of a producer. It is refused, or its request is the same after it is written and read again.
 pub fn request(data: &[u8]) {
     let Ok(document) = std::str::from_utf8(data) else {
         return;
@@ -310,7 +313,7 @@ pub fn request(data: &[u8]) {
     assert_eq!(again.content_digest(), request.content_digest());
 }
 
-/// Checks an existing receipt: it is unreadable, or the same when it is written again.
+/// Checks an existing receipt. It is unreadable, or it is the same after it is written again.
 pub fn receipt(data: &[u8]) {
     let Ok(receipt) = Receipt::read(data) else {
         return;
@@ -330,13 +333,13 @@ fn columns(names: &[String], source: impl Fn(usize) -> Option<usize>) -> Vec<Out
     names.iter().enumerate().map(column).collect()
 }
 
-/// Reads an output without malformed records.
+/// Reads an output that must have no malformed records.
 fn read_all(output: &[u8], format: Format, records: usize) -> Read {
     let options = InputOptions {
         format: Some(format),
         ..InputOptions::default()
     };
-    // The output may be longer than the input.
+    // The output can be longer than the input.
     let limits = Limits {
         record_bytes_max: 1 << 20,
         ..small()

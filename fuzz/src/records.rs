@@ -1,5 +1,5 @@
-//! Reads an input for the fuzz targets: any bytes come in, all records go out. The module also makes a small batch to
-//! change.
+//! Reads an input for the fuzz targets: takes any bytes, and returns all records. Also creates a small batch for the
+//! targets that change a batch.
 
 use std::io::Cursor;
 
@@ -9,7 +9,7 @@ use ingest_host::format::Format;
 use ingest_host::record::{Batch, ChunkOrigin, Position};
 use ingest_host::request::InputOptions;
 
-/// The records and counts of an input.
+/// The records and counts that were read from an input.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Read {
     pub(crate) columns: Vec<String>,
@@ -18,16 +18,16 @@ pub(crate) struct Read {
     pub(crate) found: Vec<Found>,
 }
 
-/// A record, in the order of the input.
+/// A record, and its position in the input.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Found {
     position: Position,
     raw: Vec<u8>,
-    /// The fields, or the reason why the record is malformed.
+    /// The fields, or the reason for which the record is malformed.
     pub(crate) fields: Result<Vec<String>, String>,
 }
 
-/// Small limits, so that short inputs reach them.
+/// Returns limits that are so small that even short inputs reach them.
 pub(crate) fn small() -> Limits {
     Limits {
         batch_bytes: 64,
@@ -40,7 +40,7 @@ pub(crate) fn small() -> Limits {
     }
 }
 
-/// A reader that returns its bytes in pieces of one size.
+/// A reader that returns at most `self.1` bytes at each read.
 struct Pieces(Cursor<Vec<u8>>, usize);
 
 impl std::io::Read for Pieces {
@@ -50,7 +50,8 @@ impl std::io::Read for Pieces {
     }
 }
 
-/// Reads an input in pieces of a given number of bytes. Returns the host's error report if it refuses the input.
+/// Reads an input in pieces of a given number of bytes. Fails with the host's error report if the host refuses the
+/// input.
 pub(crate) fn read(
     text: &[u8],
     options: &InputOptions,
@@ -96,7 +97,7 @@ pub(crate) fn read(
         assert_eq!(batch.used.bytes, batch.raw.len(), "the whole chunk is decoded");
         origin.advance(batch.used);
     }
-    // The footer is not decoded.
+    // The footer is not decoded, so the decoded part can end before the input.
     let end = origin.0.offset as usize;
     let has_footer = options.skip_footer.is_some_and(|rows| rows > 0);
     assert!(
@@ -155,7 +156,7 @@ fn note(batch: &mut Batch, origin: &ChunkOrigin, width: usize, found: &mut Vec<F
 
 pub(crate) const SAMPLE_WIDTH: usize = 4;
 
-/// The records of the batch that [`sample`] makes.
+/// The records of the batch that [`sample`] creates.
 pub(crate) const SAMPLE: [[&str; SAMPLE_WIDTH]; 4] = [
     ["1", "Ada", "", "x y"],
     ["22", "", "é", "longer than a block of thirty-two bytes"],
@@ -163,8 +164,8 @@ pub(crate) const SAMPLE: [[&str; SAMPLE_WIDTH]; 4] = [
     ["3", "O\"Hara, Scarlett", "line\none", "z"],
 ];
 
-/// Makes a batch to change, with all columns read. With `in_place`, only fields that need unescaping are copied;
-/// otherwise all fields are.
+/// Creates a batch for a target that changes it. All columns are read. With `in_place`, only fields that need
+/// unescaping are copied. Without it, all fields are copied.
 pub(crate) fn sample(in_place: bool) -> Batch {
     let text = b"a,b,c,d\n1,Ada,,x y\n22,,\xc3\xa9,longer than a block of thirty-two bytes\n,,,\n\
         3,\"O\"\"Hara, Scarlett\",\"line\none\",z\n";

@@ -1,10 +1,10 @@
-//! Measures the author's crate: the host calls the plugins `alarms` and `by-hand` with the same batches. `by-hand` does
-//! the same work in a loop over the interface's lists. Times go out.
+//! Measures the plugin SDK. The host calls the plugins `alarms` and `by-hand` with the same batches. `by-hand` does the
+//! same work without the SDK, in a loop over the interface's lists.
 //!
-//! One iteration is 100,000 records, so **ten times the milliseconds are the nanoseconds per record**. The times
-//! include the host's call, the way into the guest, the work and the way back; `arena_ignored` of the benchmark
-//! `boundary` is the time without the work. Both must give the same results before anything is measured. `cargo test`
-//! runs each once. Both `cargo test` and `cargo bench` build the plugins.
+//! One iteration is 100,000 records. So **ten times the milliseconds are the nanoseconds per record**. The times
+//! include the host's call, the transfer to the guest, the work and the transfer back. The benchmark `arena_ignored` in
+//! `boundary` measures the same without the work. Before the measurements, the results of both plugins are compared.
+//! They must be the same. `cargo test` runs each benchmark once. Both `cargo test` and `cargo bench` build the plugins.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -20,8 +20,8 @@ use ingest_host::plugin::{Engine, Instance};
 use ingest_host::record::{Batch, IN_PLACE, Row};
 use ingest_host::stop::Stop;
 
-/// The number of different records: few enough to stay in the processor's cache. In production they are there too,
-/// because a decoder has just written them.
+/// The number of different records. They are few enough to stay in the processor's cache. In production, the records
+/// are also in the cache, because a decoder has just written them.
 const RECORDS: usize = 20_000;
 /// The number of records in a batch of about the usual size.
 const BATCH_RECORDS: usize = 3_300;
@@ -50,7 +50,7 @@ fn guest(bencher: Bencher<'_, '_>, plugin: &str) {
         });
 }
 
-/// Checks that both give the same results, for records with faults too.
+/// Checks that both plugins give the same results, also for records with faults.
 fn check_agreement() {
     let [mut alarms, mut by_hand] = ["alarms", "by_hand"].map(start);
     for mut batch in batches(BAD_PERCENT) {
@@ -73,7 +73,8 @@ fn start(plugin: &str) -> Instance {
         .0
 }
 
-/// Makes alarms; `bad_percent` percent of them have a fault. Like the decoder, it leaves out ragged records.
+/// Creates batches of alarms. About `bad_percent` percent of the alarms have a fault. As in the decoder, ragged records
+/// are left out.
 fn batches(bad_percent: u8) -> Vec<Batch> {
     let mut csv = Vec::new();
     alarm_feed::write_alarms(&mut csv, SEED, RECORDS as u64, bad_percent).unwrap();

@@ -1,7 +1,11 @@
-//! Measures the time per record of each stage of the host except the plugin: `cargo bench --bench stages`.
+//! Measures the time per record in each stage of the host except the plugin. The command is
+//! `cargo bench --bench stages`.
 //!
-//! The inputs are alarms of 77 bytes in 8 columns, the same alarms as JSONL, records with 4 columns read out of 60, and
-//! records with quotes and line ends in their fields.
+//! There are four inputs:
+//! - alarms of 77 bytes in 8 columns,
+//! - the same alarms as JSONL,
+//! - records with 60 columns, of which 4 are read,
+//! - records whose fields contain quotes and line ends.
 #![expect(clippy::unwrap_used, reason = "a broken benchmark stops")]
 
 use std::io::Cursor;
@@ -99,7 +103,7 @@ impl Input {
         decoding
     }
 
-    /// Returns the whole input in one chunk, with its decoding.
+    /// Returns the whole input in one chunk, and its decoding.
     fn chunk(&self) -> (Vec<u8>, Decoding) {
         let mut decoding = self.open();
         let mut raw = Vec::new();
@@ -167,7 +171,7 @@ fn decode_jsonl(bencher: Bencher<'_, '_>) {
     bench_decode(bencher, &alarms_as_jsonl());
 }
 
-/// Encodes the first batch of an input. If `edited`, two cells of each record are edited.
+/// Measures the encoder on the first batch of an input. If `edited`, two cells of each record are edited.
 fn bench_encode(bencher: Bencher<'_, '_>, input: &Input, output: Format, edited: bool) {
     let (raw, mut decoding) = input.chunk();
     let mut batch = Batch::default();
@@ -253,7 +257,7 @@ fn encode_jsonl_of_csv(bencher: Bencher<'_, '_>) {
     bench_encode(bencher, &alarms(), Format::Jsonl, false);
 }
 
-/// Measures SHA-256 of an input.
+/// Measures the SHA-256 digest of an input.
 #[divan::bench]
 fn digest_alarms(bencher: Bencher<'_, '_>) {
     let input = alarms();
@@ -264,7 +268,7 @@ fn digest_alarms(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Measures SHA-256 of an input and of an output of the same length.
+/// Measures the SHA-256 digests of an input and of an output that is as long as the input.
 #[divan::bench]
 fn digest_alarms_twice(bencher: Bencher<'_, '_>) {
     let input = alarms();

@@ -1,4 +1,5 @@
-//! Defines the one error type: where it happened, what it means for a retry, what it is, and why.
+//! Defines the only error type of this crate. An error says where it happened, whether a retry can help, what went
+//! wrong, and why.
 
 mod code;
 
@@ -8,13 +9,14 @@ use std::time::Duration;
 
 pub use self::code::{Code, UnknownCode};
 
-/// A result of this crate.
+/// A result with an error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The step in which an error happened; `Display` gives the word that starts the message, except for [`Stage::Config`].
+/// The step in which an error happened. `Display` gives the word that starts an error's message. A message of
+/// [`Stage::Config`] starts without this word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The request or configuration of the operator or the producer.
+    /// The operator's or the producer's request, or their configuration.
     Config,
     /// The queue's server.
     Queue,
@@ -53,24 +55,24 @@ impl fmt::Display for Stage {
     }
 }
 
-/// The meaning of an error for its request. Retry decisions depend on this and nothing else.
+/// The meaning of an error for its request. Retry decisions depend on the class only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// The same attempt may succeed later: a connection broke, a server was busy.
+    /// A later attempt may succeed. For example, a connection broke or a server was busy.
     Transient,
-    /// No attempt will succeed: the file does not exist, the header does not fit the plugin.
+    /// No attempt can succeed. For example, the file does not exist or the header does not fit the plugin.
     Permanent,
-    /// Another worker has the claim; nothing that was done may be committed.
+    /// Another worker has the claim. The attempt must not commit anything.
     LeaseLost,
-    /// Somebody asked the work to stop.
+    /// The work was asked to stop, for example by a cancel or by a shutdown of the worker.
     Cancelled,
 }
 
 /// An error with its stage, its class, its code and its cause.
 ///
-/// `Display` prints `stage message` without the source, so that a chain can be printed link by link. For
-/// [`Stage::Config`] it prints the message alone, which names the option, the file or the variable that is wrong.
-/// [`Error::report`] prints the whole chain on one line.
+/// `Display` prints `stage message` without the source, so that each error of a chain can be printed by itself. For
+/// [`Stage::Config`], it prints only the message, which names the wrong option, file or variable. [`Error::report`]
+/// prints the whole chain on one line.
 #[derive(Debug)]
 pub struct Error {
     stage: Stage,
@@ -86,8 +88,8 @@ pub struct Error {
 }
 
 impl Error {
-    /// Returns an error without a cause. `message` names the thing and the position: `orders.csv: record 812 (line
-    /// 815): expected 7 fields, found 6`.
+    /// Returns an error without a cause. `message` names the file or the request and the position: `orders.csv: record
+    /// 812 (line 815): expected 7 fields, found 6`.
     pub fn new(stage: Stage, class: Class, code: Code, message: impl Into<String>) -> Self {
         Self {
             stage,
@@ -113,7 +115,8 @@ impl Error {
         Self::new(stage, Class::Transient, code, message)
     }
 
-    /// Returns an error for a failed read or write, or the error of this crate that it wraps: see [`Error::into_io`].
+    /// Returns an error for a failed read or write. If `error` wraps an error of this crate, returns that error
+    /// instead: see [`Error::into_io`].
     pub fn from_io(
         error: std::io::Error,
         stage: Stage,
@@ -127,7 +130,7 @@ impl Error {
         }
     }
 
-    /// Wraps the error so that it can pass through a [`std::io::Read`]; [`Error::from_io`] extracts it.
+    /// Wraps the error so that it can pass through a [`std::io::Read`]. [`Error::from_io`] extracts it.
     pub fn into_io(self) -> std::io::Error {
         std::io::Error::other(self)
     }
@@ -139,47 +142,47 @@ impl Error {
         self
     }
 
-    /// Marks that the attempt has published something, and could neither remove it nor make sure of its receipt.
+    /// Marks that the attempt has published output, and could neither remove it nor make sure that its receipt exists.
     #[must_use]
     pub fn leaving_output(mut self) -> Self {
         self.leaves_output = true;
         self
     }
 
-    /// Returns whether the attempt may have left visible output, so that only a look at the output tells whether it
-    /// counts.
+    /// Returns whether the attempt may have left published output. Only a check of the output folder shows whether this
+    /// output has a receipt.
     pub fn leaves_output(&self) -> bool {
         self.leaves_output
     }
 
-    /// Adds the URI of the report that this program has just kept in quarantine. The queue gets it as a value of its
-    /// own, because a path in a message may come from anybody.
+    /// Adds the URI of the report that this program has just stored in quarantine. The queue gets the URI as a separate
+    /// value, because a path in a message may come from an untrusted source.
     #[must_use]
     pub fn with_kept_report(mut self, uri: impl Into<Box<str>>) -> Self {
         self.kept_report = Some(uri.into());
         self
     }
 
-    /// Adds the time that the server asks to wait before the next attempt.
+    /// Adds the wait that the server asks for before the next attempt.
     #[must_use]
     pub fn retrying_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
         self
     }
 
-    /// Returns the time that the server asks to wait before the next attempt, if it does.
+    /// Returns the wait that the server asks for before the next attempt, or `None` if it asks for none.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Marks that no connection to this host (`HOST:PORT`) could be made, so that its name may be a mistake.
+    /// Marks that no connection to this host (`HOST:PORT`) could be made. Its name may be a mistake.
     #[must_use]
     pub fn not_reaching(mut self, host: impl Into<Box<str>>) -> Self {
         self.unreached = Some(host.into());
         self
     }
 
-    /// Returns the host that no connection could be made to, if that failed.
+    /// Returns the host to which no connection could be made, or `None` if the error has another reason.
     pub fn unreached(&self) -> Option<&str> {
         self.unreached.as_deref()
     }
@@ -191,39 +194,39 @@ impl Error {
         self
     }
 
-    /// Adds a hint on what to do. [`Error::report`] ends with it.
+    /// Adds a hint on what to do. [`Error::report`] prints it at the end.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Returns the stage in which it happened.
+    /// Returns the stage in which the error happened.
     pub fn stage(&self) -> Stage {
         self.stage
     }
 
-    /// Returns the meaning for a retry.
+    /// Returns the class, which says whether a retry can help.
     pub fn class(&self) -> Class {
         self.class
     }
 
-    /// Returns what went wrong, as a stable word.
+    /// Returns the code, a stable word for what went wrong.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// Returns the URI of the report that was kept in quarantine, if there is one.
+    /// Returns the URI of the report that was stored in quarantine, or `None` if there is none.
     pub fn kept_report(&self) -> Option<&str> {
         self.kept_report.as_deref()
     }
 
-    /// Returns the message, every cause and the hint, on one line, without repetitions.
+    /// Returns the message, every cause and the hint on one line, without repetitions.
     pub fn report(&self) -> String {
         self.report_from(self.to_string())
     }
 
-    /// [`Error::report`] without the stage, for a text that names it elsewhere.
+    /// Returns the text of [`Error::report`] without the stage, for a text that names the stage elsewhere.
     pub fn report_without_stage(&self) -> String {
         self.report_from(self.message.clone())
     }
@@ -232,7 +235,7 @@ impl Error {
         let mut next = self.source();
         while let Some(cause) = next {
             let cause_text = cause.to_string();
-            // Many libraries repeat their cause in their own message.
+            // Many libraries repeat an error's cause in the error's own message.
             if !text.contains(&cause_text) {
                 text.push_str(": ");
                 text.push_str(&cause_text);

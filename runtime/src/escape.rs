@@ -1,19 +1,26 @@
-//! Escapes texts for people: texts from files, plugins, servers and producers go in; texts that are safe to show come
-//! out, for a terminal, a log line or a table. They are bounded and stay on one line. They have no invisible
-//! characters, and cannot control a terminal or reverse the direction of neighbouring text.
+//! Escapes texts for people. Texts from files, plugins, servers and producers go in. Texts that are safe to show in a
+//! terminal, a log line or a table come out. A safe text has a limited length and stays on one line. It has no
+//! invisible characters, cannot control a terminal, and cannot reverse the direction of the text next to it.
 //!
-//! Messages and documents hold texts unchanged. The code that shows one to a person escapes it then, once.
+//! Messages and documents contain texts unchanged. The code that shows a text to a person escapes it, and does so once.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The most characters, after escaping, that are shown of one text. An error of a request has at most 2,000.
+/// The maximum number of characters of one text that are shown, after escaping. The text of a request's error has at
+/// most 2,000 characters.
 pub const SHOWN_CHARS_MAX: usize = 4_096;
 
-/// Characters that are invisible or change how their neighbours look, in order: controls (C0, DEL, C1), Unicode's
-/// `Default_Ignorable_Code_Point` (zero-width characters, bidirectional marks, fillers, variation selectors, tags),
-/// separators of lines and paragraphs, interlinear annotations, format controls of hieroglyphs, noncharacters, and
-/// private use, which looks different on each machine.
+/// The sorted ranges of the characters that are invisible or change the look of their neighbours:
+///
+/// - controls (C0, DEL, C1)
+/// - Unicode's `Default_Ignorable_Code_Point` (zero-width characters, bidirectional marks, fillers, variation
+///   selectors, tags)
+/// - separators of lines and paragraphs
+/// - interlinear annotations
+/// - format controls of hieroglyphs
+/// - noncharacters
+/// - private use, which looks different on each machine
 const UNSEEN: [(char, char); 31] = [
     ('\0', '\u{1f}'),
     ('\u{7f}', '\u{9f}'),
@@ -45,20 +52,21 @@ const UNSEEN: [(char, char); 31] = [
     ('\u{6fffe}', '\u{6ffff}'),
     ('\u{7fffe}', '\u{7ffff}'),
     ('\u{8fffe}', '\u{8ffff}'),
-    // The higher planes have only tags, variation selectors and private use.
+    // The higher planes contain only tags, variation selectors and private use.
     ('\u{9fffe}', char::MAX),
 ];
 
-/// Returns a text for a person: on one line, at most [`SHOWN_CHARS_MAX`] characters, with a note on how many more there
-/// are.
+/// Returns a text in a form for people. The result is on one line and has at most [`SHOWN_CHARS_MAX`] characters. If
+/// the text is longer, a note says how many characters were left out.
 ///
-/// Line feed, carriage return and tab become `\n`, `\r` and `\t`, other invisible characters `\u{HEX}`. A backslash is
-/// doubled where it could be taken for the beginning of one of these. All other text stays as it is, in every language.
+/// Line feed, carriage return and tab become `\n`, `\r` and `\t`. Other invisible characters become `\u{HEX}`. A
+/// backslash is doubled if it could be taken for the beginning of one of these. All other text stays unchanged, in
+/// every language.
 pub fn for_people(text: &str) -> Cow<'_, str> {
     for_people_within(text, SHOWN_CHARS_MAX)
 }
 
-/// Does [`for_people`] with a bound of its own.
+/// Escapes a text as [`for_people`] does, with a maximum of `chars_max` characters.
 pub fn for_people_within(text: &str, chars_max: usize) -> Cow<'_, str> {
     if text.len() <= chars_max
         && !text
@@ -70,13 +78,13 @@ pub fn for_people_within(text: &str, chars_max: usize) -> Cow<'_, str> {
     escaped(text, chars_max, false).into()
 }
 
-/// Returns a text as [`for_people`], between quotes; quotes within it are escaped.
+/// Returns a text in quotes, escaped as in [`for_people`]. Quotes in the text are escaped, too.
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text, SHOWN_CHARS_MAX, true))
 }
 
-/// Returns a JSON document of the same value that is safe to show: invisible characters in its strings become `\uXXXX`.
-/// Line feeds between its parts stay.
+/// Returns a JSON document that has the same value and is safe to show. Invisible characters in its strings become
+/// `\uXXXX`. Line feeds between its parts stay.
 pub fn json(document: String) -> String {
     let must_change = |c: char| c != '\n' && is_unseen(c);
     if !document.contains(must_change) {
@@ -95,11 +103,11 @@ pub fn json(document: String) -> String {
     shown
 }
 
-/// Returns a text as [`for_people`] for a cell of a CSV file, which a spreadsheet must not take for a formula: a text
-/// that begins like one gets a `'` in front.
+/// Returns a text for a cell of a CSV file, escaped as in [`for_people`]. If the text begins like a formula, it gets a
+/// `'` in front, so that a spreadsheet does not evaluate it.
 pub fn for_cell(text: &str) -> Cow<'_, str> {
     let shown = for_people(text);
-    // A spreadsheet skips these before it looks for a formula.
+    // A spreadsheet skips blanks before it looks for a formula.
     let start = shown.trim_start();
     if start.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
         return format!("'{shown}").into();
@@ -107,7 +115,7 @@ pub fn for_cell(text: &str) -> Cow<'_, str> {
     shown
 }
 
-/// Returns whether a character is invisible, or controls the device that shows it.
+/// Returns whether a character is invisible or can control the device that shows it.
 pub fn is_unseen(c: char) -> bool {
     if (' '..='~').contains(&c) {
         return false;
@@ -146,8 +154,8 @@ fn escaped(text: &str, chars_max: usize, in_quotes: bool) -> String {
     }
 }
 
-/// Returns whether a backslash before this character could be taken for an escape. It could at the end of a text if
-/// quotes follow.
+/// Returns whether a backslash before this character could be taken for the beginning of an escape. `None` means the
+/// end of the text: there the answer is true if a quote follows.
 fn is_like_escape(next: Option<char>, in_quotes: bool) -> bool {
     match next {
         None => in_quotes,
@@ -162,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the text that a person who knows the rules reads.
+    /// Undoes the escaping. A person who knows the rules can do the same.
     fn read_back(shown: &str) -> String {
         let mut text = String::new();
         let mut rest = shown;

@@ -1,10 +1,11 @@
-//! Defines places at which tests make a worker die or stand still, to see what holds then. Builds without debug
-//! assertions, such as releases, contain none of this.
+//! Defines points at which a test can kill or pause a worker. The test then checks that the guarantees hold. Builds
+//! without debug assertions, such as releases, contain no fail points.
 
-/// Notes that the worker has passed a step for the request `id`.
+/// Records that the worker passes the point `place` for the request `id`.
 ///
-/// `INGEST_HOST_FAULT=PLACE:SIGNAL:COUNT` sends the process `KILL` or `STOP` when `PLACE` is passed for the `COUNT`th
-/// time, and `PLACE:SIGNAL:=ID` whenever it is passed for the request `ID`.
+/// The variable `INGEST_HOST_FAULT=PLACE:SIGNAL:COUNT` sends the process `KILL` or `STOP` when it passes `PLACE` for
+/// the `COUNT`th time. `PLACE:SIGNAL:=ID` sends the signal each time that the process passes `PLACE` for the request
+/// `ID`.
 #[cfg(debug_assertions)]
 pub(crate) fn pass(place: &str, id: &str) {
     use std::sync::OnceLock;
@@ -12,7 +13,7 @@ pub(crate) fn pass(place: &str, id: &str) {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    /// The pause in which the signal arrives.
+    /// The pause during which the signal arrives.
     const DELIVERY_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
     static FAULT: OnceLock<Option<String>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
@@ -38,7 +39,7 @@ pub(crate) fn pass(place: &str, id: &str) {
             Signal::KILL
         };
         let _ = kill_process(getpid(), signal);
-        // Another thread may get the signal, and this one must not go on before it does.
+        // Another thread may receive the signal. This thread must not continue before that.
         std::thread::sleep(DELIVERY_PAUSE);
     }
 }

@@ -1,4 +1,5 @@
-//! The publish gate decides from the rejects of a whole input whether its output may be published, and says why not.
+//! Decides whether an output may be published, and gives the reason if it may not. The decision depends on the rejects
+//! of the whole input and on the number of its records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -10,29 +11,29 @@ use crate::decode::{LATIN_1_HINT, NOT_UTF8};
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
 use crate::record::Position;
 
-/// The most codes named; when the gate is closed, those with the most rejects come first.
+/// The maximum number of codes that a message names. A refusal names the codes with the most rejects first.
 const CODES_SHOWN: usize = 8;
 
-/// The most characters quoted of a reason.
+/// The maximum number of characters of a reason that are quoted.
 const REASON_CHARS_MAX: usize = 120;
 
-/// One whole, in parts per million: shares are exact to the fourth decimal of a percentage.
+/// 100% in parts per million. So a percentage is exact to its fourth decimal.
 const WHOLE: u128 = 1_000_000;
 
-/// One percent, in parts of [`WHOLE`].
+/// 1%, in parts of [`WHOLE`].
 const PARTS_PER_PERCENT: u32 = 10_000;
 
-/// The share of rejects that the default rule allows, in parts of [`WHOLE`].
+/// The maximum share of rejects under the default rule, in parts of [`WHOLE`].
 const SHARE_BY_DEFAULT: RuleLimit = RuleLimit::Share(500_000);
 
-/// The number of records from which the default rule applies: a share of a few says little.
+/// The number of records from which the default rule applies. With fewer records, a share means little.
 const RECORDS_BY_DEFAULT: u64 = 20;
 
-/// The prefix of the least number of records in a stored gate. No rule for rejects begins so.
+/// The prefix of the minimum number of records in a stored gate. No rule for rejects begins like this.
 const RECORDS_AT_LEAST: &str = "records>=";
 
-/// The limits on rejected records, and the least number of records. Without a rule for the rejects as a whole, more than half of
-/// at least 20 records are too many.
+/// The rules on rejected records, and the minimum number of records. If no rule is for all rejects together, the
+/// default rule applies. It refuses an input of at least 20 records if more than half of them are rejected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Vec<String>", try_from = "Vec<String>")]
 pub struct Gate {
@@ -43,7 +44,7 @@ pub struct Gate {
 /// One rule: `10`, `0.5%`, `bad-id=10` or `bad-id=0.5%`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The code of the rejects that the rule limits; all rejects without one.
+    /// The code of the rejects that the rule limits, or `None` if it limits all rejects together.
     code: Option<String>,
     limit: RuleLimit,
 }
@@ -51,16 +52,16 @@ pub struct Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RuleLimit {
     Count(u64),
-    /// A share of the records read, in parts of [`WHOLE`].
+    /// A share of the records that were read, in parts of [`WHOLE`].
     Share(u32),
 }
 
 /// The rejects of one code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectTally {
-    /// The number of these rejects.
+    /// The number of rejects with this code.
     pub count: u64,
-    /// The first examples of them.
+    /// The first examples of these rejects.
     pub examples: Vec<Example>,
 }
 
@@ -77,12 +78,12 @@ impl RejectTally {
 }
 
 impl Gate {
-    /// Returns a gate that lets an output pass that no rule forbids and that has at least `min_records` records.
+    /// Returns a gate. An output passes it if no rule refuses it and the input has at least `min_records` records.
     pub fn new(rules: Vec<Rule>, min_records: u64) -> Self {
         Self { rules, min_records }
     }
 
-    /// Returns a gate that lets no reject pass.
+    /// Returns a gate that refuses an output if there is any reject.
     pub fn closed(min_records: u64) -> Self {
         let limit = RuleLimit::Count(0);
         Self::new(vec![Rule { code: None, limit }], min_records)
@@ -93,8 +94,8 @@ impl Gate {
         *self == Self::default()
     }
 
-    /// Returns a warning if there are rejects and a rule is for a code that none of them has: a mistyped code never closes the
-    /// gate.
+    /// Returns a warning if there are rejects and a rule is for a code that no reject has. A rule with a mistyped code
+    /// never refuses an output.
     pub fn unused_rule_warning(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
         let of_rules = self.rules.iter().filter_map(|rule| rule.code.as_deref());
         let without: BTreeSet<_> = of_rules.filter(|code| !by_code.contains_key(*code)).collect();
@@ -106,7 +107,7 @@ impl Gate {
         Some(format!("no reject has the code {without}; there are {there}"))
     }
 
-    /// Returns a gate that lets pass what both let pass.
+    /// Returns a gate that an output passes only if it passes both gates.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self {
@@ -115,7 +116,8 @@ impl Gate {
         }
     }
 
-    /// Returns none if the output may be published; otherwise the rules that forbid it, and the rejects.
+    /// Returns `None` if the output may be published. Otherwise returns the rules that refuse it, and a summary of the
+    /// rejects.
     pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, RejectTally>) -> Option<String> {
         let RecordCounts { read, rejected, .. } = *records;
         let not_utf8 = by_code.get(NOT_UTF8).map_or(0, |rejects| rejects.count);
@@ -166,18 +168,18 @@ impl Gate {
     }
 }
 
-/// Returns advice if most rejects are not UTF-8.
+/// Returns advice if most rejects are not UTF-8, or `None` otherwise.
 pub(crate) fn encoding_hint(rejected: u64, not_utf8: u64) -> Option<String> {
     (not_utf8 > rejected / 2).then(|| format!("most rejects are not UTF-8: {LATIN_1_HINT}"))
 }
 
-/// Returns a list of the first of some codes.
+/// Returns a list of the first [`CODES_SHOWN`] of these codes.
 fn listed<'a>(codes: impl IntoIterator<Item = &'a str>) -> String {
     let first: Vec<_> = codes.into_iter().take(CODES_SHOWN).collect();
     first.join(", ")
 }
 
-/// Returns the rejects by code, for people.
+/// Returns the counts of the rejects by code, as a text for people.
 fn shown(by_code: &BTreeMap<String, RejectTally>) -> String {
     let mut codes: Vec<_> = by_code.iter().collect();
     codes.sort_by_key(|(_, rejects)| std::cmp::Reverse(rejects.count));
@@ -290,7 +292,8 @@ impl FromStr for Rule {
     }
 }
 
-/// Parses a percentage into parts of [`WHOLE`]. Returns none if it is not one, or not exact.
+/// Parses a percentage into parts of [`WHOLE`]. Returns `None` if the text is no percentage or has more decimals than
+/// [`WHOLE`] can represent.
 fn parts(share: &str) -> Option<u32> {
     let (whole, decimals) = share.split_once('.').unwrap_or((share, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -343,7 +346,7 @@ mod tests {
             (&["3"], 10, &[("a", 2), ("b", 1)], true),
             (&["3"], 10, &[("a", 2), ("b", 2)], false),
             (&["18446744073709551615"], u64::MAX, &[("a", u64::MAX)], true),
-            // No share of zero records is too much, and no record means no reject.
+            // With no records, no share is exceeded and there is no reject.
             (&["0%"], 0, &[], true),
             (&["50%"], 0, &[], true),
             (&["0%"], 10, &[("a", 1)], false),
@@ -385,12 +388,12 @@ mod tests {
             (&[], 40, &[("a", 10), ("b", 11)], false),
             (&[], u64::MAX, &[("a", u64::MAX / 2)], true),
             (&[], u64::MAX, &[("a", u64::MAX / 2 + 1)], false),
-            // A rule for all rejects replaces the default, also if it allows more.
+            // A rule for all rejects replaces the default rule, even if it allows more.
             (&["100%"], 20, &[("a", 20)], true),
             (&["60%"], 20, &[("a", 12)], true),
             (&["15"], 20, &[("a", 15)], true),
             (&["15"], 20, &[("a", 16)], false),
-            // A rule for one code does not.
+            // A rule for one code does not replace the default rule.
             (&["a=100%"], 20, &[("a", 11)], false),
             (&["b=0"], 20, &[("a", 11)], false),
             (&["a=100%", "100%"], 20, &[("a", 20)], true),
@@ -402,7 +405,7 @@ mod tests {
                 "{rules:?} {read} {codes:?}: {verdict:?}"
             );
         }
-        // A limit that one of the two gates names replaces the default of both.
+        // A rule for all rejects in one of two gates replaces the default rule of both gates.
         for both in [
             gate(&["100%"]).and(&Gate::default()),
             Gate::default().and(&gate(&["100%"])),

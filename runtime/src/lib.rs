@@ -1,9 +1,9 @@
-//! Hosts ingest plugins: a request comes from a queue, its input is fetched, decoded, sent through a WebAssembly
-//! component, encoded and committed with a receipt. The modules are in the order of the data.
+//! Hosts ingest plugins. A request comes from a queue. Its input is fetched, decoded, sent through a WebAssembly
+//! component, encoded, and committed with a receipt. The modules below are in the order in which the data passes them.
 
 pub mod config; // bounds of attempts and leases
 pub mod error; // the one error type
-pub mod escape; // makes texts from strangers safe to show
+pub mod escape; // makes untrusted texts safe to show
 pub mod names; // checks ids and names of queues
 pub mod request; // a producer's request
 pub mod stop; // ends attempts early
@@ -11,7 +11,7 @@ pub mod units; // sizes and times as operators write them
 
 pub mod memory; // memory that the attempts of a worker share
 mod tls; // provides the cryptography of TLS
-mod trust; // checks who can change trusted files
+mod trust; // checks whether other users can change trusted files
 
 mod document; // reads small files
 mod telemetry; // log lines, and repeated errors
@@ -21,7 +21,7 @@ pub mod location; // the target of a URI, and its redaction
 
 pub mod queue; // requests go in, claims come out, each settled once
 
-mod fail_points; // places at which tests make a worker die
+mod fail_points; // points at which tests kill or pause a worker
 pub mod fetch; // a URI goes in, bytes come out
 
 pub mod format; // one raw record as text, for decoder and encoder
@@ -36,12 +36,12 @@ pub mod encode; // records and verdicts go in, bytes come out
 pub mod quality; // bytes of the output go in, a profile of its columns comes out
 
 pub mod commit; // publishes an attempt's output, once
-pub mod gate; // decides whether there are too many rejects
+pub mod gate; // decides whether an output may be published
 pub mod receipt;
 pub mod storage; // keeps outputs: one committed output for each request // the document that proves that a request is done
 
 pub mod pipeline; // takes one input through all stages
 pub mod worker; // claims requests, runs attempts, settles claims
 
-pub mod admin; // what people do to queues, requests and plugins
+pub mod admin; // operations on queues, requests and plugins
 pub mod cli; // the command line

@@ -5,9 +5,10 @@ fn main() -> std::process::ExitCode {
     ingest_host::cli::main()
 }
 
-/// Makes the allocator take each long buffer from the system and return it when it is freed. By default, glibc learns
-/// from the first long record to keep such buffers, in up to eight heaps for each core: a worker's memory would then be
-/// far above its bound. The trim threshold is well above the buffers of usual chunks, so these are kept.
+/// Makes the allocator get each long buffer from the system, and return the buffer when it is freed. By default, the
+/// first long record makes glibc keep such buffers, in up to eight heaps for each core. A worker's memory would then
+/// far exceed its bound. The trim threshold is well above the size of usual chunks' buffers, so glibc still keeps these
+/// buffers.
 fn give_back_long_buffers() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the allocator has no other way to be told")]

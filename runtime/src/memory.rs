@@ -1,32 +1,41 @@
-//! Shares a worker's memory among its attempts: requests for memory come in; grants and refusals go out. An attempt
-//! asks before it takes much, and waits while the others hold too much.
+//! Shares a worker's memory among its attempts. Requests for memory come in, and grants and refusals go out. In this
+//! module, a *request* is a request for memory. An attempt requests memory before it takes much, and waits while the
+//! other attempts hold too much.
 //!
-//! An attempt asks once for the memory of a usual attempt, when it begins. Later it asks only for large pieces: a
-//! record that is longer than a chunk, the output of that record, a decompressor's window, a plugin's memory.
+//! When an attempt begins, it requests the memory of a usual attempt once. Later it requests only large amounts: for a
+//! record that is longer than a chunk, for the output of such a record, for a decompressor's window, or for a plugin's
+//! memory.
 //!
-//! **No deadlock.** An attempt that holds something may have to wait for more. One attempt at a time has *priority*.
-//! Let `held(a)` be what attempt `a` holds, `T` the total and `M` ([`MemoryBudget::request_max`], less than `T`) the
-//! most that one may hold. Nothing is granted beyond
+//! **No deadlock.** An attempt that holds memory may have to wait for more. To prevent a deadlock, one attempt at a
+//! time has *priority*. The proof uses these names:
+//!
+//! - `held(a)`: the memory that attempt `a` holds
+//! - `T`: the total
+//! - `M`: the maximum that one attempt may hold ([`MemoryBudget::request_max`]); it is less than `T`
+//!
+//! A grant must keep both conditions:
 //!
 //! ```text
 //! sum of held(a) for each a without priority <= T - M     and     held(a) <= M for each a
 //! ```
-//! so all together never hold more than `T`. The attempt with priority can always be granted more, up to `M`: that
-//! changes no term of the sum. An ask for more than `M` never waits: it fails. So the attempt with priority never
-//! waits, and it ends. Then another one gets priority, and so on until all have ended. This proof needs one more rule:
-//! an attempt that waits for memory must not keep anything else (such as the turn to call a plugin) that an attempt
-//! with more memory may wait for. So a call into a plugin never waits. It is refused ([`Held::try_raise`]), and the
-//! attempt runs again alone.
+//! So all attempts together never hold more than `T`. The attempt with priority can always get more memory, up to `M`,
+//! because this changes no term of the sum. A request that would exceed `M` never waits: it fails. So the attempt with
+//! priority never waits, and it ends. Then another attempt gets priority, and so on until all attempts have ended.
 //!
-//! **Nobody starves.** While nobody waits, the attempt that holds most has priority, or the one that asks, if its ask
-//! fits only then. Otherwise attempts wait in a line, and only the first in line can take the priority over. When the
-//! attempt with priority ends, all others hold `T - M` at most, so the ask of the first in line fits with priority.
-//! Memory that is given back is granted at that moment, so nobody can come in between. These may overtake the first in
-//! line, but never take the priority:
+//! This proof needs one more rule. While an attempt waits for memory, it must not keep anything else that an attempt
+//! with more memory may wait for. An example is the turn to call a plugin. So a call into a plugin never waits for
+//! memory. If the memory is not available, the call is refused ([`Held::try_raise`]), and the attempt runs again alone.
 //!
-//! - an ask of the attempt with priority
-//! - an ask that never waits ([`Held::try_raise`]): for a plugin's memory or a further lane
-//! - any ask, while the first in line asks for more than `T - M` and the attempt with priority holds more than that
+//! **No starvation.** While no attempt waits, the attempt that holds most has priority. If an attempt's request fits
+//! only with priority, this attempt gets the priority instead. Otherwise attempts wait in a line, and only the first in
+//! line can take over the priority. When the attempt with priority ends, all other attempts together hold at most `T -
+//! M`. So the request of the first in line then fits with priority. Memory that is given back is granted at once, so no
+//! other attempt can take it first. The following requests can be granted before the first in line, but they never take
+//! over the priority:
+//!
+//! - a request of the attempt with priority
+//! - a request that never waits ([`Held::try_raise`]): for a plugin's memory or another lane
+//! - any request, while the first in line needs more than `T - M` and the attempt with priority holds more than `T - M`
 
 mod machine;
 
@@ -43,50 +52,51 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::stop::Stop;
 use crate::units::ByteSize;
 
-/// The memory of a usual attempt: some chunks and their output, an instance of a plugin, pieces of a transfer.
+/// The memory of a usual attempt, in bytes: some chunks and their output, a plugin instance, and the pieces of a
+/// transfer.
 pub const ATTEMPT_BYTES: usize = 3 << 20;
 
-/// The memory of each further lane; a lane that makes a profile counts twice.
+/// The memory of each further lane, in bytes. A lane that makes a profile needs twice as much.
 pub const LANE_BYTES: usize = 2 << 20;
 
-/// The part of a plugin instance's memory that [`ATTEMPT_BYTES`] and [`LANE_BYTES`] include.
+/// The part of a plugin instance's memory that is included in [`ATTEMPT_BYTES`] and [`LANE_BYTES`], in bytes.
 pub const INSTANCE_BYTES: usize = 3 << 19;
 
-/// The least total with which a worker runs.
+/// The minimum total of a worker, in bytes.
 pub const TOTAL_MIN: u64 = 64 << 20;
 
 /// The interval at which a waiting attempt checks whether it has to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The memory of a worker that its attempts share. Clones are the same budget.
+/// The memory of a worker, which its attempts share. Clones refer to the same budget.
 #[derive(Clone)]
 pub struct MemoryBudget(Arc<Budget>);
 
 struct Budget {
     total: usize,
     state: Mutex<BudgetState>,
-    /// Notified when a waiter may have been granted memory.
+    /// Notified when a waiting thread may have been granted memory.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct BudgetState {
     holders: BTreeMap<u64, Holder>,
-    /// The bytes that all attempts hold.
+    /// The number of bytes that all attempts hold together.
     sum: usize,
     line: VecDeque<WaitingRequest>,
-    /// The holder with priority, which may have ended.
+    /// The number of the holder with priority. This holder may have ended.
     priority: u64,
-    /// The number of the last holder or waiter.
+    /// The last number that was given to a holder or a waiting request.
     number: u64,
-    /// The number of threads that sleep until something changes.
+    /// The number of threads that wait for `changed`.
     sleepers: usize,
 }
 
 #[derive(Default, Clone, Copy)]
 struct Holder {
     used: usize,
-    /// The bytes reserved for it, used or not.
+    /// The number of bytes that are reserved for the holder, whether it uses them or not.
     reserved: usize,
 }
 
@@ -105,9 +115,9 @@ struct WaitingRequest {
 
 #[derive(Clone, Copy)]
 enum MemoryRequest {
-    /// A request for this many bytes more.
+    /// A request for this number of bytes in addition.
     More(usize),
-    /// A request to reserve this many bytes in all.
+    /// A request to reserve this number of bytes in total.
     Reserve(usize),
 }
 
@@ -139,18 +149,19 @@ impl MemoryBudget {
         }))
     }
 
-    /// Returns the most that one request may hold: three quarters, so that others can run beside the largest.
+    /// Returns the maximum number of bytes that one attempt may hold: three quarters of the total. So other attempts
+    /// can run beside the largest one.
     pub fn request_max(&self) -> usize {
         self.0.request_max()
     }
 
-    /// Returns the bytes that all attempts hold at present.
+    /// Returns the number of bytes that all attempts hold at present.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.0.state.lock().sum
     }
 
-    /// Creates the share of an attempt, which holds nothing yet. A wait for memory ends when `stop` is requested.
+    /// Creates the share of an attempt, which holds no memory yet. A wait for memory ends when `stop` is requested.
     pub fn share(&self, stop: &Stop) -> MemoryShare {
         let mut state = self.0.state.lock();
         let holder = state.next_number();
@@ -172,13 +183,13 @@ impl Budget {
         self.total / 4 * 3
     }
 
-    /// Returns the most that all attempts without priority may hold together.
+    /// Returns the maximum number of bytes that all attempts without priority may hold together.
     fn beside_max(&self) -> usize {
         self.total - self.request_max()
     }
 
-    /// Returns the holder that has priority once `ask` is granted, or none if it cannot be granted now. `takes_over`
-    /// says whether the holder may take over the priority.
+    /// Returns the holder that has priority after `ask` is granted, or `None` if `ask` cannot be granted now.
+    /// `takes_over` says whether `holder` may take over the priority.
     fn fits(&self, state: &BudgetState, holder: u64, ask: MemoryRequest, takes_over: bool) -> Option<u64> {
         let after = ask.granted_to(state.holder(holder)).bytes();
         if after > self.request_max() {
@@ -196,14 +207,15 @@ impl Budget {
         }
     }
 
-    /// Returns the place in the line of the next ask that can be granted, and the holder that has priority then.
+    /// Returns the line's next request that can be granted, by its position, and the holder that has priority after the
+    /// grant.
     fn next(&self, state: &BudgetState) -> Option<(usize, u64)> {
         let largest = state.holder(state.priority).bytes();
         let (mut is_first, mut may_overtake) = (true, true);
         for (place, WaitingRequest { holder, ask, .. }) in state.line.iter().enumerate() {
             let after = ask.granted_to(state.holder(*holder)).bytes();
             if after > self.request_max() {
-                continue; // It leaves the line by itself.
+                continue; // This request leaves the line by itself.
             }
             if (may_overtake || *holder == state.priority)
                 && let Some(priority) = self.fits(state, *holder, *ask, is_first)
@@ -216,24 +228,25 @@ impl Budget {
         None
     }
 
-    /// Grants what can be granted to the line. Must be called after each change of the held memory.
+    /// Grants the requests in the line that can be granted. Must be called after each change of the held memory.
     fn serve(&self, state: &mut BudgetState) {
         while let Some((place, priority)) = self.next(state)
             && let Some(WaitingRequest { holder, ask, .. }) = state.line.remove(place)
         {
             state.grant(holder, ask, priority);
-            // Most asks are granted at once, and a notification without a waiter would cost a system call, too.
+            // Most requests are granted at once, and a notification without a waiting thread would cost a system call,
+            // too.
             if state.sleepers > 0 {
                 self.changed.notify_all();
             }
         }
     }
 
-    /// Waits until `ask` is granted. Returns false as soon as it is for more than a request may hold: another thread of
-    /// the attempt may be granted something meanwhile.
+    /// Waits until `ask` is granted. Returns false as soon as the grant would exceed the maximum that one attempt may
+    /// hold. This can also happen during the wait, if another thread of the attempt is granted memory.
     ///
     /// # Errors
-    /// Returns the error of the stop, or one that says that the attempt was abandoned.
+    /// Returns the error of the stop, or an error that says that the attempt was abandoned.
     fn grant(&self, share: &AttemptShare, ask: MemoryRequest) -> Result<bool> {
         let mut state = self.state.lock();
         state.favor_largest();
@@ -261,7 +274,7 @@ impl Budget {
         result
     }
 
-    /// Grants `ask` if that is possible without a wait.
+    /// Grants `ask` if that is possible without waiting, and returns whether it did.
     fn try_grant(&self, holder: u64, ask: MemoryRequest) -> bool {
         let mut state = self.state.lock();
         state.favor_largest();
@@ -297,7 +310,7 @@ impl BudgetState {
         self.holders.get(&holder).copied().unwrap_or_default()
     }
 
-    /// Gives priority to the attempt that holds most, unless somebody waits.
+    /// Gives priority to the attempt that holds most, if no attempt waits.
     fn favor_largest(&mut self) {
         if self.line.is_empty() {
             let largest = self.holders.iter().max_by_key(|(_, holder)| holder.bytes());
@@ -314,7 +327,7 @@ impl BudgetState {
     }
 }
 
-/// The part of its worker's memory that one attempt holds. Clones are the same share; the default has no bound.
+/// The part of its worker's memory that one attempt holds. Clones refer to the same share. The default has no bound.
 #[derive(Clone, Default)]
 pub struct MemoryShare(Option<Arc<AttemptShare>>);
 
@@ -340,7 +353,7 @@ impl AttemptShare {
     }
 }
 
-/// Shows no identity, so that limits that differ only in their shares look equal.
+/// Shows no details. Two limits that differ only in their shares therefore look the same.
 impl fmt::Debug for MemoryShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MemoryShare")
@@ -348,7 +361,7 @@ impl fmt::Debug for MemoryShare {
 }
 
 impl MemoryShare {
-    /// Creates a holding of no bytes.
+    /// Creates a [`Held`] of zero bytes.
     pub fn hold(&self) -> Held {
         Held {
             share: self.clone(),
@@ -356,8 +369,8 @@ impl MemoryShare {
         }
     }
 
-    /// Notes that `bytes` more were refused where the attempt cannot wait. If the attempt is alone, it must end with
-    /// this error. Otherwise it gives everything back and runs again [alone](Self::be_alone).
+    /// Records that `bytes` more were refused where the attempt cannot wait, and returns the error. If the attempt is
+    /// alone, it must end with this error. Otherwise it gives everything back and runs again [alone](Self::be_alone).
     pub fn refuse(&self, bytes: usize) -> Error {
         let Some(share) = &self.0 else {
             return Error::permanent(Stage::Worker, Code::MemoryExceeded, "no memory");
@@ -377,14 +390,14 @@ impl MemoryShare {
         Error::permanent(Stage::Worker, Code::MemoryExceeded, why)
     }
 
-    /// Returns whether memory was refused since the attempt began or, if later, became alone.
+    /// Returns whether memory was refused since the attempt began, or since it became alone.
     pub fn is_refused(&self) -> bool {
         let share = self.0.as_ref();
         share.is_some_and(|share| share.is_refused.load(Ordering::Relaxed))
     }
 
-    /// Waits until the most that one attempt may hold is reserved for this one, which should hold nothing yet. From
-    /// then on its grants do not depend on other attempts.
+    /// Waits until this attempt has reserved the maximum that one attempt may hold. The attempt should hold no memory
+    /// before this call. After the call, its grants do not depend on other attempts.
     ///
     /// # Errors
     /// Returns the error of the stop.
@@ -393,31 +406,31 @@ impl MemoryShare {
             return Ok(());
         };
         let budget = &share.budget;
-        // The result is always true, because a request may hold this much.
+        // The result is always true, because one attempt may hold this much.
         budget.grant(share, MemoryRequest::Reserve(budget.request_max()))?;
         share.is_alone.store(true, Ordering::Relaxed);
         share.is_refused.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Returns whether the most that one attempt may hold is reserved for it.
+    /// Returns whether the attempt has reserved the maximum that one attempt may hold.
     pub fn is_alone(&self) -> bool {
         let share = self.0.as_ref();
         share.is_some_and(|share| share.is_alone.load(Ordering::Relaxed))
     }
 
-    /// Sets whether the attempt has failed, so that its threads should only end: then none of them waits for memory.
+    /// Sets whether the attempt has failed, so that its threads only have to end. Then none of them waits for memory.
     pub fn set_abandoned(&self, is_abandoned: bool) {
         if let Some(share) = &self.0 {
             share.is_abandoned.store(is_abandoned, Ordering::Relaxed);
-            // A thread that checked this before is waiting by now.
+            // A thread that made its check before this change is waiting by now, so it must be woken.
             if share.budget.state.lock().sleepers > 0 {
                 share.budget.changed.notify_all();
             }
         }
     }
 
-    /// Returns how long at least one thread of the attempt has waited for memory.
+    /// Returns the total time in which at least one thread of the attempt has waited for memory.
     pub fn waited(&self) -> Duration {
         let share = self.0.as_ref();
         share.map_or(Duration::ZERO, |share| share.waited.lock().so_far())
@@ -434,7 +447,7 @@ impl Drop for AttemptShare {
     }
 }
 
-/// Some bytes of a share; dropping this gives them back.
+/// A number of bytes of a share. Dropping this value gives them back.
 #[derive(Debug)]
 pub struct Held {
     share: MemoryShare,
@@ -447,11 +460,14 @@ impl Held {
         self.bytes
     }
 
-    /// Waits until this holds at least `bytes`.
+    /// Waits until this value holds at least `bytes`.
     ///
     /// # Errors
-    /// Returns the error of the stop, that of [`MemoryShare::refuse`] if a request may not hold that many bytes, or one
-    /// that says that the attempt was [abandoned](MemoryShare::set_abandoned).
+    /// Fails with
+    ///
+    /// - the error of the stop
+    /// - the error of [`MemoryShare::refuse`], if `bytes` would exceed the maximum that one attempt may hold
+    /// - an error that says that the attempt was [abandoned](MemoryShare::set_abandoned)
     pub fn raise(&mut self, bytes: usize) -> Result<()> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
@@ -465,7 +481,7 @@ impl Held {
         Ok(())
     }
 
-    /// Raises this to at least `bytes` without waiting. Returns false if the bytes cannot be granted now.
+    /// Raises this value to at least `bytes` without waiting. Returns false if the bytes cannot be granted now.
     pub fn try_raise(&mut self, bytes: usize) -> bool {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return true;
@@ -479,12 +495,12 @@ impl Held {
         true
     }
 
-    /// Notes that `bytes` in all were refused: see [`MemoryShare::refuse`].
+    /// Records that a raise to `bytes` in total was refused, and returns the error: see [`MemoryShare::refuse`].
     pub fn refuse(&self, bytes: usize) -> Error {
         self.share.refuse(bytes.saturating_sub(self.bytes))
     }
 
-    /// Gives back all but `bytes`.
+    /// Gives bytes back until this value holds at most `bytes`.
     pub fn lower(&mut self, bytes: usize) {
         let Some(less) = self.bytes.checked_sub(bytes).filter(|less| *less > 0) else {
             return;
@@ -502,7 +518,7 @@ impl Drop for Held {
     }
 }
 
-/// The time in which at least one of an attempt's threads waited.
+/// The time in which at least one thread of an attempt has waited.
 #[derive(Debug, Default)]
 struct WaitTime {
     before: Duration,
@@ -516,7 +532,7 @@ impl WaitTime {
     }
 }
 
-/// Counts the time until it is dropped as waiting.
+/// A guard that counts the time until it is dropped as waiting time.
 struct WaitGuard<'a>(&'a Mutex<WaitTime>);
 
 impl<'a> WaitGuard<'a> {

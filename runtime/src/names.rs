@@ -1,16 +1,16 @@
-//! Checks the names that become part of keys and file names: ids of requests and names of queues. A text goes in; an
-//! error with the rules comes out if it breaks them.
+//! Checks names that become parts of keys and file names: ids of requests and names of queues. A text goes in. If it
+//! breaks the rules, an error with the rules comes out.
 
 use crate::error::{Code, Error, Result, Stage};
 
-/// The most bytes of a request's id.
+/// The maximum length of a request's id, in bytes.
 const ID_BYTES_MAX: usize = 128;
 
-/// The most bytes of a queue's name.
+/// The maximum length of a queue's name, in bytes.
 const QUEUE_NAME_BYTES_MAX: usize = 64;
 
-/// The names that no queue may have, because an output has folders of these names. Names cannot begin with a dot
-/// anyway.
+/// The names that no queue may have, because an output folder has subfolders with these names. The output folder's
+/// other own subfolders begin with a dot, and no queue's name does.
 const RESERVED: [&str; 2] = ["receipts", "rejects"];
 
 /// Checks the id of a request.
@@ -25,17 +25,17 @@ pub fn check_id(id: &str) -> Result<()> {
 /// Checks the name of a queue.
 ///
 /// # Errors
-/// Fails as [`check_id`] does, with at most 64 characters.
+/// Fails as [`check_id`] does, but the maximum is 64 characters.
 pub fn check_queue_name(name: &str) -> Result<()> {
     check("queue", name, QUEUE_NAME_BYTES_MAX)
 }
 
-/// Checks the name of a queue that is to be filled or served. Requests of a queue with a reserved name, from an earlier
-/// version, can still be viewed, cancelled and purged.
+/// Checks the name of a queue before a command or a worker uses it for new work. Requests of a queue with a reserved
+/// name, from an earlier version, can still be viewed, cancelled and purged.
 ///
 /// # Errors
-/// Fails as [`check_queue_name`] does, and if the name is reserved, in upper or lower case: some file systems do not
-/// distinguish `Receipts` from `receipts`.
+/// Fails as [`check_queue_name`] does. Also fails if the name is reserved, in upper or lower case, because some file
+/// systems do not distinguish `Receipts` from `receipts`.
 pub fn check_usable_queue_name(name: &str) -> Result<()> {
     check_queue_name(name)?;
     if RESERVED

@@ -1,5 +1,5 @@
-//! Stops attempts: by their lease, by a person, or by a worker that shuts down. The stages check for a stop between two
-//! pieces of work.
+//! Stops attempts. A lost lease, a person, a time limit or a worker that shuts down requests the stop. The stages check
+//! for a stop between two pieces of work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use tokio::sync::watch;
 
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// The reason given when an attempt's time is over.
+/// The reason for a stop when an attempt has used up its time.
 pub const TOO_LONG: &str = "the attempt took longer than its limit (--limit request-time)";
 
-/// The number of parts in which a time limit is counted. A part in which the process was stopped, even for hours,
-/// counts as one part.
+/// The number of parts in which a time limit is counted. If the process is stopped during a part, even for hours, that
+/// part counts only once.
 const PARTS: u32 = 16;
 const PART_MIN: Duration = Duration::from_millis(10);
 const PART_MAX: Duration = Duration::from_secs(1);
 
-/// A limit on the time in which the process runs: time in which the machine is suspended, or the container paused, does
-/// not count.
+/// A limit on the time in which the process runs. Time in which the machine is suspended or the container is paused
+/// does not count.
 #[derive(Debug)]
 pub struct TimeLimit {
     limit: Duration,
@@ -26,28 +26,30 @@ pub struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// Creates an unused limit.
+    /// Creates a limit of which no time is used yet.
     pub fn new(limit: Duration) -> Self {
         let used = Duration::ZERO;
         Self { limit, used }
     }
 
-    /// Lowers the limit; used time stays used.
+    /// Lowers the limit. Time that was used already still counts.
     pub fn lower(&mut self, limit: Duration) {
         self.limit = self.limit.min(limit);
     }
 
-    /// Waits until the limit is used up. A wait that is dropped before that can be continued later.
+    /// Waits until the limit is used up. If the wait is dropped earlier, a later call continues it.
     pub async fn used_up(&mut self) {
         self.used_up_without(|| Duration::ZERO).await;
     }
 
-    /// Waits until time that is not excused has used up the limit. `excused` returns the total of excused time so far.
+    /// Waits until the limit is used up by time that is not excused. `excused` returns the total of excused time so
+    /// far.
     async fn used_up_without(&mut self, excused: impl Fn() -> Duration) {
         let part = (self.limit / PARTS).clamp(PART_MIN, PART_MAX);
         let mut before = excused();
         while self.used < self.limit {
-            // The part is not shorter than timers allow; otherwise excused time could take up all of it.
+            // The part is at least as long as the precision of timers. Otherwise excused time could take up the whole
+            // part.
             let part = part.min(self.limit - self.used).max(PART_MIN);
             tokio::time::sleep(part).await;
             let now = excused();
@@ -57,13 +59,13 @@ impl TimeLimit {
     }
 }
 
-/// Waits for work, and requests `stop` when a time limit is used up.
+/// Waits for work to end. Requests `stop` when the time limit is used up.
 pub async fn stop_after<T>(limit: &mut TimeLimit, stop: &Stop, work: impl Future<Output = T>) -> T {
     stop_after_without(limit, || Duration::ZERO, stop, work).await
 }
 
-/// Waits for work, and requests `stop` when the work's own time has used up a time limit. `excused` returns the total
-/// so far of the other time.
+/// Waits for work to end. Requests `stop` when time that is not excused has used up the limit. `excused` returns the
+/// total of excused time so far.
 pub async fn stop_after_without<T>(
     limit: &mut TimeLimit,
     excused: impl Fn() -> Duration,
@@ -80,7 +82,7 @@ pub async fn stop_after_without<T>(
     work.await
 }
 
-/// A request to stop that several threads share. Clones are the same request.
+/// A request to stop, which several threads share. Clones refer to the same request.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<watch::Sender<Option<(Class, &'static str)>>>);
 
@@ -91,7 +93,7 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Requests the stop; only the first reason counts.
+    /// Requests the stop. If the stop is requested more than once, the first reason counts.
     pub fn request(&self, class: Class, reason: &'static str) {
         self.0.send_if_modified(|slot| {
             let first = slot.is_none();
@@ -108,7 +110,7 @@ impl Stop {
     /// Checks that no stop was requested.
     ///
     /// # Errors
-    /// Returns an error of the requested class if one was.
+    /// Returns an error of the requested class if a stop was requested.
     pub fn check(&self) -> Result<()> {
         if self.is_requested() {
             Err(self.error())
@@ -122,7 +124,7 @@ impl Stop {
         let (class, reason) = self.0.borrow().unwrap_or((Class::Cancelled, "stopped"));
         let code = match class {
             Class::LeaseLost => Code::LeaseLost,
-            // The time limit is the only one that stops for good.
+            // Only the time limit requests a stop of class permanent.
             Class::Permanent => Code::AttemptTimeout,
             Class::Cancelled | Class::Transient => Code::Stopped,
         };
@@ -132,7 +134,7 @@ impl Stop {
     /// Waits until a stop is requested.
     pub async fn requested(&self) {
         let mut receiver = self.0.subscribe();
-        // The sender lives as long as `self`, so only a request ends this.
+        // The sender lives as long as `self`, so only a requested stop ends this wait.
         let _ = receiver.wait_for(Option::is_some).await;
     }
 }
@@ -162,7 +164,7 @@ mod tests {
         for _ in 0..3 {
             let standstill = async {
                 tokio::task::yield_now().await;
-                // This blocks the timers, as a stopped process does.
+                // This blocks the timers, in the same way as a stopped process.
                 std::thread::sleep(whole);
             };
             tokio::select! {
@@ -182,7 +184,7 @@ mod tests {
         let begin = std::time::Instant::now();
         let whole = Duration::from_millis(160);
         let mut limit = TimeLimit::new(whole);
-        // Half of all time is excused.
+        // Half of the time is excused.
         limit.used_up_without(|| begin.elapsed() / 2).await;
         assert!(
             limit.used >= whole && begin.elapsed() >= whole * 3 / 2,

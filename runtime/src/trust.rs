@@ -1,5 +1,5 @@
-//! Checks files and folders that the program trusts: a path or metadata goes in; the reason why others can change or
-//! read it comes out, if they can.
+//! Checks files and folders that the program trusts. A path or metadata goes in. If other users can change or read the
+//! file or folder, the reason comes out.
 
 use std::fs::{DirBuilder, Metadata, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Code, Error, Result, Stage};
 
-/// Returns the reason why others can change a file or folder, if they can: it belongs to neither this user nor root, or
-/// its mode lets others write to it.
+/// Returns the reason why other users can change a file or folder, or `None` if they cannot. Other users can change it
+/// if it belongs to neither this user nor root, or if its mode lets others write to it.
 pub(crate) fn changed_by_others(found: &Metadata) -> Option<&'static str> {
     if found.uid() != rustix::process::geteuid().as_raw() && found.uid() != 0 {
         Some("it belongs to another user")
@@ -25,11 +25,11 @@ pub(crate) fn read_by_others(found: &Metadata) -> bool {
     found.mode() & 0o044 != 0
 }
 
-/// Creates a folder that only this user can use, with its parents, or checks the one that exists. A symbolic link is
-/// refused.
+/// Creates a private folder, which only this user can use, and its parents. If the folder exists and other users can
+/// read it, makes it private. If they can write to it, fails. Refuses a symbolic link.
 ///
 /// # Errors
-/// Fails permanently, with stage config; the message says what to do.
+/// Fails permanently, with stage config. The message says what to do.
 pub(crate) fn private_folder(folder: &Path) -> Result<()> {
     let failed = |why: &str| {
         Error::permanent(
@@ -64,11 +64,11 @@ pub(crate) fn private_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the machine's clock shows a time after 1970: before that, the TLS library panics when it checks a
-/// certificate.
+/// Checks that the machine's clock does not show a time before 1970. With such a time, the TLS library panics when it
+/// checks a certificate.
 ///
 /// # Errors
-/// Fails if it does not; the message says what to do.
+/// Fails if the clock shows an earlier time. The message says what to do.
 pub(crate) fn clock_for_tls() -> Result<(), &'static str> {
     let is_sane = SystemTime::now() >= UNIX_EPOCH;
     is_sane.then_some(()).ok_or(

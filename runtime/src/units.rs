@@ -1,7 +1,7 @@
-//! Converts sizes and times as operators write them: `64MiB` and `5m` go in, numbers come out, and back.
+//! Converts sizes and times between text and numbers. Operators write texts such as `64MiB` and `5m`.
 //!
-//! A value is printed exactly, in the form in which it is read: `humantime` prints 90 s as `1m 30s`, and `bytesize`
-//! reads `64MB` and prints `61.0 MiB`.
+//! A value is printed exactly, in a form that this program also reads. The usual crates do not do this: `humantime`
+//! prints 90 s as `1m 30s`, and `bytesize` reads `64MB` and prints `61.0 MiB`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ const MINUTE_MS: u64 = 60 * SECOND_MS;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 pub(crate) const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// The unit of a plain number.
+/// The unit of a number that is stored without a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Bytes,
@@ -38,11 +38,11 @@ impl Unit {
     /// Parses a number with one of the unit's suffixes.
     ///
     /// # Errors
-    /// Fails if the text is something else, or the number is too large.
+    /// Fails if the text is not such a number, or if the number is too large.
     pub(crate) fn parse(self, text: &str) -> Result<u64, String> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, suffix) = text.split_at(digits);
-        // Days are read, but not written: 24h says more than 1d.
+        // `d` is read, but not printed: 24h is clearer than 1d.
         const DAY: (&str, u64) = ("d", DAY_MS);
         let factor = match (self, suffix) {
             (Self::Milliseconds, "d") => Some(&DAY),
@@ -64,7 +64,7 @@ impl Unit {
             })
     }
 
-    /// Returns the number with the largest suffix that leaves it whole, as [`Unit::parse`] reads it.
+    /// Returns the number with the largest suffix that leaves a whole number. [`Unit::parse`] can read the result.
     pub(crate) fn format(self, value: u64) -> String {
         let fits = |(_, factor): &&(&str, u64)| value.is_multiple_of(*factor) && value > 0;
         let (name, factor) = self.suffixes().iter().find(fits).unwrap_or(match self {
@@ -75,7 +75,7 @@ impl Unit {
     }
 }
 
-/// A number of bytes that is written as `64MiB`.
+/// A number of bytes, written as `64MiB`.
 #[derive(Debug, Clone, Copy)]
 pub struct ByteSize(pub u64);
 
@@ -93,7 +93,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// A time that is written as `5m`.
+/// A time, written as `5m`.
 #[derive(Debug, Clone, Copy)]
 pub struct HumanDuration(pub Duration);
 
@@ -107,7 +107,7 @@ impl FromStr for HumanDuration {
     }
 }
 
-/// Shows whole milliseconds.
+/// Formats the time in whole milliseconds.
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);

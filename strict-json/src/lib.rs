@@ -1,7 +1,8 @@
-//! Reads JSON strictly: a text comes in, a value or an error goes out. It refuses two things that Serde's derive
-//! accepts: an array in place of an object for a struct, and two members of a map with the same name.
+//! Reads JSON strictly: a text comes in, a value or an error goes out. This crate refuses two faults that Serde's
+//! derive accepts: an array in place of the object for a struct, and two members with the same name in the object for a
+//! map.
 //!
-//! Both are errors at any depth and for all types. The error names the position.
+//! Arrays for structs and repeated members are errors at any depth and for all types. The error names the position.
 //!
 //! ```
 //! #[derive(Debug, serde::Deserialize)]
@@ -28,7 +29,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 /// Reads a JSON document.
 ///
 /// # Errors
-/// Returns an error with its position if the text is not JSON, or does not fit the type.
+/// Fails if the text is not JSON or does not fit the type `T`. The error names the position in the text.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     read(serde_json::Deserializer::from_str(text))
 }
@@ -49,7 +50,8 @@ fn read<'de, R: serde_json::de::Read<'de>, T: Deserialize<'de>>(
     Ok(value)
 }
 
-/// A deserializer that accepts only objects for structs, and each member of an object once, at any depth.
+/// A deserializer that accepts only an object for a struct, and each member of an object only once. It checks this at
+/// any depth.
 struct Strict<D>(D);
 
 macro_rules! forward {
@@ -89,7 +91,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     }
 }
 
-/// A visitor, seed or access that reads its content strictly.
+/// A visitor, seed or access that deserializes its content with [`Strict`].
 struct Within<T>(T);
 
 macro_rules! visit {
@@ -209,7 +211,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Within<A> {
     }
 }
 
-/// The content of an enum variant with named fields.
+/// The seed for the content of an enum variant with named fields. It accepts only an object.
 struct Object<V>(V);
 
 impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Object<V> {
@@ -220,7 +222,7 @@ impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Object<V> {
     }
 }
 
-/// The members of an object, and the names read so far.
+/// The members of an object, and the names that have been read so far.
 struct Members<A> {
     members: A,
     names: HashSet<String>,
@@ -251,7 +253,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
     }
 }
 
-/// The name of a member. If the keys of a map are numbers or booleans, the name is parsed as one.
+/// The name of a member. If the keys of a map are numbers or booleans, the name is parsed as a number or boolean.
 struct Name<E>(StringDeserializer<E>);
 
 macro_rules! parsed {
@@ -419,7 +421,7 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
         let error = from_str::<Value>(&deep).expect_err("too deep").to_string();
         assert!(error.contains("recursion limit"), "{error}");
-        // Errors have the same positions as those of `serde_json`.
+        // The position of an error is the same as in `serde_json`.
         let text = "{\"x\": 1,\n \"z\": true, \"y\": true}";
         let (strict, lax) = (from_str::<Point>(text), serde_json::from_str::<Point>(text));
         assert_eq!(strict.unwrap_err().to_string(), lax.unwrap_err().to_string());

@@ -18,35 +18,36 @@ use jiff::{Timestamp, tz::Offset};
 
 use random::Random;
 
-/// The first line, without its line end.
+/// The first line of the CSV, without its line end.
 pub const HEADER: &str = "id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold";
 
-/// The text that means "not set" in `value` and `threshold`, for an alarm without a measurement.
+/// The text that means "not set". An alarm without a measurement has it in `value` and `threshold`.
 pub const NOT_SET: &str = "999999";
 
 const FLUSH_BYTES: usize = 64 << 10;
 const FIRST_ID: u64 = 10_000_001;
-/// 2017-10-23 00:00:00, the first start; later ones are up to [`GAP_SECONDS`] apart.
+/// The first start time, 2017-10-23 00:00:00, in seconds since 1970-01-01. Each later start is less than
+/// [`GAP_SECONDS`] after the start before it.
 const FIRST_START: i64 = 1_508_716_800;
 const GAP_SECONDS: u64 = 37;
 
-/// A fault of a record. Each bad record has exactly one.
+/// A fault of a record. Each bad record has exactly one fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// `id` is empty or has letters.
     BadId,
-    /// `start_time` is not in the calendar.
+    /// `start_time` is not a valid time.
     BadTime,
     /// `end_time` is before `start_time`.
     EndBeforeStart,
     /// `value` is a word.
     BadValue,
-    /// The row has one field less or one more than the header.
+    /// The row has one field more or one field less than the header.
     Ragged,
 }
 
 impl Fault {
-    /// The faults in the order in which bad records take them, one after the other.
+    /// All faults, in the order in which bad records take them in turn.
     pub const ALL: [Self; 5] = [
         Self::BadId,
         Self::BadTime,
@@ -59,7 +60,7 @@ impl Fault {
 /// A summary of the records that [`write_alarms`] wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// The number of records, including bad ones, without the header.
+    /// The number of records, including bad records. The header does not count.
     pub records: u64,
     /// The number of bytes, including the header.
     pub bytes: u64,
@@ -74,18 +75,20 @@ impl Summary {
         self.faults.iter().sum()
     }
 
-    /// Returns the number of records with this fault.
+    /// Returns the number of records with the fault `fault`.
     pub fn with(&self, fault: Fault) -> u64 {
         self.faults[fault as usize]
     }
 }
 
-/// Writes the header and `records` alarms. `bad_percent` percent of them, rounded down, have a fault. Bad records are
-/// at random places, and the faults take turns, so that their numbers differ by at most one. Percentages above 100
-/// count as 100. About one good record in four has no measurement, and [`NOT_SET`] twice.
+/// Writes the header and `records` alarms, and returns a summary of them.
 ///
-/// Ids are unique and start times never decrease, except for bad fields. Only the piece that is being written is kept
-/// in memory.
+/// `bad_percent` percent of the alarms, rounded down, have a fault. A percentage above 100 counts as 100. Bad records
+/// are at random positions. The faults take turns, so the numbers of records per fault differ by at most one. About one
+/// good record in four has no measurement: its `value` and `threshold` are [`NOT_SET`].
+///
+/// Except for bad fields, ids are unique and start times never decrease. The function keeps at most about 64 KiB of
+/// rows in memory.
 ///
 /// # Errors
 /// Returns the error of `out`.
@@ -100,8 +103,8 @@ pub fn write_alarms(mut out: impl Write, seed: u64, records: u64, bad_percent: u
     writeln!(rows, "{HEADER}")?;
 
     for done in 0..records {
-        // Selection sampling (Knuth, The Art of Computer Programming 2, 3.4.2, algorithm S): every choice of places is
-        // equally likely, and exactly `bad_left` are chosen.
+        // This is selection sampling (Knuth, The Art of Computer Programming 2, 3.4.2, algorithm S). Every choice of
+        // positions is equally likely, and exactly `bad_left` positions are chosen.
         let bad = random.below(records - done) < bad_left;
         let fault = if bad { faults.next().copied() } else { None };
         bad_left -= u64::from(bad);
@@ -127,12 +130,13 @@ pub fn write_alarms(mut out: impl Write, seed: u64, records: u64, bad_percent: u
     Ok(summary)
 }
 
-/// A kind of alarm. It occurs `weight` times in [`WEIGHTS`].
+/// A kind of alarm. On average, `weight` of [`WEIGHTS`] alarms are of this kind.
 struct Kind {
     weight: u64,
     alarm_id: u32,
     parameter_id: u32,
-    /// The measurement, if there is one: the threshold and the largest distance from it, in halves of the unit.
+    /// The threshold of the measurement, and the largest distance of a value from it, in halves of the unit. `None`
+    /// means that the alarm has no measurement.
     measures: Option<(i64, i64)>,
 }
 
@@ -178,7 +182,7 @@ const WEIGHTS: u64 = {
     sum
 };
 
-/// A record without a fault.
+/// The values of a record, before a fault is added.
 struct Alarm {
     id: u64,
     station_id: u64,
@@ -186,7 +190,7 @@ struct Alarm {
     parameter_id: u32,
     start: i64,
     end: i64,
-    /// Value and threshold, in halves of the unit.
+    /// The value and the threshold in halves of the unit, or `None` if the alarm has no measurement.
     reading: Option<(i64, i64)>,
 }
 
@@ -197,7 +201,7 @@ impl Alarm {
             let beyond = 1 + random.below(reach.unsigned_abs()).cast_signed();
             (threshold + beyond * reach.signum(), threshold)
         });
-        // Some stations have more trouble than others, and most alarms are short.
+        // Some stations have more alarms than others, and most alarms are short.
         let station = random.below(120).min(random.below(120));
         let length = random.below(60) * random.below(60);
         Self {
@@ -253,7 +257,7 @@ impl Alarm {
 const BAD_TIMES: [&str; 3] = ["2017-10-32 09:15:00", "2017-10-23 25:61:07", "yesterday"];
 const BAD_VALUES: [&str; 3] = ["n/a", "high", "#ERR"];
 
-/// `2017-10-23 12:04:38`, without a zone, as the stations send it.
+/// Appends a time without a time zone, in the form that stations send: `2017-10-23 12:04:38`.
 fn push_time(rows: &mut Vec<u8>, second: i64) {
     let time = Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
     let time = Offset::UTC.to_datetime(time);

@@ -1,4 +1,4 @@
-//! `alarm-feed`: writes alarms to a file, or serves them over HTTP.
+//! The program `alarm-feed` writes alarms to a file, or serves them over HTTP.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,14 +23,14 @@ enum Command {
     Generate {
         #[command(flatten)]
         feed: Feed,
-        /// Output file; standard output if not given.
+        /// Output file. Without it, the alarms go to standard output.
         file: Option<PathBuf>,
     },
     /// Serves alarms as `/alarms.csv` until it is killed. Prints the URL when it listens.
     Serve {
         #[command(flatten)]
         feed: Feed,
-        /// Address and port. Port 0 takes a free one.
+        /// Address and port. Port 0 takes a free port.
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
     },
@@ -41,7 +41,7 @@ struct Feed {
     /// Number of records.
     #[arg(long, default_value_t = 1_000)]
     records: u64,
-    /// Seed of the random numbers: another seed gives other records.
+    /// Seed of the random numbers. Another seed gives other records.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Percentage of bad records.
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of our output has closed it, as in `alarm-feed generate | head`.
+        // The program that reads the output has closed it, as in `alarm-feed generate | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "alarm-feed: {error}");
@@ -99,7 +99,8 @@ fn report(summary: &Summary) -> io::Result<()> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn serve(feed: &Feed, listen: SocketAddr) -> io::Result<()> {
-    // The alarms are made before the first request, so that serving costs almost nothing during a measurement.
+    // The alarms are generated before the first request, so that serving them costs almost no time during a
+    // measurement.
     let mut csv = Vec::new();
     report(&feed.write(&mut csv)?)?;
     let csv = Bytes::from(csv);
@@ -123,7 +124,7 @@ fn respond(headers: &HeaderMap, csv: Bytes, etag: &str) -> Response {
     ([tag, content_type], csv).into_response()
 }
 
-/// Returns a strong entity tag: other bytes have another tag.
+/// Returns a strong entity tag. Different bytes have different tags.
 fn entity_tag(csv: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     csv.hash(&mut hasher);

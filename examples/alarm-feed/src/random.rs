@@ -1,7 +1,7 @@
-//! Reproducible random numbers: a seed comes in, the same numbers go out in every version and build. Libraries do not
-//! promise that.
+//! Reproducible random numbers: a seed comes in, the same numbers go out in every version and build. Libraries for
+//! random numbers do not promise the same numbers in each version.
 
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+/// The generator SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! Tests of what the feed promises about its records.
+//! Tests the promises of the feed about its records.
 
 #![expect(clippy::unwrap_used, reason = "functions that tests share")]
 

@@ -1,4 +1,4 @@
-//! `alarm-feed serve` answers over HTTP with what `alarm-feed generate` writes.
+//! Tests that `alarm-feed serve` answers over HTTP with the same bytes that `alarm-feed generate` writes.
 
 #![expect(clippy::unwrap_used, reason = "functions that tests share")]
 
@@ -36,7 +36,7 @@ impl Server {
         }
     }
 
-    /// Head and body of the answer.
+    /// Returns the head and the body of the answer.
     fn get(&self, path: &str, header: &str) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(

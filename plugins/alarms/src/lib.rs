@@ -1,8 +1,9 @@
-//! Alarms of base stations: records of `id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold` come
-//! in; the same records go out with times in ISO 8601, empty cells for values that are not set, and `duration_s`.
+//! Alarms of base stations: records with the columns
+//! `id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold` come in. The same records go out with
+//! times in ISO 8601, empty cells for values that are not set, and an added column `duration_s`.
 //!
-//! Times are local times of the station, and neither input nor output has a time zone. An alarm that has not ended has
-//! no end and no duration.
+//! Times are local times of the station. They have no time zone in the input or in the output. If an alarm has not
+//! ended, its `end_time` and `duration_s` are empty.
 
 use ingest_plugin::{
     Column, ColumnType, DateTime, NoConfig, OutputColumn, Plugin, Record, Refusal, Reject, Schema, Verdict,
@@ -12,7 +13,7 @@ use ingest_plugin::{
 /// The text that stations send for a value or a threshold that is not set.
 const NOT_SET: &str = "999999";
 
-/// The plugin `alarms`.
+/// The plugin `alarms`, opened for one input.
 pub struct Alarms {
     ids: [Column; 4],
     start: Column,
@@ -53,7 +54,7 @@ impl Plugin for Alarms {
         })
     }
 
-    // Inlining into the loop over a batch keeps the parts of a record in registers.
+    // If this function is inlined into the loop over a batch, the parts of a record stay in registers.
     #[inline(always)]
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
         for &id in &self.ids {
@@ -75,7 +76,7 @@ impl Plugin for Alarms {
             duration_s = Some(time.seconds() - start.seconds());
         }
 
-        // Setting cells in the order of the output columns is fastest.
+        // It is fastest to set cells in the order of the output's columns.
         record.set(self.start, start);
         record.set(self.end, end);
         for &number in &self.numbers {
@@ -94,7 +95,7 @@ impl Plugin for Alarms {
 
 export!(Alarms);
 
-/// Returns true for a whole number above zero of at most 18 digits, without a sign or leading zeros.
+/// Returns true if the text is a whole number above zero with at most 18 digits, without a sign or leading zeros.
 fn is_id(text: &str) -> bool {
     is_digits(text) && text.len() <= 18 && !text.starts_with('0')
 }

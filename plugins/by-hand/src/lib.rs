@@ -1,7 +1,10 @@
-//! The plugin `alarms` as one loop over the interface's lists: a batch's bytes and offsets come in, verdicts, operands
-//! and bytes go out. It exists for `cargo bench --bench guest`, which measures the author's crate against it; write
-//! plugins like `alarms` instead. It uses only the generated code and the functions that read a text of
-//! `ingest-plugin`. For the tests of the host, it counts records if its config is `{"count":true}`.
+//! The plugin `alarms`, written as one loop over the lists of the interface: a batch's bytes and offsets come in;
+//! verdicts, operands and bytes go out.
+//!
+//! This plugin exists for `cargo bench --bench guest`. This benchmark measures the cost of the SDK (the crate
+//! `ingest-plugin`): it compares `alarms`, which uses the SDK, with this plugin. Write your own plugin like `alarms`.
+//! From the SDK, this plugin uses only the generated code, `count`, and the functions that check or parse a text. With
+//! the config `{"count":true}`, it counts its calls and records for the tests of the host.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -193,7 +196,7 @@ impl Alarm {
     }
 }
 
-/// A time that was read before.
+/// Appends the time in `text` in ISO 8601. The text has been parsed as a time before.
 #[inline(always)]
 fn write_time(bytes: &mut Vec<u8>, text: &str) {
     let mut text: [u8; 19] = *text.as_bytes().as_array().expect("a time has 19 bytes");

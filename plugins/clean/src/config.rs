@@ -1,5 +1,5 @@
-//! The config of the plugin: the operator's JSON comes in, the checks of columns go out. A contradictory config is
-//! refused with a sentence.
+//! The config of the plugin: the operator's JSON comes in, the checks of the columns go out. If the config contradicts
+//! itself, it is refused with a sentence that says why.
 
 use std::cell::OnceCell;
 use std::cmp::Ordering;
@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use crate::time_format::TimeFormat;
 use crate::values::{Kind, Range, Values};
 
-/// The operator's rules, by the name of the input column.
+/// The operator's config: a rule for each column that it names.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -41,12 +41,12 @@ pub(crate) struct Rule {
     pub(crate) rename: Option<String>,
     pub(crate) drop: bool,
     pub(crate) constant: Option<String>,
-    /// The compiled pattern. Compiling it may take many times as long as the rest of `open`.
+    /// The compiled pattern. It is kept, because compiling a pattern can take many times as long as the rest of `open`.
     #[serde(skip)]
     compiled: OnceCell<Regex>,
 }
 
-/// Reads the rules. An error names the column of its rule.
+/// Parses the rules. An error names the column whose rule is wrong.
 fn columns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Rule>, D::Error> {
     struct Rules;
 
@@ -83,7 +83,7 @@ fn allowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeSet
     list(deserializer, "allowed")
 }
 
-/// Reads a list of texts, or `None` from null. The error for a single text says that a list is needed.
+/// Parses a list of texts, or `None` from null. If the JSON is a single text, the error says that a list is needed.
 fn list<'de, D: Deserializer<'de>, L: Default + Extend<String>>(
     deserializer: D,
     key: &'static str,
@@ -118,10 +118,10 @@ fn list<'de, D: Deserializer<'de>, L: Default + Extend<String>>(
 }
 
 impl Config {
-    /// Checks the config as far as possible without an input.
+    /// Checks everything in the config that can be checked without an input.
     ///
     /// # Errors
-    /// Returns a sentence that names the column.
+    /// Returns a sentence that names the column and the fault.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (name, rule) in &self.columns {
             rule.check()
@@ -141,7 +141,7 @@ impl Config {
 }
 
 impl Rule {
-    /// Returns true if the rule reads the column's values.
+    /// Returns true if the rule needs the column's values.
     pub(crate) fn is_check(&self) -> bool {
         let is_converted = self.kind.is_some_and(|kind| kind != Kind::Text);
         self.trim
@@ -152,7 +152,7 @@ impl Rule {
             || self.pattern.is_some()
     }
 
-    /// Returns the type of the column in the output, or `None` if it is the type that the input has.
+    /// Returns the type of the column in the output, or `None` if the column keeps the type of the input.
     pub(crate) fn column_type(&self) -> Option<ColumnType> {
         match self.kind {
             // In JSONL, a text that `null` empties becomes null. A text that `trim` empties becomes an empty text.
@@ -162,7 +162,7 @@ impl Rule {
         }
     }
 
-    /// Returns the checks of the rule for a value.
+    /// Returns the checks that the rule makes on each value.
     pub(crate) fn values(&self) -> Result<Values, String> {
         Ok(Values {
             trim: self.trim,
@@ -176,7 +176,7 @@ impl Rule {
         })
     }
 
-    /// Returns the constant as the output writes a value of the rule's type.
+    /// Returns the constant in the output form of the rule's type, or `None` if the rule has no constant.
     pub(crate) fn constant(&self) -> Result<Option<String>, String> {
         let (Some(constant), Some(kind)) = (&self.constant, self.kind) else {
             return Ok(self.constant.clone());
@@ -212,7 +212,7 @@ impl Rule {
         Ok(())
     }
 
-    /// Returns the contradiction in a rule, if there is one.
+    /// Returns a sentence about the contradiction in a rule, or `None` if the rule has no contradiction.
     fn contradiction(&self) -> Option<&'static str> {
         let is_numeric = matches!(self.kind, Some(Kind::Integer | Kind::Number));
         if self.drop && (self.rename.is_some() || self.constant.is_some()) {

@@ -1,5 +1,5 @@
-//! Decimal numbers as texts: a text comes in, a number that JSON allows goes out. Numbers are compared digit by digit
-//! and never become a float, which would round them.
+//! Decimal numbers as texts: a text comes in, a number that JSON allows goes out. Numbers are compared digit by digit.
+//! They never become a float, because a float would round them.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -8,18 +8,19 @@ use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// A number that is written in decimal: `-1.50`, `+7`, `.5`, `5.`, `007`, `1e300`.
+/// A number in decimal notation, such as `-1.50`, `+7`, `.5`, `5.`, `007` or `1e300`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Decimal<'a> {
-    /// A number of few digits, or an integer of 64 bits. Most numbers are short.
+    /// A number with at most 18 characters after the sign, or an integer of 64 bits. Most numbers are short.
     Short(&'a str, Short),
-    /// Any other number. The parts are not kept, so that a decimal stays small; they are read again when they are
+    /// Any other number. To keep a `Decimal` small, its parts are not stored. They are parsed again when they are
     /// needed.
     Long(&'a str),
 }
 
 impl<'a> Decimal<'a> {
-    /// Reads a number within the range of a float of 64 bits, however many digits it has.
+    /// Parses a number with any number of digits. Returns `None` if the text is no number, or if the number is outside
+    /// the range of a float of 64 bits.
     #[inline]
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         if let Some(short) = Short::parse(text) {
@@ -28,20 +29,20 @@ impl<'a> Decimal<'a> {
         Long::parse(text)?.is_finite().then_some(Self::Long(text))
     }
 
-    /// Makes the number for the integer `value`, which was read from `text`.
+    /// Makes a decimal from the integer `value`, which was parsed from `text`.
     #[inline]
     pub(crate) fn integer(text: &'a str, value: i64) -> Self {
         Self::Short(text, Short { value, scale: 0 })
     }
 
-    /// Returns true if the number's output text surely equals `field`, the text that the number was read from. May return
+    /// Returns true only if the number's output text equals `field`, from which the number was read. It can also return
     /// false for equal texts.
     #[inline]
     pub(crate) fn is_unchanged(&self, field: &str) -> bool {
         matches!(self, Self::Short(text, _) if text.len() == field.len())
     }
 
-    /// Writes the number as JSON allows, with all its digits.
+    /// Writes the number in a form that JSON allows, with all its digits.
     #[inline]
     pub(crate) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
@@ -51,14 +52,14 @@ impl<'a> Decimal<'a> {
     }
 }
 
-/// The value of a short number: `value` divided by ten to the power of `scale`.
+/// The value of a short number. It is `value` divided by ten to the power of `scale`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Short {
     value: i64,
     scale: u32,
 }
 
-/// The powers of ten by which a number of nine digits can be multiplied.
+/// The powers of ten from 10^0 to 10^9. The product of such a power and a number of nine digits fits 64 bits.
 const POWERS: [i64; 10] = [
     1,
     10,
@@ -73,10 +74,11 @@ const POWERS: [i64; 10] = [
 ];
 
 impl Short {
-    /// The largest length, without the sign, at which each value fits 64 bits.
+    /// The largest number of characters, without the sign, for which every value fits 64 bits.
     const BYTES_MAX: usize = 18;
 
-    /// Reads a number of few digits that is valid in JSON as it is.
+    /// Parses a number with at most `BYTES_MAX` characters that is valid JSON without a change. Returns `None` for any
+    /// other text.
     #[inline]
     fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
@@ -120,7 +122,7 @@ impl Short {
     }
 }
 
-/// A number by its parts.
+/// A number, split into its parts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Long<'a> {
     text: &'a str,
@@ -136,7 +138,7 @@ pub(crate) struct Long<'a> {
 }
 
 impl<'a> Long<'a> {
-    /// Returns the parts of a text that is known to be a number.
+    /// Returns the parts of a text that has been parsed as a number before.
     fn of(text: &'a str) -> Self {
         Self::parse(text).expect("a number has the parts of one")
     }
@@ -168,7 +170,7 @@ impl<'a> Long<'a> {
 
     /// Returns true if the number is within the range of a float of 64 bits.
     fn is_finite(&self) -> bool {
-        // The largest float is about 1.8e308, which is 0.18 times ten to the 309th.
+        // The largest float is about 1.8e308. It has 309 digits before the point.
         match self.magnitude() {
             Some(..=308) | None => true,
             Some(309) => self.text.parse::<f64>().is_ok_and(f64::is_finite),
@@ -176,8 +178,8 @@ impl<'a> Long<'a> {
         }
     }
 
-    /// Returns the number of digits before the point when the number is written without an exponent. The result is zero
-    /// or negative if the first nonzero digit is after the point, and `None` if the number is zero.
+    /// Returns the number of digits before the point if the number is written without an exponent. If the first nonzero
+    /// digit is after the point, the result is zero or negative. If the number is zero, the result is `None`.
     fn magnitude(&self) -> Option<i64> {
         let place = if self.whole.is_empty() {
             let zeros = self.fraction.bytes().position(|digit| digit != b'0')?;
@@ -188,7 +190,7 @@ impl<'a> Long<'a> {
         Some(place.saturating_add(exponent(self.exponent)))
     }
 
-    /// Returns the digits from the first nonzero one on.
+    /// Returns the digits from the first nonzero digit on.
     fn digits(&self) -> impl Iterator<Item = u8> {
         let digits = self.whole.bytes().chain(self.fraction.bytes());
         digits.skip_while(|&digit| digit == b'0')
@@ -214,11 +216,11 @@ impl<'a> Long<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
     text: String,
-    /// The value if the bound is a short number.
+    /// The value of the bound, or `None` if it is not a short number.
     short: Option<Short>,
     is_negative: bool,
     magnitude: Option<i64>,
-    /// The digits from the first nonzero one on.
+    /// The digits from the first nonzero digit on.
     digits: Vec<u8>,
 }
 
@@ -234,7 +236,7 @@ impl Bound {
         })
     }
 
-    /// Compares a number to the bound. All digits count.
+    /// Compares a number to the bound. The comparison uses all digits.
     #[inline]
     pub(crate) fn order(&self, number: &Decimal<'_>) -> Ordering {
         match (number, self.short) {
@@ -243,7 +245,7 @@ impl Bound {
         }
     }
 
-    /// Compares another bound to this one.
+    /// Compares the bound `other` to this bound.
     pub(crate) fn order_bound(&self, other: &Self) -> Ordering {
         self.order_long(&Long::of(&other.text))
     }
@@ -273,7 +275,7 @@ impl Bound {
 }
 
 impl<'de> Deserialize<'de> for Bound {
-    /// Reads the text of a number: a float would round a bound of more than 15 digits.
+    /// Reads the text of a number, because a float would round a bound with more than 15 digits.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let text = raw.get();
@@ -290,7 +292,7 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Compares digits from the most significant one on. Missing digits are zeros.
+/// Compares two numbers by their digits, from the most significant digit on. Missing digits count as zeros.
 fn order_digits(mut left: impl Iterator<Item = u8>, mut right: impl Iterator<Item = u8>) -> Ordering {
     loop {
         let (left, right) = (left.next(), right.next());
@@ -321,7 +323,7 @@ fn is_exponent(text: &str) -> bool {
     !exponent.is_empty() && rest.is_empty()
 }
 
-/// Returns the value of an exponent, or the nearest value of 64 bits.
+/// Returns the value of an exponent. If the value does not fit 64 bits, the result is the nearest value that fits.
 fn exponent(text: &str) -> i64 {
     let Some(text) = text.get(1..) else {
         return 0;

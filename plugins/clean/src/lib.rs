@@ -15,7 +15,7 @@ pub use config::Config;
 use config::Rule;
 use values::Values;
 
-/// The plugin `clean`.
+/// The plugin `clean`, opened for one input.
 pub struct Clean {
     checks: Vec<Check>,
     constants: Vec<(OutputColumn, String)>,
@@ -25,7 +25,8 @@ pub struct Clean {
 struct Check {
     column: Column,
     values: Values,
-    /// True if a value with the same text needs no edit. In JSONL, a string may have to become a literal of that text.
+    /// True if a value whose text stays the same needs no edit. This is false for JSONL, where a string may have to
+    /// become a literal with the same text.
     same_text_stays: bool,
 }
 
@@ -45,7 +46,7 @@ impl Plugin for Clean {
             constants: Vec::new(),
         };
         let mut rules = config.columns;
-        // A reject names the first fault of a record, so the checks run in the order of the input.
+        // A reject names only the first fault of a record, so the checks run in the order of the input's columns.
         let rule = |name: &String| rules.remove_entry(name);
         let listed: Vec<_> = schema.columns().iter().filter_map(rule).collect();
         for (name, rule) in &listed {
@@ -72,7 +73,8 @@ export!(Clean);
 
 impl Clean {
     fn add(&mut self, schema: &mut Schema, name: &str, rule: &Rule, is_listed: bool) -> Result<(), Refusal> {
-        // In JSONL, later records may have a member that the first ones lack. The constant must replace it too.
+        // In JSONL, later records may have a member that the first records lack. The constant must also replace such a
+        // member.
         let is_new = rule.constant.is_some() && schema.format() == Format::Csv && !is_listed;
         let column = if is_new {
             schema.add(name, ColumnType::Text)

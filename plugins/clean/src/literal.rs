@@ -1,20 +1,21 @@
-//! Checks the texts between the directives of a format: a text and the directives beside it come in, an error goes out
-//! if the text says something about the time. To read a value only compares this text, so its meaning would be lost.
+//! Checks the texts between the directives of a format: a text and the directives beside it come in. If the text says
+//! something about the time, an error goes out. The parser of values only compares this text, so its meaning would be
+//! lost.
 
 use crate::time_format::Field;
 
-/// The text between two directives, with a space in place of any white space.
+/// The text between two directives. Each run of white space in it is one space.
 pub(crate) struct Literal<'a> {
     pub(crate) text: &'a str,
-    /// The field of the directive before the text, if there is one.
+    /// The field of the directive before the text, or `None` if no directive precedes it.
     pub(crate) previous: Option<Field>,
-    /// The field of the directive after the text, if there is one.
+    /// The field of the directive after the text, or `None` if no directive follows it.
     pub(crate) next: Option<Field>,
     /// True if the format reads an hour or a whole time (`%s`).
     pub(crate) has_hour: bool,
 }
 
-/// A place where a word adds nothing to the directive beside it.
+/// A position beside a directive. Certain words at this position say no more than the directive itself.
 #[derive(Clone, Copy)]
 enum Place {
     Before(&'static [Field]),
@@ -42,7 +43,7 @@ const DATE: &[Field] = &[
 ];
 const SECOND: &[Field] = &[Field::Second, Field::Nanosecond, Field::Unix];
 
-/// The words that a format may have, in lower case. The README lists them.
+/// The words that a format may contain, in lower case, with their allowed positions. The README lists them.
 const WORDS: &[(Place, &[&str])] = &[
     (
         Place::Before(HOUR),
@@ -81,15 +82,15 @@ const WORDS: &[(Place, &[&str])] = &[
     ),
 ];
 
-/// Words for the halves of the day, without their dots.
+/// The words for the halves of the day, without dots.
 const HALVES: &[&str] = &["am", "pm", "午前", "午後", "上午", "下午", "오전", "오후"];
 
-/// Returns true for a character that may be a part of a word.
+/// Returns true if the character can be a part of a word.
 fn is_letter(character: char) -> bool {
     character.is_alphabetic() || character == '.'
 }
 
-/// Returns true for the sign of a number. For the hyphen, see [`is_dash`].
+/// Returns true if the character is the sign of a number. [`is_dash`] recognizes the hyphen instead.
 fn is_sign(character: char) -> bool {
     matches!(
         character,
@@ -105,13 +106,13 @@ fn is_sign(character: char) -> bool {
     )
 }
 
-/// Returns true for a hyphen or a dash. It usually separates the parts of a time. It is a sign if digits of the same
-/// text follow.
+/// Returns true if the character is a hyphen or a dash. A dash usually separates the parts of a time. If digits follow
+/// a dash in the same text, the dash is a sign.
 fn is_dash(character: char) -> bool {
     matches!(character, '-' | '\u{2010}'..='\u{2015}')
 }
 
-/// Returns true for punctuation that says nothing about the time.
+/// Returns true if the character is punctuation or white space, which says nothing about the time.
 fn is_mark(character: char) -> bool {
     let is_wide = matches!(character, '\u{ff01}'..='\u{ff0f}' | '\u{ff1a}' | '\u{ff1b}');
     let is_punctuation =
@@ -127,7 +128,7 @@ impl Literal<'_> {
     /// Checks that the text says nothing about the time.
     ///
     /// # Errors
-    /// Returns a sentence that says what would be lost, and what to write.
+    /// Returns a sentence that says what meaning would be lost, and what to write instead.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut at = 0;
         while let Some(first) = self.text[at..].chars().next() {
@@ -162,8 +163,8 @@ impl Literal<'_> {
         };
         let is_known = |(place, words): &(Place, &[&str])| words.contains(&&*plain) && is_there(*place);
         let is_half = HALVES.iter().any(|half| plain.ends_with(half));
-        // Words before a colon at the beginning of a format are a label, as in `Date: %F`. If the format reads a time
-        // of day, they may name a zone instead.
+        // Words before a colon at the beginning of a format are a label, as in `Date: %F`. But if the format reads a
+        // time of day, such a word could be the name of a time zone.
         let is_label =
             self.previous.is_none() && !self.has_hour && behind.trim_end().ends_with(':') && !is_half;
         if is_label || WORDS.iter().any(is_known) {
@@ -193,7 +194,7 @@ impl Literal<'_> {
         }
         let is_beside = before.is_empty() && self.previous.is_some()
             || behind.is_empty() && self.next.is_some_and(|next| next != Field::Offset);
-        // Zeros after a time of day may be an offset.
+        // Zeros after a time of day could be an offset.
         let is_apart = before.ends_with(' ') && (self.has_hour || before.contains('0'));
         if is_beside || is_apart || digits.contains(|digit| digit != '0') {
             return Err(format!(
@@ -233,7 +234,7 @@ impl Literal<'_> {
     }
 }
 
-/// Returns the longest beginning of a text whose characters all satisfy `is_part`.
+/// Returns the longest prefix of the text in which `is_part` is true for each character.
 fn leading(text: &str, is_part: impl Fn(char) -> bool) -> &str {
     let end = text.find(|character| !is_part(character));
     &text[..end.unwrap_or(text.len())]

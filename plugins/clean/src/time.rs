@@ -1,5 +1,5 @@
-//! Reads times: a text and a format come in, a local time or an instant goes out. Each digit, zone and weekday of a
-//! text must have a use; otherwise the text is not a time.
+//! Parses times: a text and a format come in, a local time or an instant goes out. Each digit, offset and weekday of a
+//! text must have a use. Otherwise, the text is refused.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use jiff::civil::{Date, DateTime, ISOWeekDate, Weekday};
 
 use crate::time_format::{Field, Padding, Part, TimeFormat};
 
-/// The largest offset from UTC that `clean` accepts: 14 hours, the largest in use today.
+/// The largest offset from UTC that `clean` accepts: 14 hours. No time zone in use today has a larger offset.
 const OFFSET_SECONDS_MAX: i64 = 14 * 3600;
 
 /// A time in the years 1 to 9999.
@@ -21,7 +21,8 @@ pub(crate) enum Time {
 }
 
 impl Time {
-    /// Reads a time in ISO 8601: a date, optionally with a time of day, and then optionally with an offset from UTC.
+    /// Parses a time in ISO 8601: a date, optionally with a time of day. A time of day can have an offset from UTC.
+    /// Returns `None` for any other text.
     pub(crate) fn parse_iso(text: &str) -> Option<Self> {
         let mut rest = Rest(text);
         let mut fields = Fields::default();
@@ -58,7 +59,7 @@ impl Time {
         rest.0.is_empty().then(|| fields.time()).flatten()
     }
 
-    /// Reads a time in this format.
+    /// Parses a time in `format`. Returns `None` if the text does not fit the format or is no valid time.
     pub(crate) fn parse(text: &str, format: &TimeFormat) -> Option<Self> {
         let mut rest = Rest(text);
         let mut fields = Fields::default();
@@ -108,9 +109,9 @@ impl fmt::Display for Time {
 #[derive(Default)]
 struct Fields {
     values: [Option<u32>; Field::COUNT],
-    /// Seconds east of UTC.
+    /// The offset from UTC in seconds. It is positive to the east.
     offset: Option<i64>,
-    /// The distance from 1970-01-01: true if the time is before that day, and the number of seconds.
+    /// The distance from 1970-01-01 00:00:00 UTC: true if the time is before this instant, and the number of seconds.
     unix: Option<(bool, i64)>,
 }
 
@@ -123,7 +124,7 @@ impl Fields {
         self.values[field as usize]
     }
 
-    /// Returns the time, if it exists and no part contradicts it.
+    /// Returns the time, or `None` if the calendar does not have it or its parts contradict each other.
     fn time(&self) -> Option<Time> {
         if let Some((is_before, seconds)) = self.unix {
             let nanosecond = self.get(Field::Nanosecond).unwrap_or(0);
@@ -188,7 +189,8 @@ impl Fields {
             && week.is_none_or(|week| week == u32::from(date.week().unsigned_abs()))
     }
 
-    /// Returns the hour of the day. The half of the day (`%p`) counts, if there is one.
+    /// Returns the hour of the day from the hour and the half of the day (`%p`). Returns `None` if they contradict each
+    /// other.
     fn hour(&self) -> Option<u32> {
         match (
             self.get(Field::Hour),
@@ -203,13 +205,13 @@ impl Fields {
     }
 }
 
-/// Returns the instant at this distance from a time in UTC.
+/// Returns the instant at `distance` from `time`, which is in UTC.
 fn instant(time: DateTime, distance: SignedDuration) -> Option<Time> {
     let time = time.checked_add(distance).ok()?;
     (time.year() >= 1).then_some(Time::Instant(time))
 }
 
-/// The rest of a text that is being read.
+/// The part of a text that has not been parsed yet.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
@@ -230,7 +232,7 @@ impl<'a> Rest<'a> {
         self.0.starts_with(|first: char| first.is_ascii_digit())
     }
 
-    /// Takes the leading digits, from `min` to `max` of them.
+    /// Takes the leading digits, at most `max`. Returns `None` if there are fewer than `min`.
     fn take_digits(&mut self, min: usize, max: usize) -> Option<&'a str> {
         let count = self.0.bytes().take(max).take_while(u8::is_ascii_digit).count();
         let (digits, rest) = self.0.split_at(count);
@@ -242,7 +244,7 @@ impl<'a> Rest<'a> {
         Some(number(self.take_digits(min, max)?))
     }
 
-    /// Takes the digits after the decimal point of a second, and returns nanoseconds.
+    /// Takes the digits after the decimal point of a second, and returns their value in nanoseconds.
     fn fraction(&mut self, min: usize, max: usize) -> Option<u32> {
         let digits = self.take_digits(min, max)?;
         let missing = u32::try_from(9 - digits.len()).ok()?;
@@ -258,8 +260,8 @@ impl<'a> Rest<'a> {
         Some(number)
     }
 
-    /// Takes an offset from UTC and returns it in seconds: `Z`, `+HH`, `+HHMM`, `+HHMMSS`, `+HH:MM` or `+HH:MM:SS`. If
-    /// `is_named`, `UTC` and `GMT` are accepted, too.
+    /// Takes an offset from UTC, and returns it in seconds. The forms are `Z`, `+HH`, `+HHMM`, `+HHMMSS`, `+HH:MM` and
+    /// `+HH:MM:SS`, also with `-`. If `is_named` is true, `UTC` and `GMT` are accepted, too.
     fn offset(&mut self, is_named: bool) -> Option<i64> {
         const NAMES: &[(&str, u32)] = &[("Z", 0), ("UTC", 0), ("GMT", 0)];
         let names = if is_named { NAMES } else { &NAMES[..1] };
@@ -286,7 +288,8 @@ impl<'a> Rest<'a> {
         (seconds <= OFFSET_SECONDS_MAX).then_some(sign * seconds)
     }
 
-    /// Takes a number of seconds, with its sign.
+    /// Takes a number of seconds with an optional sign. Returns true if the sign is `-`, and the number without its
+    /// sign.
     fn unix(&mut self) -> Option<(bool, i64)> {
         let is_before = self.skip("-").is_some();
         if !is_before {
@@ -297,8 +300,8 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Returns the value of a field. A year of two digits follows POSIX: 69 to 99 are 1969 to 1999, and 0 to 68 are 2000 to
-/// 2068.
+/// Returns `value`, or the full year if the field is a year of two digits. As in POSIX, 69 to 99 are 1969 to 1999, and
+/// 0 to 68 are 2000 to 2068.
 fn full_year(field: Field, digits_max: usize, value: u32) -> u32 {
     match (field, digits_max, value) {
         (Field::Year, 2, 0..=68) => value + 2000,
@@ -307,7 +310,7 @@ fn full_year(field: Field, digits_max: usize, value: u32) -> u32 {
     }
 }
 
-/// Returns the value of at most nine digits.
+/// Returns the value of a text of at most nine digits.
 fn number(digits: &str) -> u32 {
     let value = |digit: u8| u32::from(digit - b'0');
     digits.bytes().fold(0, |number, digit| number * 10 + value(digit))

@@ -1,5 +1,5 @@
-//! Parses formats of times: a text with the directives of `strftime` comes in, the parts to look for go out. A format
-//! is refused if no text could match it, or if it would leave a part of a text unused.
+//! Parses formats of times: a text with the directives of `strftime` comes in, the parts to look for in a value go out.
+//! A format is refused if no value could match it, or if a part of a value would have no use.
 
 use crate::literal::Literal;
 
@@ -10,21 +10,21 @@ pub(crate) enum Field {
     Month,
     Day,
     DayOfYear,
-    /// The year of an ISO 8601 week.
+    /// The year to which an ISO 8601 week belongs.
     WeekYear,
     Week,
     /// The day of the week, from 1 for Monday.
     Weekday,
     Hour,
-    /// The hour on a clock of 12 hours.
+    /// The hour from 1 to 12, for use with `Half`.
     Hour12,
-    /// The half of the day: 0 before noon, 1 after.
+    /// The half of the day: 0 before noon, 1 after noon.
     Half,
     Minute,
     Second,
     Nanosecond,
     Offset,
-    /// A time as seconds since 1970.
+    /// A whole time, in seconds since 1970-01-01 00:00:00 UTC.
     Unix,
 }
 
@@ -51,31 +51,31 @@ impl Field {
     }
 }
 
-/// The padding before a number that has fewer digits than its maximum.
+/// The characters that fill up a number with fewer digits than its maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Padding {
-    /// Zeros, or nothing.
+    /// Zeros, or no characters.
     Zero,
-    /// Nothing, because of the flag `-`. Zeros are accepted too.
+    /// No characters, because the directive has the flag `-`. Zeros are also accepted.
     Nothing,
     /// A space.
     Space,
 }
 
-/// A part of a text.
+/// A part of a format, which matches a part of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Literal(String),
     /// One or more white space characters.
     Space,
     Number {
-        /// A year of two digits stands for a year from 1969 to 2068.
+        /// The field that the number sets. A year of two digits stands for a year from 1969 to 2068.
         field: Field,
         digits_min: usize,
         digits_max: usize,
         padding: Padding,
     },
-    /// The digits of a fraction of a second. If the part includes the point, a text may omit both.
+    /// The digits of a fraction of a second. If the part includes the point, a value can omit the point and the digits.
     Fraction {
         has_point: bool,
         digits_min: usize,
@@ -97,10 +97,10 @@ pub(crate) struct TimeFormat {
 }
 
 impl TimeFormat {
-    /// Reads a format.
+    /// Parses a format.
     ///
     /// # Errors
-    /// Returns a sentence that says what is wrong in the format, and what to write.
+    /// Returns a sentence that says what is wrong in the format, and what to write instead.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut format = Self {
             parts: Vec::new(),
@@ -195,7 +195,7 @@ impl TimeFormat {
         Ok(characters.as_str())
     }
 
-    /// Checks that the fields make up one time, and that each of them has a use.
+    /// Checks that the fields together give exactly one time, and that each field has a use.
     fn check_fields(&self) -> Result<(), String> {
         use Field::{
             Day, DayOfYear, Half, Hour, Hour12, Minute, Month, Nanosecond, Second, Unix, Week, WeekYear,
@@ -284,8 +284,8 @@ impl TimeFormat {
         .check()
     }
 
-    /// Checks that a year of two digits and the numbers directly beside it do not have four digits in total. Otherwise
-    /// a year of four digits would match them.
+    /// Checks that a year of two digits and the numbers directly beside it do not have four digits in total. Otherwise,
+    /// a year of four digits would match these directives.
     fn check_short_year(&self) -> Result<(), String> {
         let digits = |part: &Part| match part {
             Part::Number { digits_max, .. } => *digits_max,
@@ -303,7 +303,7 @@ impl TimeFormat {
         }
     }
 
-    /// Requires all digits of a number that is directly beside another one. Otherwise the end of a number would be
+    /// Requires all digits of a number that is directly beside another number. Otherwise, the end of a number would be
     /// ambiguous.
     fn fix_digits(&mut self) -> Result<(), String> {
         for at in 0..self.parts.len() {
@@ -373,12 +373,12 @@ impl Part {
     }
 }
 
-/// Returns true if the names are digits (the directive `%w`).
+/// Returns true if the names are digits, as for the directive `%w`.
 fn is_numbered(names: &[(&str, u32)]) -> bool {
     names == SUNDAY_FIRST
 }
 
-/// Returns the part for a directive.
+/// Returns the field and the part for a directive, or `None` if the directive is not supported.
 fn part(flags: &str, letter: char) -> Option<(Field, Part)> {
     let number = |field, digits_min, digits_max| {
         let padding = match (flags, letter) {
@@ -423,7 +423,7 @@ fn part(flags: &str, letter: char) -> Option<(Field, Part)> {
     }
 }
 
-/// Returns the part for `%f` or `%.f`, each with an optional number of digits.
+/// Returns the part for `%f` or `%.f`, which can have a number of digits as in `%3f`. Returns `None` for other flags.
 fn fraction(flags: &str) -> Option<Part> {
     let has_point = flags.starts_with('.');
     let (digits_min, digits_max) = match flags.strip_prefix('.').unwrap_or(flags).as_bytes() {

@@ -1,4 +1,4 @@
-//! The checks of the values of one column: a value of the input comes in, a value for the output or a fault goes out.
+//! The checks on the values of one column: a value of the input comes in, a value for the output or a fault goes out.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -12,7 +12,8 @@ use crate::decimal::{Bound, Decimal};
 use crate::time::Time;
 use crate::time_format::TimeFormat;
 
-/// The rule for the values of one column. The parts are in the order in which they are applied.
+/// The rule for the values of one column. [`read`](Self::read) applies the checks in the order of the fields, from
+/// `trim` to `pattern`.
 pub(crate) struct Values {
     pub(crate) trim: bool,
     pub(crate) null: BTreeSet<String>,
@@ -42,13 +43,13 @@ pub(crate) struct Range {
 }
 
 impl Values {
-    /// Returns the value that `text` becomes, or none if this value is empty.
+    /// Returns the value for the output, or `None` if `text` is empty after `trim` and `null` were applied.
     ///
-    /// This function and [`Kind::convert`] are always inlined: their results are large, and passing them through memory
-    /// costs more than most checks.
+    /// This function and [`Kind::convert`] are always inlined, because their results are large. Passing such a result
+    /// through memory costs more than most checks.
     ///
     /// # Errors
-    /// Returns the first rule that the value breaks.
+    /// Returns the first check that the value fails.
     #[inline(always)]
     pub(crate) fn read<'a>(&'a self, text: &'a str) -> Result<Option<Cell<'a>>, Fault<'a>> {
         let mut text = text;
@@ -85,7 +86,7 @@ impl Values {
     }
 }
 
-/// A rule that a value breaks.
+/// A check that a value fails.
 #[derive(Debug)]
 pub(crate) enum Fault<'a> {
     Required,
@@ -120,7 +121,7 @@ impl fmt::Display for Fault<'_> {
 }
 
 impl Range {
-    /// Returns true if a number lies between the bounds. `text` is the number in the input.
+    /// Returns true if the number in `cell` lies within the bounds. `text` is the text of the number in the input.
     fn contains(&self, text: &str, cell: &Cell<'_>) -> bool {
         let number = match *cell {
             Cell::Integer(value) => Decimal::integer(text, value),
@@ -154,15 +155,15 @@ pub(crate) enum Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// Returns true if the output text of the value equals `field`, the text that the value was read from. It may
-    /// return false although both are equal.
+    /// Returns true only if the output text of the value equals `field`, from which the value was read. It can also
+    /// return false for equal texts.
     #[inline]
     pub(crate) fn is_unchanged(&self, field: &str) -> bool {
         match *self {
             // The text is a part of the field.
             Self::Text(text) => text.len() == field.len(),
             Self::Number(number) => number.is_unchanged(field),
-            // Such a field has no sign, no zeros in front, and no spaces that `trim` has removed.
+            // A field that matches has no sign, no leading zeros, and no spaces that `trim` removed.
             Self::Integer(_) => matches!(field.as_bytes(), [b'1'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']),
             Self::Boolean(_) | Self::Time(_) => false,
         }
@@ -274,12 +275,12 @@ fn boolean(text: &str) -> Option<bool> {
     is_any(["false", "no", "0"]).then_some(false)
 }
 
-/// Returns true if a text would be a number with a point in place of its comma.
+/// Returns true if the text has one comma and would be a number with a point instead of the comma.
 fn has_decimal_comma(text: &str) -> bool {
     text.matches(',').count() == 1 && Decimal::parse(&text.replace(',', ".")).is_some()
 }
 
-/// Reads a time in the first format that matches, or in ISO 8601 if there are no formats.
+/// Parses a time in the first format that matches. If `formats` is empty, the text must be in ISO 8601.
 fn timestamp(text: &str, formats: &[TimeFormat]) -> Option<Time> {
     if formats.is_empty() {
         return Time::parse_iso(text);

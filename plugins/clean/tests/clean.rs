@@ -1,11 +1,11 @@
-//! The effect of each key of the config, and the configs that are refused.
+//! Tests the effect of each key of the config, and the configs that are refused.
 
 use clean::Clean;
 use ingest_plugin::ColumnType;
 use ingest_plugin::testing::{self, Report};
 use serde_json::{Value, json};
 
-/// Runs the plugin on a column `v` with `values` under `rule`.
+/// Runs the plugin with `rule` for the column `v`, which contains `values`.
 fn run(rule: &Value, values: &[&str]) -> Report {
     let config = json!({ "columns": { "v": rule } });
     let mut csv = String::from("n,v\n");
@@ -218,7 +218,7 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
             json!({ "type": "timestamp", "formats": ["%d.%m.%Y"], "constant": "2024-01-01" }),
             "\"constant\": \"2024-01-01\" is not a time",
         ),
-        // A text that says something about the time, which no directive reads.
+        // These texts say something about the time, but no directive reads them.
         (
             json!({ "type": "timestamp", "formats": ["%Y-%m-%dT%H:%M:%SZ"] }),
             "has \"Z\" as a text, and would lose what it says: write %z",
@@ -235,7 +235,7 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
             json!({ "type": "timestamp", "formats": ["%F %H:%M PM"] }),
             "has \"PM\" as a text, and would lose the half of the day: write %p, which reads AM, PM, a.m. and p.m., with %I",
         ),
-        // No value could pass.
+        // No value could pass these rules.
         (
             json!({ "type": "integer", "allowed": ["1", "a"] }),
             "\"allowed\" lists \"a\", which is not an integer",
@@ -288,7 +288,7 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
     }
 }
 
-/// People write the type names of other programs, or a text in place of a list with one text.
+/// Tests two typical mistakes: a type name of another program, and a single text in place of a list.
 #[test]
 fn what_is_meant_by_a_config_is_told_with_its_column() {
     let refusal = |rule: &str| {
@@ -411,9 +411,9 @@ fn patterns_mean_every_script_unless_they_say_ascii() {
         assert!(!accepts(pattern, value), "{value} by {pattern}");
     }
     assert!(accepts(r"^(?-u:\w+)$", "Bern"));
-    // A pattern that could cut a character apart is no pattern of texts.
+    // A pattern that could match a part of a character is refused.
     assert!(refusal(&json!({ "pattern": r"(?-u:\W)" })).contains("\"pattern\": "));
-    // A long repetition of a class of every script takes too much memory, one of ASCII does not.
+    // A class of every script takes too much memory if it is repeated many times. An ASCII class does not.
     assert!(refusal(&json!({ "pattern": r"^\w{1,1000}$" })).contains("exceeds size limit"));
     assert!(accepts(r"^(?-u:\w){1,1000}$", "a"));
 }

@@ -1,4 +1,4 @@
-//! A number keeps all its digits in any form, and comparisons use all of them.
+//! Tests that a number keeps all its digits in any form, and that comparisons use all digits.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::cmp::Ordering;
@@ -15,7 +15,7 @@ fn run(rule: &str, values: &[&str]) -> Report {
     testing::run::<Clean>(config, &format!("n,v\n{csv}")).expect("the rule is accepted")
 }
 
-/// Returns the output for each value, or the code if it is rejected.
+/// Returns the output for each value, or the code of the reject if the value is rejected.
 fn outcomes(rule: &str, values: &[&str]) -> Vec<String> {
     let report = run(rule, values);
     let mut written = report.column("v").into_iter();
@@ -237,8 +237,8 @@ fn a_bound_is_a_number_and_the_lower_one_is_not_above() {
     }
 }
 
-/// An exact number: whether it is negative, its digits without zeros at either end, and the power of ten of the last
-/// digit.
+/// An exact number. The members are: true if the number is negative, its digits without leading and trailing zeros, and
+/// the power of ten of the last digit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Exact(bool, Vec<u8>, i64);
 
@@ -262,7 +262,7 @@ impl Exact {
         Self(text.starts_with('-'), digits, power)
     }
 
-    /// Returns the digits, with zeros appended down to the power of ten `power`.
+    /// Returns the digits down to the power of ten `power`. Missing digits are zeros.
     fn down_to(&self, power: i64) -> Vec<u8> {
         if self.1.is_empty() {
             return Vec::new();
@@ -277,7 +277,7 @@ impl Exact {
 
     fn order(&self, other: &Self) -> Ordering {
         if self.0 != other.0 {
-            return other.0.cmp(&self.0); // Zero is not negative.
+            return other.0.cmp(&self.0); // `new` makes zero not negative.
         }
         let power = self.2.min(other.2).min(0);
         let (left, right) = (self.down_to(power), other.down_to(power));
@@ -325,7 +325,7 @@ fn a_normalised_number_is_equal_and_json() {
 fn a_range_is_that_of_exact_numbers() {
     let bound = "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,8})?(e-?[0-9]{1,2})?";
     let seen = std::cell::RefCell::new(std::collections::BTreeMap::new());
-    // Changes to the bound: more digits at its end, or a plus and a zero at its start.
+    // These are changes to the bound: more digits at its end, or a plus and a zero at its start.
     let changes = ("[0-9]{0,3}", any::<bool>(), any::<bool>());
     let all = runner().run(
         &(bound, changes, bound),

@@ -1,4 +1,4 @@
-//! A time means what its text says: no digit, zone, weekday or half of the day is ignored.
+//! Tests that no digit, offset, weekday or half of the day in the text of a time is ignored.
 
 use clean::Clean;
 use ingest_plugin::testing;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
-/// Returns the output for each value in a column of timestamps, or `None` for a reject.
+/// Returns the output for each value in a column of timestamps, or `None` if the value is rejected.
 fn read(formats: &[&str], values: &[&str]) -> Vec<Option<String>> {
     let config = json!({ "columns": { "v": { "type": "timestamp", "formats": formats } } });
     let csv: String = values.iter().map(|value| format!("1,\"{value}\"\n")).collect();
@@ -99,7 +99,7 @@ fn digits_that_run_together_are_all_there() {
             ("2024071512305912+0200", "-"),
         ],
     );
-    // White space is required, because it may be the only separator of two numbers.
+    // White space is required, because it can be the only separator of two numbers.
     assert_read(
         &["%Y-%m-%d %H:%M"],
         &[
@@ -107,7 +107,7 @@ fn digits_that_run_together_are_all_there() {
             ("2024-07-112:00", "-"),
         ],
     );
-    // If another character separates two numbers, a leading zero may be missing.
+    // If a character separates two numbers, a leading zero can be missing.
     assert_read(
         &["%d.%m.%Y %H:%M"],
         &[
@@ -270,7 +270,7 @@ fn what_is_said_twice_agrees() {
         &["%w %Y-%m-%d"],
         &[("0 2024-03-03", "2024-03-03T00:00:00"), ("1 2024-03-03", "-")],
     );
-    // The year must match a date that is given by its week.
+    // If a week gives the date, the year must match this date.
     assert_read(
         &["%G-W%V-%u (%Y)"],
         &[
@@ -290,7 +290,7 @@ fn what_is_said_twice_agrees() {
     );
 }
 
-/// A reader only looks for the texts of a format, so their meaning would be lost.
+/// The parser only compares the texts between the directives, so their meaning would be lost.
 #[test]
 fn a_text_that_says_something_of_the_time_is_refused() {
     let word = "would lose what it says: write %z for a zone";
@@ -301,7 +301,7 @@ fn a_text_that_says_something_of_the_time_is_refused() {
     let short = "a year of four digits would pass: write %Y";
     let sign = "would lose its sign";
     for (format, why) in [
-        // Zones, in upper or lower case, behind the hour or without an hour.
+        // Time zones in upper or lower case, after the hour or in a format without an hour.
         ("%Y-%m-%dT%H:%M[Europe/Paris]", word),
         ("%Y-%m-%d %H:%M Europe/Paris", word),
         ("%Y-%m-%d %H:%M MEST", word),
@@ -326,7 +326,7 @@ fn a_text_that_says_something_of_the_time_is_refused() {
         ("%s UTC", word),
         ("%Y-%m-%d %H:%M:%S UTC+2", word),
         ("%Y-%m-%d %H:%M:%S Etc/GMT-5", word),
-        // Words that are harmless elsewhere.
+        // Words that are allowed at other positions.
         ("%Y-%m-%d %H:%M AT", word),
         ("%Y-%m-%d %H:%M T", word),
         ("%Y-%m-%d %H:%MT", word),
@@ -370,7 +370,7 @@ fn a_text_that_says_something_of_the_time_is_refused() {
         ("%Y-%m-%d 午後%H:%M", half),
         ("%Y年%m月%d日午後%H時", half),
         ("%Y-%m-%d 오전 %H:%M", half),
-        // Digits other than zero, and zeros that belong to a number or may be an offset.
+        // Digits other than zero, and zeros that belong to a number or could be an offset.
         ("%Y-%m-%d 12:30", digits),
         ("%Y-%m-%d %H:30", digits),
         ("%Y-%m-%d %H:%M:59", digits),
@@ -636,7 +636,7 @@ fn an_offset_is_never_dropped() {
     for directive in ["%z", "%:z", "%::z", "%:::z"] {
         assert_read(&[&format!("%Y-%m-%dT%H:%M:%S{directive}")], &cases);
     }
-    // A format without an offset refuses a text with one.
+    // A format without an offset refuses a text with an offset.
     let without: Vec<_> = cases.iter().map(|case| (case.0, "-")).collect();
     assert_read(&["%Y-%m-%dT%H:%M:%S"], &without);
     assert_read(
@@ -681,7 +681,7 @@ fn an_instant_is_one_up_to_the_ends_of_the_calendar() {
             ("1737396540", "2025-01-20T18:09:00Z"),
             ("253402300799", "9999-12-31T23:59:59Z"),
             ("253402300800", "-"),
-            // Milliseconds are no seconds.
+            // Milliseconds are not accepted as seconds.
             ("1737396540000", "-"),
             ("9223372036854775808", "-"),
             ("1737396540.5", "-"),
@@ -765,7 +765,7 @@ fn a_format_that_cannot_be_meant_is_refused() {
         ),
         ("%Y-%m-%d %H:%M:%S.%10f", "has %10f, whose flags"),
         ("%Y-%^b-%d", "has %^, which is no directive"),
-        // A date lacks something.
+        // A part of the date is missing.
         ("%H:%M", "has no year (%Y)"),
         ("%Y", "has no month (%m)"),
         ("%Y-%m", "has no day of the month (%d)"),
@@ -812,7 +812,7 @@ fn a_format_that_cannot_be_meant_is_refused() {
     );
 }
 
-/// Formats of whole dates. `CLOCKS` has formats of whole times of day.
+/// The formats of whole dates. `CLOCKS` has the formats of whole times of day.
 const DATES: [&str; 13] = [
     "%Y-%m-%d",
     "%d.%m.%Y",
@@ -856,7 +856,7 @@ fn format() -> impl Strategy<Value = String> {
     let pick = |texts: &'static [&'static str]| proptest::sample::select(texts);
     (pick(&DATES), pick(&BETWEEN), pick(&CLOCKS), any::<bool>()).prop_map(
         |(date, between, clock, is_turned)| {
-            // `clean` refuses a number directly behind a fraction of any length.
+            // `clean` refuses a format with a number directly after a fraction of any length.
             if is_turned && between != "T" {
                 format!("{clock}{between}{date}")
             } else {
@@ -879,8 +879,13 @@ fn damaged(text: &str, at: usize, how: u8, other: char) -> String {
     characters.into_iter().collect()
 }
 
-/// Returns a text without the differences that a reader may ignore: upper case, white space that does not follow a
-/// digit, leading zeros of numbers, trailing zeros of fractions, and a fraction of zeros with its point.
+/// Returns a text without the differences that the parser may ignore:
+///
+/// - upper case
+/// - white space that does not follow a digit
+/// - leading zeros of numbers
+/// - trailing zeros of fractions
+/// - a fraction of zeros with its point
 fn essence(text: &str) -> String {
     let words: Vec<_> = text.split_ascii_whitespace().collect();
     let text = words.join(" ").to_ascii_lowercase();
@@ -899,7 +904,7 @@ fn essence(text: &str) -> String {
         }
         let (digits, after) = rest.split_at(count);
         rest = after;
-        // A fraction directly follows a second and a point, and the second follows a colon.
+        // A fraction follows a second and a point. The second follows a colon.
         let is_fraction = before.strip_suffix('.').is_some_and(|second| {
             second.ends_with(is_digit) && second.trim_end_matches(is_digit).ends_with(':')
         });

@@ -1,6 +1,6 @@
-//! A plugin that misbehaves on purpose, for the tests of the host: `{"mode": "panic", "at": 3}` makes it panic at the
-//! third record of its input, `{"mode": "panic", "on": "x"}` at each record whose first field is `x`. It keeps all
-//! other records unchanged.
+//! A plugin that misbehaves on purpose, for the tests of the host. With the config `{"mode": "panic", "at": 3}`, it
+//! panics at the third record of its input. With `{"mode": "panic", "on": "x"}`, it panics at each record whose first
+//! field is `x`. It keeps all other records unchanged.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -9,32 +9,35 @@ use std::time::{Duration, Instant, SystemTime};
 use ingest_plugin::{Column, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, export, log};
 use serde::Deserialize;
 
-/// The way to misbehave, and the records that trigger it.
+/// The mode of misbehaviour, and the records that trigger it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
     mode: Mode,
-    /// The record to misbehave at, counted from 1 in each instance. Modes for `open` and `finish` ignore it.
+    /// The number of the record at which the plugin misbehaves. The first record of each instance has the number 1.
+    /// Modes for `check`, `open` and `finish` ignore `at`.
     #[serde(default = "first")]
     at: u64,
-    /// The first field of the records to misbehave at, instead of `at`. The plugin then keeps no state.
+    /// The first field of the records at which the plugin misbehaves. If `on` is given, it replaces `at`, and the
+    /// plugin keeps no state.
     on: Option<String>,
-    /// The number of bytes, lines, names or rows. Each mode has a default.
+    /// The number of bytes, lines, names or rows that the mode produces. Each mode has a default.
     size: Option<usize>,
-    /// The number of loop iterations for each record.
+    /// The number of iterations of a loop that runs for each record.
     #[serde(default)]
     turns: u64,
-    /// True to count each record as `seen`.
+    /// True if the plugin counts each record under the name `seen`.
     #[serde(default)]
     count: bool,
-    /// True to count each record under its first field.
+    /// True if the plugin counts each record under a name that is the record's first field.
     #[serde(default)]
     count_fields: bool,
-    /// True to log a line for each record.
+    /// True if the plugin logs a line for each record.
     #[serde(default)]
     log: bool,
-    /// The text to log, print, count, refuse, reject, fail or panic with, instead of the plugin's own.
+    /// The text that the plugin uses instead of its default text: in logs, prints, counters, refusals, rejects, errors
+    /// and panics.
     text: Option<String>,
 }
 
@@ -48,18 +51,18 @@ fn first() -> u64 {
     1
 }
 
-/// The text of an exception in Python, without a line end.
+/// The text of a Python exception, without a line end after it.
 const EXCEPTION: &str =
     "Traceback (most recent call last):\n  File \"plugin.py\", line 3, in process\nValueError: no number";
 
-/// The ways to misbehave.
+/// The modes of misbehaviour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Mode {
-    /// Behaves well.
+    /// Does not misbehave.
     #[default]
     Keep,
-    /// Edits the first column, and behaves well otherwise.
+    /// Edits the first column. This is no misbehaviour.
     Edit,
     /// Rejects the record.
     Reject,
@@ -72,56 +75,56 @@ enum Mode {
     /// Never returns from `finish`.
     LoopInFinish,
     Panic,
-    /// Panics, unless the record is the first of its instance.
+    /// Panics, except on the first record of its instance.
     PanicInCompany,
     /// Panics with a message of 13 MiB in many lines.
     LongPanic,
     PanicInOpen,
     PanicInFinish,
-    /// Allocates memory until there is none left.
+    /// Allocates memory until no memory is left.
     Allocate,
-    /// Leaks 1 MiB.
+    /// Leaks 1 MiB of memory.
     Leak,
     /// Calls itself until the stack is used up.
     Recurse,
-    /// Logs a million lines, or `size`.
+    /// Logs a million lines, or `size` lines.
     FloodLog,
     /// Logs one line of 16 MiB.
     LongLog,
-    /// Counts under a million names, or `size`.
+    /// Counts under a million names, or `size` names.
     FloodCounters,
-    /// Emits ten million rows for the record, or `size`.
+    /// Emits ten million rows for the record, or `size` rows.
     FloodOutput,
-    /// Writes a cell of 64 MiB, or `size`.
+    /// Writes a cell of 64 MiB, or of `size` bytes.
     LongCell,
-    /// Writes a cell of 64 MiB, or `size`. Each of its characters takes six bytes in JSON.
+    /// Writes a cell of 64 MiB, or of `size` bytes. Each of its characters takes six bytes in JSON.
     LongEscapes,
-    /// Rejects the record with a reason of 64 MiB, or `size`.
+    /// Rejects the record with a reason of 64 MiB, or of `size` bytes.
     LongReason,
     /// Writes to stdout and stderr.
     Print,
     /// Writes to stdout and stderr in `check`.
     PrintInCheck,
-    /// Writes an exception to stderr and traps, like the runtime of another language.
+    /// Writes an exception to stderr and traps, like a plugin in another language.
     Throw,
     /// Writes an exception to stdout and traps.
     ThrowOnStdout,
     /// Sleeps for a day.
     Sleep,
-    /// Looks for files, the environment, arguments, a network and a clock, which a sandbox must not have. Counts each
-    /// one that it finds.
+    /// Tries to use files, environment variables, arguments, the network and a clock, which a sandbox must not have.
+    /// Counts each of them that it can use.
     Escape,
-    /// Fails the request from a record.
+    /// Fails the request from `record`.
     Fail,
     /// Fails the request from `finish`.
     FailInFinish,
-    /// Refuses the input, whatever it is.
+    /// Refuses every input.
     Refuse,
     /// Refuses the config in `check`.
     RefuseConfig,
 }
 
-/// The plugin `hostile`.
+/// The plugin `hostile`, opened for one input.
 pub struct Hostile {
     config: Config,
     seen: u64,
@@ -274,7 +277,7 @@ fn allocate() {
     }
 }
 
-/// Calls itself. Each call needs the result of the next, so that no compiler turns this into a loop.
+/// Calls itself. Each call needs the result of the next call, so that no compiler turns the recursion into a loop.
 #[expect(unconditional_recursion, reason = "it is what this is for")]
 fn recurse(depth: u64) -> u64 {
     let frame = black_box([depth; 64]);
@@ -305,7 +308,7 @@ fn throw(mut stream: impl Write, config: &Config) {
     std::process::abort();
 }
 
-/// Adds one to a counter for each open way out of the sandbox.
+/// Adds one to a counter for each resource outside the sandbox that the plugin can use.
 fn escape() {
     let before = Instant::now();
     let ways_out = [

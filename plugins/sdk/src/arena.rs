@@ -1,13 +1,13 @@
-//! The fields of a batch: the host's bytes and offsets come in and are checked all at once, and the fields of each
-//! record go out. Reading a field does not check its text again.
+//! The fields of a batch: the host's bytes and offsets come in, the fields of each record go out. The whole batch is
+//! checked at once, so reading a field does not check its text again.
 
 use std::ops::Range;
 
 use crate::bindings::exports::ingest::plugin::transform::Batch;
 use crate::refusal::Refusal;
 
-/// A batch that was checked: each field ends at or after its start and within `bytes`, and is valid UTF-8. Only
-/// [`Arena::check`] makes one.
+/// A checked batch. Each field ends at or after its start, lies within `bytes`, and is valid UTF-8. Only
+/// [`Arena::check`] creates an `Arena`.
 #[derive(Debug)]
 pub(crate) struct Arena<'a> {
     bytes: &'a [u8],
@@ -22,12 +22,12 @@ pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
     /// The offset of the first field.
     start: u32,
-    /// The end of each field. The next field begins one byte after it.
+    /// The offset of the end of each field. The next field begins one byte after this end.
     ends: &'a [u32],
 }
 
 impl<'a> Arena<'a> {
-    /// Checks a batch of records with `width` fields each.
+    /// Checks a batch whose records have `width` fields each.
     pub(crate) fn check(batch: &'a Batch, width: usize) -> Result<Self, Refusal> {
         let (bytes, starts, ends) = (&batch.bytes[..], &batch.starts[..], &batch.ends[..]);
         if starts.len().checked_mul(width) != Some(ends.len()) {
@@ -52,8 +52,9 @@ impl<'a> Arena<'a> {
     }
 
     /// Returns true if each field ends at or after its start and within the bytes. Within a record, the ends must
-    /// increase; from one record to the next, they may decrease. So this counts all descents, with vector
-    /// instructions, and compares their number with that of the descents between records.
+    /// increase. From one record to the next, they may decrease. So the function counts all offsets that do not
+    /// increase, with vector instructions. It compares this count with the number of such offsets at the borders
+    /// between records.
     fn is_ordered(&self) -> bool {
         let mut between = 0;
         let mut is_fine = true;
@@ -65,7 +66,7 @@ impl<'a> Arena<'a> {
             between += u32::from(first <= before);
             before = last;
         }
-        // The loop also counts a descent before the first record.
+        // The loop also counts the border before the first record.
         is_fine && between == descents(self.ends) + u32::from(!self.ends.is_empty())
     }
 
@@ -97,7 +98,7 @@ impl<'a> Arena<'a> {
     pub(crate) fn records(&self) -> impl Iterator<Item = Fields<'a>> {
         let (bytes, width) = (self.bytes, self.width);
         let mut rest = self.ends;
-        // Not `chunks_exact`: a plugin may read no column at all.
+        // This does not use `chunks_exact`, which panics for a width of 0, because a plugin may read no columns.
         self.starts.iter().map(move |&start| {
             let (ends, others) = rest.split_at(width);
             rest = others;
@@ -107,19 +108,19 @@ impl<'a> Arena<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Returns the field at index `field` of the columns that the plugin reads.
+    /// Returns the field with the index `field` among the columns that the plugin reads.
     #[inline]
     #[expect(
         unsafe_code,
         reason = "most of a record's cost is ten or twenty calls of this"
     )]
     pub(crate) fn get(&self, field: u32) -> &'a str {
-        // SAFETY: the arena has checked that each field ends at or after its start and within `bytes`, and that it is
-        // UTF-8. Nothing can write to either list while it is borrowed.
+        // SAFETY: `Arena::check` has made sure that each field ends at or after its start, lies within `bytes` and is
+        // UTF-8. Nothing can write to `bytes` or `ends` while they are borrowed.
         unsafe { str::from_utf8_unchecked(self.bytes.get_unchecked(self.span(field as usize))) }
     }
 
-    /// Returns true if the field is a string of JSONL. A host that does not mark strings has no `"` after any field.
+    /// Returns true if the field is a string of JSONL. If a host does not mark strings, no field has a `"` after it.
     #[inline]
     pub(crate) fn is_string(&self, field: u32) -> bool {
         let end = self.ends[field as usize] as usize;
@@ -142,8 +143,8 @@ fn broken(what: impl std::fmt::Display) -> Refusal {
     Refusal::new(format!("the host's batch {what}"))
 }
 
-// These are plain loops without an early exit, so the compiler turns them into vector instructions. Every host that
-// runs components has these, so a plugin needs no compiler flag.
+// The next two functions are plain loops without an early exit, so the compiler turns them into vector instructions.
+// Every host that runs components supports these instructions, so a plugin needs no compiler flag.
 
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn is_ascii(bytes: &[u8]) -> bool {
@@ -157,7 +158,7 @@ fn is_ascii(bytes: &[u8]) -> bool {
     seen.is_ascii() && rest.is_ascii()
 }
 
-/// Returns the number of offsets that are not above the one before.
+/// Returns the number of offsets that are not greater than the offset before them.
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn descents(ends: &[u32]) -> u32 {
     let next = ends.get(1..).unwrap_or_default();
@@ -244,7 +245,8 @@ mod tests {
     }
 
     proptest! {
-        /// `Arena::check` refuses a batch if, and only if, a field is not valid UTF-8 within the bytes.
+        /// `Arena::check` refuses a batch if a field is not valid UTF-8 or lies outside the bytes. It accepts every
+        /// other batch.
         #[test]
         fn what_is_accepted_are_texts(
             bytes in vec(prop_oneof![8 => 0..=127_u8, 1 => any::<u8>()], 0..200),

@@ -1,5 +1,5 @@
-//! The code generated from `wit/plugin.wit`: the types that cross the boundary, the host's functions, and the macro
-//! behind [`export!`](crate::export). Plugin authors do not need it.
+//! The code generated from `wit/plugin.wit`: the types that cross the boundary between host and plugin, the host's
+//! functions, and the macro that [`export!`](crate::export) calls. Authors of plugins do not need this module.
 
 wit_bindgen::generate!({
     path: "wit",

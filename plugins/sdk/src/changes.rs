@@ -1,5 +1,5 @@
 //! Encodes the result for a batch: edits, new rows and a verdict for each record come in, the interface's three flat
-//! lists go out. The table at `changes` in `wit/plugin.wit` is the format.
+//! lists go out. The table for the record `changes` in `wit/plugin.wit` describes the format.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -14,32 +14,33 @@ use crate::text::{Text, offset};
 use crate::value::{self, Value};
 use crate::words;
 
-/// The verdicts as the interface numbers them.
+/// The numbers of the verdicts in the interface.
 pub(crate) mod code {
     pub(crate) const KEEP: u8 = 0;
     pub(crate) const EDIT: u8 = 1;
     pub(crate) const REPLACE: u8 = 2;
     pub(crate) const DROP: u8 = 3;
     pub(crate) const REJECT: u8 = 4;
-    /// Added to keep or edit: new rows follow.
+    /// The flag that is added to `KEEP` or `EDIT` if new rows follow the record.
     pub(crate) const EMIT: u8 = 8;
 }
 
 /// Collects the changes of one batch at a time.
 #[derive(Debug)]
 pub(crate) struct ChangesWriter {
-    /// The verdicts, or empty as long as every row is kept.
+    /// The verdicts. The list stays empty while every row so far is kept.
     verdicts: Vec<u8>,
     operands: Vec<u32>,
     text: Text,
-    /// The number of rows in the batch, and the number of rows that have a verdict.
+    /// The number of rows in the batch. `settled` is the number of rows that have a verdict.
     rows: usize,
     settled: usize,
-    /// The start of the current row's operands and text, and the number of its cells that are set.
+    /// The start of the current row's operands. `text_start` is the start of the row's text, and `cells` is the number
+    /// of cells that are set in the row.
     operands_start: usize,
     text_start: usize,
     cells: u32,
-    /// The column after the last one that is set in the current row.
+    /// The index after the last column that is set in the current row.
     next: u32,
     /// The columns of the current row whose last value cannot be written.
     unwritable: BTreeSet<u32>,
@@ -64,7 +65,7 @@ impl ChangesWriter {
         }
     }
 
-    /// Begins a batch of `rows`.
+    /// Begins a batch of `rows` rows.
     pub(crate) fn begin(&mut self, rows: usize) {
         self.rows = rows;
         self.settled = 0;
@@ -74,7 +75,7 @@ impl ChangesWriter {
         self.start_row();
     }
 
-    /// Returns the result for the batch, and reserves about as much room for the next one.
+    /// Returns the result for the batch, and reserves memory of about the same size for the next result.
     pub(crate) fn finish(&mut self) -> Changes {
         let operands = Vec::with_capacity(with_slack(self.operands.len()));
         let text = Text::with_capacity(with_slack(self.text.len()));
@@ -85,8 +86,8 @@ impl ChangesWriter {
         }
     }
 
-    /// Sets a cell of the current row. `before` is the cell's value without this call, if it is known. `is_number` is
-    /// true for a column of numbers.
+    /// Sets a cell of the current row. `before` is the value of the cell while it is not set, and an equal value is not
+    /// written. If `before` is `None`, any value is written. `is_number` is true for a column of numbers.
     #[inline]
     pub(crate) fn set(&mut self, column: u32, before: Option<&[u8]>, value: &impl Value, is_number: bool) {
         let start = self.text.len();
@@ -107,11 +108,11 @@ impl ChangesWriter {
         }
     }
 
-    /// Notes that the last value of a column cannot be written.
+    /// Records that the last value of a column cannot be written.
     #[cold]
     fn refuse(&mut self, column: u32) {
         self.unwritable.insert(column);
-        // So `insert` writes the next value of this column.
+        // With this value of `next`, the next call of `set` for this column goes to `insert`.
         self.next = self.next.max(column + 1);
     }
 
@@ -121,7 +122,7 @@ impl ChangesWriter {
         text.is_some_and(|text| words::is_same(text, &self.text.as_bytes()[start..]))
     }
 
-    /// Moves the text from `start` on to a cell that is not the last one set.
+    /// Writes the text from `start` on into `column` if this or a later column of the row was set before.
     #[cold]
     fn insert(&mut self, column: u32, before: Option<&[u8]>, start: usize) {
         self.unwritable.remove(&column);
@@ -151,7 +152,7 @@ impl ChangesWriter {
         }
     }
 
-    /// Emits a new row for the current one.
+    /// Adds a new row that follows or replaces the current row.
     pub(crate) fn emit(&mut self) -> Row<'_> {
         self.emitted.emit()
     }
@@ -175,7 +176,7 @@ impl ChangesWriter {
         Ok(())
     }
 
-    /// Returns the verdict, or a reject if a value that it would write cannot be written.
+    /// Returns the verdict, or a reject if the verdict needs a value that cannot be written.
     #[cold]
     fn checked(&self, verdict: Verdict) -> Result<Verdict, Reject> {
         let cell = match verdict {

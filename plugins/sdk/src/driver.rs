@@ -1,5 +1,5 @@
-//! Runs a plugin: a batch comes in, each of its records goes through the author's code, and the changes go out. It
-//! works on the interface's types, natively and in the sandbox alike.
+//! Runs a plugin: a batch comes in, each of its records goes through the author's code, and the changes go out. The
+//! driver uses the types of the interface, both in native builds and in the sandbox.
 
 use std::rc::Rc;
 
@@ -12,14 +12,14 @@ use crate::refusal::Refusal;
 use crate::rows::Rows;
 use crate::schema::{Layout, Schema};
 
-/// An open plugin.
+/// A plugin that has been opened for an input.
 pub(crate) struct Driver<P> {
     plugin: P,
     layout: Rc<Layout>,
     changes: ChangesWriter,
 }
 
-/// Reads and checks a config, as far as that is possible without an input.
+/// Parses a config and runs the plugin's `check` on it. This needs no input.
 pub(crate) fn config<P: Plugin>(json: &str) -> Result<P::Config, Refusal> {
     let config = strict_json::from_str(json).map_err(|error| Refusal::new(format!("config: {error}")))?;
     P::check(&config)?;
@@ -55,7 +55,7 @@ impl<P: Plugin> Driver<P> {
         Ok(self.changes.finish())
     }
 
-    /// Returns the rows that the plugin adds at the end.
+    /// Returns the rows that the plugin adds at the end of the output.
     pub(crate) fn finish(&mut self) -> Result<Emitted, Refusal> {
         let mut rows = Rows::new(Rc::clone(&self.layout));
         self.plugin.finish(&mut rows)?;
@@ -72,7 +72,7 @@ mod tests {
     use crate::reject::Reject;
     use crate::schema::Column;
 
-    /// Sets each cell to its own value.
+    /// A plugin that sets each cell to the value that the cell already has.
     struct Same([Column; 3]);
 
     impl Plugin for Same {
@@ -94,7 +94,8 @@ mod tests {
         }
     }
 
-    /// Returns the changes of a record with the fields `5`, empty and `5`; `behind` has the byte after each field.
+    /// Returns the changes of a record whose three fields are `5`, empty and `5`. `behind` contains the byte after each
+    /// field.
     fn changes(format: Format, behind: [u8; 3]) -> (Vec<u8>, Vec<u32>, Vec<u8>) {
         let columns = ["n", "t", "s"].map(str::to_owned).to_vec();
         let (mut driver, _) = Driver::<Same>::open(Input { columns, format }, "{}").unwrap();
@@ -118,7 +119,7 @@ mod tests {
             changes(Format::Jsonl, *b"\n\"\n"),
             (vec![EDIT], vec![1, 1, 0], vec![])
         );
-        // For CSV the byte has no meaning.
+        // In CSV, the byte after a field has no meaning.
         assert_eq!(changes(Format::Csv, *b"\"\"\""), kept);
     }
 }

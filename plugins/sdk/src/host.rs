@@ -1,5 +1,5 @@
-//! The two functions of the host. In a native build there is no host: log lines and counts go to the test harness that
-//! runs the plugin on the same thread. Without a harness they are dropped.
+//! The functions `log` and `count` of the host. A native build has no host, so log lines and counts go to the test
+//! harness that runs the plugin on the same thread. Without a harness, they are dropped.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use outside::listen;
@@ -10,9 +10,9 @@ use crate::bindings::ingest::plugin::host as outside;
 
 /// Adds `delta` to the counter `name`, which the receipt reports.
 ///
-/// The host drops names beyond its limit, and discards the counts of a call that traps. Each call leaves the sandbox,
-/// which takes time. To count a frequent event, add up in a plugin with state, and call this in
-/// [`finish`](crate::Plugin::finish).
+/// The host drops counts if there are too many names or a name is too long. It discards the counts of a call that
+/// traps. Each call of `count` leaves the sandbox, which takes time. To count a frequent event, make the plugin
+/// stateful, add up the number in the plugin, and call `count` once in [`finish`](crate::Plugin::finish).
 ///
 /// ```
 /// ingest_plugin::count("too-high", 1);

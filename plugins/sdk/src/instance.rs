@@ -1,5 +1,5 @@
-//! One instance of a component: calls of the host come in, in the order that the interface promises, and results in the
-//! interface's types go out. [`export!`](crate::export) makes the only instance.
+//! One instance of a component: the host's calls come in, in the order that the interface promises, and results in the
+//! types of the interface go out. [`export!`](crate::export) creates the only instance.
 
 use std::cell::RefCell;
 
@@ -7,12 +7,12 @@ use crate::bindings::exports::ingest::plugin::transform::{Batch, Changes, Emitte
 use crate::driver::{self, Driver};
 use crate::plugin::Plugin;
 
-/// Holds the plugin between two calls of the host.
+/// The state of a component between two calls of the host: the plugin, after `open`.
 #[doc(hidden)]
 pub struct Instance<P>(RefCell<Option<Driver<P>>>);
 
 impl<P: Plugin> Instance<P> {
-    /// Makes an instance that is not open yet.
+    /// Creates an instance that is not open yet.
     #[must_use]
     pub const fn new() -> Self {
         Self(RefCell::new(None))
@@ -57,7 +57,7 @@ impl<P: Plugin> Default for Instance<P> {
     }
 }
 
-/// Returns true if `name` is a name that the interface allows for a plugin.
+/// Returns true if the interface allows `name` as the name of a plugin.
 #[doc(hidden)]
 #[must_use]
 pub const fn is_plugin_name(name: &str) -> bool {

@@ -49,11 +49,11 @@ pub use value::Value;
 /// Exports a [`Plugin`] from this crate. Use it once in a plugin, next to the plugin's type.
 ///
 /// The plugin's name and version are those of the package. The name must be 1 to 64 lowercase letters, digits, dashes
-/// and underscores; another name does not compile.
+/// and underscores. With another name, the plugin does not compile.
 ///
-/// Only builds for WebAssembly have the exports, because a native linker does not accept their names
-/// (`ingest:plugin/...`). In a native build the macro only checks its argument, so a plain `cargo test` can test a
-/// plugin.
+/// Only a build for WebAssembly has the exports, because a native linker does not accept their names
+/// (`ingest:plugin/...`). In a native build, the macro only checks that its argument is a [`Plugin`]. A plugin can
+/// therefore be tested with a plain `cargo test`.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {

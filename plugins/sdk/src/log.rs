@@ -1,8 +1,8 @@
-//! The host's log: a message comes in, and appears in the operator's log together with its request.
+//! The host's log: a message comes in, and appears in the operator's log with the id of the request.
 //!
-//! The host drops and counts lines beyond its limit, so log only messages that a person should act on. Use
-//! [`count`](crate::count) for numbers, and a reject for a fault of a record. In a native test, the lines are in the
-//! [report](crate::testing::Report).
+//! When the log reaches the host's limit, the host drops further lines and counts them. So log only messages that a
+//! person should act on. Use [`count`](crate::count) for numbers, and a reject for a fault of a record. In a native
+//! test, the lines are in the [report](crate::testing::Report).
 //!
 //! ```
 //! ingest_plugin::log::warn("the input has no column zone: times are taken as local");
@@ -27,7 +27,7 @@ levels! {
     trace Trace
     /// Logs a detail that helps to find a fault in the plugin.
     debug Debug
-    /// Logs a message that an operator may want to know.
+    /// Logs a message that can be useful to an operator.
     info Info
     /// Logs a message that an operator should look at.
     warn Warn

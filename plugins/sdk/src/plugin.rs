@@ -1,4 +1,5 @@
-//! The trait that an author implements: an input's schema and a config come in, verdicts on its records go out.
+//! The trait that the author of a plugin implements: an input's schema and a config come in, verdicts on the input's
+//! records go out.
 
 use std::fmt;
 
@@ -11,58 +12,62 @@ use crate::reject::Reject;
 use crate::rows::Rows;
 use crate::schema::Schema;
 
-/// A plugin. Each value of it processes one input, or a part of one, from front to back on one thread.
+/// A plugin. Each value of the type processes one input, or a part of an input, from front to back on one thread.
 ///
-/// The host calls [`check`](Self::check) and [`open`](Self::open) first, then [`record`](Self::record) for each
-/// record, and [`finish`](Self::finish) last. It never makes two calls at a time. The README has an example of each.
+/// The host calls [`check`](Self::check) and [`open`](Self::open) first, then [`record`](Self::record) for each record,
+/// and [`finish`](Self::finish) last. The host makes only one call at a time. The README of the crate has an example of
+/// each method.
 pub trait Plugin: Sized + 'static {
-    /// The config, as the operator gives it in JSON; without one it is `{}`. Put
-    /// `#[serde(deny_unknown_fields)]` on it, so that a misspelt key is refused rather than ignored.
+    /// The config that the operator gives as JSON. If the operator gives none, the JSON is `{}`. Put
+    /// `#[serde(deny_unknown_fields)]` on the type, so that a misspelt key is refused rather than ignored.
     type Config: DeserializeOwned;
 
-    /// True if the result for a record, or the rows that [`finish`](Self::finish) adds, depend on earlier records. One
-    /// instance then gets the whole input in order. If false, the host may process a large input on all its cores:
-    /// each of several instances gets a part of it, and only one of them is asked to finish.
+    /// True if the result for a record, or the rows that [`finish`](Self::finish) adds, depend on earlier records. If
+    /// this is true, one instance gets the whole input in order. If it is false, the host may process a large input on
+    /// all its cores: each of several instances gets a part of the input, and the host calls `finish` on only one of
+    /// them.
     const STATEFUL: bool;
 
-    /// Checks that `config` could work with some input. The host calls this before it binds the plugin to a queue, and
-    /// [`open`](Self::open) gets only configs that passed.
+    /// Checks that `config` could work with some input. The host calls this before it binds the plugin to a queue.
+    /// [`open`](Self::open) gets only configs that passed this check.
     ///
     /// # Errors
-    /// Returns a sentence that says what is wrong in the config, and what to do. The host then refuses the binding, or
-    /// the request fails.
+    /// Returns a sentence that says what is wrong in the config, and what to do. The host then refuses the binding. If
+    /// the check fails before `open`, the request fails.
     fn check(config: &Self::Config) -> Result<(), Refusal> {
         let _ = config;
         Ok(())
     }
 
-    /// Prepares the plugin for one input: chooses the columns to read and those of the output. The host calls it once
-    /// per instance, before any record. The same input and config must always give the same columns.
+    /// Prepares the plugin for one input: chooses the input columns to read and the columns of the output. The host
+    /// calls this once per instance, before the first record. The same input and config must always give the same
+    /// columns.
     ///
     /// # Errors
     /// Returns a sentence that says why the plugin cannot work with this input or config, and what to do. The request
-    /// then moves to the dead letters, without another attempt.
+    /// then becomes a dead letter, without another attempt.
     fn open(schema: &mut Schema, config: Self::Config) -> Result<Self, Refusal>;
 
-    /// Processes one record. The host calls it for each record, in the order of the input.
+    /// Processes one record. The host calls this for each record, in the order of the input.
     ///
     /// # Errors
-    /// A [`Reject`] sends the record to the rejects, and the next record follows. A [`Refusal`] that `?` passes on
-    /// fails the whole request, without another attempt.
+    /// A [`Reject`] sends the record to the rejects, and the host continues with the next record. A [`Refusal`] that is
+    /// converted into a `Reject`, for example by `?`, fails the whole request, without another attempt.
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject>;
 
-    /// Adds rows to the end of the output. The host calls it once per input, after the last record. If several
+    /// Adds rows at the end of the output. The host calls this once per input, after the last record. If several
     /// instances share the input, only one of them gets this call.
     ///
     /// # Errors
-    /// Returns a sentence that says why. It fails the whole request, without another attempt.
+    /// Returns a sentence that says why the plugin cannot finish. The whole request then fails, without another
+    /// attempt.
     fn finish(&mut self, rows: &mut Rows) -> Result<(), Refusal> {
         let _ = rows;
         Ok(())
     }
 }
 
-/// The verdict on a record that is not rejected. Rows from [`Record::emit`] go to the output either way.
+/// The verdict on a record that is not rejected. With both verdicts, the rows from [`Record::emit`] go to the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Writes the record to the output: unchanged, or with the cells that [`Record::set`] changed.
@@ -71,7 +76,7 @@ pub enum Verdict {
     Drop,
 }
 
-/// The config of a plugin that has none: `{}`, and any key is refused.
+/// The config of a plugin that takes no config. Its JSON is `{}`, and a key in it is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoConfig {}
 

@@ -1,4 +1,5 @@
-//! One record as the author sees it: fields come in from the arena, edits go out to the changes.
+//! One record, in the form that the author of a plugin uses: fields come in from the arena, edits go out to the
+//! changes.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -13,10 +14,10 @@ use crate::rows::Row;
 use crate::schema::{Column, Layout, OutputColumn, Strings};
 use crate::value::Value;
 
-/// A record of the input, and the edits and new rows that the plugin makes for it.
+/// A record of the input, with the edits and new rows that the plugin makes for the record.
 ///
-/// A field borrows from the batch and not from the record, so a plugin can hold several while it sets others. Fields
-/// are those of the input: a cell that was set reads as before.
+/// A field borrows from the batch, not from the record, so a plugin can hold several fields while it sets cells. Fields
+/// are values of the input: after a cell was set, its field still has the old value.
 #[derive(Debug)]
 pub struct Record<'a> {
     fields: Fields<'a>,
@@ -33,24 +34,26 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Returns the field in `column`. A CSV field comes without its quotes. A JSONL string is unescaped, any other
-    /// value is its JSON text, and null and a missing member are empty.
+    /// Returns the field in `column`. A CSV field comes without its quotes. A JSONL string is unescaped. Another JSON
+    /// value is its JSON text, but null and a missing member are empty.
     #[inline]
     #[must_use]
     pub fn get(&self, column: Column) -> &'a str {
         self.fields.get(column.field)
     }
 
-    /// Parses the field in `column` as a `T`, such as an integer or a float. A float is finite: NaN would pass most
-    /// checks, because all comparisons with it are false, and `1e999` is infinite. To accept these, parse the text
-    /// from [`get`](Self::get).
+    /// Parses the field in `column` as a `T`, such as an integer or a float.
     ///
-    /// A float keeps 15 to 17 digits, and an integer beyond 2^53 may become its neighbour. Set a cell to a float only
-    /// if the plugin has computed it.
+    /// A returned float is always finite. NaN is rejected because all comparisons with it are false, so it would pass
+    /// most checks. `1e999` is rejected because its value is infinite. To accept such values, parse the text from
+    /// [`get`](Self::get).
+    ///
+    /// A float keeps only 15 to 17 digits, and an integer beyond 2^53 can change when it is parsed as a float. So set a
+    /// cell to a float only if the plugin has computed the float.
     ///
     /// # Errors
-    /// Returns a reject with the code `bad-value` if the field is not a `T`, or is `NaN`, infinite or beyond the range
-    /// of the float.
+    /// Returns a reject with the code `bad-value` if the field is not a `T`. If `T` is a float, `NaN`, an infinite
+    /// value and a value beyond the range of `T` are rejected, too.
     #[inline]
     pub fn parse<T: FromStr<Err: Display> + 'static>(&self, column: Column) -> Result<T, Reject> {
         match self.get(column).parse() {
@@ -60,7 +63,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Parses the field in `column` like [`parse`](Self::parse), and returns `None` for an empty field.
+    /// Parses the field in `column` like [`parse`](Self::parse), but returns `None` if the field is empty.
     ///
     /// # Errors
     /// Returns the same rejects as [`parse`](Self::parse).
@@ -75,13 +78,17 @@ impl<'a> Record<'a> {
         self.parse(column).map(Some)
     }
 
-    /// Sets the output cell in `column`. The last of several calls wins. It has no effect if the value equals that of
-    /// the input, or if the column is dropped. There are two exceptions for JSONL: if the column was converted to
-    /// integers, numbers or booleans, a string becomes the literal of the same text; and unless the column is
-    /// `Inherit` or `Text`, an empty string becomes null.
+    /// Sets the output cell in `column`. If the plugin sets a cell several times, the last value counts. A call has no
+    /// effect if the value equals the field of the input, or if the column is dropped.
     ///
-    /// A float that is not finite cannot be written, and neither can the text `NaN` or `inf` in a column of numbers:
-    /// the record is rejected as `bad-value` instead of kept. Set `None` to empty a cell.
+    /// For JSONL, an equal value has an effect in two cases:
+    ///
+    /// - If the column was converted to integers, numbers or booleans, a string becomes the literal of the same text.
+    /// - If the type of the column is neither `Inherit` nor `Text`, an empty string becomes null.
+    ///
+    /// A float that is not finite cannot be written, nor can the text `NaN` or `inf` in a column of numbers. If the
+    /// plugin keeps a record with such a value, the record is rejected as `bad-value`. To empty a cell, set it to
+    /// `None`.
     #[inline]
     pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) {
         let place = self.layout.place(column);
@@ -103,8 +110,9 @@ impl<'a> Record<'a> {
         self.fields.is_string(field) && (strings == Strings::Go || is_empty())
     }
 
-    /// Adds a row to the output: after this record, or instead of it with [`Verdict::Drop`]. Its cells are empty until
-    /// they are set. If the record is rejected, its rows are discarded.
+    /// Adds a row to the output. With [`Verdict::Keep`], the row follows this record. With [`Verdict::Drop`], the row
+    /// replaces this record. The cells of the row are empty until they are set. If the record is rejected, its rows are
+    /// discarded.
     pub fn emit(&mut self) -> Row<'_> {
         self.changes.emit()
     }
@@ -115,8 +123,8 @@ impl<'a> Record<'a> {
         &self.layout.fields[column.field as usize]
     }
 
-    /// Makes a reject whose reason names the column and the value: `id: "x" is not a number` for the `fault`
-    /// "is not a number". [`Reject::new`] describes the code.
+    /// Makes a reject whose reason names the column and the value. For the `fault` "is not a number", the reason is
+    /// `id: "x" is not a number`. [`Reject::new`] describes the form of the code.
     #[cold]
     #[must_use]
     pub fn reject(&self, column: Column, code: &'static str, fault: impl Display) -> Reject {
@@ -137,7 +145,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Returns true for a finite float, and for any value that is not a float.
+/// Returns true if the value is a finite float or not a float at all.
 #[inline]
 fn is_finite(value: &dyn Any) -> bool {
     match (value.downcast_ref::<f64>(), value.downcast_ref::<f32>()) {

@@ -1,9 +1,9 @@
-//! Refusals of an input or a config: a sentence goes out, for the reader of the dead letters.
+//! Refusals of an input or a config: a sentence comes in from the plugin, and goes out to the dead letters.
 
 use std::fmt;
 
-/// A sentence that says why the plugin cannot work with an input or a config, and what to do. It fails the whole
-/// request, without another attempt. Use [`Reject`](crate::Reject) for one bad record.
+/// A sentence that says why the plugin cannot work with an input or a config, and what to do. A refusal fails the whole
+/// request, without another attempt. For one bad record, use [`Reject`](crate::Reject).
 ///
 /// ```
 /// # use ingest_plugin::Refusal;
@@ -14,8 +14,8 @@ use std::fmt;
 pub struct Refusal(String);
 
 impl Refusal {
-    /// Makes a refusal. `sentence` is lowercase, without a period, and names the thing first, as in `config: max is
-    /// below min`.
+    /// Makes a refusal. `sentence` is lowercase, has no period, and first names the thing that is wrong. An example is
+    /// `config: max is below min, swap them`.
     pub fn new(sentence: impl Into<String>) -> Self {
         Self(sentence.into())
     }

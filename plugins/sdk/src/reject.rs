@@ -1,13 +1,14 @@
-//! Rejects of records: a code for machines and a sentence for people go out.
+//! Rejects of records: a code for programs and a sentence for people go out.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::refusal::Refusal;
 
-/// Sends one record to the rejects, or fails the request if it is made from a [`Refusal`].
+/// The error of [`record`](crate::Plugin::record). A reject sends one record to the rejects. But a reject that is made
+/// from a [`Refusal`] fails the request.
 ///
-/// The content is boxed, so that the result of a good record stays small.
+/// The content is in a box, so that the `Result` for a good record stays small.
 ///
 /// ```
 /// # use ingest_plugin::Reject;
@@ -24,10 +25,13 @@ pub(crate) enum Cause {
 }
 
 impl Reject {
-    /// Makes a reject. `code` is 1 to 64 lowercase letters, digits and dashes; receipts count rejects by it. A bad code
-    /// does not fail the request: capital letters become lowercase, other characters become dashes, and a longer code
-    /// is cut. `reason` is a sentence for people that names the column and the value;
-    /// [`Record::reject`](crate::Record::reject) makes one.
+    /// Makes a reject.
+    ///
+    /// `code` is 1 to 64 lowercase letters, digits and dashes. Receipts count rejects by code. An invalid code does not
+    /// fail the request: capital letters become lowercase, other characters become dashes, and a longer code is cut.
+    ///
+    /// `reason` is a sentence for people that names the column and the value. [`Record::reject`](crate::Record::reject)
+    /// makes a reject with such a reason.
     pub fn new(code: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
         let mut code = code.into();
         if !is_code(&code) {
@@ -61,7 +65,7 @@ pub(crate) fn is_code(code: &str) -> bool {
     matches!(code.len(), 1..=64) && code.bytes().all(valid)
 }
 
-/// Returns the nearest valid code.
+/// Returns a valid code that is similar to `code`.
 fn repaired(code: &str) -> String {
     let valid = |char: char| match char.to_ascii_lowercase() {
         char @ ('a'..='z' | '0'..='9') => char,

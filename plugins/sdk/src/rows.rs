@@ -1,4 +1,4 @@
-//! Rows that a plugin adds: values come in by column, flat lists of texts go out.
+//! Rows that a plugin adds: values come in for columns, flat lists of texts go out.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -13,11 +13,12 @@ use crate::value::{self, Value};
 #[derive(Debug)]
 pub struct Rows {
     layout: Rc<Layout>,
-    /// The number of rows. The last one may be incomplete.
+    /// The number of rows. The last row may be incomplete.
     count: usize,
     text: Text,
     ends: Vec<u32>,
-    /// The cells whose last value cannot be written, numbered from the first cell of the first row.
+    /// The numbers of the cells whose last value cannot be written. Cells are numbered from the first cell of the first
+    /// row.
     unwritable: BTreeSet<usize>,
 }
 
@@ -36,7 +37,7 @@ impl Rows {
         }
     }
 
-    /// Adds a row.
+    /// Adds a row to the output, and returns it so that its cells can be set.
     pub fn emit(&mut self) -> Row<'_> {
         self.complete();
         self.count += 1;
@@ -54,7 +55,7 @@ impl Rows {
         self.unwritable.clear();
     }
 
-    /// Returns the column of the first cell whose last value cannot be written.
+    /// Returns the column of the first cell whose last value cannot be written, or `None` if all cells can be written.
     #[inline]
     pub(crate) fn unwritable(&self) -> Option<u32> {
         let cell = self.unwritable.first()?;
@@ -71,7 +72,7 @@ impl Rows {
         (self.count, &self.text, &self.ends)
     }
 
-    /// Returns the rows in the interface's type.
+    /// Returns the rows in the type of the interface.
     ///
     /// # Errors
     /// Returns a refusal if a cell cannot be written.
@@ -87,7 +88,7 @@ impl Rows {
         })
     }
 
-    /// Fills the last row up with empty cells.
+    /// Adds empty cells until the last row is complete.
     fn complete(&mut self) {
         self.fill(self.count * self.layout.width);
     }
@@ -98,11 +99,13 @@ impl Rows {
 }
 
 impl Row<'_> {
-    /// Sets the cell in `column`. The last of several calls wins. It has no effect on a dropped column. A float that
-    /// is not finite rejects the record, as in [`Record::set`](crate::Record::set); in
-    /// [`finish`](crate::Plugin::finish) it fails the request.
+    /// Sets the cell in `column`. If a cell is set several times, the last value counts. If the column is dropped, the
+    /// call has no effect.
     ///
-    /// Setting cells in the order of the output is the fastest.
+    /// If the value is a float that is not finite, the record is rejected, as with [`Record::set`](crate::Record::set).
+    /// In [`finish`](crate::Plugin::finish), such a value fails the request.
+    ///
+    /// It is fastest to set cells in the order of the output's columns.
     pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) -> &mut Self {
         let rows = &mut *self.0;
         let place = rows.layout.place(column);
@@ -130,13 +133,13 @@ impl Rows {
     #[cold]
     fn refuse(&mut self, cell: usize) {
         self.unwritable.insert(cell);
-        // The next value of the cell goes through `replace`.
+        // Gives the cell an end, so that `set` passes the next value of this cell to `replace`.
         if self.ends.len() <= cell {
             self.fill(cell + 1);
         }
     }
 
-    /// Moves the text from `start` on into a cell before the last.
+    /// Moves the text from `start` on into a cell that already has an end.
     #[cold]
     fn replace(&mut self, cell: usize, start: usize) {
         self.unwritable.remove(&cell);
@@ -180,7 +183,7 @@ mod tests {
         assert_eq!(refusal(&[(c, nan), (b, nan)], 1), names("b"));
         assert_eq!(refusal(&[(c, nan), (b, nan), (b, 1.0)], 1), names("c"));
         assert_eq!(refusal(&[(a, nan), (a, 1.0)], 1), None);
-        // With a search through all of them for each of them this takes an hour.
+        // If each cell needed a search through all cells, this would take an hour.
         let began = std::time::Instant::now();
         let many = refusal(&[(a, 1.0), (b, nan)], 300_000);
         assert_eq!(many, names("b"));

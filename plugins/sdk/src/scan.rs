@@ -1,5 +1,5 @@
-//! Checks of the form of a field, eight bytes at a time: a text comes in, true or false goes out. Use `str::parse` for
-//! a value to calculate with, and these checks for a value that only has to be valid.
+//! Checks of a field's form, eight bytes at a time: a text comes in, true or false goes out. If the plugin calculates
+//! with the value, use `str::parse`. If the value only has to be valid, use these checks.
 
 use crate::words::word;
 
@@ -29,8 +29,8 @@ fn is_long_digits(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_digit)
 }
 
-/// Returns true if `text` is a plain decimal number: an optional minus, digits, and optionally a point with more
-/// digits. A plus, an exponent and infinity are not allowed.
+/// Returns true if `text` is a plain decimal number: an optional minus, digits, and optionally a point followed by more
+/// digits. A plus sign, an exponent and infinity are not allowed.
 ///
 /// ```
 /// # use ingest_plugin::is_decimal;
@@ -51,7 +51,7 @@ pub fn is_decimal(text: &str) -> bool {
     if found == 0 {
         return true;
     }
-    // The text is valid only if one byte is no digit, and that byte is a point with a digit on either side.
+    // The text is valid only if exactly one byte is not a digit, and this byte is a point between two digits.
     let at = found.trailing_zeros() / 8;
     let is_one = found & (found - 1) == 0;
     let is_point = (word >> (8 * at)) & 0xFF == u64::from(b'.');
@@ -66,7 +66,7 @@ fn is_long_decimal(text: &str) -> bool {
     }
 }
 
-/// Returns up to eight bytes as a word. The digit zero fills up the high bytes.
+/// Returns up to eight bytes as a machine word. The high bytes that are left are the digit zero.
 #[inline(always)]
 fn short_word(bytes: &[u8]) -> u64 {
     let padding = if bytes.len() < 8 {
@@ -77,10 +77,11 @@ fn short_word(bytes: &[u8]) -> u64 {
     word(bytes) | padding
 }
 
-/// Returns a word with the high bit set of each byte that is not a digit.
+/// Returns a word in which the high bit of a byte is set if that byte of `word` is not a digit.
 #[inline(always)]
 fn others(word: u64) -> u64 {
-    // A digit becomes 0 to 9. The addition sets the high bit of a greater byte, and `| word` keeps one that was set.
+    // The XOR turns a digit into a number from 0 to 9. The addition sets the high bit of a greater byte, and `| word`
+    // keeps a high bit that was already set.
     let word = word ^ ZEROS;
     (((word & !HIGH_BITS) + 0x7676_7676_7676_7676) | word) & HIGH_BITS
 }

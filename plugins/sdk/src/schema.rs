@@ -1,5 +1,5 @@
-//! The columns of input and output: the host's input and the author's choice of columns come in, the plan goes out.
-//! Names become indices here, so that nothing is looked up by name after `open`.
+//! The columns of input and output: the host's description of the input and the author's choice of columns come in, the
+//! plan goes out. This module turns names into indices, so that nothing is looked up by name after `open`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::bindings::exports::ingest::plugin::transform::{
 };
 use crate::refusal::Refusal;
 
-/// A handle to an input column that the plugin reads. [`Record::get`](crate::Record::get) takes it, and so does every
+/// A handle to an input column that the plugin reads. Pass it to [`Record::get`](crate::Record::get), or to any
 /// function that takes an [`OutputColumn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
@@ -16,7 +16,7 @@ pub struct Column {
     output: OutputColumn,
 }
 
-/// A handle to a column of the output. [`Record::set`](crate::Record::set) takes it.
+/// A handle to a column of the output. Pass it to [`Record::set`](crate::Record::set).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputColumn(u32);
 
@@ -26,26 +26,28 @@ impl From<Column> for OutputColumn {
     }
 }
 
-/// The columns of an input and the output that the plugin makes of them.
+/// The columns of an input, and the columns of the output.
 ///
-/// By default, the output has every column of the input, in order and unchanged, followed by the added ones. Only the
-/// columns that the plugin reads cross into the sandbox. It can rename, drop or set a column without reading it.
+/// By default, the output has every column of the input, in order and unchanged, followed by the added columns. Only
+/// the columns that the plugin reads cross into the sandbox. The plugin can rename, drop or set a column without
+/// reading it.
 #[derive(Debug)]
 pub struct Schema {
     format: Format,
-    /// The columns of the input, followed by further members to look for.
+    /// The names of the input's columns, followed by the names of further members to look for.
     inputs: Vec<String>,
-    /// The index and the output of each name in `inputs`. A hash map would import a source of randomness.
+    /// The index and the output column of each name in `inputs`. This is no hash map, because a hash map needs a source
+    /// of randomness, which the component would have to import.
     by_name: BTreeMap<String, (u32, OutputColumn)>,
-    /// The number of `inputs` that the host has listed.
+    /// The number of columns in `inputs` that the host listed.
     listed: usize,
-    /// The inputs that are read.
+    /// The indices in `inputs` of the columns that the plugin reads.
     reads: Vec<u32>,
-    /// The index in `reads` of each of `inputs`, if it is read.
+    /// For each of `inputs`, its index in `reads`, or `None` if the plugin does not read it.
     fields: Vec<Option<u32>>,
-    /// The output columns; an [`OutputColumn`] is an index into them.
+    /// The columns of the output. An [`OutputColumn`] is an index into this list.
     outputs: Vec<Output>,
-    /// The order of the outputs, including dropped ones.
+    /// The order of the columns in `outputs`, including dropped ones.
     order: Vec<u32>,
     keeps_state: bool,
 }
@@ -58,12 +60,12 @@ struct Output {
     is_dropped: bool,
 }
 
-/// The schema after `open`, for the work on records.
+/// The part of the schema that is needed after `open`, while records are processed.
 #[derive(Debug)]
 pub(crate) struct Layout {
     /// The names of the columns that are read, in the order of their fields.
     pub(crate) fields: Vec<String>,
-    /// The place of each [`OutputColumn`].
+    /// The [`Place`] of each [`OutputColumn`].
     places: Vec<Place>,
     /// The number of columns in the output.
     pub(crate) width: usize,
@@ -71,12 +73,12 @@ pub(crate) struct Layout {
     pub(crate) names: Vec<String>,
 }
 
-/// The place of an [`OutputColumn`] in the output, and the source of its cells until they are set.
+/// The position of an [`OutputColumn`] in the output, and the source of its cells until the plugin sets them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    /// The index in the output, unless the column is dropped.
+    /// The index in the output, or `None` if the column is dropped.
     pub(crate) index: Option<u32>,
-    /// The field that provides the cells, if the plugin reads it.
+    /// The index of the field that provides the cells, or `None` if the plugin reads no such field.
     pub(crate) field: Option<u32>,
     /// True if no input column provides the cells.
     pub(crate) is_new: bool,
@@ -85,14 +87,14 @@ pub(crate) struct Place {
     pub(crate) strings: Strings,
 }
 
-/// A rule for a JSONL string that is set to the text that it already has.
+/// The rule for a cell that is a JSONL string and that the plugin sets to the text that it already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strings {
     /// The string stays a string.
     Stay,
-    /// An empty string becomes null; any other stays a string.
+    /// An empty string becomes null. Any other string stays a string.
     StayUnlessEmpty,
-    /// The string becomes a literal of that text.
+    /// The string becomes a JSON literal with the same text.
     Go,
 }
 
@@ -115,7 +117,8 @@ impl Schema {
         schema
     }
 
-    /// Returns the names of the input's columns in order. For JSONL, they are the members of the first records.
+    /// Returns the names of the input's columns in order. For JSONL, they are the members that occur in the first
+    /// records.
     #[must_use]
     pub fn columns(&self) -> &[String] {
         &self.inputs[..self.listed]
@@ -127,11 +130,11 @@ impl Schema {
         self.format
     }
 
-    /// Reads the input column `name`. In JSONL, this accepts any name, because a member may be absent from the first
-    /// records. The field is empty in a record that lacks the member.
+    /// Declares that the plugin reads the input column `name`, and returns its handle. For JSONL, any name is accepted,
+    /// because a member can be absent from the first records. If a record lacks the member, the field is empty.
     ///
     /// # Errors
-    /// Returns a refusal if a CSV input has no such column. It lists the columns that the input has.
+    /// Returns a refusal if a CSV input has no such column. The refusal lists the columns of the input.
     pub fn read(&mut self, name: &str) -> Result<Column, Refusal> {
         let (source, output) = self.find(name)?;
         let field = *self.fields[source as usize].get_or_insert_with(|| {
@@ -141,13 +144,14 @@ impl Schema {
         Ok(Column { field, output })
     }
 
-    /// Reads the input column `name`, or returns `None` if a CSV input has no such column.
+    /// Reads the input column `name` like [`read`](Self::read), but returns `None` if a CSV input has no such column.
     pub fn read_optional(&mut self, name: &str) -> Option<Column> {
         let is_there = self.format == Format::Jsonl || self.by_name.contains_key(name);
         is_there.then(|| self.read(name).ok()).flatten()
     }
 
-    /// Returns the output of the input column `name` without reading it, to set, rename, convert or drop it.
+    /// Returns the output column that belongs to the input column `name`, without reading the input column. The handle
+    /// serves to set, rename, convert or drop the output column.
     ///
     /// # Errors
     /// Returns the same refusal as [`read`](Self::read).
@@ -155,9 +159,9 @@ impl Schema {
         Ok(self.find(name)?.1)
     }
 
-    /// Adds a column at the end of the output. A cell is empty until it is set. The host rejects a JSONL record as
-    /// `unexpected-member` if it has a member of that name which the first records did not have. To replace such
-    /// members, use [`output`](Self::output) instead.
+    /// Adds a column at the end of the output. A cell of this column is empty until it is set. If a JSONL record has a
+    /// member with the name of this column, and the first records did not have that member, the host rejects the record
+    /// as `unexpected-member`. To replace such members instead, use [`output`](Self::output).
     pub fn add(&mut self, name: &str, column_type: ColumnType) -> OutputColumn {
         self.add_output(name.to_owned(), column_type, None)
     }
@@ -172,15 +176,15 @@ impl Schema {
         self.entry(column).name = name.to_owned();
     }
 
-    /// Changes the type of a column in the output. The plugin must set values of that type. In JSONL output, a cell
-    /// that the plugin empties becomes null; in a column of texts it becomes an empty text, unless it was null before.
-    /// A JSONL value that the plugin does not set keeps its own type.
+    /// Changes the type of a column in the output. The plugin must set values of that type. If the plugin empties a
+    /// cell, the cell becomes null in JSONL output. But in a column of the type `Text`, the cell becomes an empty text,
+    /// unless it was null before. A JSONL value that the plugin does not set keeps its own type.
     pub fn convert(&mut self, column: impl Into<OutputColumn>, column_type: ColumnType) {
         self.entry(column).column_type = column_type;
     }
 
-    /// Sets the columns of the output and their order. Columns that are added later follow them. JSONL members that
-    /// the first records did not have belong to no column, and stay in JSONL output.
+    /// Sets the columns of the output and their order. Columns that are added later follow these columns. JSONL members
+    /// that the first records did not have belong to no column, and stay in JSONL output.
     pub fn select(&mut self, columns: &[OutputColumn]) {
         for &column in columns {
             self.entry(column).is_dropped = false;
@@ -188,13 +192,13 @@ impl Schema {
         self.order = columns.iter().map(|column| column.0).collect();
     }
 
-    /// Declares that with this config a result depends on earlier records, although
+    /// Declares that, with the current config, the result for a record depends on earlier records, although
     /// [`STATEFUL`](crate::Plugin::STATEFUL) is false.
     pub fn keep_state(&mut self) {
         self.keeps_state = true;
     }
 
-    /// Returns the plan for the host and the layout for the work on records.
+    /// Returns the plan for the host, and the layout for processing records.
     pub(crate) fn plan(mut self, stateful: bool) -> Result<(Plan, Layout), Refusal> {
         let outputs = &self.outputs;
         self.order.retain(|&at| !outputs[at as usize].is_dropped);
@@ -217,7 +221,7 @@ impl Schema {
         Ok((plan, layout))
     }
 
-    /// Returns the input column `name` and its output.
+    /// Returns the index of the input column `name`, and its output column.
     fn find(&mut self, name: &str) -> Result<(u32, OutputColumn), Refusal> {
         if let Some(&found) = self.by_name.get(name) {
             return Ok(found);
@@ -310,7 +314,7 @@ impl Schema {
 }
 
 impl Layout {
-    /// Returns the sentence for a value in this column that cannot be written.
+    /// Returns the reason for a value of this column that cannot be written.
     #[cold]
     pub(crate) fn unwritable(&self, column: u32) -> String {
         let name = &self.names[column as usize];
@@ -397,7 +401,7 @@ mod tests {
         assert_eq!((place(a), place(b), place(c)), (None, None, Some(0)));
     }
 
-    /// A linear search for each column would make this take an hour.
+    /// If each column needed a linear search, this test would take an hour.
     #[test]
     fn many_columns_take_no_longer_each() {
         let names: Vec<_> = (0..300_000).map(|at| format!("column {at}")).collect();

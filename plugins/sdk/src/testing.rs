@@ -1,5 +1,5 @@
-//! Runs a plugin natively, for its own unit tests: a config and a CSV text come in, a [`Report`] goes out. The records
-//! go through the same batches and changes as in the sandbox.
+//! Runs a plugin natively in the plugin's own unit tests: a config and a CSV text come in, a [`Report`] goes out. The
+//! records go through batches and changes as in the sandbox.
 //!
 //! ```
 //! # use ingest_plugin::*;
@@ -30,7 +30,7 @@ use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use decode::{Outcome, Output};
 
-/// The number of records in a batch. It is small, so that a test of a few records has several batches.
+/// The number of records in a batch. The number is small, so that a test with few records has several batches.
 const BATCH_ROWS: usize = 3;
 
 /// The result of a test run.
@@ -43,13 +43,13 @@ pub struct Report {
     pub types: Vec<ColumnType>,
     /// The rows of the output.
     pub rows: Vec<Vec<String>>,
-    /// The rejects.
+    /// The rejected records, in the order of the input.
     pub rejects: Vec<Rejected>,
-    /// The number of records in the input: the sum of the next five numbers.
+    /// The number of records in the input. It is the sum of `kept`, `edited`, `replaced`, `dropped` and `rejected`.
     pub read: u64,
     /// The number of records that went to the output unchanged.
     pub kept: u64,
-    /// The number of records that went to the output with other values.
+    /// The number of records that went to the output with changed values.
     pub edited: u64,
     /// The number of records that the plugin replaced with new rows.
     pub replaced: u64,
@@ -59,7 +59,7 @@ pub struct Report {
     pub rejected: u64,
     /// The lines that the plugin logged.
     pub logs: Vec<(Level, String)>,
-    /// The counters of the plugin.
+    /// The totals of the plugin's counters, by name.
     pub counters: BTreeMap<String, u64>,
 }
 
@@ -67,35 +67,34 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejected {
-    /// The number of the record in the input, from 1.
+    /// The number of the record in the input. The first record has the number 1.
     pub record: u64,
-    /// The code for machines.
+    /// The code, for programs.
     pub code: String,
-    /// The reason for people.
+    /// The reason, for people.
     pub reason: String,
 }
 
-/// Runs the plugin on a CSV text whose first line is the header. `config` is JSON, as a text or as a
-/// `serde_json::Value`.
+/// Runs the plugin on a CSV text whose first line is the header. `config` is a JSON text or a `serde_json::Value`.
 ///
 /// # Errors
-/// Returns the plugin's refusal: from `check`, `open`, `record` or `finish`.
+/// Returns the refusal that the plugin's `check`, `open`, `record` or `finish` returned.
 ///
 /// # Panics
-/// Panics if the text is not CSV with as many fields in each record as in the header.
+/// Panics if the text is not CSV, or if a record has more or fewer fields than the header.
 pub fn run<P: Plugin>(config: impl Display, csv: &str) -> Result<Report, Refusal> {
     run_batches::<P>(&config.to_string(), csv, BATCH_ROWS)
 }
 
-/// Checks a config without an input, as the host does before it binds the plugin to a queue.
+/// Checks a config without an input. The host does the same before it binds the plugin to a queue.
 ///
 /// # Errors
-/// Returns the plugin's refusal of the config.
+/// Returns a refusal if the config does not parse, or if the plugin's `check` refuses it.
 pub fn check<P: Plugin>(config: impl Display) -> Result<(), Refusal> {
     crate::driver::config::<P>(&config.to_string()).map(|_| ())
 }
 
-/// Returns the fields of a batch, read as a plugin with `width` columns reads them.
+/// Returns the fields of each record of a batch, as a plugin that reads `width` columns would get them.
 #[doc(hidden)]
 pub fn read_batch(
     bytes: &[u8],
@@ -110,7 +109,7 @@ pub fn read_batch(
     Ok(arena.records().map(fields).collect())
 }
 
-/// Runs the plugin on batches of `batch_rows` rows.
+/// Runs the plugin on batches of `batch_rows` records.
 pub(crate) fn run_batches<P: Plugin>(config: &str, csv: &str, batch_rows: usize) -> Result<Report, Refusal> {
     let (columns, records) = read_csv(csv);
     let (report, heard) = host::listen(|| report_on::<P>(config, columns, &records, batch_rows));
@@ -160,7 +159,7 @@ impl Report {
     /// Returns the output's values in the column `name`.
     ///
     /// # Panics
-    /// Panics if there is no such column.
+    /// Panics if the output has no such column.
     #[must_use]
     pub fn column(&self, name: &str) -> Vec<&str> {
         let at = self.columns.iter().position(|column| column == name);
@@ -168,7 +167,7 @@ impl Report {
         self.rows.iter().map(|row| row[at].as_str()).collect()
     }
 
-    /// Adds the outcome of one record. `row` is its output row without changes.
+    /// Adds the outcome of one record to the report. `row` is the output row of the record without changes.
     fn add(&mut self, mut row: Vec<String>, outcome: Outcome) {
         self.read += 1;
         match outcome {

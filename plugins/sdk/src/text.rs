@@ -1,11 +1,11 @@
-//! A buffer of texts that grows in short pieces: values come in, bytes in UTF-8 go out.
+//! A buffer of texts that grows by short pieces: values come in, bytes in UTF-8 go out.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::words;
 
-/// Texts one after the other.
+/// Texts that are stored one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Text(Vec<u8>);
 
@@ -19,7 +19,7 @@ impl Text {
         self.0.len()
     }
 
-    /// Returns the end of the text that is now complete.
+    /// Returns the offset at which the last text ends.
     #[inline]
     pub(crate) fn end(&self) -> u32 {
         offset(self.0.len())
@@ -43,7 +43,7 @@ impl Text {
         self.0.truncate(len);
     }
 
-    /// Appends all of another text.
+    /// Appends all texts of `other`.
     pub(crate) fn append(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);
     }
@@ -65,7 +65,7 @@ impl fmt::Write for Text {
     }
 }
 
-/// Converts `at` to the type that the interface has for offsets.
+/// Converts `at` to the interface's type for offsets.
 #[inline]
 pub(crate) fn offset(at: usize) -> u32 {
     u32::try_from(at).expect("what a plugin writes about one batch stays below 4 GiB")

@@ -1,5 +1,5 @@
 //! Times in the form `YYYY-MM-DD HH:MM:SS`: a text comes in, seconds for calculations and a cell in ISO 8601 go out.
-//! For zones, fractions and other formats use the crate `jiff`.
+//! For time zones, fractions of a second and other formats, use the crate `jiff`.
 
 use std::fmt;
 
@@ -17,18 +17,19 @@ use crate::value::Value;
 /// assert_eq!(DateTime::parse("2019-02-29 10:00:00", ' '), None);
 /// ```
 ///
-/// The text as a [`Value`] is `YYYY-MM-DDTHH:MM:SS`, the form for a column of the type `Timestamp`.
+/// As a [`Value`], a `DateTime` writes the text `YYYY-MM-DDTHH:MM:SS`, which is the form for a column of the type
+/// `Timestamp`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DateTime {
     seconds: i64,
-    /// `YYYY-MM-`, `DDTHH:MM` and `:SS`, as words because they stay in registers.
+    /// The texts `YYYY-MM-`, `DDTHH:MM` and `:SS`, each in one machine word, because words stay in registers.
     text: [u64; 3],
 }
 
 impl DateTime {
-    /// Reads `YYYY-MM-DD`, the `separator` and `HH:MM:SS`, each with all digits. The date must exist in the calendar,
-    /// from the year 1 on, and the time is at most 23:59:59. Returns `None` for any other text, such as one with a
-    /// fraction or an offset from UTC.
+    /// Parses `YYYY-MM-DD`, the `separator` and `HH:MM:SS`. Each part must have all its digits. The date must exist in
+    /// the calendar, from the year 1 on, and the time must be at most 23:59:59. Returns `None` for any other text, such
+    /// as a time with a fraction or with an offset from UTC.
     #[inline]
     #[must_use]
     pub fn parse(text: &str, separator: char) -> Option<Self> {
@@ -39,14 +40,14 @@ impl DateTime {
         Self::read(text)
     }
 
-    /// Returns the seconds since 1970-01-01 00:00:00 of the same time zone. Every day has 86,400 of them.
+    /// Returns the seconds since 1970-01-01 00:00:00 in the same time zone. Every day counts as 86,400 seconds.
     #[inline]
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.seconds
     }
 
-    /// Reads a text with any separator.
+    /// Parses a text with any separator.
     fn read(text: &[u8; 19]) -> Option<Self> {
         let [start, middle, end] = [word(text, 0), word(text, 8), word(text, 11)];
         let separator = 0xFF << 16;
@@ -76,7 +77,7 @@ impl Value for DateTime {
         for (word, part) in words.iter_mut().zip(self.text) {
             *word = part.to_le_bytes();
         }
-        // SAFETY: `read` makes every `DateTime`, and has checked that these are digits and separators.
+        // SAFETY: only `read` creates a `DateTime`, and `read` has checked that these bytes are digits and separators.
         out.write_str(unsafe { str::from_utf8_unchecked(&text[..19]) })
     }
 }
@@ -93,7 +94,7 @@ impl fmt::Display for DateTime {
     }
 }
 
-/// Returns eight characters as a word, the first one lowest.
+/// Returns eight characters as a word, with the first character in the lowest byte.
 #[inline(always)]
 fn word(text: &[u8; 19], at: usize) -> u64 {
     text[at..]
@@ -101,20 +102,22 @@ fn word(text: &[u8; 19], at: usize) -> u64 {
         .map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
-/// Reads eight characters: a digit for each zero of `form`, and the same character as in `form` elsewhere. Each byte
-/// of the result is the number in the two digits that begin there.
+/// Parses eight characters. Where `form` has a zero, the character must be a digit. Elsewhere, the character must be
+/// the same as in `form`. Each byte of the result is a number of two digits: the digit at the position of this byte and
+/// the next digit.
 #[inline(always)]
 fn pairs(word: u64, form: [u8; 8]) -> Option<u64> {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-    // A digit becomes 0 to 9, and the rest 0. With this added, what is more has its high bit set.
+    // In `values`, a digit becomes 0 to 9, and any other expected character becomes 0. The addition of `room` sets the
+    // high bit of each byte with a greater value.
     let room = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0x76 } else { 0x7F }));
     let values = word ^ u64::from_le_bytes(form);
     let others = (((values & !HIGH_BITS) + room) | values) & HIGH_BITS;
-    // No byte carries over into the next: the most that one becomes is 99.
+    // No byte overflows into the next byte, because its value is at most 99.
     (others == 0).then(|| values * 10 + (values >> 8))
 }
 
-/// Returns the days since 1970-01-01, or `None` if the calendar does not have the day.
+/// Returns the number of days since 1970-01-01, or `None` if the calendar does not have this date.
 #[inline]
 fn days(year: u32, month: u32, day: u32) -> Option<i32> {
     const TO_1970: i32 = 719_468;
@@ -122,7 +125,7 @@ fn days(year: u32, month: u32, day: u32) -> Option<i32> {
     if year == 0 || !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month) {
         return None;
     }
-    // From March on, so that a leap day is the last of its year.
+    // Years are counted from March on, so that a leap day is the last day of its year.
     let (year, month) = if month > 2 {
         (year, month - 3)
     } else {
@@ -139,7 +142,7 @@ fn days_in_month(year: u32, month: u32) -> u32 {
     match month {
         2 if is_leap => 29,
         2 => 28,
-        // Long months are odd up to July and even from August on.
+        // The months with 31 days are odd up to July, and even from August on.
         _ => 30 + ((month + (month >> 3)) & 1),
     }
 }
@@ -169,7 +172,7 @@ mod tests {
             }
         }
         assert_eq!(parse("1970-01-01 00:00:00").unwrap().seconds(), 0);
-        // Of these years every fourth has a leap day, but of the 24 hundredth only 6.
+        // Every fourth of the 2,400 years has a leap day. But of the 24 years that end in 00, only 6 have one.
         assert_eq!(count, 2400 * 365 + 600 - 24 + 6);
     }
 

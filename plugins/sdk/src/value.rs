@@ -5,9 +5,9 @@ use std::fmt;
 
 use crate::text::Text;
 
-/// A value that can be written into a cell. Writing does not allocate. `None` is an empty cell.
+/// A value that can be written into a cell. Writing a value does not allocate. `None` makes the cell empty.
 ///
-/// Implement it for a type of your own, or pass `format_args!("{value}")` for a type with `Display`:
+/// Implement this trait for your own type. For a type with `Display`, you can pass `format_args!("{value}")` instead.
 ///
 /// ```
 /// use std::fmt;
@@ -34,7 +34,7 @@ pub trait Value {
     /// Writes the value's text.
     ///
     /// # Errors
-    /// Returns the error of `out`, or `fmt::Error` if the value has no text, like a float that is not finite. The
+    /// Returns the error of `out`, or `fmt::Error` if the value has no text, such as a float that is not finite. The
     /// record is then rejected as `bad-value`.
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result;
 }
@@ -122,20 +122,20 @@ macro_rules! floats {
 
 floats! { f32 f64 }
 
-/// A value that cannot be written into a cell.
+/// The error for a value that cannot be written into a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unwritable;
 
-/// Appends the text of `value`. `is_number` is true for a column of numbers.
+/// Appends the text of `value` to `text`. `is_number` is true for a column of numbers.
 ///
 /// # Errors
-/// Fails if the value has no text, or if `is_number` is set and the text is a float that is not finite. A part of the text
-/// may have been appended.
+/// Fails if the value has no text, or if `is_number` is true and the text is a float that is not finite. A part of the
+/// text may then have been appended.
 #[inline]
 pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Result<(), Unwritable> {
     let start = text.len();
     value.write(text).map_err(|fmt::Error| Unwritable)?;
-    // The last bytes that the text of a float that is not finite may have; none is a digit.
+    // The text of a float that is not finite can only end with one of these bytes. None of them is a digit.
     let may_end = |last: &u8| matches!(last, b'n' | b'N' | b'f' | b'F' | b'y' | b'Y' | b' ');
     let text = &text.as_bytes()[start..];
     if is_number && text.last().is_some_and(may_end) && is_not_finite(text) {
@@ -144,7 +144,7 @@ pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Re
     Ok(())
 }
 
-/// Returns true for the text of a float that is not finite. A plugin may pass a float as formatted text.
+/// Returns true if `text` is a float that is not finite. Such a text occurs if a plugin formats a float itself.
 #[cold]
 fn is_not_finite(text: &[u8]) -> bool {
     let text = text.trim_ascii();

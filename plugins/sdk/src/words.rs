@@ -1,17 +1,17 @@
 //! Copies and compares short texts as machine words, eight or sixteen bytes at once. In WebAssembly, a copy of unknown
-//! length is a call out of the sandbox's code, and a comparison is a loop over bytes. For a short field, either costs
-//! more than all other work on it.
+//! length is a call that leaves the sandbox's code, and a comparison is a loop over bytes. For a short field, such a
+//! call or loop costs more than all other work on the field.
 
 /// The number of bytes that must be free to copy a short text without a call.
 const ROOM: usize = 24;
 
-/// Returns up to eight bytes as a word: the first byte lowest, zeros above.
+/// Returns up to eight bytes as a word. The first byte is the lowest, and the bytes that are left are zero.
 #[inline(always)]
 pub(crate) fn word(bytes: &[u8]) -> u64 {
     let len = bytes.len();
     debug_assert!(len <= 8, "a word has eight bytes");
     if let (Some(head), Some(tail)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        // Where head and tail overlap they are equal.
+        // Where head and tail overlap, they have the same bytes.
         let tail = u64::from(u32::from_le_bytes(*tail)).wrapping_shl(8 * (len as u32 - 4));
         u64::from(u32::from_le_bytes(*head)) | tail
     } else if let (Some(head), Some(tail)) = (bytes.first_chunk::<2>(), bytes.last_chunk::<2>()) {
@@ -22,7 +22,7 @@ pub(crate) fn word(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Returns `left == right`. It is fastest if they differ in length, at the start or in the middle.
+/// Returns `left == right`. The comparison is fastest if the two differ in length, in the first byte or in the middle.
 #[inline]
 pub(crate) fn is_same(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
@@ -66,12 +66,12 @@ pub(crate) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     }
     let after = 8 * words.len();
     room[after..after + 8].write_copy_of_slice(&word(rest).to_le_bytes());
-    // SAFETY: `room` is spare capacity, and it has been written up to eight bytes behind the last whole word, so `len`
-    // bytes are initialized.
+    // SAFETY: `room` is spare capacity. It has been written up to eight bytes after the last whole word of `bytes`, so
+    // the first `len` bytes of `room` are initialized.
     unsafe { out.set_len(at + len) }
 }
 
-/// Appends bytes that are too long for `append`'s few stores, or that may not fit without more memory.
+/// Appends bytes that are too long for `append`, or that may not fit into the spare capacity.
 #[inline(never)]
 fn append_long(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);

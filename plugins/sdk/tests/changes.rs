@@ -1,5 +1,5 @@
-//! The changes of a batch contain what the plugin does to its records: random edits, rows and verdicts go
-//! through the driver and its encoding, and through a naive model of them.
+//! Tests that the changes of a batch describe all actions of the plugin. Random edits, rows and verdicts go through the
+//! driver and its encoding, and also through a simple model. Both must give the same output.
 
 use ingest_plugin::testing::{self, Report};
 use ingest_plugin::{
@@ -9,9 +9,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// The input has `a,b,c,d`, of which the plugin reads `a` and `d`.
+/// The number of input columns. They are `a,b,c,d`, and the plugin reads `a` and `d`.
 const INPUTS: usize = 4;
-/// For each column of the output, the index of its input column; none for the new one. `c` is dropped.
+/// For each column of the output, the index of its input column, or `None` for the new column. `c` is dropped.
 const SOURCES: [Option<usize>; 4] = [None, Some(3), Some(0), Some(1)];
 const DROPPED: usize = 4;
 
@@ -22,7 +22,7 @@ struct Act {
     end: End,
 }
 
-/// Targets are indices into the output, or `DROPPED`.
+/// One action. A number is the index of a column of the output, or `DROPPED`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Step {
     Set(usize, String),
@@ -103,7 +103,7 @@ impl Plugin for Scripted {
     }
 }
 
-/// Returns the expected output, computed the simple way.
+/// Returns the expected output, computed by the simple model.
 #[derive(Debug, Default, PartialEq)]
 struct Model {
     rows: Vec<Vec<String>>,
@@ -133,7 +133,7 @@ impl Model {
                 Step::Set(target, text) => {
                     let before = match SOURCES[*target] {
                         None => Some(""),
-                        Some(1) => None, // Not read, so not known.
+                        Some(1) => None, // The plugin does not read this column.
                         Some(source) => Some(record[source].as_str()),
                     };
                     if edits[*target].is_some() || before != Some(text) {
@@ -202,7 +202,7 @@ fn csv(records: &[Vec<String>]) -> String {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    // There are so few texts that a step often sets a cell to the value that it already has.
+    // There are few such texts, so a step often sets a cell to the value that the cell already has.
     "[xé,]{0,2}"
 }
 

@@ -1,4 +1,5 @@
-//! Tests the promises to the host and to authors that do not concern records: configs, refusals, logs and counters.
+//! Tests the promises to the host and to the authors of plugins that are not about records: configs, refusals, logs and
+//! counters.
 
 use ingest_plugin::testing::{self, Level};
 use ingest_plugin::{
@@ -13,7 +14,7 @@ struct Limits {
     max: u32,
 }
 
-/// Keeps numbers up to a limit.
+/// A plugin that keeps numbers up to a limit.
 struct Limited {
     value: Column,
     max: u32,
@@ -137,14 +138,14 @@ enum How {
     Set,
     Formatted,
     Emit,
-    /// Sets a cell, and drops the record.
+    /// The plugin sets a cell, and drops the record.
     Drop,
-    /// Sets a cell, and rejects the record with a code of its own.
+    /// The plugin sets a cell, and rejects the record with its own code.
     Reject,
     Sum,
-    /// Parses without the crate.
+    /// The plugin parses the text without this crate.
     Raw,
-    /// Parses as a float of 32 bits, too.
+    /// The plugin parses the text as `f64` and also as `f32`.
     Narrow,
 }
 
@@ -153,7 +154,7 @@ struct Floats {
     how: How,
 }
 
-/// Adds a column with ten times the value.
+/// A plugin that adds a column with ten times the value.
 struct Tenfold {
     how: How,
     value: Column,
@@ -230,7 +231,7 @@ fn a_float_that_is_not_finite_is_not_parsed() {
         assert_eq!((reject.record, reject.code.as_str()), (2, "bad-value"));
         let reason = format!("value: {value:?} is not readable: not a finite number");
         assert_eq!(reject.reason, reason);
-        // A plugin that parses the text itself may keep such values.
+        // A plugin that parses the text itself can keep such values.
         assert_eq!(tenfold("raw", &[value]).unwrap().kept, 1);
     }
     // 1e39 is within the range of `f64`, but not of `f32`.
@@ -261,7 +262,8 @@ fn a_text_that_parses_as_one_is_no_float() {
     assert_eq!(report.column("name"), ["Nan", "Inf"]);
 }
 
-/// Sets cells of the record, or of a row that replaces it: columns and values; null stands for a value that is not a number.
+/// A config with columns and values. The plugin sets these cells of the record, or of a row that replaces the record.
+/// Null stands for NaN.
 #[derive(Deserialize)]
 struct Steps {
     emit: bool,
@@ -309,7 +311,8 @@ fn of_several_values_the_last_one_holds_whether_or_not_it_can_be_written() {
         let config = format!("{{\"emit\": {emit}, \"steps\": {steps}}}");
         testing::run::<Setter>(config, "a,b\n1,2\n3,4\n").unwrap()
     };
-    // Steps, and the cells after them. `?` stands for what the record has there, which is nothing in a new row.
+    // Each pair has the steps, and the cells after these steps. `?` stands for the value of the record. In a new row,
+    // that cell is empty.
     let written = [
         (r#"[["a", null], ["a", 7]]"#, "7,?,"),
         (r#"[["c", null], ["c", 7]]"#, "?,?,7"),
@@ -346,7 +349,7 @@ fn of_several_values_the_last_one_holds_whether_or_not_it_can_be_written() {
             "{steps}"
         );
     }
-    // The value from the input again: nothing has changed.
+    // The last step sets the value of the input again, so the first record is unchanged.
     let report = run(false, r#"[["a", null], ["a", 1]]"#);
     assert_eq!(
         (report.kept, report.edited, report.csv()),
@@ -373,7 +376,7 @@ fn of_several_values_the_last_one_holds_whether_or_not_it_can_be_written() {
     }
 }
 
-/// A cell counts by itself: the same column of another row does not replace its value.
+/// Each cell is separate: a value for the same column of another row does not replace the cell's value.
 #[test]
 fn a_row_that_cannot_be_written_stays_so_whatever_follows() {
     struct TwoRows(OutputColumn);
@@ -398,7 +401,7 @@ fn a_row_that_cannot_be_written_stays_so_whatever_follows() {
 #[test]
 fn a_float_that_is_not_finite_is_not_written() {
     let reason = "tenfold: the plugin's value is not a finite number";
-    // Each value is finite, ten times the second is not.
+    // Each value is finite, but ten times the second value is not.
     let run = |how| tenfold(how, &["1", "1e308", "2"]);
     for how in ["set", "formatted", "emit"] {
         let report = run(how).unwrap();

@@ -1,4 +1,4 @@
-//! Checks, before anything is measured, that all ways to cross give the same results, for all settings and batch sizes.
+//! Checks before the measurements that all methods give the same results, for all settings and sizes of batches.
 
 use crate::input::{self, BATCH_BYTES, Batch, Layout};
 use crate::sandbox::{Guest, Setting};
@@ -6,10 +6,10 @@ use crate::work::{self, Changes, DROP, EDIT, KEEP};
 
 type Rows = Vec<Vec<String>>;
 
-/// Checks that all ways give the same results.
+/// Checks that all methods give the same results.
 ///
 /// # Panics
-/// Panics if two ways differ.
+/// Panics if the results of two methods differ.
 pub(crate) fn check() {
     let expected = expected();
     for setting in Setting::ALL {
@@ -23,7 +23,7 @@ pub(crate) fn check() {
     }
 }
 
-/// Returns the expected result for the records, computed in the simplest way.
+/// Returns the expected result for the records. The code is as simple as possible.
 fn expected() -> Rows {
     let mut rows = Vec::new();
     for record in input::records() {
@@ -79,7 +79,7 @@ fn arenas_agree(guest: &mut Guest, batch_bytes: usize, expected: &Rows) {
     assert!(whole == *expected);
 }
 
-/// Checks that the edits of a record do not depend on the number of columns that cross.
+/// Checks that the edits of a record do not depend on the number of columns that cross the boundary.
 fn projections_agree(guest: &mut Guest, expected: &Rows) {
     for layout in [Layout::all(input::WIDE), Layout::four()] {
         let mut cells = Vec::new();
@@ -98,7 +98,7 @@ fn projections_agree(guest: &mut Guest, expected: &Rows) {
     }
 }
 
-/// Returns the rows of the batch after the changes.
+/// Returns the rows of a batch after the changes.
 fn apply(changes: &Changes, batch: &Batch) -> Rows {
     let mut kept = Rows::new();
     let (mut operands, mut start) = (changes.operands.iter().map(|&operand| operand as usize), 0);

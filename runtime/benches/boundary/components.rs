@@ -1,4 +1,4 @@
-//! Builds the components of the guests: package names come in, paths of component files go out.
+//! Builds the components of the guests. Takes the names of packages, and returns the paths of component files.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// Builds the benchmark's guest.
 pub(crate) fn guest() -> PathBuf {
-    // The tests build the same packages, so cargo does not rebuild the plugins each time.
+    // The tests build the same packages, so cargo does not rebuild the plugins for each benchmark.
     build(
         &["clean", "alarms", "by-hand", "hostile", "boundary-guest"],
         |_| {},
@@ -18,7 +18,8 @@ pub(crate) fn guest() -> PathBuf {
 /// Builds the benchmark's guest with 128-bit vectors.
 pub(crate) fn guest_with_simd128() -> PathBuf {
     let folder = build(&["boundary-guest"], |cargo| {
-        // Other compiler flags need another target folder. Otherwise each build would undo the other one.
+        // With other compiler flags, the build needs a target folder of its own. Otherwise each of the two builds would
+        // invalidate the other one.
         cargo
             .arg("--target-dir")
             .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("simd128"))
@@ -33,7 +34,7 @@ pub(crate) fn alarms() -> PathBuf {
     guest().with_file_name("alarms.wasm")
 }
 
-/// Builds packages, and returns the folder with their components.
+/// Builds packages, and returns the folder that contains their components.
 fn build(packages: &[&str], set: impl FnOnce(&mut Command)) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()

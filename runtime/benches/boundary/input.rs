@@ -1,26 +1,26 @@
-//! Makes the records that cross the plugin boundary: a seed comes in; fields go out, in the form that each measured way
-//! takes.
+//! Creates the records that cross the plugin boundary from a seed. Each measured method gets the fields in its own
+//! form.
 
 use std::sync::LazyLock;
 
 use crate::work::Fields;
 
-/// The number of different records: enough for a batch of 1 MiB, and few enough to stay in the processor's cache. In
-/// production they are there too, because a decoder has just written them.
+/// The number of different records. They are enough for a batch of 1 MiB, and few enough to stay in the processor's
+/// cache. In production, the records are also in the cache, because a decoder has just written them.
 pub(crate) const RECORDS: usize = 20_000;
-/// The columns of an alarm.
+/// The number of columns of an alarm.
 pub(crate) const WIDTH: usize = 8;
-/// The columns of the wide records.
+/// The number of columns of a wide record.
 pub(crate) const WIDE: usize = 60;
-/// The size of a batch in benchmarks that do not measure batch size.
+/// The size of a batch in bytes, for benchmarks that do not compare sizes.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
-/// The approximate number of records in such a batch.
+/// The approximate number of records in a batch of this size.
 const LIST_RECORDS: usize = 2_000;
 
 const SEED: u64 = 7;
 const BAD_PERCENT: u8 = 5;
 
-/// The fields of a record that cross, and the fields among them that the guest works on.
+/// The columns of a record that cross the boundary, and the indexes of the fields among them that the guest works on.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(crate) columns: Vec<usize>,
@@ -28,14 +28,14 @@ pub(crate) struct Layout {
     pub(crate) times: [usize; 2],
 }
 
-/// Some records as an arena.
+/// Some records in the form of an arena.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) text: String,
     pub(crate) ends: Vec<u32>,
 }
 
-/// Returns the alarms. Malformed ones are left out, as the decoder does; alarms with other faults stay.
+/// Returns the alarms. Malformed alarms are left out, as in the decoder. Alarms with other faults stay.
 pub(crate) fn records() -> &'static [Vec<&'static str>] {
     static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let mut csv = Vec::new();
@@ -56,7 +56,7 @@ pub(crate) fn records() -> &'static [Vec<&'static str>] {
     &RECORD
 }
 
-/// Returns the records in lists of [`LIST_RECORDS`].
+/// Returns the records in lists of up to [`LIST_RECORDS`] records.
 pub(crate) fn lists() -> Vec<Vec<&'static [&'static str]>> {
     let lists = records().chunks(LIST_RECORDS);
     lists
@@ -64,8 +64,8 @@ pub(crate) fn lists() -> Vec<Vec<&'static [&'static str]>> {
         .collect()
 }
 
-/// Returns the records in batches with at most `bytes_max` bytes of crossing fields. A column beyond the eighth repeats
-/// one of the first eight.
+/// Returns the records in batches. The fields that cross have at most `bytes_max` bytes in each batch. A column after
+/// the eighth repeats one of the first eight columns.
 pub(crate) fn batches(layout: &Layout, bytes_max: usize) -> Vec<Batch> {
     let mut batches = Vec::new();
     let mut batch = Batch::new();
@@ -84,12 +84,12 @@ pub(crate) fn batches(layout: &Layout, bytes_max: usize) -> Vec<Batch> {
 }
 
 impl Layout {
-    /// Returns the layout of the alarms as they are.
+    /// Returns the layout of an unchanged alarm.
     pub(crate) fn alarms() -> Self {
         Self::all(WIDTH)
     }
 
-    /// Returns the layout of records with this number of columns, all of which cross.
+    /// Returns the layout of records with `width` columns. All columns cross.
     pub(crate) fn all(width: usize) -> Self {
         Self {
             columns: (0..width).collect(),
@@ -98,7 +98,7 @@ impl Layout {
         }
     }
 
-    /// Returns the layout of records of any width. Only the id, the two times and the value cross.
+    /// Returns the layout of records with any number of columns. Only the id, the two times and the value cross.
     pub(crate) fn four() -> Self {
         Self {
             columns: vec![0, 4, 5, 6],

@@ -1,10 +1,10 @@
-//! Compares ways for records to cross between host and plugin: the same records cross in each way, a guest does the
-//! same trivial work on them, and times go out.
+//! Compares methods of passing records between host and plugin. For each method, a guest does the same trivial work on
+//! the same records, and the time is measured.
 //!
-//! One iteration is 100,000 records (or calls), so **ten times the milliseconds are the nanoseconds per record**. Only
-//! `start` measures single starts. On a busy machine, compare the column `fastest`. A time includes the host's call,
-//! the way into the guest, the work, and the way back, until the host has the result in its own memory. The time for
-//! making the batches is not included. `cargo test` runs each benchmark once, over fewer records. Both `cargo test` and
+//! One iteration is 100,000 records or calls. So **ten times the milliseconds are the nanoseconds per record**. Only in
+//! `start`, an iteration is a single start. On a busy machine, compare the column `fastest`. A time includes the host's
+//! call, the transfer to the guest, the work, and the transfer back into the host's own memory. The time for creating
+//! the batches is not included. `cargo test` runs each benchmark once, with fewer records. Both `cargo test` and
 //! `cargo bench` build the guests that they need.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
@@ -28,7 +28,7 @@ fn main() {
     divan::main();
 }
 
-/// Measures the ways for records to cross.
+/// Measures the methods of passing records.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod ways {
     use super::*;
@@ -75,7 +75,7 @@ mod ways {
         });
     }
 
-    /// Measures the crossing without the work.
+    /// Measures the transfer of a batch without the work.
     #[divan::bench]
     fn arena_ignored(bencher: Bencher<'_, '_>) {
         crossing(bencher, Setting::Shipped, |guest, layout, batch| {
@@ -83,7 +83,7 @@ mod ways {
         });
     }
 
-    /// Measures the work without a crossing.
+    /// Measures the work without a transfer.
     #[divan::bench]
     fn native_edits(bencher: Bencher<'_, '_>) {
         let layout = Layout::alarms();
@@ -96,7 +96,7 @@ mod ways {
     }
 }
 
-/// Measures the ways for results to come back: as the return value of the call, or by calls into the host.
+/// Measures the methods of returning results: as the return value of the call, or through calls into the host.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod results {
     use super::*;
@@ -149,7 +149,7 @@ mod batch_kib {
     }
 }
 
-/// Measures the cost of the ways to stop a guest in an endless loop.
+/// Measures the cost of each method of stopping a guest that loops forever.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod ended_by {
     use super::*;
@@ -163,7 +163,7 @@ mod ended_by {
         });
     }
 
-    /// The worst case: a loop over bytes.
+    /// Measures the worst case, a loop over bytes.
     #[divan::bench(args = SETTINGS)]
     fn count_spaces(bencher: Bencher<'_, '_>, setting: Setting) {
         crossing(bencher, setting, |guest, _, batch| {
@@ -186,7 +186,7 @@ mod vectors {
         });
     }
 
-    /// The best case: a loop over bytes.
+    /// Measures the best case, a loop over bytes.
     #[divan::bench(args = SETTINGS)]
     fn count_spaces(bencher: Bencher<'_, '_>, setting: Setting) {
         crossing(bencher, setting, |guest, _, batch| {
@@ -195,7 +195,7 @@ mod vectors {
     }
 }
 
-/// Measures the ways to ensure that fields are UTF-8.
+/// Measures the methods of ensuring that fields are UTF-8.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod utf8 {
     use super::*;
@@ -222,7 +222,8 @@ mod utf8 {
     }
 }
 
-/// Measures how the time depends on the number of columns that cross. The plugin reads three columns of a wide record.
+/// Measures how the time depends on the number of columns that cross the boundary. The guest works on three columns of
+/// a wide record.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod projection {
     use super::*;
@@ -254,7 +255,7 @@ mod projection {
     }
 }
 
-/// Measures an empty call.
+/// Measures a call without arguments and results.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod call {
     use super::*;
@@ -283,7 +284,7 @@ mod start {
         Guest::start(Setting::Shipped)
     }
 
-    /// Measures the start of the plugin `alarms` as for a request, including `open`.
+    /// Measures the start of the plugin `alarms`, as at the beginning of a request, including `open`.
     #[divan::bench]
     fn alarms_and_open(bencher: Bencher<'_, '_>) {
         let plugin = Engine::new(&Limits::default(), None)
@@ -294,7 +295,7 @@ mod start {
     }
 }
 
-/// Measures a way for alarms to cross in batches of the usual size.
+/// Measures one method with alarms in batches of the usual size.
 fn crossing(bencher: Bencher<'_, '_>, setting: Setting, way: impl FnMut(&mut Guest, &Layout, &Batch)) {
     crossing_as(bencher, setting, &Layout::alarms(), BATCH_BYTES, way);
 }
@@ -315,7 +316,7 @@ fn crossing_as(
     });
 }
 
-/// Measures passes over all records: 100,000 records in total with `--bench`, otherwise one pass.
+/// Measures passes over all records. With `--bench`, an iteration has 100,000 records, otherwise one pass.
 fn passes(bencher: Bencher<'_, '_>, mut pass: impl FnMut()) {
     let is_measured = std::env::args().any(|argument| argument == "--bench");
     let passes = if is_measured { 100_000 / RECORDS } else { 1 };

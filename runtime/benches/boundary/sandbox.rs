@@ -1,5 +1,5 @@
-//! Runs the host's side: an instance of the guest under one of the settings, and a method for each way to cross. Each
-//! setting differs from the product in at most one thing.
+//! The host of the benchmark: an instance of the guest with one of the settings, and a Rust method for each method of
+//! passing records. Each setting differs from the product in at most one respect.
 
 use std::fmt;
 use std::path::Path;
@@ -20,7 +20,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "benches/boundary/ablation.wit",
         world: "ablation",
-        // Otherwise ways that take strings would also pay for owned strings.
+        // Without this option, the methods that take strings would also pay for copies of the strings.
         ownership: Borrowing { duplicate_if_necessary: true },
     });
 }
@@ -28,16 +28,16 @@ mod bindings {
 /// The interval between two epochs, as in the product.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The settings for compiling guests and for ending guests that loop.
+/// A setting: how guests are compiled, and how a guest that loops is ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Setting {
-    /// The settings of the product: epochs, no vectors.
+    /// The guest is compiled as in the product, with epochs and without vectors.
     Shipped,
-    /// Nothing can end a guest that loops.
+    /// No mechanism can end a guest that loops.
     Endless,
-    /// Fuel instead of epochs.
+    /// Fuel ends a guest that loops. There are no epochs.
     Fuel,
-    /// Epochs, and a guest compiled with 128-bit vectors.
+    /// The guest is compiled with epochs and with 128-bit vectors.
     Simd128,
 }
 
@@ -82,7 +82,7 @@ impl Sandbox {
         let pre = AblationPre::new(link(&engine)?.instantiate_pre(&component)?)?;
         if setting.has_epochs() {
             let engine = engine.clone();
-            // This thread ends with the process, as the sandbox does.
+            // Like the sandbox, this thread lives until the process ends.
             std::thread::spawn(move || {
                 loop {
                     std::thread::sleep(TICK);
@@ -103,7 +103,7 @@ fn component(setting: Setting) -> &'static Path {
     }
 }
 
-/// The host's state for the calls of a guest.
+/// The state of the host during the calls of a guest.
 struct State {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -172,7 +172,7 @@ impl Guest {
     /// Starts an instance of the guest.
     ///
     /// # Panics
-    /// Panics if the guest does not start. All methods panic if the guest traps.
+    /// Panics if the guest does not start. Every method of `Guest` panics if the guest traps.
     pub(crate) fn start(setting: Setting) -> Self {
         let sandbox = setting.sandbox();
         let state = State {
@@ -241,7 +241,7 @@ impl Guest {
         lifted(changes)
     }
 
-    /// Returns the results from the host's buffer. The next call overwrites them.
+    /// Returns the results, which are in a buffer of the host. The next call overwrites them.
     pub(crate) fn edits_by_row(&mut self, layout: &Layout, batch: &Batch) -> &work::Changes {
         let fields = layout.fields(batch);
         self.emptied();

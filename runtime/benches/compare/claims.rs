@@ -1,4 +1,4 @@
-//! Measures the time of a claim from a short queue and from a very long one.
+//! Measures the duration of a claim from a short queue and from a very long queue.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::support::redis::RedisServer;
 use crate::tools::Tools;
 use crate::{Result, Scale};
 
-/// The median time of a claim from a queue with `waiting` requests.
+/// The median duration of a claim from a queue with `waiting` requests.
 pub(crate) struct Row {
     pub(crate) backend: &'static str,
     pub(crate) waiting: u64,
@@ -27,11 +27,13 @@ struct Line {
     claims: Vec<Duration>,
 }
 
-/// Claims from all queues of a backend in turns. Each claim is handed back, so the queues keep their length.
+/// Claims from all queues of a backend in turn. Each claim is handed back, so the number of waiting requests stays the
+/// same.
 pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir_in(tools.disk())?;
     let redis = RedisServer::start();
-    // Each queue has its own file: a second queue would make the file of the first one as large.
+    // Each queue has a file of its own. In a shared file, the long queue would also make the file of the short queue
+    // large.
     let sqlite = |waiting: u64| format!("sqlite:{}", folder.path().join(waiting.to_string()).display());
     let urls: [(&str, &dyn Fn(u64) -> String); 2] = [("Redis", &|_| redis.url()), ("SQLite", &sqlite)];
     let runtime = Runtime::new()?;

@@ -1,5 +1,6 @@
-//! The contenders for a job, with their number of cores and the place of their output. All except the host are programs
-//! that take `INPUT OUTPUT REJECTS` and print how many records they read and rejected.
+//! The contenders for a job, each with its number of cores and the storage of its output. All contenders except the
+//! host are programs with the arguments `INPUT OUTPUT REJECTS`. They print how many records they have read and
+//! rejected.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,14 @@ use crate::tools::Tools;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
-    /// `ingest-host ingest`.
+    /// The command `ingest-host ingest`.
     Host,
-    /// `ingest-host ingest` of another build, with the plugins of that build: see [`Tools::before`].
+    /// The command `ingest-host ingest` of another build, with the plugins of that build: see [`Tools::before`].
     Before,
-    /// The jobs in [`crate::native`], in a separate process.
+    /// The jobs in [`crate::native`], run in a separate process.
     Native,
-    /// `csv.DictReader` to `csv.DictWriter`, as in the tutorial from which this project grew.
+    /// A script that reads with `csv.DictReader` and writes with `csv.DictWriter`, as in the tutorial from which this
+    /// project grew.
     Python,
     Pandas,
     Polars,
@@ -34,7 +36,7 @@ pub(crate) enum Cores {
     All,
 }
 
-/// The place where the output is written.
+/// The storage to which the output is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     Disk,
@@ -60,7 +62,7 @@ pub(crate) struct Contender {
 impl Contender {
     pub(crate) const NATIVE: Self = Self::new(Program::Native, Cores::One, Storage::Disk);
 
-    /// The native job on any core.
+    /// The native job, which may run on any core.
     pub(crate) const UNPINNED: Self = Self::new(Program::Native, Cores::All, Storage::Disk);
 
     pub(crate) const HOST: Self = Self::new(Program::Host, Cores::All, Storage::Disk);
@@ -73,8 +75,8 @@ impl Contender {
         }
     }
 
-    /// Returns the contenders that can do a job with the installed tools, [`Contender::NATIVE`] first. Without
-    /// `others`, these are only the host and the native job.
+    /// Returns the contenders that can do a job with the installed tools. [`Contender::NATIVE`] is the first. Without
+    /// `others`, the list contains only the host and the native job.
     pub(crate) fn of(job: Job, tools: &Tools, others: bool) -> Vec<Self> {
         let mut contenders = Vec::new();
         for storage in [Storage::Disk, Storage::Memory] {
@@ -99,7 +101,7 @@ impl Contender {
         contenders
     }
 
-    /// Returns the name for display.
+    /// Returns the name that the report shows.
     pub(crate) fn label(self, job: Job) -> &'static str {
         match self.program {
             Program::Host => "ingest-host",
@@ -174,7 +176,7 @@ impl Contender {
         command
     }
 
-    /// Returns the name of the library on the command line of the Python scripts.
+    /// Returns the library's name, as the Python scripts expect it on their command line.
     fn library(self) -> &'static str {
         match self.program {
             Program::Pandas => "pandas",
@@ -195,14 +197,14 @@ impl Contender {
     }
 }
 
-/// The result of a contender.
+/// The result of one run of a contender.
 pub(crate) struct Done {
     pub(crate) sample: Sample,
     pub(crate) output: PathBuf,
     pub(crate) counts: Counts,
 }
 
-/// The counts that a contender prints. The members are those of the host's receipt.
+/// The counts that a contender prints. The members have the same names as in the host's receipt.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Printed {
     pub(crate) records: Counts,

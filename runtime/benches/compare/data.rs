@@ -1,4 +1,4 @@
-//! Makes the inputs: a seed and a number of records go in, a file that has the same bytes each time comes out.
+//! Creates the inputs. The same seed and number of records always give a file with the same bytes.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +13,8 @@ use crate::jobs::{Input, Job};
 const SEED: u64 = 20_260_101;
 const WIDE_COLUMNS: usize = 60;
 
-/// Writes the input of a job into a folder. `bad_percent` percent of the records are to be rejected.
+/// Writes the input of a job into a folder. About `bad_percent` percent of the records are written so that they must be
+/// rejected.
 pub(crate) fn write(job: Job, folder: &Path, records: u64, bad_percent: u8) -> Result<Input> {
     let path = folder.join(format!("{}-{records}.{}", job.name(), job.extension()));
     match job {
@@ -55,7 +56,7 @@ fn alarms_jsonl(path: &Path, records: u64, bad_percent: u8) -> Result {
     Ok(())
 }
 
-/// Writes orders of about 450 bytes each, most of whose columns are not checked.
+/// Writes orders of about 450 bytes each. Most of their columns are not checked.
 fn wide(path: &Path, records: u64, bad_percent: u8) -> Result {
     let mut random = Rng::with_seed(SEED);
     let mut out = Writer::from_path(path)?;
@@ -92,7 +93,7 @@ fn wide(path: &Path, records: u64, bad_percent: u8) -> Result {
     Ok(out.flush()?)
 }
 
-/// Writes reviews: every third title has quotes, and most texts have line ends, quotes and commas.
+/// Writes reviews. Every third title contains quotes, and most texts contain line ends, quotes and commas.
 fn quoted(path: &Path, records: u64, bad_percent: u8) -> Result {
     let mut random = Rng::with_seed(SEED);
     let mut out = Writer::from_path(path)?;

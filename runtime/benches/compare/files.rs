@@ -1,5 +1,5 @@
-//! Runs one input through all contenders, in rounds in which each has its turn. Each output is compared with the native
-//! job's.
+//! Runs one input through all contenders, in rounds. In each round, the contenders run in turn. Each output is compared
+//! with the output of the native job.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,25 +12,27 @@ use crate::native::Counts;
 use crate::tools::Tools;
 use crate::{Result, Scale, data};
 
-/// The slow contenders take part in one of this many rounds. Most of them take ten times as long as the others.
+/// The number of rounds of which the slow contenders take part in only one. Most of them take ten times as long as the
+/// other contenders.
 const OTHERS_EVERY: usize = 3;
 
-/// The number of memory measurements. Peak memory varies by a tenth from run to run.
+/// The number of memory measurements. Peak memory varies by a tenth between runs.
 pub(crate) const MEMORY_RUNS: usize = 3;
 
-/// The measurements of a contender for an input.
+/// The measurements of a contender with an input.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) contender: Contender,
     /// The median of all rounds.
     pub(crate) sample: Sample,
-    /// The measurement of each round, or `None` if the contender did not take part or the round does not count.
+    /// The measurement of each round. It is `None` if the contender has not taken part or the round is not counted.
     rounds: Vec<Option<Sample>>,
 }
 
 impl Row {
-    /// Returns the speed of this contender as a multiple of another's. It is the median over the rounds in which both
-    /// took part: a round is short, and the machine may be slower in the next one.
+    /// Returns the speed of this contender as a multiple of the other contender's speed. The result is the median over
+    /// the rounds in which both took part. Only runs of the same round are compared, because the machine can be slower
+    /// in the next round.
     pub(crate) fn times_as_fast_as(&self, other: &Self) -> f64 {
         let both = self.rounds.iter().zip(&other.rounds);
         let ratios = both.filter_map(|(mine, other)| Some(other.as_ref()?.ratio(mine.as_ref()?)));
@@ -38,11 +40,11 @@ impl Row {
     }
 }
 
-/// Runs all contenders in turns: `scale.warm_ups` rounds that do not count, then `scale.rounds` that count. Contenders
-/// other than the host and the native job take part in every [`OTHERS_EVERY`]th round.
+/// Runs all contenders in turn: first `scale.warm_ups` rounds that are not counted, then `scale.rounds` rounds that are
+/// counted. Contenders other than the host and the native job take part in only one of [`OTHERS_EVERY`] rounds.
 ///
 /// # Errors
-/// Returns an error if a contender fails, or its output or its count of rejects differs from the native job's.
+/// Fails if a contender fails, or if its output or number of rejects differs from the native job's.
 pub(crate) fn compare(input: &Input, tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     let reference = Reference::make(input, tools)?;
     let contenders = Contender::of(input.job, tools, scale.full);
@@ -79,8 +81,8 @@ pub(crate) fn compare(input: &Input, tools: &Tools, scale: &Scale) -> Result<Vec
     Ok(contenders.into_iter().zip(samples).map(row).collect())
 }
 
-/// Returns the throughput of native jobs on all cores, as a multiple of the throughput on one core. A program with a
-/// thread per core can gain at most this much on this machine.
+/// Returns the throughput of native jobs on all cores, as a multiple of the throughput on one core. On this machine, a
+/// program with a thread for each core can gain at most this factor.
 pub(crate) fn scaling(input: &Input, tools: &Tools, scale: &Scale) -> Result<f64> {
     let cores = std::thread::available_parallelism()?.get();
     let folder = tempfile::tempdir_in(tools.disk())?;
@@ -111,7 +113,7 @@ pub(crate) fn scaling(input: &Input, tools: &Tools, scale: &Scale) -> Result<f64
     Ok(middle_ratio(ratios.into_iter()))
 }
 
-/// Measures `ingest` on this number of alarms. Removes the input and the output.
+/// Measures `ingest` with an input of `records` alarms. Removes the input and the output afterwards.
 pub(crate) fn memory(records: u64, tools: &Tools, scale: &Scale) -> Result<(Input, Sample)> {
     let folder = tempfile::tempdir_in(tools.disk())?;
     let input = data::write(Job::Alarms, folder.path(), records, 0)?;
@@ -132,7 +134,7 @@ pub(crate) fn memory(records: u64, tools: &Tools, scale: &Scale) -> Result<(Inpu
     Ok((input, median(&samples)))
 }
 
-/// The result of the native job for an input.
+/// The result of the native job for an input, with which other results are compared.
 struct Reference {
     done: Done,
     _folder: tempfile::TempDir,
@@ -151,14 +153,14 @@ impl Reference {
         })
     }
 
-    /// Runs a contender once, checks its output, and removes it.
+    /// Runs a contender once, checks its output, and removes the output.
     fn run(&self, contender: Contender, input: &Input, tools: &Tools, scale: &Scale) -> Result<Sample> {
         let storage = tools
             .folder(contender.storage)
             .ok_or("there is no such storage")?;
         let folder = tempfile::tempdir_in(storage)?;
         if scale.full {
-            // A contender must not wait for unwritten data of another one.
+            // A contender must not wait for data that an earlier contender has not yet written to disk.
             rustix::fs::sync();
         }
         let done = contender.run(input, tools, folder.path())?;
@@ -177,7 +179,7 @@ impl Reference {
 /// Checks that two files have the same lines.
 ///
 /// # Errors
-/// Returns an error with the first line that differs.
+/// Fails with the first line that differs.
 fn same_lines(expected: &Path, found: &Path) -> Result {
     let open = |path: &Path| -> Result<_> {
         let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -205,7 +207,7 @@ fn same_lines(expected: &Path, found: &Path) -> Result {
     Ok(())
 }
 
-/// Checks, in the small run, that the comparison finds differences.
+/// Checks that the comparison finds differences. Only the small run calls it.
 pub(crate) fn differences_are_found(folder: &Path) -> Result {
     let [one, other] = ["one", "other"].map(|name| folder.join(name));
     for (text, is_same) in [

@@ -1,15 +1,15 @@
-//! Defines the jobs that all contenders do: the plugin, its config, and the name of the input.
+//! Defines the jobs that all contenders do. A job has a plugin, its config, and the name of an input.
 
 use std::path::PathBuf;
 
-/// A job on an input.
+/// A job: the work on one kind of input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Eight columns. All are read, three are changed, and one is added.
+    /// Alarms with eight columns. All columns are read, three are changed, and one is added.
     Alarms,
-    /// Sixty columns. Four of them are read.
+    /// Orders with sixty columns. Four of the columns are read.
     Wide,
-    /// Texts with quotes, doubled quotes and line ends within.
+    /// Reviews, whose texts contain quotes, doubled quotes and line ends.
     Quoted,
     /// The alarms as JSON objects.
     AlarmsJsonl,
@@ -18,7 +18,7 @@ pub(crate) enum Job {
 impl Job {
     pub(crate) const ALL: [Self; 4] = [Self::Alarms, Self::Wide, Self::Quoted, Self::AlarmsJsonl];
 
-    /// Returns the name of the job on the command line of a contender.
+    /// Returns the job's name, as contenders expect it on their command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Alarms => "alarms",
@@ -32,7 +32,7 @@ impl Job {
         Self::ALL.into_iter().find(|job| job.name() == name)
     }
 
-    /// Returns the name for display.
+    /// Returns the name that the report shows.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Alarms => "Alarms, CSV",
@@ -57,7 +57,7 @@ impl Job {
         }
     }
 
-    /// Returns the config of the plugin. The other contenders implement the same rules themselves.
+    /// Returns the config of the plugin. The other contenders implement the same rules in their own code.
     pub(crate) fn config(self) -> &'static str {
         match self {
             Self::Alarms | Self::AlarmsJsonl => "{}",

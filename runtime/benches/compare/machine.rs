@@ -1,11 +1,11 @@
-//! Describes the machine and the versions of the programs: pairs of words go out, for the report.
+//! Describes the machine and the versions of the programs for the report, as pairs of a name and a value.
 
 use std::path::Path;
 
 use crate::contenders::Program;
 use crate::tools::{Tools, file_system, version};
 
-/// Returns the machine's properties and its load. Call it before any measurement.
+/// Returns the properties of the machine and its load. Must be called before any measurement.
 pub(crate) fn machine(tools: &Tools) -> Vec<(&'static str, String)> {
     let cores =
         std::thread::available_parallelism().map_or_else(|e| e.to_string(), |cores| cores.to_string());
@@ -19,7 +19,7 @@ pub(crate) fn machine(tools: &Tools) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Returns the versions of the programs that are measured.
+/// Returns the versions of the measured programs.
 pub(crate) fn versions(tools: &Tools) -> Vec<(&'static str, String)> {
     let commit = version("git", &["describe", "--always", "--dirty", "--exclude=*"]);
     let host = format!(
@@ -55,7 +55,7 @@ fn unknown() -> String {
     "unknown".into()
 }
 
-/// Returns the value of the first line with this name, in a file of `name : value` lines.
+/// Returns the value of the first line with this name. The file consists of lines of the form `name : value`.
 fn field(path: &str, name: &str) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text
@@ -75,7 +75,7 @@ fn load() -> String {
     averages.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// Returns the version of a dependency from the lock file.
+/// Returns the version of a dependency, as in the lock file.
 fn locked(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
     let lock = std::fs::read_to_string(path).unwrap_or_default();

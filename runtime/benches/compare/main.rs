@@ -1,7 +1,7 @@
-//! Measures `ingest-host` against native code and other common tools on the same jobs, and checks that all of them give
-//! the same output. Inputs made from a seed go in; tables and `BENCHMARKS.md` come out.
+//! Compares `ingest-host` with native code and with other common tools on the same jobs. All of them must give the same
+//! output. The inputs are created from a seed. The results are tables and `BENCHMARKS.md`.
 //!
-//! `make bench` runs everything. `cargo test` runs a small version with only the host and the native jobs.
+//! `make bench` runs all comparisons. `cargo test` runs a small version with only the host and the native jobs.
 
 mod claims;
 mod contenders;
@@ -32,23 +32,25 @@ use tools::Tools;
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// The amount of data, and the number of measurements.
+/// The size of a run: the amount of data, and the number of measurements.
 struct Scale {
     alarms: u64,
     wide: u64,
     quoted: u64,
     bad_percent: u8,
     warm_ups: usize,
-    /// The number of rounds for files.
+    /// The number of measured rounds with files.
     rounds: usize,
-    /// The number of rounds for requests.
+    /// The number of rounds with requests.
     request_rounds: usize,
-    /// The number of requests for each worker.
+    /// The number of requests that each worker gets.
     requests: u64,
-    /// The number of claims from each queue. `waiting` has the numbers of requests that wait in the queues.
+    /// The number of claims from each queue. `waiting` has the numbers of waiting requests: first for the short queue,
+    /// then for the long queue.
     claims: usize,
     waiting: [u64; 2],
-    /// True if all contenders run, not only the host and the native jobs. The disk is idle when each starts.
+    /// True if all contenders run, and not only the host and the native jobs. Before each run, unwritten data is then
+    /// written to disk.
     full: bool,
 }
 
@@ -66,7 +68,7 @@ const FULL: Scale = Scale {
     full: true,
 };
 
-/// The scale for a test: enough to check that everything works, with rejects to compare.
+/// The size for `cargo test`. It is large enough to check that everything works, and that there are rejects to compare.
 const SMALL: Scale = Scale {
     alarms: 3_000,
     wide: 1_000,
@@ -88,7 +90,7 @@ impl Scale {
     /// Prints a progress message.
     fn progress(&self, what: fmt::Arguments<'_>) {
         if self.full {
-            // The progress may be lost.
+            // A lost progress message does no harm.
             let _ = writeln!(std::io::stderr(), "{what}");
         }
     }
@@ -118,7 +120,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a native job in this process, so that the parent process can measure it.
+/// Runs a native job in this process. The parent process has started this process to measure it.
 fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
     let job = Job::from_name(job).ok_or_else(|| format!("there is no job {job:?}"))?;
     let records = native::run(job, Path::new(input), Path::new(output), Path::new(rejects))?;
@@ -126,15 +128,16 @@ fn native(job: &str, input: &str, output: &str, rejects: &str) -> Result {
     Ok(())
 }
 
-/// The arguments of this program. Other arguments belong to the test runner and are ignored.
+/// The arguments of this program. All other arguments belong to the test runner and are ignored.
 struct Options {
-    /// `--full`: measures everything.
+    /// `--full`: measures all contenders.
     full: bool,
-    /// `--big`: also measures an input of 5 GB, if there is room for it.
+    /// `--big`: also measures an input of 5 GB if the disk has enough space.
     big: bool,
-    /// `--work FOLDER`: the folder for all files.
+    /// `--work FOLDER`: the folder for all files of the run.
     work: PathBuf,
-    /// `--before FOLDER`: another build to compare with: `ingest-host`, `alarms.wasm` and `clean.wasm`.
+    /// `--before FOLDER`: the folder of another build to compare with. It contains `ingest-host`, `alarms.wasm` and
+    /// `clean.wasm`.
     before: Option<PathBuf>,
     /// `--report FILE`: the document to update.
     report: Option<PathBuf>,
@@ -166,8 +169,8 @@ fn bench(options: &Options) -> Result {
     let tools = Tools::find(&options.work, options.before.clone())?;
     let mut machine = machine::machine(&tools);
     let mut missing = tools.missing();
-    // Memory is measured first: a child's peak includes the memory of its parent, and the queues make this process
-    // larger.
+    // The peak of a child process includes the memory of its parent. Memory is therefore measured first, before the
+    // queues make this process larger.
     let floor = measure::floor(tools.disk())?;
     let mut files = Vec::new();
     for job in Job::ALL {

@@ -1,4 +1,4 @@
-//! Measures a command: the command goes in; its duration, processor time and peak memory come out.
+//! Runs a command, and measures its duration, processor time and peak memory.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,28 +10,28 @@ use wait4::Wait4;
 
 use crate::Result;
 
-/// The measurements of one run of one process.
+/// The measurements of one run of a process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) wall: Duration,
-    /// User and system time of all threads.
+    /// The user time and system time of all threads.
     pub(crate) cpu: Duration,
-    /// The peak of resident memory. The peak includes the memory of the parent at the start, so values below [`floor`]
-    /// cannot be measured.
+    /// The peak of the resident memory. It includes the memory that the parent process has when it starts the process,
+    /// so values below [`floor`] cannot be measured.
     pub(crate) peak_bytes: u64,
 }
 
 impl Sample {
-    /// Returns the time of this run as a multiple of another's.
+    /// Returns the duration of this run as a multiple of the other run's duration.
     pub(crate) fn ratio(&self, other: &Self) -> f64 {
         self.wall.as_secs_f64() / other.wall.as_secs_f64()
     }
 }
 
-/// Runs a command to its end. Returns the measurement and the output.
+/// Runs a command to its end. Returns the measurement and the command's output.
 ///
 /// # Errors
-/// Returns an error with the end of the log if the command fails. The log is written into `folder`.
+/// Fails if the command fails. The error contains the end of the command's log, which is written to `folder`.
 pub(crate) fn run(mut command: Command, folder: &Path) -> Result<(Sample, String)> {
     let log = folder.join("log");
     command
@@ -63,12 +63,12 @@ pub(crate) fn run(mut command: Command, folder: &Path) -> Result<(Sample, String
     Ok((sample, said))
 }
 
-/// Measures a program that does nothing, which is the smallest possible measurement.
+/// Measures a program that does nothing. The result is the smallest possible measurement.
 pub(crate) fn floor(folder: &Path) -> Result<Sample> {
     Ok(run(Command::new("true"), folder)?.0)
 }
 
-/// Returns the median of each of the three values separately.
+/// Returns a sample with the median of each of the three values. Each median is computed separately.
 pub(crate) fn median(samples: &[Sample]) -> Sample {
     Sample {
         wall: middle(samples.iter().map(|sample| sample.wall)),
@@ -84,7 +84,7 @@ pub(crate) fn middle_ratio(ratios: impl Iterator<Item = f64>) -> f64 {
     ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Returns the median. For an even number of values, it is the upper one of the two in the middle.
+/// Returns the median. If the number of values is even, returns the larger of the two middle values.
 pub(crate) fn middle<T: Ord>(values: impl Iterator<Item = T>) -> T {
     let mut values: Vec<T> = values.collect();
     values.sort_unstable();

@@ -1,5 +1,5 @@
-//! Native versions of the jobs, without a sandbox. An input file goes in; an output file and a file of rejects come
-//! out. They use one thread, handle one record at a time, and allocate nothing for a good record.
+//! Native versions of the jobs, without a sandbox. Each job reads an input file, and writes an output file and a file
+//! of rejects. The jobs use one thread, handle one record at a time, and allocate no memory for a good record.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,14 +16,14 @@ use crate::jobs::Job;
 const BUFFER_BYTES: usize = 64 << 10;
 const NOT_SET: &str = "999999";
 
-/// The numbers of records that were read and rejected.
+/// The numbers of read and rejected records.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) read: u64,
     pub(crate) rejected: u64,
 }
 
-/// Runs a job that reads and writes files.
+/// Runs a job on files.
 pub(crate) fn run(job: Job, input: &Path, output: &Path, rejects: &Path) -> Result<Counts> {
     match job {
         Job::Alarms => alarms(Files::open(input, output, rejects)?),
@@ -65,7 +65,8 @@ impl Files {
         found.ok_or_else(|| format!("there is no column {name:?}").into())
     }
 
-    /// Reads the next record with the right number of fields. Other records become rejects.
+    /// Reads the next record that has the right number of fields. Returns false at the end of the input. The records
+    /// before it that have another number of fields become rejects.
     fn next(&mut self, record: &mut StringRecord) -> Result<bool> {
         while self.reader.read_record(record)? {
             self.counts.read += 1;
@@ -122,7 +123,7 @@ fn alarms(mut files: Files) -> Result<Counts> {
     files.finish()
 }
 
-/// The reason why a record is a reject.
+/// The code of a reject.
 type Code = &'static str;
 
 /// The new values of an alarm's fields.
@@ -148,7 +149,7 @@ fn alarm(record: &StringRecord) -> std::result::Result<Alarm<'_>, Code> {
     })
 }
 
-/// Returns start and end in ISO 8601, and the seconds between them. The end may be empty.
+/// Returns the start and the end in ISO 8601, and the seconds between them. The end can be empty.
 #[expect(clippy::type_complexity, reason = "a name would say no more")]
 fn span(start: &str, end: &str) -> std::result::Result<([u8; 19], Option<[u8; 19]>, Option<u64>), Code> {
     let (start, from) = time(start).ok_or("bad-time")?;
@@ -179,7 +180,8 @@ fn is_decimal(text: &str) -> bool {
     is_part(whole) && is_part(fraction)
 }
 
-/// Returns `YYYY-MM-DD HH:MM:SS` in ISO 8601, and the seconds since the year 0.
+/// Parses a time in the form `YYYY-MM-DD HH:MM:SS`. Returns it in ISO 8601, and as the number of seconds since the year
+/// 0.
 fn time(text: &str) -> Option<([u8; 19], u64)> {
     let text: [u8; 19] = text.as_bytes().try_into().ok()?;
     if [text[4], text[7], text[10], text[13], text[16]] != *b"-- ::" {
@@ -201,7 +203,7 @@ fn time(text: &str) -> Option<([u8; 19], u64)> {
     if year == 0 || day == 0 || day > days_in_month || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    // A year that begins in March has its leap day at the end.
+    // The formula uses years that begin in March, because their leap day is the last day.
     let (year, month) = if month > 2 {
         (year, month - 3)
     } else {
@@ -213,7 +215,7 @@ fn time(text: &str) -> Option<([u8; 19], u64)> {
     Some((iso, ((days * 24 + hour) * 60 + minute) * 60 + second))
 }
 
-/// Does the same as `clean` with [`Job::config`].
+/// Does the work of the plugin `clean` with [`Job::config`] of this job.
 fn wide(files: Files) -> Result<Counts> {
     clean(
         files,
@@ -229,7 +231,7 @@ fn wide(files: Files) -> Result<Counts> {
     )
 }
 
-/// Does the same as `clean` with [`Job::config`].
+/// Does the work of the plugin `clean` with [`Job::config`] of this job.
 fn quoted(files: Files) -> Result<Counts> {
     clean(
         files,
@@ -248,7 +250,8 @@ fn quoted(files: Files) -> Result<Counts> {
     )
 }
 
-/// Writes each record with four cells changed, or rejects it. `columns` are in the order of the input.
+/// Writes each record with its four `columns` changed, or rejects the record. `columns` must be in the order of the
+/// input.
 fn clean(
     mut files: Files,
     columns: [&str; 4],
@@ -331,7 +334,7 @@ fn percentage(text: &str) -> std::result::Result<Cow<'_, str>, Code> {
     })
 }
 
-/// An alarm of a JSONL file. Numbers that are only copied keep their text.
+/// An alarm from a JSONL file. Numbers that are only copied keep their original text.
 #[derive(Deserialize)]
 struct AlarmObject<'a> {
     id: u64,
@@ -415,7 +418,7 @@ fn alarm_object(line: &[u8], out: &mut impl Write) -> Result<std::result::Result
     Ok(Ok(()))
 }
 
-/// Returns `None` for a missing member, and `Some(None)` for a member without a value.
+/// Returns `None` if the member is missing, and `Some(None)` if its number stands for a missing value.
 fn number(value: Option<&RawValue>) -> std::result::Result<Option<Option<&RawValue>>, Code> {
     let Some(value) = value else { return Ok(None) };
     Ok(Some((!measured(value.get())?.is_empty()).then_some(value)))

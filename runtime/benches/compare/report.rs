@@ -1,4 +1,4 @@
-//! Writes the report. Measurements go in; a Markdown document for the terminal and for `BENCHMARKS.md` comes out.
+//! Writes the report. It turns the measurements into a Markdown document for the terminal and for `BENCHMARKS.md`.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::jobs::Input;
 use crate::measure::Sample;
 use crate::{Result, claims, files, requests};
 
-/// The text that people wrote is below this line and stays.
+/// The line above the text that people have written. The text below this line is kept.
 const MARKER: &str = "<!-- `make bench` writes the text above this line and keeps the text below it. -->";
 
 const HOW: &str = "\
@@ -37,18 +37,18 @@ pub(crate) struct Findings {
     pub(crate) request_rounds: usize,
     pub(crate) machine: Vec<(&'static str, String)>,
     pub(crate) versions: Vec<(&'static str, String)>,
-    /// A sentence for each thing that was not measured.
+    /// A sentence for each measurement that is missing.
     pub(crate) missing: Vec<String>,
     /// The measurement of a program that does nothing.
     pub(crate) floor: Sample,
     pub(crate) files: Vec<(Input, Vec<files::Row>)>,
-    /// The measurements of `ingest` on all cores, by the size of its input.
+    /// The measurements of `ingest` on all cores, for inputs of several sizes.
     pub(crate) memory: Vec<(Input, Sample)>,
     pub(crate) requests: Vec<requests::Row>,
     pub(crate) claims: Vec<claims::Row>,
 }
 
-/// Writes the document into a file, and keeps the text that people wrote there.
+/// Writes the document to a file, and keeps the text that people have written there.
 pub(crate) fn write(path: &Path, document: &str) -> Result {
     let before = match std::fs::read_to_string(path) {
         Ok(before) => before,
@@ -59,7 +59,7 @@ pub(crate) fn write(path: &Path, document: &str) -> Result {
     Ok(std::fs::write(path, format!("{document}\n{MARKER}{by_hand}"))?)
 }
 
-/// Checks, in the small run, that a new document replaces only the old one and keeps the text that people wrote.
+/// Checks that a new document replaces only the old one, and that text of people is kept. Only the small run calls it.
 pub(crate) fn writing_by_hand_stays(folder: &Path) -> Result {
     let path = folder.join("report.md");
     write(&path, "old")?;
@@ -213,7 +213,7 @@ fn file_row(out: &mut String, input: &Input, rows: &[files::Row], found: &files:
         storage,
     } = found.contender;
     let mine = found.sample.wall.as_secs_f64();
-    // Finds another contender with output in the same place.
+    // Finds the measurements of another program whose output is on the same storage.
     let other = |program: Program, cores: Cores| {
         let wanted = Contender {
             program,

@@ -1,4 +1,5 @@
-//! Measures how many small requests a second one worker process handles, against RQ with jobs that do nothing.
+//! Measures how many small requests per second one worker process handles. RQ with jobs that do nothing is measured for
+//! comparison.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -19,21 +20,21 @@ use crate::{Result, Scale, data};
 /// The number of records in one request.
 const RECORDS: u64 = 100;
 
-/// The requests that the host's worker handles at once.
+/// The number of requests that the host's worker handles at once.
 const CONCURRENCY: u16 = 32;
 
-/// The requests in one call of `submit`.
+/// The number of requests in one call of `submit`.
 const SUBMITTED_AT_ONCE: usize = 1_000;
 
-/// The forking worker gets one in this many requests. RQ forks for each job, which takes so long that fewer requests
-/// suffice.
+/// The forking worker of RQ gets one request where other workers get this number of requests. It forks for each job,
+/// and takes so long that fewer requests are enough.
 const FORKING_SHARE: u64 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Worker {
     Redis,
     Sqlite,
-    /// Redis, and below it SQLite, with another build: see [`Tools::build`].
+    /// This variant uses Redis and the next one SQLite, with another build of the host: see [`Tools::build`].
     RedisBefore,
     SqliteBefore,
     RqSimple,
@@ -41,7 +42,7 @@ pub(crate) enum Worker {
 }
 
 impl Worker {
-    /// Returns the name for people.
+    /// Returns the name that the report shows.
     pub(crate) fn label(self) -> String {
         match self {
             Self::Redis => format!("ingest-host on Redis, --concurrency {CONCURRENCY}"),
@@ -54,19 +55,19 @@ impl Worker {
     }
 }
 
-/// The measurements of a worker: the medians of all rounds.
+/// The measurements of a worker, as medians of all rounds.
 pub(crate) struct Row {
     pub(crate) worker: Worker,
-    /// The storage of the output, or `None` for a worker without output.
+    /// The storage of the output, or `None` if the worker writes no output.
     pub(crate) storage: Option<Storage>,
     pub(crate) requests: u64,
     pub(crate) sample: Sample,
 }
 
-/// Runs the requests of each worker, in turns, `scale.request_rounds` times.
+/// Runs the requests of each worker, in turn, `scale.request_rounds` times.
 ///
 /// # Errors
-/// Returns an error if a worker fails, or not all of its requests are done.
+/// Fails if a worker fails, or if some of its requests are not done.
 pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     let mut contenders = Vec::new();
     for storage in [Storage::Disk, Storage::Memory] {
@@ -107,15 +108,15 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
     Ok(contenders.into_iter().zip(samples).map(row).collect())
 }
 
-/// The resources that all workers share.
+/// The resources that all runs share.
 struct RequestBench<'a> {
     tools: &'a Tools,
     full: bool,
     redis: RedisServer,
     input: PathBuf,
     runtime: Runtime,
-    /// The output of all rounds. The output stays to the end. After thousands of files were removed, ext4 creates files
-    /// several times slower for half a minute, because it skips the inodes that have just become free.
+    /// The outputs of all rounds. They are removed only at the end. After thousands of files are removed, ext4 creates
+    /// files several times slower for half a minute, because it avoids the inodes that were just freed.
     kept: RefCell<Vec<TempDir>>,
 }
 
@@ -134,7 +135,7 @@ impl<'a> RequestBench<'a> {
     /// Submits the requests, and runs one worker process that does all of them.
     fn run(&self, worker: Worker, storage: Option<Storage>, requests: u64) -> Result<Sample> {
         let folder = tempfile::tempdir_in(self.tools.disk())?;
-        // Each run has its own queue.
+        // Each run has a queue of its own.
         let queue = uuid::Uuid::now_v7().to_string();
         let (sample, done) = match worker {
             Worker::Redis | Worker::RedisBefore => {
@@ -195,8 +196,8 @@ impl<'a> RequestBench<'a> {
         }
     }
 
-    /// Puts requests for the input into a queue with the build's own `submit`: another build may store them in another
-    /// way.
+    /// Submits requests for the input with the build's own `submit`, because another build can store requests
+    /// differently.
     fn submit(&self, build: &Build, url: &str, queue: &str, requests: u64, folder: &Path) -> Result {
         let mut left = usize::try_from(requests)?;
         while left > 0 {
@@ -241,7 +242,7 @@ impl<'a> RequestBench<'a> {
     }
 }
 
-/// Starts a command of a build in a folder. Its environment has nothing else than the variables set here.
+/// Returns a command of a build that runs in a folder. Its environment contains only the variables that are set here.
 fn host(build: &Build, url: &str, folder: &Path) -> Command {
     let mut command = Command::new(&build.host);
     command.current_dir(folder);
@@ -269,7 +270,7 @@ pub(crate) async fn submit(url: &str, queue: &str, input: &Path, requests: u64) 
     Ok(())
 }
 
-/// Returns the number of requests that are done. Checks that each has a receipt in the output.
+/// Returns the number of requests that are done. Checks that each of them has a receipt in the output folder.
 async fn done(url: &str, queue: &str, output: &Path) -> Result<u64> {
     let server = Backend::connect(url).await?;
     let counts = server.queue.counts(queue).await?;
@@ -286,7 +287,7 @@ async fn done(url: &str, queue: &str, output: &Path) -> Result<u64> {
 }
 
 impl Row {
-    /// Returns the number of requests a second.
+    /// Returns the number of requests per second.
     pub(crate) fn rate(&self) -> f64 {
         self.requests as f64 / self.sample.wall.as_secs_f64()
     }

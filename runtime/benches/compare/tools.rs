@@ -1,4 +1,4 @@
-//! Finds the tools of this machine and the folders for files. A missing tool is left out, and the report says so.
+//! Finds the tools on this machine, and the folders for files. A missing tool is left out, and the report says so.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,30 +12,30 @@ use crate::support::host::component;
 /// The folder for files in memory.
 const TMPFS: &str = "/dev/shm";
 
-/// The most space that a round needs in memory, with a reserve. A container often has less.
+/// The minimum free space, in bytes, in the memory file system. It is more than a round needs. Many containers have
+/// less.
 const TMPFS_BYTES_MIN: u64 = 1 << 30;
 
-/// The space that `--big` needs for an input of 5 GB and its output.
+/// The space, in bytes, that `--big` needs for an input of 5 GB and its output.
 const BIG_BYTES_MIN: u64 = 15 << 30;
 
 pub(crate) struct Tools {
     /// The folder for inputs, and for the output of contenders that write to disk.
     disk: TempDir,
     memory: Option<TempDir>,
-    /// The folder for compiled components, which is kept from run to run.
+    /// The folder for compiled components. It is kept between runs.
     cache: PathBuf,
-    /// The folder with another build to compare with: its `ingest-host` and its plugins `NAME.wasm`.
+    /// The folder of another build to compare with, which contains its `ingest-host` and its plugins `NAME.wasm`.
     before: Option<PathBuf>,
     venv: PathBuf,
     has_python: bool,
     has_miller: bool,
-    /// The core for contenders that get only one.
+    /// The core for contenders that may use only one core.
     pub(crate) core: String,
 }
 
 impl Tools {
-    /// Finds the tools. `work` is the folder for everything on disk. A Python environment is used if it is in
-    /// `work/venv`.
+    /// Finds the tools. `work` is the folder for all files on disk. If `work/venv` is a Python environment, it is used.
     pub(crate) fn find(work: &Path, before: Option<PathBuf>) -> Result<Self> {
         version("taskset", &["--version"]).ok_or("taskset does not run; it is in the package util-linux")?;
         std::fs::create_dir_all(work)?;
@@ -60,7 +60,7 @@ impl Tools {
         self.disk.path()
     }
 
-    /// Returns the folder on a storage, or `None` if the machine has no such storage.
+    /// Returns the folder on this storage, or `None` if the machine has no such storage.
     pub(crate) fn folder(&self, storage: Storage) -> Option<&Path> {
         match storage {
             Storage::Disk => Some(self.disk.path()),
@@ -77,8 +77,8 @@ impl Tools {
         }
     }
 
-    /// Returns the build to measure. If `is_before`, it is the one in [`Tools::before`], if there is one; otherwise
-    /// this build.
+    /// Returns the build to measure. With `is_before`, this is the build in [`Tools::before`] if one is set. Otherwise
+    /// it is this build.
     pub(crate) fn build(&self, is_before: bool) -> Build {
         let before = self.before.as_ref().filter(|_| is_before);
         Build {
@@ -91,7 +91,7 @@ impl Tools {
         }
     }
 
-    /// Returns the interpreter with all libraries.
+    /// Returns the path of the Python interpreter that has all libraries.
     pub(crate) fn python(&self) -> PathBuf {
         self.venv.join("bin/python")
     }
@@ -100,7 +100,7 @@ impl Tools {
         free_bytes(self.disk.path()) >= BIG_BYTES_MIN
     }
 
-    /// Returns a sentence for each thing that cannot be measured here.
+    /// Returns a sentence for each measurement that is impossible on this machine.
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if !self.has_python {
@@ -124,14 +124,14 @@ impl Tools {
 /// A build of `ingest-host` to measure.
 pub(crate) struct Build {
     pub(crate) host: PathBuf,
-    /// The folder of its caches.
+    /// The folder of the build's caches.
     pub(crate) cache: PathBuf,
-    /// The folder of its plugins, or `None` if they must be built.
+    /// The folder of the build's plugins, or `None` if they must be compiled.
     plugins: Option<PathBuf>,
 }
 
 impl Build {
-    /// Returns the component of an example plugin.
+    /// Returns the path of the component of an example plugin.
     pub(crate) fn component(&self, name: &str) -> PathBuf {
         match &self.plugins {
             Some(folder) => folder.join(name).with_extension("wasm"),
@@ -140,15 +140,15 @@ impl Build {
     }
 }
 
-/// Creates a folder that is removed with the returned value. If the run is killed, the folder stays, and its name says
-/// which program made it.
+/// Creates a folder that is removed when the returned value is dropped. If the run is killed, the folder stays. Its
+/// name then says which program has created it.
 fn folder_in(parent: &Path) -> std::io::Result<TempDir> {
     tempfile::Builder::new()
         .prefix("ingest-host-bench-")
         .tempdir_in(parent)
 }
 
-/// Returns the kind of file system that a path is on.
+/// Returns the type of the file system that contains a path.
 pub(crate) fn file_system(path: &Path) -> String {
     let output = Command::new("df").arg("--output=fstype").arg(path).output();
     let said = output.map_or_else(
@@ -158,7 +158,7 @@ pub(crate) fn file_system(path: &Path) -> String {
     said.lines().nth(1).unwrap_or("unknown").to_owned()
 }
 
-/// Returns the first line that a program prints about its version, or none if the program is missing.
+/// Returns the first line that a program prints about its version, or `None` if the program is missing.
 pub(crate) fn version(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let said = String::from_utf8(output.stdout).ok()?;
@@ -172,7 +172,7 @@ fn free_bytes(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail * found.f_frsize)
 }
 
-/// Returns the first core that this process may use. It is not always core 0.
+/// Returns the first core on which this process may run. This is not always core 0.
 fn first_core() -> Result<String> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let allowed = status

@@ -1,6 +1,6 @@
 """The alarms job in Python: alarms.py csv|pandas|polars INPUT OUTPUT REJECTS
 
-The rules and the bytes of the output are those of plugins/alarms; a library is imported only by its own way.
+The rules and the output are the same as in plugins/alarms. Each library is imported only by the function that uses it.
 """
 
 import csv
@@ -20,7 +20,7 @@ NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
 
 
 def with_csv(source, output, rejects):
-    """The way of the tutorial: one dictionary a record."""
+    """Does the job as in the tutorial, with one dictionary for each record."""
     is_id, is_time, is_number = (re.compile(text).match for text in (ID, TIME_SHAPE, NUMBER))
 
     def time(text):
@@ -97,7 +97,7 @@ def with_polars(source, output, rejects):
         (pl.col("end_time") == "") | (end >= start).fill_null(False),
         *((pl.col(name) == "") | pl.col(name).str.contains(NUMBER) for name in NUMBERS),
     )
-    # Texts as they are, an empty one not taken for a missing one.
+    # All fields are read as texts, and an empty text does not become a missing value.
     frame = pl.read_csv(source, infer_schema=False, empty_string_is_null=False)
     frame = frame.with_columns(good.alias("good"), (end - start).dt.total_seconds().alias("duration_s")).with_columns(
         *(pl.col(name).str.replace(" ", "T", literal=True) for name in TIMES),

@@ -1,6 +1,6 @@
 """The wide job in Python: wide.py polars INPUT OUTPUT REJECTS
 
-The rules are those of the config in benches/compare/jobs.rs.
+The rules are the same as in the config in benches/compare/jobs.rs.
 """
 
 import json

@@ -9,52 +9,52 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact_within;
 use crate::queue::{Backend, DEAD_STEP, DeadLetterOutcome, ListPosition, Queue, State, Status};
 
-/// The number of requests in one page of the list.
+/// The number of requests in one page of the list of dead requests.
 const PAGE: usize = 1_000;
 
-/// The prefix of the name of a document that is no request; no id of a request has a colon.
+/// The prefix of the name of an invalid document. No id of a request has a colon.
 const DOCUMENT: &str = "document:";
 
 /// A document from an intake list that is not a valid request, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InvalidDocument {
-    /// The time at which it was found to be invalid, in milliseconds since 1970.
+    /// The time at which the document was found to be invalid, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The code of the error; none if a program without codes wrote it.
+    /// The code of the error, or `None` if a program without codes wrote the error.
     pub code: Option<String>,
     /// The document, or its beginning, without credentials.
     pub document: String,
-    /// The reason why it is invalid.
+    /// The reason why the document is invalid.
     pub error: String,
-    /// The name by which it can be purged: see [`document_key`].
+    /// The name with which the document can be purged: see [`document_key`].
     pub name: String,
     /// The queue.
     pub queue: String,
-    /// The report in quarantine, which only a request can have.
+    /// The URI of a report in quarantine. Always `None`, because only a request can have a report.
     pub report: Option<String>,
 }
 
 /// An action on dead requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Puts them back into their queue.
+    /// Puts the requests back into their queue.
     Retry,
-    /// Removes them for good.
+    /// Removes the requests permanently.
     Purge,
 }
 
-/// The result of a [`Verb`] for all dead requests of a queue.
+/// The result of a [`Verb`] on all dead requests of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AllAnswer {
     /// The number of requests that were dead at the start.
     pub found: usize,
-    /// The number of these that were retried or removed.
+    /// The number of these requests that were retried or removed.
     pub done: usize,
-    /// The number of these that somebody else has retried or removed meanwhile.
+    /// The number of these requests that somebody else has retried or removed meanwhile.
     pub gone: usize,
-    /// The ids of those whose content the server has lost.
+    /// The ids of the requests whose content the server has lost.
     pub lost: Vec<String>,
-    /// The number of requests that have died since.
+    /// The number of requests that have died since the start.
     pub died_since: u64,
 }
 
@@ -63,11 +63,11 @@ pub struct AllAnswer {
 pub struct PurgedDocuments {
     /// The number of documents that were removed.
     pub removed: usize,
-    /// The number of documents that have come since.
+    /// The number of documents that have arrived since the start.
     pub left: u64,
 }
 
-/// Returns the key of a document from its name; none if the name is the id of a request.
+/// Returns the key of a document from its name, or `None` if the name is the id of a request.
 pub fn document_key(name: &str) -> Option<&str> {
     name.strip_prefix(DOCUMENT)
 }
@@ -77,10 +77,10 @@ pub fn document_name(key: &str) -> String {
     format!("{DOCUMENT}{key}")
 }
 
-/// Lists the dead requests of a queue, at most `limit`, the latest death first.
+/// Lists the dead requests of a queue, at most `limit`. The request that died last comes first.
 ///
 /// # Errors
-/// Fails if the server does.
+/// Fails if the server fails.
 pub async fn list(backend: &Backend, queue: &str, limit: usize) -> Result<Vec<Status>> {
     requests::in_state(backend, queue, State::Dead, limit).await
 }
@@ -88,13 +88,13 @@ pub async fn list(backend: &Backend, queue: &str, limit: usize) -> Result<Vec<St
 /// Lists the invalid documents of a queue, at most `limit`, the newest first.
 ///
 /// # Errors
-/// Fails if the server does.
+/// Fails if the server fails.
 pub async fn documents(backend: &Backend, queue: &str, limit: usize) -> Result<Vec<InvalidDocument>> {
     let documents = backend.queue.invalid(queue, limit).await?;
     let for_people = documents.into_iter().map(|invalid| InvalidDocument {
         at_ms: invalid.at_ms,
         code: invalid.code,
-        // The URI may hold a password, because invalid documents were never checked.
+        // The URI in a document may contain a password, because invalid documents were never checked.
         document: redact_within(&invalid.document),
         error: redact_within(&invalid.reason),
         name: document_name(&invalid.key),
@@ -104,10 +104,10 @@ pub async fn documents(backend: &Backend, queue: &str, limit: usize) -> Result<V
     Ok(for_people.collect())
 }
 
-/// Finds a dead request in the given queue, or in the only one that has it.
+/// Finds a dead request in the given queue, or in the only queue that has it.
 ///
 /// # Errors
-/// Fails as [`requests::find`] does, and with [`Code::RequestState`] if the request is not dead.
+/// Fails as [`requests::find`] does. Fails with [`Code::RequestState`] if the request is not dead.
 pub async fn find(backend: &Backend, id: &str, queue: Option<&str>) -> Result<Status> {
     let status = requests::find(backend, id, queue).await?;
     match status.state {
@@ -123,7 +123,7 @@ pub async fn find(backend: &Backend, id: &str, queue: Option<&str>) -> Result<St
     }
 }
 
-/// Retries or purges one dead request, and returns it as it was.
+/// Retries or purges one dead request, and returns the request as it was before.
 ///
 /// # Errors
 /// Fails as [`find`] does.
@@ -142,7 +142,7 @@ pub async fn retry_or_purge(backend: &Backend, verb: Verb, id: &str, queue: Opti
     }
 }
 
-/// Returns the error for a purge of a request that has ended otherwise.
+/// Returns the error for a purge of a request that is done or cancelled.
 fn not_purged(status: &Status) -> Error {
     let (id, state) = (&status.id, status.state.name());
     let what = format!("{id}: is {state}, not dead: workers remove it after their `run --retention`");
@@ -150,10 +150,12 @@ fn not_purged(status: &Status) -> Error {
 }
 
 /// Retries or purges the requests that are dead now, each once, and calls `on_done` with each id. Skips a request that
-/// somebody else retries or purges meanwhile, leaves a request that dies later, and counts both.
+/// somebody else retries or purges meanwhile. Leaves requests that die later. The answer counts the skipped requests
+/// and the later ones.
 ///
 /// # Errors
-/// Fails as [`queues::check_known`] does. If the server fails halfway, `on_done` was called for what is done.
+/// Fails as [`queues::check_known`] does. If the server fails halfway, `on_done` was already called for the requests
+/// that are done.
 pub async fn retry_or_purge_all(
     backend: &Backend,
     verb: Verb,
@@ -190,8 +192,8 @@ pub async fn retry_or_purge_all(
 }
 
 /// Returns the requests that are dead now, in the order of their deaths. The list is complete before a command changes
-/// the first request, so a request that dies again meanwhile is not in it twice. It is bounded by the number of dead
-/// requests at the start.
+/// the first request. So a request that dies again meanwhile is not in the list twice. The number of dead requests at
+/// the start bounds the length of the list.
 async fn dead_positions(queue: &dyn Queue, name: &str) -> Result<Vec<ListPosition>> {
     let mut left = usize::try_from(queue.counts(name).await?.dead).unwrap_or(usize::MAX);
     let (mut deaths, mut known, mut last) = (Vec::new(), HashSet::new(), ListPosition::default());
@@ -209,10 +211,10 @@ async fn dead_positions(queue: &dyn Queue, name: &str) -> Result<Vec<ListPositio
     Ok(deaths)
 }
 
-/// Returns one invalid document, by its key, from the given queue or from the first that has it.
+/// Returns one invalid document by its key, from the given queue or from the first queue that has the document.
 ///
 /// # Errors
-/// Fails with [`Code::RequestUnknown`] if no queue has it.
+/// Fails with [`Code::RequestUnknown`] if no queue has the document.
 pub async fn document(backend: &Backend, key: &str, queue: Option<&str>) -> Result<InvalidDocument> {
     let name = document_name(key);
     for queue in queues::selected(backend, queue).await? {
@@ -224,10 +226,10 @@ pub async fn document(backend: &Backend, key: &str, queue: Option<&str>) -> Resu
     Err(no_document(backend, key, queue))
 }
 
-/// Removes one invalid document, by its key, from the given queue or from the first that has it.
+/// Removes one invalid document by its key, from the given queue or from the first queue that has the document.
 ///
 /// # Errors
-/// Fails with [`Code::RequestUnknown`] if no queue has it.
+/// Fails with [`Code::RequestUnknown`] if no queue has the document.
 pub async fn purge_document(backend: &Backend, key: &str, queue: Option<&str>) -> Result<()> {
     for name in queues::selected(backend, queue).await? {
         if backend.queue.purge_invalid(&name, key).await? {
@@ -246,11 +248,12 @@ fn no_document(backend: &Backend, key: &str, queue: Option<&str>) -> Error {
     Error::permanent(Stage::Request, Code::RequestUnknown, why)
 }
 
-/// Removes the invalid documents that are there now, and calls `on_removed` with the key of each. Documents that arrive
-/// meanwhile stay, since nobody has looked at them.
+/// Removes the invalid documents that are in the queue now, and calls `on_removed` with the key of each document.
+/// Documents that arrive meanwhile stay, because nobody has looked at them.
 ///
 /// # Errors
-/// Fails as [`queues::check_known`] does. If the server fails halfway, `on_removed` was called for what is removed.
+/// Fails as [`queues::check_known`] does. If the server fails halfway, `on_removed` was already called for the
+/// documents that are removed.
 pub async fn purge_documents(
     backend: &Backend,
     queue: &str,
@@ -273,7 +276,7 @@ pub async fn purge_documents(
 fn not_dead(status: &Status) -> Error {
     let id = &status.id;
     let what = match status.state {
-        // The request died again, or somebody retried it after the lookup.
+        // The request has died again, or somebody has retried it after the lookup.
         State::Dead => format!("{id}: is not dead any more: `ingest-host status {id}` shows what it is"),
         State::Done => format!("{id}: is done, not dead: submit it under another --id to have it done again"),
         State::Cancelled => format!("{id}: is cancelled, not dead: submit it under another --id"),

@@ -1,6 +1,6 @@
-//! Administers queues, requests and plugins for people: a connected server and plain arguments go in; typed answers come
-//! out, whose JSON form is what the commands print with `--json`. Nothing here prints, and no answer has credentials in
-//! the URI of an input.
+//! Administers queues, requests and plugins for people. Takes a connected server and plain arguments, and returns typed
+//! answers. With `--json`, the commands print the JSON form of these answers. Nothing in this module prints. No answer
+//! contains credentials in the URI of an input.
 
 pub mod dead;
 pub mod plugin;

@@ -13,7 +13,8 @@ use crate::plugin::{Description, Engine};
 use crate::queue::{Backend, Binding, Component, ListedBinding, Registry, Step, UnreadableBinding};
 use crate::request::InputOptions;
 
-/// The most bytes of a stored component that is to be bound: the highest limit that a worker may have.
+/// The maximum number of bytes of a stored component that is to be bound. It is the highest limit that a worker may
+/// have.
 const COMPONENT_BYTES_MAX: usize = 1 << 30;
 
 /// The result of a push.
@@ -21,24 +22,25 @@ const COMPONENT_BYTES_MAX: usize = 1 << 30;
 pub struct Pushed {
     /// The component as it is stored.
     pub component: Component,
-    /// The SHA-256 of the component that had the same name and version before, if it was another one.
+    /// The SHA-256 of the component that had the same name and version before. `None` if there was none, or if it was
+    /// the same component.
     pub replaced: Option<String>,
 }
 
-/// The plugin that a queue is to be bound to, with its config and options.
+/// The plugin to which a queue is to be bound, with its config and options.
 #[derive(Debug, Clone)]
 pub struct BindRequest {
-    /// The queue; it need not exist.
+    /// The queue. It need not exist.
     pub queue: String,
     /// The plugin: `NAME@VERSION` or `sha256:HEX`.
     pub plugin: String,
     /// The plugin's config.
     pub config: PluginConfig,
-    /// Limits that a binding may lower.
+    /// The limits that the binding lowers.
     pub limits: Vec<LimitValue>,
     /// The bounds on rejects.
     pub gate: Gate,
-    /// The options for inputs whose requests do not give them.
+    /// The options for reading inputs. A request's own options override them.
     pub input: InputOptions,
 }
 
@@ -51,7 +53,7 @@ pub struct Bound {
     pub binding: Binding,
     /// Set if the queue is new.
     pub new_queue: Option<NewQueue>,
-    /// The bindings that a rollback has gone past because this host cannot read them, the newest first. The first one
+    /// The bindings that a rollback has passed over because this host cannot read them, the newest first. The first one
     /// may be the binding that was in force.
     pub passed_over: Vec<UnreadableBinding>,
 }
@@ -59,7 +61,7 @@ pub struct Bound {
 /// Stores a component that this host has loaded.
 ///
 /// # Errors
-/// Fails if the server does.
+/// Fails if the server fails.
 pub async fn push(backend: &Backend, description: &Description, bytes: &[u8]) -> Result<Pushed> {
     let Description {
         name,
@@ -83,11 +85,12 @@ pub async fn push(backend: &Backend, description: &Description, bytes: &[u8]) ->
     Ok(Pushed { component, replaced })
 }
 
-/// Binds a queue to a stored plugin, from its next claim on. `engine` makes the engine that checks plugin and config.
+/// Binds a queue to a stored plugin, from the queue's next claim on. `engine` creates the engine that checks the plugin
+/// and its config.
 ///
 /// # Errors
-/// Fails if the queue's name or an option breaks a rule, with [`Code::PluginMissing`] if the server does not have the
-/// plugin, and if the plugin does not run here or refuses its config.
+/// Fails if the queue's name or an option breaks a rule, or if the plugin does not run here or refuses its config.
+/// Fails with [`Code::PluginMissing`] if the server does not have the plugin.
 pub async fn bind(
     backend: &Backend,
     request: BindRequest,
@@ -128,12 +131,12 @@ pub async fn bind(
     })
 }
 
-/// Restores the binding before the one in force; after a rollback, goes one step further back. Goes past a binding that
-/// this host cannot read.
+/// Restores the binding before the one in force. After a rollback, restores the binding before the restored one. Passes
+/// over bindings that this host cannot read.
 ///
 /// # Errors
-/// Fails with [`Code::BindingConflict`] if there is no binding to restore, or the queue was bound meanwhile; else as
-/// [`bind`] does.
+/// Fails with [`Code::BindingConflict`] if there is no binding to restore, or if the queue was bound meanwhile. Also
+/// fails as [`bind`] does.
 pub async fn rollback(
     backend: &Backend,
     queue: &str,
@@ -156,7 +159,8 @@ pub async fn rollback(
     })
 }
 
-/// Returns the number in force, the binding that a rollback restores, and those that it passes over.
+/// Returns the number of the binding in force, the binding that a rollback restores, and the bindings that the rollback
+/// passes over.
 fn rollback_target<'a>(
     queue: &str,
     bindings: &'a [ListedBinding],
@@ -205,7 +209,8 @@ pub async fn history(backend: &Backend, queue: &str) -> Result<Vec<ListedBinding
     backend.registry.bindings(queue).await
 }
 
-/// Checks that the plugin runs here and takes its config, then binds it in one step. Returns the binding with its number.
+/// Checks that the plugin runs here and accepts its config. Then puts the binding in force in one atomic step, and
+/// returns the binding with its number.
 async fn put_in_force(
     queue: &str,
     binding: Binding,
@@ -227,7 +232,7 @@ async fn put_in_force(
             )
         })?;
     let candidate = step.plugin();
-    // The size was accepted when the component was pushed.
+    // The limit is raised to the component's size, which was accepted when the component was pushed.
     let limits = Limits {
         component_bytes_max: bytes.len().max(Limits::default().component_bytes_max),
         ..Limits::default().with_overrides(&binding.limits)?
@@ -284,7 +289,7 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
         })
 }
 
-/// Returns the names with versions of the wanted components, sorted.
+/// Returns the `NAME@VERSION` of each wanted component, sorted and without duplicates.
 fn names(components: &[Component], is_wanted: impl Fn(&Component) -> bool) -> Vec<String> {
     let wanted = components.iter().filter(|component| is_wanted(component));
     let mut names: Vec<_> = wanted.map(|c| format!("{}@{}", c.name, c.version)).collect();
@@ -293,7 +298,7 @@ fn names(components: &[Component], is_wanted: impl Fn(&Component) -> bool) -> Ve
     names
 }
 
-/// Returns the correct form for a name without a version.
+/// Returns the message for a reference without a version: the correct form, and the names that the server has.
 fn not_a_name(reference: &str, components: &[Component]) -> String {
     let versions = names(components, |component| component.name == reference);
     let known = match versions.is_empty() {
@@ -337,7 +342,8 @@ mod tests {
         })
     }
 
-    /// Returns the number that is restored and those that are passed over; none if the rollback is refused.
+    /// Returns the number of the restored binding and the numbers of the bindings that are passed over, or `None` if
+    /// the rollback is refused.
     fn target(oldest_first: &[ListedBinding]) -> Option<(u64, Vec<u64>)> {
         let bindings: Vec<_> = oldest_first.iter().rev().cloned().collect();
         let (in_force, target, passed_over) = rollback_target("q", &bindings)
@@ -362,13 +368,14 @@ mod tests {
     #[test]
     fn a_rollback_goes_past_what_cannot_be_read() {
         let (one, two) = (readable(1, None), readable(2, None));
-        // The one in force, one before it, and both.
+        // First the binding in force is unreadable, then the binding before it, then both.
         assert_eq!(target(&[one.clone(), unreadable(2, None)]), Some((1, vec![2])));
         let before = [one.clone(), unreadable(2, None), readable(3, None)];
         assert_eq!(target(&before), Some((1, vec![2])));
         let both = [one.clone(), unreadable(2, None), unreadable(3, None)];
         assert_eq!(target(&both), Some((1, vec![3, 2])));
-        // A rollback that cannot be read is still known as one; a number that makes no sense is not taken for one.
+        // An unreadable binding still counts as a rollback if it has the number of a restored binding. A number that
+        // makes no sense is ignored.
         let three = readable(3, None);
         let rollback = [one.clone(), two.clone(), three.clone(), unreadable(4, Some(2))];
         assert_eq!(target(&rollback), Some((1, vec![4])));

@@ -1,4 +1,4 @@
-//! Reads a plugin's config: a JSON document goes in; its text and its canonical form come out.
+//! Reads a plugin's config: takes a JSON document, and returns its text and its canonical form.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 /// A plugin's config document, a JSON object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginConfig {
-    /// The text as the user wrote it, for the plugin to check, so that the positions in its errors are right.
+    /// The text as the user wrote it. The plugin checks this text, so that the positions in its errors are right.
     pub as_written: String,
     /// The document with its members in a canonical order, so that equal configs have equal digests.
     pub canonical: String,
@@ -17,7 +17,7 @@ impl PluginConfig {
     /// Reads a config document.
     ///
     /// # Errors
-    /// Fails if the text is no JSON object, or an object in it has a member twice.
+    /// Fails if the text is no JSON object, or if an object in it has the same member twice.
     pub fn parse(as_written: impl Into<String>) -> serde_json::Result<Self> {
         let as_written = as_written.into();
         strict_json::from_str::<serde_json::Map<String, serde_json::Value>>(&as_written)?;
@@ -30,7 +30,7 @@ impl PluginConfig {
 }
 
 impl Default for PluginConfig {
-    /// Returns the config without any member.
+    /// Returns the config without members.
     fn default() -> Self {
         Self {
             as_written: "{}".into(),
@@ -40,7 +40,7 @@ impl Default for PluginConfig {
 }
 
 /// Returns a JSON document with its members sorted and without white space. Numbers keep their text, because a number
-/// with more digits than a float would change.
+/// with more digits than a float can hold would change.
 fn canonical(document: &str) -> serde_json::Result<String> {
     let list = |open, items: serde_json::Result<Vec<String>>, close| {
         items.map(|items| format!("{open}{}{close}", items.join(",")))
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(PluginConfig::parse("{}").unwrap(), PluginConfig::default());
         let config = PluginConfig::parse(r#"{"b": 1, "a": {"d": [1, 2], "c": null}}"#).unwrap();
         assert_eq!(config.canonical, r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
-        // No float and no 64-bit integer can hold all digits of these numbers.
+        // Neither a float nor a 64-bit integer can hold all digits of these numbers.
         let numbers = r#"{"a":[12345678901234567890.5,0.10,1E2,-0,123456789012345678901],"b":"\u00e9\/"}"#;
         let config = PluginConfig::parse(numbers).unwrap();
         assert_eq!(config.canonical, numbers.replace(r"\u00e9\/", "é/"));

@@ -6,11 +6,12 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::{Backend, Counts, Step};
 
-/// The most queues that an error names.
+/// The maximum number of queues that an error names.
 const QUEUES_SHOWN: usize = 8;
 
-/// The least similarity, from 0 to 1, of names that may be confused, and the most such names that are returned.
+/// The minimum similarity of names that may be confused, from 0 to 1.
 const NEAR: f64 = 0.6;
+/// The maximum number of similar names that are returned.
 const NEAR_SHOWN: usize = 3;
 
 /// A queue that the server did not know before, perhaps because its name is mistyped.
@@ -18,12 +19,12 @@ const NEAR_SHOWN: usize = 3;
 pub struct NewQueue {
     /// The queue's name.
     pub queue: String,
-    /// The known queues whose names may have been meant, the likeliest first.
+    /// The known queues whose names the user may have meant, the likeliest first.
     pub near: Vec<String>,
 }
 
 impl NewQueue {
-    /// Returns a description of the queue, if it is not among those that the server knows.
+    /// Returns a description of the queue if the server does not know it yet, otherwise `None`.
     pub fn unless_known(queue: &str, known: &[String]) -> Option<Self> {
         let is_known = known.iter().any(|name| name == queue);
         (!is_known).then(|| Self {
@@ -36,10 +37,10 @@ impl NewQueue {
 /// A queue in the list of queues.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ListedQueue {
-    /// The numbers of its requests by state, and its binding.
+    /// The number of the queue's requests in each state, and the number of its binding.
     #[serde(flatten)]
     pub counts: Counts,
-    /// The steps of the binding in force; none without one, or if only a newer program can read it.
+    /// The steps of the binding in force. `None` if there is no binding, or if only a newer program can read it.
     pub steps: Option<Vec<Step>>,
 }
 
@@ -52,10 +53,10 @@ pub struct Finding {
     pub queue: String,
 }
 
-/// Checks that the server has the queue: a mistyped name must not look like an empty queue.
+/// Checks that the server has the queue, because a mistyped name must not look like an empty queue.
 ///
 /// # Errors
-/// Fails with [`Code::QueueUnknown`] if the server does not have it.
+/// Fails with [`Code::QueueUnknown`] if the server does not have the queue.
 pub async fn check_known(backend: &Backend, queue: &str) -> Result<()> {
     check_queue_name(queue)?;
     let queues = backend.queue.queues().await?;
@@ -72,7 +73,7 @@ pub async fn check_known(backend: &Backend, queue: &str) -> Result<()> {
     Err(Error::permanent(Stage::Queue, Code::QueueUnknown, why))
 }
 
-/// Returns the given queue, which must exist, or all queues.
+/// Returns the name of the given queue, which must exist, or the names of all queues.
 ///
 /// # Errors
 /// Fails as [`check_known`] does.
@@ -83,7 +84,7 @@ pub async fn selected(backend: &Backend, queue: Option<&str>) -> Result<Vec<Stri
     }
 }
 
-/// Returns the queues whose names may have been meant, the likeliest first.
+/// Returns the known queues whose names the user may have meant, the likeliest first.
 fn near(queue: &str, known: &[String]) -> Vec<String> {
     let queue = queue.to_ascii_lowercase();
     let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&queue, &name.to_ascii_lowercase());
@@ -99,10 +100,10 @@ fn near(queue: &str, known: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Returns each queue.
+/// Lists all queues.
 ///
 /// # Errors
-/// Fails if the server does.
+/// Fails if the server fails.
 pub async fn list(backend: &Backend) -> Result<Vec<ListedQueue>> {
     let mut list = Vec::new();
     for queue in backend.queue.queues().await? {
@@ -124,7 +125,7 @@ async fn steps(backend: &Backend, counts: &Counts) -> Result<Option<Vec<Step>>> 
     }
 }
 
-/// Withholds claims from workers. The queue need not exist; the answer says if it is new.
+/// Withholds claims of a queue from workers. The queue need not exist. Returns the queue's description if it is new.
 ///
 /// # Errors
 /// Fails if the name is not allowed for a queue.
@@ -135,7 +136,7 @@ pub async fn pause(backend: &Backend, queue: &str) -> Result<Option<NewQueue>> {
     Ok(NewQueue::unless_known(queue, &known))
 }
 
-/// Grants claims again.
+/// Grants claims of a queue again.
 ///
 /// # Errors
 /// Fails as [`check_known`] does.
@@ -144,10 +145,10 @@ pub async fn resume(backend: &Backend, queue: &str) -> Result<()> {
     backend.queue.set_paused(queue, false).await
 }
 
-/// Looks for requests in no state or in two, and for leases without a holder.
+/// Looks for faults, such as requests in no state or in two states, and leases without a holder.
 ///
 /// # Errors
-/// Fails if the server does.
+/// Fails if the server fails.
 pub async fn audit(backend: &Backend, queue: &str) -> Result<Vec<Finding>> {
     let findings = backend.queue.audit(queue).await?;
     let of_queue = |finding| Finding {
@@ -157,7 +158,8 @@ pub async fn audit(backend: &Backend, queue: &str) -> Result<Vec<Finding>> {
     Ok(findings.into_iter().map(of_queue).collect())
 }
 
-/// Returns a sentence for each setting of the server that may lose requests, or for the failure to check them.
+/// Returns a sentence for each setting with which the server may lose requests. If the settings cannot be checked,
+/// returns a sentence that says why.
 pub async fn dangers(backend: &Backend) -> Vec<String> {
     match backend.queue.settings().await {
         Ok(dangers) => dangers,

@@ -1,4 +1,4 @@
-//! Reads the report on an input: from a receipt or a quarantined report on disk, or for a request of a queue.
+//! Reads the report on an input: from a receipt, from a report in quarantine, or from the status of a request.
 
 use std::path::Path;
 
@@ -8,11 +8,12 @@ use crate::location::{Location, redact};
 use crate::queue::Status;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Report, Unreadable};
 
-/// Returns the report on a request that is done, or that the gate refused. The latter is in quarantine, and found only
-/// on the machine of its worker.
+/// Returns the report on a request that is done, or that the gate refused. If the gate refused the request, the report
+/// is in quarantine, and is found only on the machine of the request's worker.
 ///
 /// # Errors
-/// Fails with [`Code::ReportMissing`] if there is none, it cannot be read, or it is about another request or attempt.
+/// Fails with [`Code::ReportMissing`] if there is no report, if it cannot be read, or if it is about another request or
+/// attempt.
 pub fn of_request(status: &Status) -> Result<Report> {
     let refused = |why: &str| {
         Error::permanent(
@@ -43,8 +44,8 @@ pub fn of_request(status: &Status) -> Result<Report> {
     }
 }
 
-/// Returns the report on a request that the gate refused, if it is on this machine. The URI comes from a worker, and
-/// others may have changed the file since, so the report must be about this request and attempt.
+/// Returns the report on a request that the gate refused, if the report is on this machine. The URI comes from a
+/// worker, and others may have changed the file since then. So the report must be about this request and this attempt.
 fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
     let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
     let path = match Location::parse(uri, Stage::Request)? {
@@ -68,7 +69,7 @@ fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
     }
 }
 
-/// Returns whether a document is about the queue's request.
+/// Returns whether a report is about the queue's request.
 fn is_about(report: &Report, status: &Status) -> bool {
     let about = &report.receipt.request;
     about.id == status.id
@@ -79,7 +80,8 @@ fn is_about(report: &Report, status: &Status) -> bool {
 /// Reads a receipt, or a report in quarantine.
 ///
 /// # Errors
-/// Fails with [`Code::ReportMissing`] if the file is neither, and with [`Code::HostOutdated`] if it is of a newer version.
+/// Fails with [`Code::ReportMissing`] if the file is neither a receipt nor a report, and with [`Code::HostOutdated`] if
+/// a newer version wrote it.
 pub fn read(path: &Path) -> Result<Report> {
     let refused = |code, what| Error::permanent(Stage::Config, code, format!("{}: {what}", path.display()));
     let document = read_regular(path, DOCUMENT_BYTES_MAX)

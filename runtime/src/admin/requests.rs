@@ -15,16 +15,17 @@ pub struct CancelAnswer {
     /// The request's queue.
     pub queue: String,
     /// The request's state after the cancel. A request that a worker still has to end may have ended meanwhile. `None`
-    /// if the queue does not know it any more.
+    /// if the queue no longer has the request.
     pub state: Option<State>,
-    /// For people, what the cancel waits for.
+    /// A text for people about what the cancel waits for, or `None` if it waits for nothing.
     pub waits_for: Option<String>,
 }
 
-/// Finds a request in the given queue, or in the only one that has it.
+/// Finds a request in the given queue, or in the only queue that has it.
 ///
 /// # Errors
-/// Fails with [`Code::RequestUnknown`] if no queue has it, and with [`Code::Usage`] if several have it.
+/// Fails with [`Code::RequestUnknown`] if no queue has the request, and with [`Code::Usage`] if several queues have a
+/// request with this id.
 pub async fn find(backend: &Backend, id: &str, queue: Option<&str>) -> Result<Status> {
     let mut found = Vec::new();
     for name in queues::selected(backend, queue).await? {
@@ -68,17 +69,17 @@ pub async fn find(backend: &Backend, id: &str, queue: Option<&str>) -> Result<St
     }
 }
 
-/// Returns a request of a queue; none if the queue does not know it.
+/// Returns a request of a queue, or `None` if the queue does not have it.
 ///
 /// # Errors
-/// Fails if the server does.
+/// Fails if the server fails.
 pub async fn status(backend: &Backend, queue: &str, id: &str) -> Result<Option<Status>> {
     let status = backend.queue.status(queue, id).await?;
     Ok(status.map(without_credentials))
 }
 
-/// Lists a queue's requests in the given state, or in each: at most `limit` of each, those that come next first, or those
-/// that ended last first.
+/// Lists a queue's requests in the given state, or in every state, with at most `limit` for each state. The first
+/// request of a state's list is the one that comes next. In a list of ended requests, it is the one that ended last.
 ///
 /// # Errors
 /// Fails as [`queues::check_known`] does.
@@ -102,10 +103,10 @@ pub(super) async fn in_state(
     Ok(requests.into_iter().map(without_credentials).collect())
 }
 
-/// Withdraws a request. A request that a worker has is cancelled once the worker learns of it.
+/// Withdraws a request. If a worker has the request, it becomes cancelled when the worker learns of the cancel.
 ///
 /// # Errors
-/// Fails as [`find`] does, and with [`Code::RequestState`] if the request has ended.
+/// Fails as [`find`] does. Fails with [`Code::RequestState`] if the request has ended.
 pub async fn cancel(backend: &Backend, id: &str, queue: Option<&str>) -> Result<CancelAnswer> {
     let Status { id, queue, .. } = find(backend, id, queue).await?;
     let refused = |why: String| Err(Error::permanent(Stage::Request, Code::RequestState, why));

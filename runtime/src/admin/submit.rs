@@ -11,16 +11,16 @@ use crate::request::{NewRequest, input_differences};
 /// The result of a submit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
-    /// The answer for each request, in their order: [`accepted`] explains one.
+    /// The answers, in the order of the requests. [`accepted`] explains an answer.
     pub answers: Vec<Submitted>,
-    /// Set if the queue is new. A user who may not list queues is not told.
+    /// Set if the queue is new. `None` if the user may not list queues.
     pub new_queue: Option<NewQueue>,
 }
 
-/// A request that its queue has.
+/// A request that is in its queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Accepted {
-    /// `cancelling` or `ending`, while a worker still has to end it.
+    /// `cancelling` or `ending` if a worker still has to end the request, otherwise `None`.
     pub ending: Option<String>,
     /// The request's id.
     pub id: String,
@@ -28,29 +28,30 @@ pub struct Accepted {
     pub queue: String,
     /// The request's state.
     pub state: State,
-    /// The URI of its input, without credentials.
+    /// The URI of the request's input, without credentials.
     pub uri: String,
-    /// Set if the queue had the request before.
+    /// Set if the queue already had the request.
     #[serde(skip)]
     pub was_there: bool,
 }
 
-/// Puts requests into a queue, each for itself. The queue need not exist.
+/// Puts requests into a queue, each independently of the others. The queue need not exist.
 ///
 /// # Errors
-/// Fails if one of the requests or the queue's name breaks a rule; then none is submitted.
+/// Fails if one of the requests or the queue's name breaks a rule. Then no request is submitted.
 pub async fn submit(backend: &Backend, queue: &str, requests: &[NewRequest]) -> Result<Submission> {
     let known = backend.queue.queues().await;
     let answers = backend.queue.submit(queue, requests).await?;
-    // If this user may not list queues, the request is submitted all the same.
+    // If this user may not list queues, the requests are submitted all the same.
     let new_queue = known.ok().and_then(|known| NewQueue::unless_known(queue, &known));
     Ok(Submission { answers, new_queue })
 }
 
-/// Explains the answer to a request that was submitted.
+/// Explains the answer for a request that was submitted.
 ///
 /// # Errors
-/// Fails with [`Code::RequestConflict`] if another request has the id; the message names their differences.
+/// Fails with [`Code::RequestConflict`] if another request has the id. The message names the differences between the
+/// two requests.
 pub async fn accepted(
     backend: &Backend,
     queue: &str,
@@ -76,7 +77,7 @@ pub async fn accepted(
     })
 }
 
-/// Returns the error for an id that another request has, with their differences.
+/// Returns the error for an id that another request has, with the differences between the two requests.
 fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error {
     let mut differences = Vec::new();
     let (mut state, mut way_on) = ("", String::new());

@@ -1,4 +1,5 @@
-//! Implements `compile-component`, with which this program starts itself to compile a component. It is not for users.
+//! Implements `compile-component`. The program starts itself with this command to compile a component. The command is
+//! not for users.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,14 +17,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> ExitCode {
     let limits = Limits::default().with(&args.limits);
     match compile(&limits) {
-        // If stdout is closed, nobody is left to report to.
+        // If stdout is closed, no process reads the result.
         Ok(code) => {
             let mut out = std::io::stdout();
             let written = out.write_all(&code).and_then(|()| out.flush());
             written.map_or(ExitCode::from(PASSING), |()| ExitCode::SUCCESS)
         }
         Err(error) => {
-            // The parent process adds the stage, and escapes the report before it shows it.
+            // The parent process adds the stage, and escapes the report before it prints it.
             let report = format!("{}\n{}", error.code(), error.report_without_stage());
             let written = std::io::stdout().write_all(report.as_bytes());
             let code = match error.class() {

@@ -1,4 +1,4 @@
-//! Implements `dead`: requests that failed for good, and documents that never became requests.
+//! Implements `dead`, which works on dead letters and on invalid documents.
 
 use std::process::ExitCode;
 
@@ -10,10 +10,10 @@ use crate::admin::queues;
 use crate::error::{Code, Error, Result, Stage};
 use crate::queue::{Backend, Status, StatusDocument};
 
-/// The most ids in a note.
+/// The maximum number of ids in a note.
 const IDS_SHOWN: usize = 20;
 
-/// The most characters of a document in the list.
+/// The maximum number of characters of a document in the list.
 const DOCUMENT_CHARS: usize = 60;
 
 #[derive(clap::Subcommand)]
@@ -25,7 +25,7 @@ pub(super) enum Command {
         /// List at most N of each queue.
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         limit: usize,
-        /// Print JSON, one object a line.
+        /// Print JSON, one object per line.
         #[arg(long)]
         json: bool,
     },
@@ -37,9 +37,10 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Put one dead request back into its queue, or all (each once, even if it dies again meanwhile).
+    /// Put one dead request, or all, back into the queue. With --all, each request is retried once, even if it dies
+    /// again meanwhile.
     Retry(Selection),
-    /// Remove one dead request for good, or all, or invalid documents.
+    /// Remove one dead request, all dead requests or all invalid documents for good.
     Purge(PurgeArgs),
 }
 
@@ -52,7 +53,7 @@ pub(super) struct QueueFilter {
 
 #[derive(clap::Args)]
 pub(super) struct LetterArgs {
-    /// The id of the request, or the name of a document as the list shows it.
+    /// The id of the request, or the name of an invalid document from `dead list`.
     id: String,
     #[command(flatten)]
     queues: QueueFilter,
@@ -72,7 +73,7 @@ pub(super) struct Selection {
 
 #[derive(clap::Args)]
 pub(super) struct PurgeArgs {
-    /// The id of the request, or the name of a document as the list shows it.
+    /// The id of the request, or the name of an invalid document from `dead list`.
     #[arg(required_unless_present_any = ["all", "documents"], conflicts_with_all = ["all", "documents"])]
     id: Option<String>,
     /// All dead requests of the queue given with --queue.
@@ -210,7 +211,7 @@ async fn purge_documents(backend: &Backend, queue: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns the state of a request after the command.
+/// Returns the state of a request after the operation.
 fn state_after(verb: Verb) -> &'static str {
     match verb {
         Verb::Retry => "ready",
@@ -218,7 +219,7 @@ fn state_after(verb: Verb) -> &'static str {
     }
 }
 
-/// Returns the past participle of the command, for notes.
+/// Returns the past participle of the operation, for notes.
 fn participle(verb: Verb) -> &'static str {
     match verb {
         Verb::Retry => "retried",

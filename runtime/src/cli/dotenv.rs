@@ -1,6 +1,6 @@
-//! Reads `.env`: the text of the file in the current folder goes in, the values of the documented names come out. The
-//! values stay in this program's configuration and never enter the process's environment, where libraries would find
-//! them.
+//! Reads `.env`. The text of the file in the current folder goes in, and the values of the documented names come out.
+//! The values stay in this program's configuration. They never enter the process's environment, where libraries could
+//! find them.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -12,14 +12,14 @@ use crate::document::open_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::trust;
 
-/// The only name that is accepted besides [`SERVER_NAMES`]. No accepted name may choose a trusted file or change which
-/// code runs.
+/// The only accepted name besides [`SERVER_NAMES`]. An accepted name must not select a trusted file, and must not
+/// change which code runs.
 const QUEUE_NAME: &str = "QUEUE_NAME";
 
 const FILE: &str = ".env";
 const BYTES_MAX: u64 = 64 << 10;
 
-/// The most ignored names in a warning, and the most characters of each.
+/// The maximum number of ignored names in a warning, and the maximum number of characters of each.
 const IGNORED_SHOWN: usize = 8;
 const NAME_SHOWN: usize = 64;
 
@@ -27,13 +27,13 @@ const NAME_SHOWN: usize = 64;
 #[derive(Default)]
 pub(super) struct Dotenv {
     values: HashMap<String, String>,
-    /// The reason why the file cannot be understood.
+    /// The reason why the file cannot be parsed.
     fault: Option<String>,
 }
 
 impl Dotenv {
-    /// Reads the file, if it exists and only this user or root can write to it. Warns if the file is not read, and
-    /// lists the names that are ignored.
+    /// Reads the file if it exists and if only this user or root can write to it. Warns if the file is not read, and
+    /// lists the ignored names.
     pub(super) fn load() -> Self {
         let (text, found) = match read(Path::new(FILE)) {
             Ok(Some(read)) => read,
@@ -46,7 +46,7 @@ impl Dotenv {
         let entries = match parse(&text) {
             Ok(entries) => entries,
             Err(why) => {
-                // Even a file that cannot be parsed may hold a password.
+                // Even a file that cannot be parsed may contain a password.
                 let may_have_password = text.contains("REDIS_PASSWORD") || text.contains("REDIS_URL");
                 warn_of_readers(&found, may_have_password);
                 return Self {
@@ -79,10 +79,10 @@ impl Dotenv {
         Self { values, fault: None }
     }
 
-    /// Returns the value of a name; none if it is empty.
+    /// Returns the value of a name, or `None` if the name is not set or its value is empty.
     ///
     /// # Errors
-    /// Fails if the file cannot be understood, since it might set this name.
+    /// Fails if the file cannot be parsed, because the file might set this name.
     pub(super) fn get(&self, name: &str) -> Result<Option<String>> {
         if let Some(fault) = &self.fault {
             return Err(Error::permanent(
@@ -124,7 +124,7 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// Reads the file's text and its metadata; none if there is no file.
+/// Reads the file's text and its metadata. Returns `None` if the file does not exist.
 fn read(path: &Path) -> Result<Option<(String, Metadata)>, String> {
     let opened = open_regular(path).and_then(|file| Ok((file.metadata()?, file)));
     let (found, file) = match opened {
@@ -153,10 +153,11 @@ fn warn_of_readers(found: &Metadata, has_password: bool) {
 }
 
 /// Parses all names with their values, in the order of the file. Values are literal: `$` and `\` have no special
-/// meaning. A variable in a value could put a secret of the environment into the address of a stranger's server.
+/// meaning. If a value could contain a variable, it could put a secret of the environment into the address of an
+/// attacker's server.
 ///
 /// # Errors
-/// Names the line that is not understood. Never quotes the line, since it may hold a password.
+/// The error names the line that cannot be parsed. It never quotes the line, because the line may contain a password.
 fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut entries = Vec::new();
@@ -187,7 +188,8 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
         let taken = take_value(value);
         let value = value.trim_start_matches([' ', '\t']);
         if taken.is_none() && !is_taken(name) && !value.starts_with(['\'', '"']) {
-            // Other programs may accept blanks in an unquoted value; here the name is ignored anyway.
+            // Other programs may accept blanks in an unquoted value. This program ignores the name, so its value does
+            // not matter.
             entries.push((name.to_owned(), String::new()));
             rest = value.split_once('\n').map_or("", |(_, next)| next);
             continue;
@@ -205,15 +207,15 @@ fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// Takes the value at the start of a text, after any blanks. Returns it and the text after its line; none if it is not
-/// understood.
+/// Takes the value at the start of a text, after any blanks. Returns the value and the text after its line, or `None`
+/// if the value cannot be parsed.
 fn take_value(text: &str) -> Option<(String, &str)> {
     let begin = text.trim_start_matches([' ', '\t']);
     let (value, rest) = match begin.chars().next() {
-        // An escaped quote ends the value, too; the text after it is then not understood.
+        // An escaped quote also ends the value. The text after it then cannot be parsed.
         Some(quote @ ('\'' | '"')) => begin[1..].split_once(quote)?,
         _ => {
-            // The blanks before the value are kept here, so that ` #` begins a comment even if there is no value.
+            // This branch keeps the blanks before the value, so that ` #` begins a comment even if the value is empty.
             let line = text.split('\n').next().unwrap_or_default();
             let value = line.split_once(" #").map_or(line, |(value, _)| value);
             let value = value.split_once("\t#").map_or(value, |(value, _)| value).trim();

@@ -1,5 +1,6 @@
-//! Reads the environment: the location of the queue's server, and the folders for this user's files. It is the only
-//! reader of the environment apart from the defaults that arguments declare.
+//! Reads the environment: the location of the queue's server, and the folders for this user's files. Two kinds of
+//! variables are read elsewhere: the defaults that arguments declare, and the variables of the log (`RUST_LOG`,
+//! `NO_COLOR`, `TERM`).
 
 use std::env::VarError;
 use std::net::Ipv6Addr;
@@ -15,13 +16,13 @@ use crate::plugin::{Cache, Engine};
 use crate::queue::Backend;
 use crate::trust::{self, private_folder};
 
-/// The running program, even if its file was replaced meanwhile.
+/// The path of the running program. It is valid even if the program's file was replaced after the start.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// The names of the variables with the address and the password of the queue's server.
 pub(super) const SERVER_NAMES: [&str; 4] = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"];
 
-/// The settings from the environment and `.env`. If both set a name, the environment counts.
+/// The settings from the environment and `.env`. If both set a name, the environment's value is used.
 pub(super) struct Environment {
     /// The URL from the command line.
     url: Option<String>,
@@ -30,11 +31,11 @@ pub(super) struct Environment {
 
 /// The address of the queue's server.
 struct QueueLocation {
-    /// The server's URL; may hold a password.
+    /// The server's URL. It may contain a password.
     url: String,
-    /// Set if it is the default, because no server was named.
+    /// Set if the URL is the default, because no server was named.
     is_default: bool,
-    /// This user's own folder, if it holds the default SQLite file.
+    /// This user's own folder, if it contains the default SQLite file.
     own_folder: Option<PathBuf>,
 }
 
@@ -45,10 +46,10 @@ impl Environment {
         Self { url, dotenv }
     }
 
-    /// Returns the URL of the queue's server; it may hold a password.
+    /// Returns the URL of the queue's server. The URL may contain a password.
     ///
     /// # Errors
-    /// Fails if a variable cannot be understood.
+    /// Fails if a variable cannot be parsed.
     pub(super) fn url(&self) -> Result<String> {
         self.location().map(|location| location.url)
     }
@@ -78,7 +79,7 @@ impl Environment {
         })
     }
 
-    /// Returns whether a server is named, by its URL or its host.
+    /// Returns whether the user has named a server, by its URL or its host.
     ///
     /// # Errors
     /// Fails as [`Environment::url`] does.
@@ -89,24 +90,25 @@ impl Environment {
     /// Returns the queues that a worker serves by default.
     ///
     /// # Errors
-    /// Fails if `.env` cannot be understood.
+    /// Fails if `.env` cannot be parsed.
     pub(super) fn queues(&self) -> Result<Vec<String>> {
         self.dotenv.queues()
     }
 
-    /// Connects to the server for a command that only reads. It does not change a SQLite file, so that reading a queue
-    /// cannot stop workers of the version that made its file.
+    /// Connects to the server for a command that only reads. Does not upgrade a SQLite file, so that reading a queue
+    /// cannot stop workers of the version that created the file.
     pub(super) async fn connect_to_read(&self) -> Result<Backend> {
         self.existing()?.connect_to_read().await
     }
 
-    /// Connects to the server for a command that changes existing data. A SQLite file must exist, because a mistyped
-    /// path must not look like a queue without requests; a file of an older version is upgraded.
+    /// Connects to the server for a command that changes existing data. Fails if the server is a SQLite file that does
+    /// not exist: a mistyped path must not look like a queue without requests. Upgrades a SQLite file of an older
+    /// version.
     pub(super) async fn connect(&self) -> Result<Backend> {
         self.existing()?.connect().await
     }
 
-    /// Connects to the server; creates a SQLite file if it is missing.
+    /// Connects to the server. Creates a SQLite file if it does not exist.
     pub(super) async fn connect_or_create(&self) -> Result<Backend> {
         self.location()?.connect().await
     }
@@ -124,20 +126,20 @@ impl Environment {
         Ok(location)
     }
 
-    /// Returns true if the server is a SQLite file that does not exist yet.
+    /// Returns whether the server is a SQLite file that does not exist yet.
     pub(super) fn lacks_its_file(&self) -> bool {
         self.location().is_ok_and(|location| location.lacks_its_file())
     }
 
-    /// Returns an engine with a compilation cache in this user's cache folder, if there is one. The secret that proves
-    /// that this program filled the cache is in another folder of the user's.
+    /// Returns an engine. If this user has a cache folder, the engine keeps compiled components there. The secret is in
+    /// another folder of this user. It proves that this program has filled the cache.
     pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
         let folders = user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.zip(user_folder(
             &variable,
             "XDG_STATE_HOME",
             ".local/state",
         )?);
-        // Without a cache, a start only takes about a second more.
+        // Without a cache, a start only takes about 1 s longer.
         let cache = folders.and_then(|(folder, secret)| {
             let absolute = |folder: PathBuf| std::path::absolute(&folder).unwrap_or(folder);
             let (folder, secret) = (absolute(folder), absolute(secret));
@@ -167,13 +169,13 @@ impl QueueLocation {
         Backend::connect_to_read(&self.url).await
     }
 
-    /// Closes this user's own folder to others, since requests may have credentials in their URIs.
+    /// Closes this user's own folder to other users, because requests may have credentials in their URIs.
     fn guard(&self) -> Result<()> {
         self.own_folder.as_deref().map_or(Ok(()), private_folder)
     }
 }
 
-/// Warns if others can choose the authorities that TLS trusts.
+/// Warns if other users can change the certificate authorities that TLS trusts.
 fn warn_of_authorities() {
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         let Some(value) = std::env::var_os(name) else {
@@ -196,8 +198,8 @@ fn warn_of_authorities() {
     }
 }
 
-/// The beginning of the value that Kubernetes gives `REDIS_PORT` beside a Service named `redis`: an address, not a
-/// port.
+/// The beginning of the value that Kubernetes gives `REDIS_PORT` if there is a Service named `redis`. The value is an
+/// address, not a port.
 const OF_A_SERVICE: &str = "tcp://";
 
 type Variable<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
@@ -215,13 +217,14 @@ fn variable(name: &str) -> Result<Option<String>> {
     }
 }
 
-/// Returns whether Kubernetes has set a variable for a Service of this name, rather than somebody for this program.
+/// Returns whether Kubernetes has set this variable for a Service. Such a value is not meant for this program.
 fn is_of_a_service(name: &str, value: &str) -> bool {
     name == "REDIS_PORT" && value.starts_with(OF_A_SERVICE)
 }
 
-/// Returns the server's URL from the real environment, or else from `.env`. All parts come from one of the two: a
-/// password of the real environment must not go to a host that a stranger's file names.
+/// Returns the server's URL. If the real environment sets any of [`SERVER_NAMES`], the URL comes from there, otherwise
+/// from `.env`. All parts come from one of the two sources. A password of the real environment must not be sent to a
+/// host that an attacker's file names.
 fn server_url(
     real: Variable<'_>,
     is_set: &dyn Fn(&str) -> bool,
@@ -245,7 +248,7 @@ fn server_url(
     check_alone(real)
 }
 
-/// Refuses a port or a password without a host. The user would otherwise work on another queue than they think.
+/// Refuses a port or a password without a host. Otherwise the user would work on a different queue than they think.
 fn check_alone(variable: Variable<'_>) -> Result<Option<String>> {
     for name in ["REDIS_PORT", "REDIS_PASSWORD"] {
         if variable(name)?.is_some() {
@@ -258,7 +261,7 @@ fn check_alone(variable: Variable<'_>) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Returns `REDIS_URL`, or a URL made of `REDIS_HOST`, `REDIS_PORT` and `REDIS_PASSWORD`.
+/// Returns `REDIS_URL`, or a URL composed of `REDIS_HOST`, `REDIS_PORT` and `REDIS_PASSWORD`.
 fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     if let Some(url) = variable("REDIS_URL")? {
         return Ok(Some(url));
@@ -268,7 +271,7 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
         return Ok(None);
     };
     let mut url = url::Url::parse("redis://localhost:6379/").expect("a constant URL");
-    // A URL has its IPv6 address in brackets.
+    // In a URL, an IPv6 address is in brackets.
     let in_url = match host.parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),
         Err(_) => host,
@@ -289,7 +292,7 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
             .map_err(|()| refused("REDIS_PORT cannot be set".into()))?;
     }
     if let Some(password) = variable("REDIS_PASSWORD")? {
-        // The password is taken literally: a `%` in it begins no escape.
+        // The password is literal: a `%` in it does not begin an escape.
         let password = utf8_percent_encode(&password, NON_ALPHANUMERIC).to_string();
         url.set_password(Some(&password))
             .map_err(|()| refused("REDIS_PASSWORD cannot be set".into()))?;
@@ -297,7 +300,7 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     Ok(Some(url.into()))
 }
 
-/// Returns this program's folder below `$xdg` or, if that is not set, below `$HOME/fallback`.
+/// Returns this program's folder below `$xdg`. If `$xdg` is not set, returns the folder below `$HOME/fallback`.
 fn user_folder(variable: Variable<'_>, xdg: &str, fallback: &str) -> Result<Option<PathBuf>> {
     let base = match variable(xdg)? {
         Some(folder) => Some(PathBuf::from(folder)),
@@ -380,7 +383,7 @@ mod tests {
         assert!(wrong.is_err());
     }
 
-    /// Returns the password that a client sends.
+    /// Returns the password that a Redis client sends for a URL.
     fn redis_client_password(url: &str) -> String {
         let url = url::Url::parse(url).unwrap();
         let password = url.password().unwrap();

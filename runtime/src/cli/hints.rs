@@ -1,5 +1,5 @@
-//! Suggests commands and options to users of other programs: an unknown word goes in, the equivalent of this program
-//! comes out.
+//! Suggests commands and options to users of other programs. An unknown word goes in, and the equivalent of this
+//! program comes out.
 
 use std::ffi::OsString;
 
@@ -7,7 +7,7 @@ use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Words of RQ, Celery, Sidekiq and others, each with the command that does the same.
+/// The commands of RQ, Celery, Sidekiq and others, each with the equivalent of this program.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
         &[
@@ -116,7 +116,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["version"], "`ingest-host --version` prints it"),
 ];
 
-/// Words for subcommands, by command, each with the command that does the same.
+/// The unknown subcommands that people try, for each command of this program, with a sentence about the equivalent.
 const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
     (
         "dead",
@@ -182,7 +182,7 @@ const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Options of other programs, each with its name here and a sentence about it.
+/// The options of other programs, each with its name in this program and a sentence about it.
 const OPTIONS: &[(&[&str], &str, &str)] = &[
     (
         &["-q", "-Q", "--queues"],
@@ -256,7 +256,8 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     ),
 ];
 
-/// Options that people expect of one command, or of all (without a name), each with what to do instead.
+/// The options that people expect of one command, or of all commands if the name is empty. Each has a sentence that
+/// says what to do instead.
 const COMMAND_OPTIONS: &[(&str, &[&str], &str)] = &[
     (
         "ingest",
@@ -302,7 +303,8 @@ const COMMAND_OPTIONS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Options of other programs that are no options here, each with what to do instead.
+/// The options of other programs that have no equivalent option here, each with a sentence that says what to do
+/// instead.
 const NO_OPTIONS: &[(&[&str], &str)] = &[
     (
         &["--na-values", "--null-values", "--nulls", "--null-value"],
@@ -326,7 +328,7 @@ const NO_OPTIONS: &[(&[&str], &str)] = &[
 
 const ONE_ID: &str = "a queue is given as --queue NAME, and one ID at a time";
 
-/// The meaning of an unexpected argument without an option, by command.
+/// The meaning of an unexpected argument that is not an option, for each command.
 const POSITIONALS: &[(&str, &str)] = &[
     ("run", "a queue is given as --queue NAME"),
     (
@@ -342,8 +344,8 @@ const POSITIONALS: &[(&str, &str)] = &[
     ("plugin", "a queue is given as --queue NAME"),
 ];
 
-/// Adds the equivalent of this program to an error about an unknown command or option. `program` knows the commands and
-/// their options.
+/// Adds the equivalent of this program to an error about an unknown command or option. `program` describes all commands
+/// and options.
 pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsString]) {
     let (invalid, suggested) = match error.kind() {
         ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
@@ -366,13 +368,13 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
     };
     if let Some(hint) = hint {
         error.remove(suggested);
-        // The usage names the option that clap suggests.
+        // The usage contains the option that clap suggests, so the usage is replaced.
         let usage = given(program, arguments).clone().render_usage();
         error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
         let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
         error.insert(ContextKind::Suggested, hint);
     } else if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
-        // A mistyped option is rarely meant as a value, so clap's tip to write `--` before it is left out.
+        // A mistyped option is rarely meant as a value. So clap's tip to write `--` before it is left out.
         let tips = tips.into_iter().filter(|tip| !tip.to_string().contains("'-- "));
         let tips: Vec<_> = tips.collect();
         if !tips.is_empty() {
@@ -381,7 +383,7 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
     }
 }
 
-/// Returns the switch that the arguments set to a value in a word of its own, as in `--trim true`.
+/// Returns the switch that has its value in a separate argument, as in `--trim true`.
 pub(super) fn switch_before(value: &str, arguments: &[OsString]) -> Option<&'static str> {
     let is_value = matches!(value, "true" | "false");
     let mut pairs = arguments.windows(2).filter(|pair| is_value && pair[1] == value);
@@ -396,7 +398,8 @@ fn is_given(name: &str, arguments: &[OsString]) -> bool {
     arguments.iter().skip(1).any(|argument| argument == name)
 }
 
-/// Returns the equivalent of another program's option: in the given command or, if that has none, in others.
+/// Returns the equivalent of another program's option in the given command. If this command has none, returns the
+/// equivalent in other commands.
 fn option(name: &str, program: &Command, arguments: &[OsString]) -> Option<String> {
     let named = OPTIONS.iter().find(|(names, ..)| names.contains(&name));
     let unnamed = NO_OPTIONS.iter().find(|(names, _)| names.contains(&name));
@@ -419,7 +422,7 @@ fn option(name: &str, program: &Command, arguments: &[OsString]) -> Option<Strin
     }
 }
 
-/// Returns the command in the arguments.
+/// Returns the command that the arguments select.
 fn given<'a>(program: &'a Command, arguments: &[OsString]) -> &'a Command {
     let words = arguments.iter().skip(1);
     words.fold(program, |command, word| {
@@ -433,7 +436,7 @@ fn has_option(command: &Command, option: &str) -> bool {
         .any(|argument| argument.get_long() == Some(option))
 }
 
-/// Collects the commands that have an option.
+/// Collects the names of the commands that have an option.
 fn commands_with(command: &Command, option: &str, names: &mut Vec<String>) {
     if has_option(command, option) {
         let name = command.get_bin_name().unwrap_or(command.get_name());

@@ -1,4 +1,4 @@
-//! Implements `ingest`: files or standard input, without a queue.
+//! Implements `ingest`, which processes files or standard input without a queue.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,10 +27,10 @@ use crate::stop::{Stop, TimeLimit, stop_after};
 use crate::storage::Owner;
 use crate::telemetry::log::LogFormat;
 
-/// The most failed inputs that are named at the end.
+/// The maximum number of unfinished inputs that the summary names.
 const SHOWN_MAX: usize = 10;
 
-// These lines are not broken here, because clap breaks them at the terminal's width.
+// These lines are not wrapped here, because clap wraps them at the terminal's width.
 const PIPES: &str = "\
 Standard input (`-`): Only --input-format sets its format; gzip and zstd are detected from the first bytes. The input ends when \
 the pipe closes. With `set -o pipefail`, the exit code of the whole pipe shows whether the program before has failed.
@@ -51,15 +51,15 @@ pub(super) struct Args {
     /// The inputs: paths, patterns such as 'data/*.csv', URIs of scheme file, http or https, or `-` for standard input.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<OsString>,
-    /// Name of the output, for a single input [default: made of the input's name and a digest of input, options, plugin
-    /// and config].
+    /// Name of the output, for a single input [default: the input's name and a digest of input, options, plugin and
+    /// config].
     #[arg(long)]
     id: Option<String>,
     /// Print the receipt, one line for each input.
     #[arg(long)]
     json: bool,
-    // The heading of a group stays in force for what follows, so groups come last.
-    /// The component file to run them through.
+    // A group's heading also applies to the arguments after the group, so groups come last.
+    /// The component file of the plugin.
     #[arg(long, value_name = "FILE", help_heading = heading::PLUGIN)]
     plugin: PathBuf,
     /// Config of the plugin.
@@ -163,7 +163,8 @@ fn check(args: &Args, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Creates the folder in which output for stdout waits until it is complete. Dropping it removes the folder.
+/// Creates the folder that stages the output for stdout until it is complete. Dropping the returned value removes the
+/// folder.
 fn staging_folder() -> Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("ingest-host-").tempdir();
     folder.map_err(|error| {
@@ -175,7 +176,7 @@ fn staging_folder() -> Result<tempfile::TempDir> {
     })
 }
 
-/// Publishes the output of each input, and reports each as soon as it is published.
+/// Publishes the output of each input in the output folder, and prints each result as soon as it is published.
 async fn to_folder(
     work: &Ingestion,
     inputs: Vec<Result<InputArgument, InputNotFound>>,
@@ -207,7 +208,7 @@ async fn to_folder(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the outputs of all inputs to stdout, or of none.
+/// Writes the outputs to stdout if all inputs succeed. If an input fails, writes nothing to stdout.
 async fn to_stdout(
     work: &Ingestion,
     inputs: Vec<Result<InputArgument, InputNotFound>>,
@@ -248,7 +249,7 @@ async fn to_stdout(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns advice for an input of which every record was rejected.
+/// Returns advice for an input whose records were all rejected.
 fn all_rejected(by_code: &BTreeMap<String, u64>) -> String {
     let is_there = |code| by_code.contains_key(code);
     let count = by_code
@@ -275,8 +276,8 @@ fn name(input: &Result<InputArgument, InputNotFound>) -> String {
     }
 }
 
-/// Returns the report of an error, with its input at the beginning, named as it was given: several inputs may have the
-/// same file name.
+/// Returns the report of an error, with the input at the beginning. The input is named as in the arguments, because
+/// several inputs may have the same file name.
 fn about(input: &str, error: &Error) -> String {
     let (what, stage) = (error.report_without_stage(), error.stage());
     let last_part = input.rsplit('/').next().unwrap_or(input);
@@ -291,7 +292,7 @@ fn about(input: &str, error: &Error) -> String {
     }
 }
 
-/// Returns a sentence that names the inputs that are not done.
+/// Returns a sentence that names the unfinished inputs.
 fn not_done(left: &[String]) -> String {
     let shown = left[..left.len().min(SHOWN_MAX)].join(", ");
     match left.len().saturating_sub(SHOWN_MAX) {
@@ -300,7 +301,8 @@ fn not_done(left: &[String]) -> String {
     }
 }
 
-/// Returns the local path of a `file:` URI for a command line, or the URI.
+/// Returns the local path of a `file:` URI, for use on a command line. Returns the URI itself if it is not local or if
+/// its path contains blanks.
 fn shell_path(uri: &str) -> String {
     match Location::parse(uri, Stage::Commit) {
         Ok(Location::File(path)) if !path.to_string_lossy().contains(char::is_whitespace) => {
@@ -317,17 +319,17 @@ struct Ingestion {
     config: Arc<str>,
     gate: Gate,
     destination: Arc<Destination>,
-    /// Requested by a signal.
+    /// The stop that a signal requests.
     interrupted: Stop,
     args: Args,
 }
 
 impl Ingestion {
-    /// Ingests the inputs one after the other, unless a signal comes first. Hands each result with the input's name to
-    /// `done`, and prints each failure. Returns the names of the inputs that are not done.
+    /// Ingests the inputs one after the other, until a signal arrives. Calls `done` with each result and the input's
+    /// name, and prints each failure. Returns the names of the unfinished inputs.
     ///
     /// # Errors
-    /// Returns the errors of stage config, which concern all inputs, and those of `done`.
+    /// Returns the errors of stage config, because they concern all inputs, and the errors of `done`.
     async fn ingest_all(
         &self,
         inputs: Vec<Result<InputArgument, InputNotFound>>,
@@ -337,7 +339,7 @@ impl Ingestion {
         let (count, mut left) = (inputs.len(), Vec::new());
         for input in inputs {
             let name = name(&input);
-            // A single input reports itself that it was interrupted.
+            // If there is only one input, its own error says that it was interrupted.
             if count > 1 && self.interrupted.is_requested() {
                 left.push(name);
                 continue;
@@ -358,10 +360,10 @@ impl Ingestion {
         Ok(left)
     }
 
-    /// Ingests one input, unless a signal comes first.
+    /// Ingests one input. Stops if a signal arrives.
     async fn ingest_one(&self, input: Result<InputArgument, InputNotFound>) -> Result<Committed> {
         let input = input.map_err(|unfound| *unfound.error)?;
-        // Each input has a stop of its own, because a time limit stops only one.
+        // Each input has its own stop, because a time limit stops one input only.
         let stop = Stop::default();
         let attempt = self.attempt(&input, &stop);
         tokio::pin!(attempt);
@@ -389,13 +391,13 @@ impl Ingestion {
             (_, InputArgument::At(uri)) if error.code() == Code::InputMissing => {
                 self.about_missing(uri, error)
             }
-            // A queue cannot retry standard input, so there is no hint.
+            // Standard input gets no hint, because a queue cannot retry it.
             _ => error,
         })
     }
 
-    /// Adds what was probably meant to the error about a missing file: a switch takes its value after `=`, and the
-    /// nearest name in the folder may be the right one.
+    /// Adds a hint to the error about a missing file. If the name is the value of a switch, the hint says to write the
+    /// value after `=`. Otherwise the hint names the file with the most similar name in the folder.
     fn about_missing(&self, uri: &str, error: Error) -> Error {
         let arguments: Vec<_> = std::env::args_os().collect();
         match (hints::switch_before(uri, &arguments), inputs::near(uri)) {
@@ -453,15 +455,15 @@ impl Ingestion {
             placement,
             execution,
         };
-        // On a terminal, the progress line would overwrite what the user types.
+        // On a terminal, the progress line would overwrite the text that the user types.
         let line = (!is_typed).then(|| ProgressLine::of_job(progress));
         let result = stop_after(&mut time, stop, pipeline::spawn(job, move || Ok(source))).await;
         drop(line);
         result
     }
 
-    /// Prints the result of an input. If there are several inputs, each note begins with the input's name, as errors
-    /// do.
+    /// Prints the result of an input. If there are several inputs, each note begins with the input's name, and so does
+    /// each error.
     fn print_committed(&self, name: Option<&str>, committed: Committed) {
         let args = &self.args;
         let note = |text: &str| match name {
@@ -508,7 +510,7 @@ impl Ingestion {
     }
 }
 
-/// The exit code of a program that SIGINT ended, by the shells' convention: 128 and the signal's number.
+/// The exit code of a program that SIGINT ended. By the convention of shells, it is 128 plus the signal's number.
 const EXIT_INTERRUPTED: i32 = 130;
 
 const INTERRUPTED: &str = "interrupted";
@@ -516,14 +518,14 @@ const INTERRUPTED: &str = "interrupted";
 /// The hint for an error that a worker would retry.
 const NO_RETRY: &str = "it may pass by itself: `ingest` does not try again, a queue does";
 
-/// The hint for an error that is most likely a full disk.
+/// The hint for an error whose most likely cause is a full disk.
 const STAGED_FIRST: &str = "what goes to stdout is staged first: TMPDIR names another place for it";
 
-/// The same hint if rejects go to a folder of their own.
+/// The hint for such an error if rejects go to a separate folder.
 const OUTPUT_STAGED_FIRST: &str = "the output is staged before it goes to stdout: TMPDIR names another place for it; rejects are staged in their own folder";
 
-/// Stops between two batches on the first Ctrl-C, SIGTERM or SIGHUP, and leaves nothing behind. The second signal ends
-/// the process, and removes the folder in which output for stdout was staged.
+/// On the first Ctrl-C, SIGTERM or SIGHUP, stops the work between two batches. Then no partial output is left behind.
+/// On the second signal, ends the process and removes the folder that stages the output for stdout.
 fn stop_on_signals(stop: &Stop, staged: Option<PathBuf>) -> Result<()> {
     let mut signals = Signals::listen()?;
     let stop = stop.clone();

@@ -7,7 +7,7 @@ use crate::request::{
     SKIP_LINES_MAX, ShortRows, encoding_refused, parse_character, parse_encoding,
 };
 
-/// The options for reading an input. [`InputOptions`] explains each.
+/// The options for reading an input. [`InputOptions`] explains each option.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = heading::INPUT)]
 pub(super) struct InputOptionArgs {
@@ -56,7 +56,7 @@ pub(super) struct InputOptionArgs {
     /// CSV input: how to treat a row with more fields than the header [default: reject].
     #[arg(long, value_enum)]
     long_rows: Option<LongRows>,
-    /// CSV input: how to treat a row of nothing but delimiters [default: keep].
+    /// CSV input: how to treat a row that consists of delimiters only [default: keep].
     #[arg(long, value_enum)]
     blank_rows: Option<BlankRows>,
     /// CSV input: how to treat a file with two columns of the same name [default: fail].
@@ -107,7 +107,7 @@ impl From<InputOptionArgs> for InputOptions {
     }
 }
 
-/// Returns whether there is a header, from the value of `--no-header`.
+/// Parses the value of `--no-header`. Returns true if the input has a header.
 fn no_header(text: &str) -> Result<bool, String> {
     match text {
         "true" => Ok(false),

@@ -1,5 +1,5 @@
-//! Expands the input arguments of `ingest`: arguments go in; the inputs come out, in order: standard input, paths and
-//! URIs, and the files that patterns match.
+//! Expands the input arguments of `ingest`. Arguments go in, and the inputs come out, in order: standard input, paths
+//! and URIs, and the files that patterns match.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::STDIN_URI;
 use crate::location::{Location, file_uri, is_uri, redact};
 
-/// The rules of a shell: case counts, and `*` does not match a leading dot.
+/// The matching rules of a shell: names are case-sensitive, and `*` does not match a leading dot.
 const AS_A_SHELL: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
@@ -51,14 +51,14 @@ impl fmt::Display for InputArgument {
     }
 }
 
-/// An argument that names no input, with the reason.
+/// An argument that names no input, with the error.
 #[derive(Debug)]
 pub(super) struct InputNotFound {
     pub(super) argument: String,
     pub(super) error: Box<Error>,
 }
 
-/// Returns the inputs that the arguments name, each input once.
+/// Returns the inputs that the arguments name. An input that is named twice is returned once.
 pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<InputArgument, InputNotFound>> {
     let mut seen = HashSet::new();
     let inputs = arguments.iter().flat_map(|argument| named_by(argument));
@@ -67,7 +67,8 @@ pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<InputArgument, InputN
         .collect()
 }
 
-/// Returns an identity that is the same for all spellings of one local file, with links resolved.
+/// Returns an identity of an input. It is the same for all spellings of the path of one local file, with links
+/// resolved.
 fn identity(input: &InputArgument) -> OsString {
     let InputArgument::At(uri) = input else {
         return "-".into();
@@ -79,7 +80,8 @@ fn identity(input: &InputArgument) -> OsString {
     real.map_or_else(|| uri.into(), PathBuf::into_os_string)
 }
 
-/// Returns the inputs that an argument names. A file with exactly this name comes before a pattern.
+/// Returns the inputs that an argument names. If a file has exactly this name, the argument is not treated as a
+/// pattern.
 fn named_by(argument: &OsStr) -> Vec<Result<InputArgument, InputNotFound>> {
     if argument == "-" {
         return vec![Ok(InputArgument::Stdin)];
@@ -115,7 +117,8 @@ fn not_found(argument: &str, error: Error) -> InputNotFound {
     }
 }
 
-/// Returns the files that a pattern matches, sorted, and an error if folders that may hold others cannot be read.
+/// Returns the files that a pattern matches, sorted. If a folder could not be read, also returns an error, because it
+/// may contain more matches.
 fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
     let failed = |why: &str| Error::permanent(Stage::Fetch, Code::InputMissing, format!("{pattern}: {why}"));
     let segments = pattern.split('/').filter(|segment| !segment.is_empty());
@@ -158,7 +161,7 @@ fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
 enum PatternSegment<'a> {
     Name(&'a str),
     Pattern(Pattern),
-    /// `**`: any number of folders.
+    /// `**`: any number of nested folders.
     Folders,
 }
 
@@ -172,17 +175,17 @@ impl<'a> PatternSegment<'a> {
     }
 }
 
-/// The files found by a pattern. Where a pattern descends to any depth (`**`), it does not follow links to folders.
+/// The files that a pattern finds. A `**` in the pattern does not follow links to folders.
 #[derive(Default)]
 struct PatternWalk {
     found: Vec<PathBuf>,
-    /// The folders that could not be read, with the errors. A pattern may reach a folder in several ways, so this is a
-    /// map.
+    /// The folders that could not be read, with the errors. This is a map, because a pattern can reach a folder by
+    /// several paths.
     unread: BTreeMap<PathBuf, io::Error>,
 }
 
 impl PatternWalk {
-    /// Collects the files below a folder that the remaining segments match.
+    /// Collects the files below a folder that match the remaining segments.
     fn visit(&mut self, folder: &Path, segments: &[PatternSegment<'_>]) {
         let Some((segment, rest)) = segments.split_first() else {
             if !folder.is_dir() {
@@ -221,7 +224,7 @@ impl PatternWalk {
             };
             let (kind, entry) = entry;
             let path = folder.join(entry.file_name());
-            // Each sequence in a name that is not UTF-8 is matched as one unknown character.
+            // In a name that is not UTF-8, each invalid sequence is matched as one unknown character.
             let name = entry.file_name();
             let name = name.to_string_lossy();
             match segment {
@@ -238,7 +241,8 @@ impl PatternWalk {
         }
     }
 
-    /// Skips a folder that could not be read. A folder that is gone, or is none, has no files and counts as no error.
+    /// Records a folder that could not be read. Ignores the error if the folder is gone or is not a folder, because
+    /// there are no files in it.
     fn pass_over(&mut self, folder: &Path, error: io::Error) {
         if matches!(
             error.kind(),
@@ -250,7 +254,7 @@ impl PatternWalk {
     }
 }
 
-/// Returns the file whose name is most like that of a missing input, if there is one.
+/// Returns the file whose name is most similar to the name of a missing input, or `None` if no name is similar.
 pub(super) fn near(uri: &str) -> Option<String> {
     match Location::parse(uri, Stage::Fetch) {
         Ok(Location::File(path)) => near_file(&path, |_| true).map(|near| near.display().to_string()),
@@ -258,7 +262,7 @@ pub(super) fn near(uri: &str) -> Option<String> {
     }
 }
 
-/// Returns the input at a path, written so that it is not parsed as a URI.
+/// Returns the input at a path, in a spelling that is not parsed as a URI.
 fn at(path: &Path) -> InputArgument {
     let uri = match path.to_str() {
         Some(text) if is_uri(text) => format!("./{text}"),
@@ -344,7 +348,8 @@ mod tests {
         }
     }
 
-    /// The folder's path is too long to be read. This works like a folder of another user, but also for root.
+    /// The folder cannot be read because its path is too long. Even root cannot read it, unlike a folder of another
+    /// user.
     #[test]
     fn a_folder_that_cannot_be_read_is_told_beside_the_files_that_are_found() {
         use rustix::fs::{Mode, OFlags, mkdirat, openat};

@@ -1,12 +1,12 @@
-//! Parses `RUST_LOG`: its text goes in, the log lines to show come out.
+//! Parses `RUST_LOG`. The text goes in, and a filter for log lines comes out.
 
 use tracing_subscriber::filter::Targets;
 
 use crate::plugin::LOG_TARGET;
 use crate::telemetry::log::FAILURE;
 
-/// The targets that a filter may name: the crates that log or that people expect to, and the targets of this
-/// program.
+/// The targets that a filter may name: the crates that log, the crates that people expect to log, and the targets of
+/// this program.
 const TARGETS: &[&str] = &[
     "cranelift_codegen",
     "cranelift_frontend",
@@ -36,8 +36,8 @@ const TARGETS: &[&str] = &[
     "wit_parser",
 ];
 
-/// Parses a filter: `LEVEL` or `TARGET=LEVEL,...`. A word that is neither a level nor a known target is an error. Otherwise a
-/// mistyped level would be a target, and everything else, errors included, would be silenced.
+/// Parses a filter: `LEVEL` or `TARGET=LEVEL,...`. A word that is neither a level nor a known target is an error.
+/// Otherwise a mistyped level would count as a target, and all other log lines, including errors, would be silenced.
 pub(super) fn parse(text: &str) -> Result<Targets, String> {
     let targets: Targets = text.parse().map_err(|error| format!("{error}"))?;
     let unknown = targets.iter().find_map(|(target, _)| {
@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    /// A crate that comes into the tree and logs must be known to the filter.
+    /// If a new dependency logs, the filter must know it.
     #[test]
     fn every_crate_that_logs_is_a_target() {
         let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
@@ -99,7 +99,7 @@ mod tests {
             let logs = package
                 .lines()
                 .any(|line| matches!(line.trim(), "\"log\"," | "\"tracing\","));
-            // Not in the program: of other systems, or of tests.
+            // These crates are not in the program: they are for other systems, or for tests.
             if logs && !["jni", "wit_component"].contains(&&*name) {
                 assert!(TARGETS.contains(&&*name), "{name}");
                 found += 1;

@@ -1,5 +1,5 @@
-//! Runs the command line: arguments and environment go in; results on stdout, logs and progress on stderr come out.
-//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! Runs the command line. Arguments and environment go in. Results go to stdout, and logs and progress go to stderr.
+//! The exit code is 0 for success, 1 for a failure and 2 for wrong usage.
 
 mod compile;
 mod dead;
@@ -55,7 +55,7 @@ struct Cli {
     command: Command,
 }
 
-/// The variables that are read; each line fits into a small terminal.
+/// The description of the variables. Each line fits into a small terminal.
 const ENVIRONMENT: &str = "\
 Environment:
   REDIS_URL                the queue's server; or set REDIS_HOST, REDIS_PORT
@@ -98,14 +98,14 @@ enum Command {
     Plugin(plugin::Command),
 }
 
-/// The exit code of wrong usage.
+/// The exit code for wrong usage.
 const WRONG_USAGE: u8 = 2;
 
-/// Runs the program on the process's own arguments.
+/// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    // The memory limit of this command leaves no room for the rest. Users never call it, so help and suggestions do not
-    // show it.
+    // This command comes first, because its memory limit leaves no room for the work below. Users never call it, so
+    // help and suggestions do not show it.
     if arguments.get(1).is_some_and(|command| command == COMMAND) {
         return compile::run(&compile::Args::parse_from(&arguments[1..]));
     }
@@ -132,7 +132,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Returns whether an argument, a variable or a file of settings is wrong, rather than what they name.
+/// Returns whether an argument, a variable or a settings file is wrong. Returns false if something that they name is
+/// missing or outdated.
 fn is_wrong_usage(error: &Error) -> bool {
     error.stage() == Stage::Config && !matches!(error.code(), Code::ReportMissing | Code::HostOutdated)
 }
@@ -141,13 +142,14 @@ fn is_wrong_usage(error: &Error) -> bool {
 fn fail(report: &str, code: Code, log_format: LogFormat) {
     match log_format {
         LogFormat::Human => print::note(format!("error: {report} [{code}]")),
-        // The reason why the program ended must be in the log, too.
+        // The log must contain the reason why the program ended, too.
         LogFormat::Json => tracing::error!(target: log::FAILURE, error = report, %code, "failed"),
     }
 }
 
-/// Returns the number of threads of the async runtime. They only wait for servers; other threads process the records.
-/// Fewer threads wake each other less, and one can serve thousands of small requests a second.
+/// Returns the number of threads of the async runtime. They only wait for servers, and other threads process the
+/// records. A few threads wake each other less often than many, and even one thread can serve thousands of small
+/// requests per second.
 fn runtime_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(4))
 }
@@ -169,10 +171,10 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Starts the log, filtered by `RUST_LOG` (`LEVEL` or `TARGET=LEVEL,...`) or by default levels. By default all commands
-/// show what plugins print, because it matters to the user who runs them.
+/// Starts the log, filtered by `RUST_LOG` (`LEVEL` or `TARGET=LEVEL,...`) or by default levels. By default, every
+/// command shows the output of plugins, because it matters to the user who runs the plugin.
 fn start_log(cli: &Cli) {
-    // A worker logs its work; the other commands log only problems.
+    // A worker logs its work. The other commands log only problems.
     let level = match cli.command {
         Command::Run(_) => LevelFilter::INFO,
         _ => LevelFilter::WARN,
@@ -199,8 +201,8 @@ fn start_log(cli: &Cli) {
     }
 }
 
-/// Parses the arguments, or ends the program. Errors quote them, so they are escaped: a shell may have put names of a stranger's files among
-/// them.
+/// Parses the arguments, or ends the program. An error quotes the arguments, so they are escaped first: a shell may
+/// have inserted file names from an untrusted source.
 fn parse(arguments: &[OsString]) -> Cli {
     Cli::try_parse_from(arguments).unwrap_or_else(|error| {
         if !error.use_stderr() {
@@ -210,7 +212,7 @@ fn parse(arguments: &[OsString]) -> Cli {
             // An argument may be a URL with a password.
             escape::for_people(&redact_within(&argument.to_string_lossy())).into_owned()
         });
-        // The escaped arguments have the same error, unless the escaped bytes themselves were the error.
+        // The escaped arguments give the same error, except if the error is about the escaped bytes.
         match Cli::try_parse_from(shown) {
             Err(mut shown) if shown.use_stderr() => {
                 let mut program = Cli::command();
@@ -232,7 +234,7 @@ fn parse(arguments: &[OsString]) -> Cli {
     })
 }
 
-/// Reports arguments that could not be parsed. Their error is escaped already.
+/// Reports arguments that could not be parsed. The text is already escaped.
 fn refuse(text: &StyledStr, kind: ErrorKind, arguments: &[OsString]) {
     if asks_for_json(arguments) {
         log::start(LogFormat::Json, Targets::new());
@@ -243,15 +245,15 @@ fn refuse(text: &StyledStr, kind: ErrorKind, arguments: &[OsString]) {
         false => text.to_string(),
     };
     let code = match kind {
-        // This is the help, for want of a command.
+        // This is the help text, which clap returns if the command is missing.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => String::new(),
         _ => format!(" [{}]", Code::Usage),
     };
-    // If stderr is closed, nobody is left to report to.
+    // If stderr is closed, nobody reads the report.
     let _ = stderr::write(format!("{}{code}\n", shown.trim_end()).as_bytes());
 }
 
-/// Returns whether the arguments, which could not be parsed, ask for log lines in JSON.
+/// Returns whether arguments that could not be parsed ask for log lines in JSON.
 fn asks_for_json(arguments: &[OsString]) -> bool {
     let follows = arguments
         .windows(2)
@@ -259,7 +261,7 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
     follows || arguments.iter().any(|argument| argument == "--log-format=json")
 }
 
-/// Returns an error of the arguments as one line, without the usage that follows it.
+/// Returns an error about arguments as one line, without the usage that follows the error.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim);
     let error =

@@ -15,7 +15,7 @@ use crate::gate::{Gate, Rule};
 use crate::location::{Location, is_uri, redact};
 use crate::request::InputOptions;
 
-/// The most bytes of a plugin's config file, which is copied into each instance.
+/// The maximum size of a plugin's config file, in bytes. The config is copied into each instance.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
 /// The headings of groups of options in the help.
@@ -73,7 +73,7 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Returns whether the records go to stdout instead of a folder.
+    /// Returns whether the records go to stdout. If not, they go to a folder.
     pub(super) fn is_stdout(&self) -> bool {
         self.output == "-"
     }
@@ -85,7 +85,7 @@ impl OutputArgs {
         Destination::new(&self.output, self.rejects.as_deref())
     }
 
-    /// Returns a destination whose output goes to stdout, staged in the given folder first.
+    /// Returns a destination whose output goes to stdout after it was staged in the given folder.
     pub(super) fn staged_in(&self, folder: &Path) -> Result<Destination> {
         self.check_rejects()?;
         Destination::for_passing_on(folder, self.rejects.as_deref())
@@ -98,7 +98,7 @@ impl OutputArgs {
     }
 }
 
-/// Extensions that files have, but hardly folders.
+/// The file extensions that the name of a folder hardly ever has.
 const FILE_EXTENSIONS: &[&str] = &[
     "7z", "arrow", "avro", "bz2", "csv", "csvz", "dat", "db", "feather", "gz", "gzip", "htm", "html", "json",
     "jsonl", "log", "lz4", "ndjson", "ods", "orc", "parquet", "pdf", "pq", "psv", "sql", "sqlite", "ssv",
@@ -106,7 +106,7 @@ const FILE_EXTENSIONS: &[&str] = &[
     "zstd",
 ];
 
-/// Returns a hint on how to get all records into one file, for the option that takes the folder of outputs.
+/// Returns a hint for the option that names the output folder. It says how to get all records into one file.
 fn one_file(option: &str) -> &'static str {
     match option {
         "--output" => "; `ingest --output - > FILE` writes the records into one file",
@@ -114,7 +114,7 @@ fn one_file(option: &str) -> &'static str {
     }
 }
 
-/// Refuses a name that looks like a file where a folder is expected.
+/// Refuses the name of a file, or a name that looks like one, where a folder is expected.
 fn check_folder(option: &str, folder: &str) -> Result<()> {
     let refused = |what: String| {
         Err(Error::permanent(
@@ -160,13 +160,13 @@ fn check_folder(option: &str, folder: &str) -> Result<()> {
     ))
 }
 
-/// The options of the gate: bounds on rejects, and the least number of records.
+/// The options of the gate: bounds on rejects, and the minimum number of records.
 #[derive(clap::Args)]
 #[command(next_help_heading = heading::REJECTS)]
 pub(super) struct GateArgs {
     /// Publish nothing if more records than this are rejected, in total or with one code (repeatable). Output and
-    /// rejects then go into quarantine, and a request becomes a dead letter. Without a bound on the total, more than
-    /// half of the records of an input with at least 20 are too many; 100% allows any number.
+    /// rejects then go into quarantine, and a request becomes a dead letter. Without a bound on the total, at most half
+    /// of the records may be rejected if the input has at least 20 records; 100% allows any number.
     #[arg(long, value_name = "N|P%|CODE=N|CODE=P%", value_delimiter = ',')]
     max_rejects: Vec<Rule>,
     /// The effect of a reject on its file: `fail` is `--max-rejects 0`.
@@ -233,7 +233,7 @@ impl LimitArgs {
     }
 }
 
-/// Reads `JSON` or `@FILE`; without either the config is `{}`.
+/// Reads the config from `JSON` or `@FILE`. Without an argument, the config is `{}`.
 pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
     let refused = |message: String| Error::permanent(Stage::Config, Code::SettingsInvalid, message);
     let Some(argument) = argument else {
@@ -258,7 +258,8 @@ pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
     })
 }
 
-/// Makes a local path absolute, so that a worker elsewhere on this machine can find the file. Leaves a URI as it is.
+/// Makes a local path absolute, so that a worker in another folder of this machine can find the file. Returns a URI
+/// unchanged.
 pub(super) fn absolute(uri: &str) -> String {
     if is_uri(uri) {
         return uri.to_owned();

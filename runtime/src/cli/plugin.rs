@@ -1,4 +1,4 @@
-//! Implements `plugin`: components in the server's store, and the bindings of queues.
+//! Implements `plugin`, which manages the components in the server's store and the bindings of queues.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ pub(super) enum Command {
         #[command(flatten)]
         limits: LimitArgs,
     },
-    /// Bind a queue to a stored plugin, from its next claim on.
+    /// Bind a queue to a stored plugin, from the queue's next claim on.
     Bind {
         /// The queue.
         #[arg(long, alias = "queuename")]
@@ -38,12 +38,12 @@ pub(super) enum Command {
         #[arg(long, alias = "plugin-config", value_name = "JSON|@FILE")]
         config: Option<String>,
         /// Set a limit for the queue's requests, such as memory=64MiB, call-time=500ms, request-time=1h or traps=0
-        /// (repeatable). A lower limit of a worker wins. docs/security.md lists all limits.
+        /// (repeatable). If a worker has a lower limit, the worker's limit applies. docs/security.md lists all limits.
         #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = binding_limit)]
         limits: Vec<LimitValue>,
         #[command(flatten)]
         gate: GateArgs,
-        /// The options for inputs whose requests do not give them.
+        /// The input options for requests that do not set them.
         #[command(flatten)]
         input: Box<InputOptionArgs>,
     },
@@ -55,7 +55,7 @@ pub(super) enum Command {
     },
     /// List the stored plugins.
     List {
-        /// Print JSON, one plugin a line.
+        /// Print JSON, one plugin per line.
         #[arg(long)]
         json: bool,
     },
@@ -64,7 +64,7 @@ pub(super) enum Command {
         /// The queue.
         #[arg(long, alias = "queuename")]
         queue: String,
-        /// Print JSON, one binding a line.
+        /// Print JSON, one binding per line.
         #[arg(long)]
         json: bool,
     },
@@ -96,7 +96,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             input,
         } => {
             let input = InputOptions::from(*input);
-            // Wrong arguments are reported without a server.
+            // Wrong arguments are reported before the server is contacted.
             check_usable_queue_name(&queue)?;
             input.check()?;
             let request = BindRequest {
@@ -176,7 +176,7 @@ async fn bind(request: BindRequest, environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Returns the way to bind a component file, if that is what the argument names instead of a plugin.
+/// If the argument is a component file and not a plugin's name, returns advice on how to bind the file.
 fn named_file(plugin: &str) -> Option<String> {
     let path = Path::new(plugin);
     let is_component = path.extension().is_some_and(|extension| extension == "wasm");
@@ -277,7 +277,7 @@ fn remarks(binding: &Binding) -> String {
         .join(" ")
 }
 
-/// Returns the input options of a binding, in the form of a request's members.
+/// Returns the input options of a binding, written like the members of a request.
 fn input_remarks(input: &InputOptions) -> Vec<String> {
     match serde_json::to_value(input) {
         Ok(Value::Object(members)) => {

@@ -19,34 +19,35 @@ use crate::receipt::{OutputPart, Receipt, RecordCounts, RejectsPart, StepPart};
 use crate::telemetry::log::is_dumb;
 use crate::telemetry::stderr;
 
-/// The most characters of a cell outside the last column: all cells of a column are as wide as its longest one.
+/// The maximum number of characters of a cell outside the last column. All cells of a column are as wide as its longest
+/// cell.
 const CELL_CHARS_MAX: usize = 512;
 
 /// The time between two updates of a progress line.
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
 
-/// Prints a line of results, escaped for people.
+/// Prints a line of results for people, escaped.
 pub(super) fn line(text: impl Display) {
     print(&escape::for_people(&text.to_string()));
 }
 
-/// Prints a result for machines as one line of JSON that a terminal may show.
+/// Prints a result for machines as one line of JSON. Characters that could control a terminal are escaped.
 pub(super) fn json(value: &impl Serialize) {
     print(&escape::json(
         serde_json::to_string(value).expect("results serialize"),
     ));
 }
 
-/// Set if stdout is for records, and results go to stderr.
+/// Set if stdout is for records. Results then go to stderr.
 static IS_FOR_RECORDS: AtomicBool = AtomicBool::new(false);
 
-/// Keeps stdout free for records from now on: results go to stderr.
+/// From now on, keeps stdout free for records: results go to stderr.
 pub(super) fn keep_stdout_for_records() {
     IS_FOR_RECORDS.store(true, Ordering::Relaxed);
 }
 
-/// Writes a line to stdout unchanged. If the reader is gone, as in `... | head`, the program goes on; any other failure
-/// ends it.
+/// Writes a line to stdout unchanged. If no process reads stdout any more, as after `... | head`, the program
+/// continues. Any other failure ends the program.
 fn print(line: &str) {
     if IS_FOR_RECORDS.load(Ordering::Relaxed) {
         let _ = writeln!(std::io::stderr().lock(), "{line}");
@@ -66,14 +67,15 @@ pub(super) fn error(error: &Error) {
     note(format!("error: {} [{}]", error.report(), error.code()));
 }
 
-/// Prints a note to the person at the terminal that is neither a result nor an error, escaped as [`line()`] does.
+/// Prints a note for the person at the terminal. A note is neither a result nor an error. It is escaped as in
+/// [`line()`].
 pub(super) fn note(text: impl Display) {
-    // If stderr is closed, nobody is left to report to.
+    // If stderr is closed, nobody reads the note.
     let line = format!("{}\n", escape::for_people(&text.to_string()));
     let _ = stderr::write(line.as_bytes());
 }
 
-/// Returns the part of a text that fits into a table.
+/// Returns the first `chars` characters of a text, with `…` if the text is longer.
 pub(super) fn beginning(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -81,19 +83,19 @@ pub(super) fn beginning(text: &str, chars: usize) -> String {
     }
 }
 
-/// Returns whether a cell is a count, a share or an estimate, or the `-` in place of one.
+/// Returns whether a cell is a count, a share or an estimate, or the `-` that replaces one.
 fn is_number(cell: &str) -> bool {
     let digits = cell.strip_prefix('~').unwrap_or(cell);
     let digits = digits.strip_suffix('%').unwrap_or(digits);
     cell == "-" || digits.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// Prints a table, its cells escaped for people.
+/// Prints a table for people. Its cells are escaped.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
     aligned(head, rows).iter().for_each(|line| print(line));
 }
 
-/// Escapes and bounds the cells of a row for people.
+/// Escapes the cells of a row for people and limits their length.
 fn shown(row: &[String]) -> Vec<Cow<'_, str>> {
     let chars_max = |column| match column + 1 == row.len() {
         true => escape::SHOWN_CHARS_MAX,
@@ -105,7 +107,7 @@ fn shown(row: &[String]) -> Vec<Cow<'_, str>> {
         .collect()
 }
 
-/// Returns the lines of a table with aligned columns, numbers aligned right.
+/// Returns the lines of a table with aligned columns. Numbers are aligned right.
 fn aligned(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let rows: Vec<Vec<_>> = rows.iter().map(|row| shown(row)).collect();
     let columns: Vec<(usize, bool)> = (0..head.len())
@@ -183,7 +185,7 @@ pub(super) fn objects(outputs: &[OutputPart], rejects: &RejectsPart) {
     }
 }
 
-/// Returns the progress of a job, for people.
+/// Returns the progress of a job as a text for people.
 pub(super) fn measures(bytes: u64, records: u64, rejects: u64) -> String {
     format!(
         "{}  {} records  {} rejects",
@@ -193,14 +195,14 @@ pub(super) fn measures(bytes: u64, records: u64, rejects: u64) -> String {
     )
 }
 
-/// Shows a job's progress on stderr until this is dropped; shows nothing if stderr is not a capable terminal.
+/// Shows a job's progress on stderr until this value is dropped. Shows nothing if stderr is not a capable terminal.
 pub(super) struct ProgressLine {
     bar: ProgressBar,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl ProgressLine {
-    /// Creates a line about a job in this process.
+    /// Creates a line that shows the progress of a job in this process.
     pub(super) fn of_job(progress: Arc<ProgressCounters>) -> Self {
         let mut line = Self::spinner();
         let bar = line.bar.clone();
@@ -237,7 +239,7 @@ impl ProgressLine {
         self.bar.set_message(text);
     }
 
-    /// Prints a permanent note above the line.
+    /// Prints a note above the line. The note stays on the screen.
     pub(super) fn keep(&self, text: impl Display) {
         self.bar.suspend(|| note(text));
     }

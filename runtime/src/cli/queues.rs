@@ -1,4 +1,4 @@
-//! Implements `queue`: whole queues.
+//! Implements `queue`, which works on whole queues.
 
 use std::process::ExitCode;
 
@@ -12,13 +12,13 @@ use crate::queue::{Backend, Counts};
 pub(super) enum Command {
     /// List the queues with their counts.
     List {
-        /// Print JSON, one queue a line.
+        /// Print JSON, one queue per line.
         #[arg(long)]
         json: bool,
     },
-    /// Pause a queue: workers claim no more of its requests; running attempts go on.
+    /// Pause a queue: workers claim no more of its requests, but running attempts continue.
     Pause(QueueArgs),
-    /// Resume a queue: workers claim again.
+    /// Resume a queue: workers claim its requests again.
     Resume(QueueArgs),
     /// Audit queues: check that every request is in exactly one state and every lease has a holder, and warn of unsafe
     /// settings of the server.
@@ -26,7 +26,7 @@ pub(super) enum Command {
         /// Only this queue.
         #[arg(long, alias = "queuename")]
         queue: Option<String>,
-        /// Print JSON, one finding a line.
+        /// Print JSON, one finding per line.
         #[arg(long)]
         json: bool,
     },
@@ -115,7 +115,7 @@ fn row(counts: &Counts) -> Vec<String> {
     ]
 }
 
-/// Warns of each danger in the settings of the server, and returns them.
+/// Logs a warning for each dangerous setting of the server. Returns these settings.
 pub(super) async fn warn_of_dangers(backend: &Backend) -> Vec<String> {
     let dangers = queues::dangers(backend).await;
     for danger in &dangers {

@@ -1,4 +1,4 @@
-//! Implements `report`: the result of an input, for people.
+//! Implements `report`, which shows the result of an input to people.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,13 +10,13 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::Location;
 use crate::receipt::{ColumnQuality, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report};
 
-/// The most characters shown of a name or a value: more than a time with its zone has.
+/// The maximum number of characters shown of a name or a value. A time with its zone is shorter.
 const CELL_CHARS: usize = 32;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The id of a request that is done or that the gate refused; or a receipt, or a report in quarantine, as a path or
-    /// a file: URI.
+    /// The id of a request that is done or was refused by the gate, or the path or file: URI of a receipt or of a report
+    /// in quarantine.
     #[arg(value_name = "ID|FILE")]
     what: String,
     /// The queue of the request; needed only if several queues have a request with this id.
@@ -40,8 +40,8 @@ pub(super) async fn report(args: Args, environment: &Environment) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the path if the argument is a file rather than an id. A name without a slash is a file only if it is a
-/// document in the current folder: no id has a slash.
+/// Returns the path if the argument is a file, or `None` if it is an id. An argument without a slash is a file only if
+/// it names a document in the current folder. An argument with a slash is never an id.
 fn file(what: &str) -> Result<Option<PathBuf>> {
     if !what.contains('/') {
         let is_there = |path: &PathBuf| path.symlink_metadata().is_ok_and(|found| !found.is_dir());
@@ -62,12 +62,12 @@ fn is_document(path: &Path) -> bool {
 }
 
 async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
-    // Receipts of `ingest` are in no queue, so their file name is tried as an id only after the queue.
+    // The receipts of `ingest` are in no queue, so the hint names the path of such a receipt.
     let name = id.strip_suffix(".json").unwrap_or(&id);
     let hint = format!("of an `ingest`, name the receipt: `ingest-host report out/receipts/{name}.json`");
     let as_request = is_document(Path::new(&id)).then(|| format!("{id}: no such file here; as a request"));
     let status = async {
-        // The hint about `ingest` is given only if no queue has such a request.
+        // The hint about `ingest` is given only if no queue has a request with this id.
         let backend = match environment.connect_to_read().await {
             Err(error) if environment.lacks_its_file() => return Err(error.with_hint(hint)),
             connected => connected?,
@@ -134,7 +134,7 @@ fn rejects(rejects: &RejectsPart) {
     print::table(&["REJECTS", "COUNT", "FIRST", "REASON"], &rows);
 }
 
-/// Prints the column profile as a table. `written` is the number of rows of the output.
+/// Prints the column profile as a table. `written` is the number of rows in the output.
 pub(super) fn columns(quality: &QualityPart, written: u64) {
     let row = |column: &ColumnQuality| {
         let text = |value: &Option<String>| {
@@ -169,7 +169,8 @@ pub(super) fn columns(quality: &QualityPart, written: u64) {
     }
 }
 
-/// Returns a share in percent. Only a complete share is shown as 100%, and only an empty one as 0%.
+/// Returns a share in percent. Only if `part` equals `whole`, the result is 100%. Only if `part` is zero, the result is
+/// 0%.
 fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".into();

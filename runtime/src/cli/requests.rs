@@ -1,4 +1,4 @@
-//! Implements `status`, `requests` and `cancel`: single requests.
+//! Implements `status`, `requests` and `cancel`, which work on single requests.
 
 use std::process::ExitCode;
 
@@ -46,12 +46,12 @@ pub(super) struct Args {
     /// List at most N of each state.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// Print JSON, one request a line.
+    /// Print JSON, one request per line.
     #[arg(long)]
     json: bool,
 }
 
-/// Notes that a queue is new, and names those that may have been meant.
+/// Prints a note that a queue is new, with the names of similar queues.
 pub(super) fn note_new_queue(backend: &Backend, new: Option<NewQueue>) {
     let Some(NewQueue { queue, near }) = new else {
         return;
@@ -64,7 +64,7 @@ pub(super) fn note_new_queue(backend: &Backend, new: Option<NewQueue>) {
 }
 
 impl RequestArgs {
-    /// Returns the request's id, and the name of its queue if that was given.
+    /// Returns the request's id, and the name of its queue if the user gave one.
     pub(super) fn parts(&self) -> (&str, Option<&str>) {
         (&self.id, self.queue.as_deref())
     }
@@ -82,7 +82,7 @@ pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the error of a request with its code, if it has one.
+/// Returns the error of a request, with the error's code if there is one.
 pub(super) fn with_code(error: &str, status: &Status) -> String {
     match &status.code {
         Some(code) => format!("{error} [{code}]"),
@@ -90,7 +90,7 @@ pub(super) fn with_code(error: &str, status: &Status) -> String {
     }
 }
 
-/// Prints a request for people.
+/// Prints the status of a request for people.
 pub(super) fn show(status: &Status) {
     let state = status.ending.as_deref().unwrap_or(status.state.name());
     print::line(format!("{}  {state}", status.id));
@@ -150,7 +150,7 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
 }
 
 fn row(status: &Status) -> Vec<String> {
-    // A file with many rejects must not look like a clean one.
+    // The counts distinguish a file with many rejects from a clean one.
     let counts = match &status.receipt {
         Some(StoredReceipt::Readable(receipt)) => Some(receipt.records),
         _ => None,

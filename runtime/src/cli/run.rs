@@ -1,4 +1,4 @@
-//! Implements `run`: a worker.
+//! Implements `run`, which runs a worker.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ use crate::telemetry::repeated_errors::RepeatedErrors;
 use crate::units::{ByteSize, HumanDuration};
 use crate::worker::{self, LeftRequests, PluginSource, Shutdown, Summary, WorkerOptions};
 
-/// The time that a worker waits at its start for the queue's server, and the pause between two tries.
+/// The maximum time that a starting worker waits for the queue's server, and the pause between two tries.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// Run every request through this component file instead of the plugin that its queue is bound to.
     #[arg(long, value_name = "FILE", help_heading = heading::PLUGIN)]
     plugin: Option<PathBuf>,
-    /// Config of that plugin.
+    /// Config of the plugin in --plugin.
     #[arg(long, value_name = "JSON|@FILE", requires = "plugin", help_heading = heading::PLUGIN)]
     plugin_config: Option<String>,
     /// Reload the component file when it changes.
@@ -51,57 +51,58 @@ pub(super) struct Args {
     watch: bool,
     #[command(flatten)]
     output: OutputArgs,
-    /// The options for inputs whose requests and bindings do not give them.
+    /// The input options for requests if neither the request nor its binding sets them.
     #[command(flatten)]
     input: InputOptionArgs,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
     limits: LimitArgs,
-    /// The number of requests to process at once. Small requests mostly wait for disk, server and queue.
+    /// The number of requests to process at the same time. Small requests mostly wait for disk, server and queue.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = heading::WORKER)]
     concurrency: u16,
     /// Stop when there is nothing to do and nothing is due within --burst-wait. A list shows the requests that are
-    /// left: in a queue that is paused or has no plugin, to be retried, or with another worker. The exit code is 1 if
-    /// requests are left, a request died, or a document was not a valid request. Requests that producers have delayed
-    /// for longer than --burst-wait do not count.
+    /// left. They are in a queue that is paused or has no plugin, wait for a retry, or are with another worker. The
+    /// exit code is 1 if requests are left, a request died, or a document was not a valid request. Requests that
+    /// producers have delayed for longer than --burst-wait do not count.
     #[arg(long, help_heading = heading::WORKER)]
     burst: bool,
-    /// The time that an idle burst waits for delayed requests that are due within this time, and for requests of other
-    /// workers, which come back if their worker dies. The same time bounds all waits for retries together. 0s waits for
-    /// nothing.
+    /// The maximum time that an idle burst waits. It waits for delayed requests that are due within this time, and for
+    /// requests of other workers, which come back if their worker dies. This is also the limit on the sum of its waits
+    /// for retries. With 0s, a burst does not wait.
     #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst", help_heading = heading::WORKER)]
     burst_wait: HumanDuration,
-    /// The time for which to retry a request that fails for a reason that may pass (server down or busy, connection
-    /// broken, disk full): the sum of its waits, up to 30 days. Then it becomes a dead letter. The waits grow to five
-    /// minutes. A longer wait that a server asks for (Retry-After) is kept, within the time that is left. If no
-    /// connection to a host has ever succeeded, the limit is two minutes. 0s never retries.
+    /// The time for which to retry a request after failures that may pass (server down or busy, connection broken, disk
+    /// full). This time limits the sum of the request's waits, and is at most 30 days. When it is used up, the request
+    /// becomes a dead letter. The waits grow up to five minutes. If a server asks for a longer wait (Retry-After), the
+    /// worker waits that long, within the remaining time. If no connection to a host has ever succeeded, the limit is
+    /// two minutes. With 0s, a request is never retried.
     #[arg(long, value_name = "DURATION", default_value_t = HumanDuration(RETRY_FOR), value_parser = retry_for, help_heading = heading::WORKER)]
     retry_for: HumanDuration,
     /// Seconds without a heartbeat after which another worker may take the request.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400), help_heading = heading::WORKER)]
     lease: u32,
-    /// Remove requests that have been done or cancelled for this many days; 0 keeps them for ever. Outputs, receipts
-    /// and dead letters stay. If workers differ, the shortest retention wins.
+    /// Remove requests that have been done or cancelled for this many days. With 0, they are kept forever. Outputs,
+    /// receipts and dead letters stay. If workers have different settings, the shortest retention applies.
     #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16), help_heading = heading::WORKER)]
     retention: u16,
     /// Write a checkpoint after every SIZE of input, so that another worker can resume there; 0 disables checkpoints.
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::default().checkpoint_bytes), help_heading = heading::WORKER)]
     checkpoint: ByteSize,
-    /// The memory that all requests of this worker may use together. One request may use up to three quarters of it,
-    /// and waits while others use too much [default: half of the memory of the machine or the control group, at least
-    /// 64MiB].
+    /// The memory that all requests of this worker may use together. One request may use up to three quarters of it. A
+    /// request waits while other requests use too much [default: half of the memory of the machine or the control
+    /// group, at least 64MiB].
     #[arg(long, value_name = "SIZE", value_parser = memory_total, help_heading = heading::WORKER)]
     memory_total: Option<ByteSize>,
-    /// Refuse to start unless the queue server's durability settings are safe and could be checked; otherwise the
-    /// worker only warns.
+    /// Refuse to start unless the durability settings of the queue's server are known and safe. Without this option,
+    /// the worker only warns.
     #[arg(long, help_heading = heading::WORKER)]
     strict: bool,
-    /// Also take requests whose last worker was lost and had another output. Files that it may have published there
-    /// stay: use this only if that output is gone for good.
+    /// Also take requests whose last worker was lost and had another output folder. Files that this worker may have
+    /// published there stay, so use this option only if that folder is gone for good.
     #[arg(long, help_heading = heading::WORKER)]
     move_output: bool,
-    /// A host, address or network that requests may read from besides public ones (repeatable).
+    /// A host, address or network that requests may read from, in addition to public ones (repeatable).
     #[arg(long, value_name = "HOST|CIDR", help_heading = heading::ACCESS)]
     allow_host: Vec<String>,
     /// A folder that requests may read files from (repeatable).
@@ -177,7 +178,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     let new_queues = new_queues(&backend, &options.queues).await;
     for (queue, near) in &new_queues {
         let (server, text) = (&backend.name, "the server does not know this queue yet");
-        // A burst warns, because it ends before anybody can submit to the new queue.
+        // A burst warns, because it usually ends before anybody can submit a request to the new queue.
         match options.burst {
             true => tracing::warn!(queue, server, near, "{text}"),
             false => tracing::info!(queue, server, near, "{text}"),
@@ -247,7 +248,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the part of a burst's summary about the requests that it leaves; empty if there are none.
+/// Returns the part of a burst's summary about the requests that are left. Returns an empty text if none are left.
 fn left_summary(left: &LeftRequests) -> String {
     let mut text = String::new();
     if left.count > 0 {
@@ -263,7 +264,7 @@ fn left_summary(left: &LeftRequests) -> String {
     text
 }
 
-/// Prints the first few requests that a burst leaves.
+/// Prints the first few requests that are left after a burst.
 fn print_left(left: &LeftRequests, queues: &[String]) {
     if left.invalid > 0 {
         let lists = dead_list_commands(queues);
@@ -306,8 +307,8 @@ fn time(at_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(at_ms).map_or_else(|_| at_ms.to_string(), |at| at.to_string())
 }
 
-/// Connects to the queue's server, and waits a while if it cannot be reached: it may start at the same time as its
-/// workers. The wait is short, so that a wrong address shows.
+/// Connects to the queue's server. If the server cannot be reached, waits up to [`CONNECT_PATIENCE`], because the
+/// server may be starting at the same time as its workers. The wait is short, so that a wrong address is reported soon.
 async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdown>) -> Result<Backend> {
     let (repeated_errors, deadline) = (RepeatedErrors::default(), Instant::now() + CONNECT_PATIENCE);
     loop {
@@ -326,8 +327,8 @@ async fn connect(environment: &Environment, mut shutdown: watch::Receiver<Shutdo
     }
 }
 
-/// Returns the queues that the server does not know, which may be mistyped, each with similar names. Ignores a server
-/// that does not answer, because the worker reports that itself.
+/// Returns the queues that the server does not know, each with similar names, because their names may be mistyped.
+/// Returns no queues if the server does not answer: the worker itself reports this failure.
 async fn new_queues(backend: &Backend, queues: &[String]) -> Vec<(String, Option<String>)> {
     let Ok(known) = backend.queue.queues().await else {
         return Vec::new();
@@ -339,7 +340,7 @@ async fn new_queues(backend: &Backend, queues: &[String]) -> Vec<(String, Option
         .collect()
 }
 
-/// Returns whether a queue never had anything.
+/// Returns whether a queue contains no requests and no documents.
 async fn is_empty(backend: &Backend, queue: &str) -> bool {
     let counts = backend.queue.counts(queue).await;
     counts.is_ok_and(|counts| {
@@ -358,7 +359,7 @@ async fn is_empty(backend: &Backend, queue: &str) -> bool {
     })
 }
 
-/// Warns of dangerous settings of the queue's server; with `strict`, refuses it.
+/// Warns of dangerous settings of the queue's server. If `strict` is true, fails if there are any.
 async fn check_settings(backend: &Backend, strict: bool) -> Result<()> {
     let dangers = super::queues::warn_of_dangers(backend).await;
     if !strict || dangers.is_empty() {
@@ -384,12 +385,13 @@ fn retry_for(text: &str) -> Result<HumanDuration, String> {
     Ok(span)
 }
 
-/// Returns the retention for a number of days; none for 0, which keeps requests for ever.
+/// Returns the retention for a number of days. Returns `None` for 0, which means that requests are kept forever.
 fn days(count: u16) -> Option<Duration> {
     (count > 0).then(|| Duration::from_secs(u64::from(count) * 86_400))
 }
 
-/// Returns this worker's name: host, process, and a random part for hosts that share a name.
+/// Returns this worker's name: the host name, the process id and a random part. The random part distinguishes hosts
+/// with the same name.
 fn worker_name() -> String {
     let uname = rustix::system::uname();
     format!(
@@ -400,7 +402,8 @@ fn worker_name() -> String {
     )
 }
 
-/// Drains the worker on the first signal; makes it hand its requests back at once on the second.
+/// On the first signal, lets the worker finish its requests and claim no more. On the second, makes it hand its
+/// requests back at once.
 fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
     let mut signals = Signals::listen()?;
     let (sender, receiver) = watch::channel(Shutdown::No);
@@ -409,7 +412,7 @@ fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
             signals.next().await;
             sender.send_replace(next);
         }
-        // The sender must stay alive: a closed channel would look like a signal.
+        // The sender must stay alive, because a closed channel would have the effect of a signal.
         std::future::pending::<()>().await;
     });
     Ok(receiver)

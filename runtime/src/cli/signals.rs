@@ -1,5 +1,5 @@
-//! Handles the signals that ask the program to stop: SIGTERM, as service managers send it, Ctrl-C, and SIGHUP, which a
-//! terminal sends when it is closed.
+//! Handles the signals that ask the program to stop: SIGTERM (from a service manager), SIGINT (Ctrl-C), and SIGHUP
+//! (from a terminal that is closed).
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,12 +8,12 @@ use crate::error::{Code, Error, Result, Stage};
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// SIGHUP; none if the process was started with it ignored, as by `nohup`.
+    /// SIGHUP, or `None` if the process was started with SIGHUP ignored, for example by `nohup`.
     hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// Takes over the signals: from now on they do not end the process by themselves.
+    /// Starts to handle the signals. From now on, they do not end the process by themselves.
     pub(super) fn listen() -> Result<Self> {
         let is_ignored = is_ignored(SignalKind::hangup());
         Ok(Self {
@@ -39,9 +39,9 @@ impl Signals {
     }
 }
 
-/// Lets writes beyond a limit on the size of files (`ulimit -f`) fail, instead of ending the program.
+/// Makes a write beyond the limit on file sizes (`ulimit -f`) fail. Without this, the write would end the program.
 pub(super) fn survive_file_size_limit() -> Result<()> {
-    // The signal stays caught when this is dropped.
+    // The signal stays handled when the returned value is dropped.
     listen(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
 }
 
@@ -51,7 +51,7 @@ fn listen(kind: SignalKind) -> Result<Signal> {
     })
 }
 
-/// Returns whether the process was started with a signal ignored, by proc(5).
+/// Returns whether a signal was ignored when the process started: see `SigIgn` in proc(5).
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

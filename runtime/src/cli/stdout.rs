@@ -11,19 +11,20 @@ use tokio::sync::oneshot;
 use crate::error::{Code, Error, Result, Stage};
 use crate::stop::Stop;
 
-/// The exit code of a program whose reader is gone, as a shell has it: 128 and the number of SIGPIPE.
+/// The exit code of a program whose reader is gone. By the convention of shells, it is 128 plus the number of SIGPIPE.
 pub(super) const NO_READER: u8 = 141;
 
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// Copies files to stdout. Returns false if nobody reads it any more.
+/// Copies files to stdout, in order. Returns false if no process reads stdout any more.
 ///
 /// # Errors
-/// Fails if a file cannot be read or stdout cannot be written, and if `stop` is requested. Part of the bytes may be
-/// written then.
+/// Fails if a file cannot be read, if stdout cannot be written, or if `stop` is requested. Part of the bytes may have
+/// been written by then.
 pub(super) async fn copy(files: Vec<PathBuf>, stop: &Stop) -> Result<bool> {
     let (sender, copied) = oneshot::channel();
-    // This is no thread of the async runtime, whose end would wait for a write to a reader that does not read.
+    // This is not a thread of the async runtime. When the runtime ends, it would wait for this thread, even if the
+    // reader of stdout has stopped reading.
     std::thread::spawn(move || {
         let _ = sender.send(files.into_iter().try_for_each(copy_file));
     });
@@ -58,7 +59,7 @@ fn copy_file(path: PathBuf) -> io::Result<()> {
     }
 }
 
-/// Writes past the buffer of Rust's stdout, and waits if somebody has made the pipe non-blocking.
+/// Writes to stdout without Rust's buffer. If the pipe is non-blocking, waits until it can take more bytes.
 fn write_all(mut bytes: &[u8]) -> io::Result<()> {
     let stdout = io::stdout();
     while !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! Implements `submit`: puts requests into a queue.
+//! Implements `submit`, which puts requests into a queue.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use crate::names::check_usable_queue_name;
 use crate::queue::{Backend, Counts, Progress, State, Status, StatusDocument, is_on_this_machine};
 use crate::request::{NewRequest, check_uri};
 
-/// The interval at which `--wait` looks at a request.
+/// The interval at which `--wait` checks a request.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// The time after which `--wait` says why a request has not begun.
+/// The time after which `--wait` explains why a request has not begun.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
@@ -27,26 +27,26 @@ pub(super) struct Args {
     /// The queue.
     #[arg(long, alias = "queuename")]
     queue: String,
-    /// The input: a path, or a URI of scheme file, http or https. Each becomes a request.
+    /// The input: a path, or a URI of scheme file, http or https. Each input becomes a request.
     #[arg(long, required = true, num_args = 1..)]
     uri: Vec<String>,
     /// The id of the request; submitting it again has no effect [default: random].
     #[arg(long)]
     id: Option<String>,
-    /// The priority, from -100 to 100; higher ones run first.
+    /// The priority, from -100 to 100. Requests with a higher priority run first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
     priority: i32,
-    /// Also submit requests that no worker could fetch now: a missing local file (if the queue is on this machine), or
-    /// a scheme that this version does not support.
+    /// Also submit requests that no worker could fetch now: for a missing local file (if the queue is on this machine),
+    /// or for a scheme that this version does not support.
     #[arg(long)]
     no_check: bool,
     /// Wait until the requests have ended, and show the results.
     #[arg(long)]
     wait: bool,
-    /// Print JSON: with --wait a receipt for each request, else its status.
+    /// Print JSON: a receipt for each request with --wait, the status of each request without it.
     #[arg(long)]
     json: bool,
-    // The heading of a group stays in force for what follows, so groups come last.
+    // A group's heading also applies to the arguments after the group, so groups come last.
     #[command(flatten)]
     input: InputArgs,
 }
@@ -93,7 +93,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
                 print_accepted(&args, &answer);
                 accepted.push(request);
             }
-            // A conflict of one request must not hide the answers to the others.
+            // A conflict of one request must not hide the answers to the other requests.
             Err(error) if error.code() == Code::RequestConflict => print::error(&error),
             Err(error) => return Err(error),
         }
@@ -103,7 +103,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
         for request in accepted {
             match wait(&args, &backend, &request.id).await {
                 Ok(ended_well) => failed |= !ended_well,
-                // A request that others have changed must not hide the results of the rest.
+                // If somebody else has changed one request, the results of the others must still be shown.
                 Err(error) if error.stage() == Stage::Request => {
                     print::error(&error);
                     failed = true;
@@ -125,7 +125,7 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
             "--uri -: a worker cannot read this standard input: `ingest-host ingest -` does, without a queue";
         return Err(Error::permanent(Stage::Config, Code::Usage, why));
     }
-    // The check sees the URI as typed, because an absolute path made of it may look different.
+    // The check gets the URI as the user typed it. An absolute path, which is made of it later, may look different.
     check_uri(uri)?;
     let mut request = NewRequest::new(absolute(uri));
     if let Some(id) = &args.id {
@@ -150,7 +150,7 @@ fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
     })
 }
 
-/// Prints the answer to a submit, except where `--wait --json` prints receipts instead.
+/// Prints the answer to a submit, except with `--wait --json`, which prints receipts later.
 fn print_accepted(args: &Args, accepted: &Accepted) {
     if args.json {
         if !args.wait {
@@ -183,7 +183,7 @@ fn print_accepted(args: &Args, accepted: &Accepted) {
     print::line(format!("{id}  {word} ({state}){hint}"));
 }
 
-/// Waits for the end of a request and shows it. Returns false if it did not end well.
+/// Waits for the end of a request and shows its result. Returns false if the request did not end well.
 async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
     let progress = ProgressLine::spinner();
     let (mut failures, started, mut is_told) = (0, Instant::now(), false);
@@ -211,7 +211,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
                 let why = format!("{id}: is not in {} any more: somebody has removed it", args.queue);
                 return Err(Error::permanent(Stage::Request, Code::RequestUnknown, why));
             }
-            // The request goes on without this process, so a failing server only delays the answer.
+            // The request continues without this process, so a failing server only delays the answer.
             Err(error) if error.class() == Class::Transient => progress.say(error.report()),
             Err(error) => return Err(error),
         }
@@ -221,7 +221,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
     show(args, &status)
 }
 
-/// Says why no worker has claimed a request that is ready.
+/// Returns the reason why no worker has claimed a ready request.
 fn why_waiting(counts: &Counts) -> String {
     let Counts {
         queue, ready, leased, ..
@@ -257,7 +257,8 @@ fn progress_text(status: &Status) -> String {
     }
 }
 
-/// Returns the reason of the last failure and the time of the next try, for a request that waits for a retry.
+/// Returns the reason of the last failure and the time of the next attempt. Returns `None` if the request does not wait
+/// for a retry.
 fn last_failure(status: &Status) -> Option<String> {
     let (due, error) = (status.due()?, status.error.as_deref()?);
     Some(format!(

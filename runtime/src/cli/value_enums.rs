@@ -1,4 +1,4 @@
-//! Maps the words of options to values of the domain, whose types do not know the command line.
+//! Maps the words of options to values of the domain types. These types do not depend on the command line.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -8,7 +8,8 @@ use crate::queue::State;
 use crate::request::{BlankRows, DialectFrom, DuplicateColumns, LongRows, ShortRows};
 use crate::telemetry::log::LogFormat;
 
-/// Implements [`ValueEnum`] for a type by its words, with the help for each. A variant without a word does not compile.
+/// Implements [`ValueEnum`] for a type. Each variant gets a word and, optionally, a help text. A variant without a word
+/// does not compile.
 macro_rules! value_enum {
     ($type:ident { $($variant:ident = $word:literal $(, $help:literal)?;)* }) => {
         impl ValueEnum for $type {

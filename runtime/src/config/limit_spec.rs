@@ -1,4 +1,4 @@
-//! Sets limits by name: `memory=64MiB` goes in, other [`Limits`] come out.
+//! Sets limits by name. A setting such as `memory=64MiB` goes in, and changed [`Limits`] come out.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,29 +10,29 @@ use super::Limits;
 use crate::error::{Code, Error, Result, Stage};
 use crate::units::{DAY_MS, GIB, KIB, MIB, TIB, Unit};
 
-/// The limits of a binding by name, as they were written. They can only lower those of a worker.
+/// The limits of a binding: name and value, as the operator wrote them. They can only lower the limits of a worker.
 pub type LimitOverrides = BTreeMap<String, String>;
 
-/// One limit with a value.
+/// One limit with its value.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitValue {
     limit: &'static LimitSpec,
     value: u64,
 }
 
-/// A limit that has a name.
+/// The description of a limit that has a name.
 #[derive(Debug)]
 struct LimitSpec {
     name: &'static str,
     unit: Unit,
     range: RangeInclusive<u64>,
-    /// Set if a binding may lower it, because it bounds the work of a request.
+    /// Set if a binding may lower the limit, because it bounds the work of a request.
     in_binding: bool,
     get: fn(&Limits) -> u64,
     set: fn(&mut Limits, u64),
 }
 
-/// A type of the limits' values. Times are counted in milliseconds.
+/// The type of a limit's value. Times are in milliseconds.
 trait LimitNumber {
     fn number(self) -> u64;
     fn of(number: u64) -> Self;
@@ -68,7 +68,8 @@ impl LimitNumber for Duration {
     }
 }
 
-/// Makes the limit of a field, which a `binding` may lower or only a `worker` may set.
+/// Makes the description of the limit in a field. `binding` means that a binding may lower the limit, and `worker` that
+/// only a worker may set it.
 macro_rules! limit {
     ($name:literal, $unit:ident, $range:expr, $by:ident, $field:ident) => {
         LimitSpec {
@@ -88,7 +89,7 @@ macro_rules! limit {
     };
 }
 
-/// The named limits; docs/security.md describes each.
+/// The limits that have names. docs/security.md describes each limit.
 static LIMITS: [LimitSpec; 17] = [
     limit!("memory", Bytes, MIB..=4 * GIB, binding, plugin_memory_bytes),
     limit!("call-time", Milliseconds, 50..=DAY_MS, binding, plugin_call),
@@ -137,10 +138,10 @@ impl Limits {
         self
     }
 
-    /// Returns these limits, lowered to those of a binding where the binding's are lower.
+    /// Returns these limits. If the binding has a lower value for a limit, that value replaces it.
     ///
     /// # Errors
-    /// Fails transiently if this host does not know a limit of the binding.
+    /// Fails transiently if this program does not know a limit of the binding.
     pub fn with_overrides(&self, binding: &LimitOverrides) -> Result<Self> {
         // The program that made the binding knew the limit, so another worker may know it, too.
         let newer = |why| {
@@ -165,7 +166,7 @@ impl Limits {
 }
 
 impl Limits {
-    /// Returns the limits that differ from the defaults, in the form in which they are set; none if all are defaults.
+    /// Returns the limits that differ from the defaults, in the form `NAME=VALUE`. Returns `None` if no limit differs.
     pub fn changed(&self) -> Option<String> {
         let default = Self::default();
         let settings = LIMITS.iter().filter_map(|limit| {
@@ -177,7 +178,7 @@ impl Limits {
     }
 }
 
-/// Shows the limits that have names, in the form in which they are set.
+/// Formats the limits that have names, each as `NAME=VALUE`.
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, limit) in LIMITS.iter().enumerate() {
@@ -190,10 +191,10 @@ impl fmt::Display for Limits {
 }
 
 impl LimitValue {
-    /// Returns the limit, if a binding may set it.
+    /// Returns the limit if a binding may set it.
     ///
     /// # Errors
-    /// Fails if only a worker may set it.
+    /// Fails if only a worker may set the limit.
     pub fn in_binding(self) -> Result<Self, String> {
         if self.limit.in_binding {
             return Ok(self);
@@ -204,7 +205,7 @@ impl LimitValue {
         ))
     }
 
-    /// Returns name and value, to be stored with a binding.
+    /// Returns the name and the value in the form in which a binding stores them.
     pub fn parts(self) -> (String, String) {
         (self.limit.name.to_owned(), self.limit.unit.format(self.value))
     }
@@ -219,7 +220,7 @@ impl FromStr for LimitValue {
     }
 }
 
-/// Shows the limit in the form in which it is set.
+/// Formats the limit as `NAME=VALUE`.
 impl fmt::Display for LimitValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LimitSpec { name, unit, .. } = self.limit;

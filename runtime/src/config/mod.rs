@@ -1,4 +1,4 @@
-//! Defines the bounds of attempts and leases, in one place.
+//! Defines the bounds of attempts and leases in one module.
 
 mod limit_spec;
 
@@ -11,94 +11,103 @@ pub use limit_spec::{LimitOverrides, LimitValue};
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The most lanes for one input. An attempt that starts while others run gets its share of them, at least one.
+    /// The maximum number of lanes for one input. An attempt that starts while other attempts run gets a share of the
+    /// lanes, at least one.
     pub lanes: usize,
-    /// The target size of a chunk, which holds whole records; usually a chunk is a batch.
+    /// The target size of a chunk in bytes. A chunk holds whole records, and usually one chunk is one batch.
     pub batch_bytes: usize,
-    /// The most records of a batch, whatever their size.
+    /// The maximum number of records in a batch, independent of their size.
     pub batch_records: usize,
-    /// The most records times columns of a batch, so that short records with many empty columns do not take far more
-    /// memory than their bytes.
+    /// The maximum number of cells (records times columns) in a batch. Without this limit, short records with many
+    /// empty columns could take far more memory than their bytes.
     pub batch_cells: usize,
-    /// The most bytes of a record; a longer one ends the attempt with an error that gives its position.
+    /// The maximum size of a record in bytes. A longer record ends the attempt with an error that gives the record's
+    /// position.
     pub record_bytes_max: usize,
-    /// The most columns of an input or an output.
+    /// The maximum number of columns of an input or an output.
     pub columns_max: usize,
-    /// The most bytes of the name of an input's column.
+    /// The maximum length of the name of an input's column, in bytes.
     pub column_name_bytes_max: usize,
-    /// The most bytes of an input as it is fetched.
+    /// The maximum size of an input in bytes, before decompression.
     pub input_raw_bytes_max: u64,
-    /// The most bytes of an input after decompression.
+    /// The maximum size of an input in bytes, after decompression.
     pub input_bytes_max: u64,
-    /// The highest ratio of the decompressed size to the fetched size.
+    /// The maximum ratio of the decompressed size to the fetched size.
     pub input_ratio_max: u64,
-    /// The decompressed size from which the ratio is checked, because a small file may well be very repetitive.
+    /// The decompressed size in bytes from which the ratio is checked. A small file can legitimately be very
+    /// repetitive.
     pub input_ratio_from_bytes: u64,
-    /// The largest window that a zstd frame may ask for, the same as with `zstd --long`.
+    /// The maximum window size that a zstd frame may ask for, in bytes. It is the window size of `zstd --long`.
     pub zstd_window_bytes_max: u64,
-    /// The most linear memory and tables of one plugin instance, in bytes.
+    /// The maximum size of the linear memories and tables of one plugin instance, in bytes.
     pub plugin_memory_bytes: usize,
-    /// The longest call into a plugin.
+    /// The maximum time of one call into a plugin.
     pub plugin_call: Duration,
-    /// The most records of one attempt that are rejected because a plugin without state traps on them.
+    /// The maximum number of records of one attempt that are rejected because a stateless plugin traps on them.
     pub traps: usize,
-    /// The most records of one attempt that are rejected because such a plugin does not return from them in time.
+    /// The maximum number of records of one attempt that are rejected because a stateless plugin does not process them
+    /// in time.
     pub timeouts: usize,
-    /// The longest attempt of a worker, from its claim to the end of its pipeline.
+    /// The maximum time of an attempt of a worker, from its claim to the end of its pipeline.
     pub attempt: Duration,
-    /// The most bytes that a plugin returns from one call, or passes to the host in one. JSON escaping may grow each
-    /// byte to six, and three copies briefly coexist.
+    /// The maximum number of bytes that a plugin returns from one call, or passes to the host in one call. JSON
+    /// escaping can grow each byte to six bytes, and three copies exist for a short time.
     pub changes_bytes_max: usize,
-    /// The bytes of input between two checkpoints, from which another worker can resume after a loss; 0 for none.
+    /// The number of bytes of input between two checkpoints. After a lost worker, another worker can resume from a
+    /// checkpoint. With 0, no checkpoints are written.
     pub checkpoint_bytes: u64,
-    /// The most rows that a plugin makes of one record.
+    /// The maximum number of rows that a plugin may write for one record.
     pub record_rows_max: usize,
-    /// The most bytes of an output and its rejects.
+    /// The maximum size of an output and its rejects together, in bytes.
     pub output_bytes_max: u64,
-    /// The most bytes of the rejects of a small input; those of a larger one may be [`REJECTS_RATIO`] times the bytes
-    /// read.
+    /// The maximum size of the rejects of a small input, in bytes. For a large input, the maximum is [`REJECTS_RATIO`]
+    /// times the bytes read, if that is more.
     pub rejects_bytes_max: u64,
-    /// The most bytes that one plugin instance logs and prints; each lane has one.
+    /// The maximum number of bytes that one plugin instance logs and prints. Each lane has an instance.
     pub plugin_log_bytes: usize,
-    /// The most names of counters that one plugin instance uses.
+    /// The maximum number of names of counters that one plugin instance uses.
     pub plugin_counters: usize,
-    /// The most reject codes of one attempt.
+    /// The maximum number of reject codes of one attempt.
     pub reject_codes: usize,
-    /// The most bytes of a component.
+    /// The maximum size of a component in bytes.
     pub component_bytes_max: usize,
-    /// The most processor time to compile a component.
+    /// The maximum processor time to compile a component.
     pub compile: Duration,
-    /// The most memory to compile a component, in bytes.
+    /// The maximum memory to compile a component, in bytes.
     pub compile_memory_bytes: u64,
-    /// The longest time to connect to an HTTP server.
+    /// The maximum time to connect to an HTTP server.
     pub http_connect: Duration,
-    /// The longest time to the head of an HTTP answer, and from its head to the first byte of its body.
+    /// The maximum time until the head of an HTTP response arrives, and then until the first byte of its body arrives.
     pub http_first_byte: Duration,
-    /// The longest time between two pieces of an HTTP body.
+    /// The maximum time between two pieces of an HTTP body.
     pub http_idle: Duration,
-    /// The fewest bytes a second of an HTTP body while the reader waits for them, on average over a window.
+    /// The minimum rate of an HTTP body in bytes per second, as an average over a window. Only time in which the reader
+    /// waits for the body counts.
     pub http_rate_min: u64,
-    /// The length of that window, in waiting time.
+    /// The length of the window of `http_rate_min`, in waiting time.
     pub http_rate_window: Duration,
-    /// The most redirects that are followed.
+    /// The maximum number of redirects that are followed.
     pub http_redirects: usize,
-    /// The most resumes of one HTTP transfer.
+    /// The maximum number of resumes of one HTTP transfer.
     pub http_resumes: u32,
-    /// The most resumes in a row that bring no byte.
+    /// The maximum number of consecutive resumes that bring no byte.
     pub http_resumes_in_vain: u32,
-    /// The longest pause before the first of these; it doubles with each.
+    /// The maximum pause before the first such resume. It doubles with each further one.
     pub http_resume_pause: Duration,
-    /// The most chunks of input that wait between fetch and decode.
+    /// The maximum number of pieces of input that wait between fetch and decode.
     pub fetch_chunks: usize,
-    /// The most bytes of such a chunk.
+    /// The maximum size of such a piece, in bytes.
     pub fetch_chunk_bytes: usize,
     /// The attempt's share of its worker's memory.
     pub memory: MemoryShare,
 }
 
-/// The most bytes of rejects for each byte read, if that is more than [`Limits::rejects_bytes_max`]. A reject has its
-/// record, its place and the reason, so an input that is rejected as a whole mostly stays within this. A small file
-/// that unpacks to a thousand times its size and is then written four times as long (`\xff` for a byte) does not.
+/// The maximum number of bytes of rejects for each byte read. It applies if it allows more than
+/// [`Limits::rejects_bytes_max`].
+///
+/// A reject contains its record, its position and the reason. So an input whose records are all rejected usually stays
+/// within this ratio. A small compressed file can exceed the ratio: it unpacks to a thousand times its size, and
+/// escaping then makes the text four times as long (`\xff` for a byte).
 pub const REJECTS_RATIO: u64 = 2;
 
 impl Default for Limits {
@@ -148,7 +157,8 @@ impl Default for Limits {
     }
 }
 
-/// The most lanes; further ones would be idle, because reading, digesting and writing handle one chunk after the other.
+/// The maximum number of lanes. Further lanes would be idle, because reading, digesting and writing process one chunk
+/// after the other.
 const LANES_MAX: usize = 8;
 
 /// Returns the number of cores that this process may use.
@@ -156,16 +166,16 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The default of [`LeasePolicy::retry_for`], long enough for a restart or a deployment of a source.
+/// The default of [`LeasePolicy::retry_for`]. It is long enough for a restart or a deployment of a source.
 pub const RETRY_FOR: Duration = Duration::from_secs(3_600);
 
-/// The longest [`LeasePolicy::retry_for`].
+/// The maximum of [`LeasePolicy::retry_for`].
 pub const RETRY_FOR_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// The number of renewals in the time of a lease.
+/// The number of renewals during one lease.
 const RENEWALS_PER_LEASE: u32 = 30;
 
-/// The divisor of the lease's time that gives the margin, at which a worker that cannot renew gives the lease up.
+/// The divisor of the lease's time that gives [`LeasePolicy::margin`].
 const MARGINS_PER_LEASE: u32 = 12;
 
 /// The timing of a worker's claims, leases and retries.
@@ -173,31 +183,34 @@ const MARGINS_PER_LEASE: u32 = 12;
 pub struct LeasePolicy {
     /// The time for which a claim is valid without renewal.
     pub lease: Duration,
-    /// The interval of heartbeats: each renews a claim, reports the progress and learns of a cancel.
+    /// The interval of heartbeats. Each heartbeat renews a claim, reports the progress and asks whether the request was
+    /// cancelled.
     pub renew_every: Duration,
-    /// The time before a lease's end at which a worker that could not renew gives it up.
+    /// The time before a lease's end at which a worker gives the lease up if it could not renew it.
     pub margin: Duration,
-    /// The total time that a request waits for retries after failures that may pass. Then it becomes a dead letter. A
-    /// wait that a server asks for (`Retry-After`) is kept, up to the rest of this time.
+    /// The total time that a request waits for retries, if it fails for reasons that may pass. When this time is used
+    /// up, the request becomes a dead letter. If a server asks for a longer wait (`Retry-After`), the request waits
+    /// that long, up to the rest of this time.
     pub retry_for: Duration,
-    /// The most of that time if no connection to the source's host has ever been made, because its name may be a
-    /// mistake.
+    /// The limit that replaces `retry_for` if no connection to the source's host has ever been made. The host's name
+    /// may be a mistake then.
     pub retry_unreached: Duration,
     /// The number of lost leases after which a request becomes a dead letter as poison.
     pub lost_max: u32,
-    /// The longest wait before the first retry; the shortest is half of it.
+    /// The maximum wait before the first retry. The minimum wait is half of it.
     pub backoff_base: Duration,
-    /// The longest wait before any retry.
+    /// The maximum wait before any retry.
     pub backoff_max: Duration,
-    /// The time for which a stopping worker lets its attempts run before it hands them back.
+    /// The time for which a stopping worker lets its attempts run. Then it hands their requests back.
     pub drain: Duration,
-    /// The longest wait of an idle worker between two looks at its queue.
+    /// The maximum time between two checks of the queue by an idle worker.
     pub idle: Duration,
-    /// The time for which a burst waits for a server that refuses its claims; other workers wait for ever.
+    /// The time for which a burst waits for a server that refuses its claims. Other workers wait without a limit.
     pub burst_patience: Duration,
-    /// The time for which an idle burst waits for something to do, and the total time that it waits for retries.
+    /// The time for which an idle burst waits for requests. It is also the limit on the sum of a burst's waits for
+    /// retries.
     pub burst_wait: Duration,
-    /// The time for which done and cancelled requests are kept; none for ever.
+    /// The time for which done and cancelled requests are kept, or `None` if they are kept forever.
     pub retention: Option<Duration>,
 }
 
@@ -208,7 +221,7 @@ impl Default for LeasePolicy {
 }
 
 impl LeasePolicy {
-    /// Returns the policy for leases of this length; for a minute, heartbeats come every two seconds.
+    /// Returns the policy for leases of this length. For a lease of 60 s, heartbeats come every 2 s.
     pub fn of_lease(lease: Duration) -> Self {
         Self {
             lease,
@@ -229,8 +242,9 @@ impl LeasePolicy {
 }
 
 impl LeasePolicy {
-    /// Returns the wait before the next attempt of a request, after `failures` failures and `waited` time of waits;
-    /// none if `patience` is used up. The last wait ends with `patience`, even if a server asks for a longer one.
+    /// Returns the wait before the next attempt of a request that has failed `failures` times and has waited for
+    /// `waited` in all. Returns `None` if `patience` is used up. No wait exceeds the rest of `patience`, even if a
+    /// server asks for more.
     pub fn wait(
         &self,
         failures: u32,
@@ -243,8 +257,8 @@ impl LeasePolicy {
         Some(self.backoff(failures).max(asked).min(left))
     }
 
-    /// Returns a random wait of half to all of an exponentially growing bound ("equal jitter", AWS Architecture Blog,
-    /// 2015), so that many failing requests spread out.
+    /// Returns a random wait between half of a bound and the whole bound, so that many failing requests spread out. The
+    /// bound grows exponentially ("equal jitter", AWS Architecture Blog, 2015).
     fn backoff(&self, failures: u32) -> Duration {
         let doubled = self
             .backoff_base
@@ -259,7 +273,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Returns the waits of a request that keeps failing.
+    /// Returns all waits of a request that keeps failing.
     fn waits(patience: Duration, retry_after: Option<Duration>) -> Vec<Duration> {
         let policy = LeasePolicy::default();
         let (mut waits, mut waited) = (Vec::new(), Duration::ZERO);
@@ -280,7 +294,7 @@ mod tests {
             assert!(waits[0] <= SECOND && waits.iter().all(|wait| *wait <= 300 * SECOND));
         }
         assert!(waits(Duration::ZERO, Some(SECOND)).is_empty());
-        // This holds whatever a server asks for.
+        // This holds for every wait that a server asks for.
         for asked in [0, 1, 50, 1_000, 3_599, 3_600, 3_601, u64::MAX] {
             let waits = waits(3_600 * SECOND, Some(Duration::from_secs(asked)));
             assert_eq!(

@@ -1,4 +1,5 @@
-//! The codes of errors: short, stable words, for programs that tell errors apart and for people who look them up.
+//! Defines the codes of errors. They are short, stable words for programs that distinguish errors, and for people who
+//! look errors up.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,20 +8,20 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// An error code: a stable word in kebab-case that names the fault.
+        /// An error code: a stable word in kebab-case that names what went wrong.
         ///
-        /// A word keeps its meaning for good; new ones may come. Documents keep codes as text, so that one of another version
-        /// is shown as it is. `docs/troubleshooting.md` has a section for each.
+        /// A code never changes its meaning, but new codes can be added. Documents store codes as text. So a code of
+        /// another version is shown as it is. `docs/troubleshooting.md` has a section for each code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Code {
             $($(#[doc = $doc])+ #[serde(rename = $name)] $variant,)+
         }
 
         impl Code {
-            /// All codes, in the order of an input's way.
+            /// All codes, in the order of the stages that an input passes.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// Returns the word.
+            /// Returns the code as a word.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
@@ -35,13 +36,13 @@ codes! {
     Usage = "usage",
     /// The environment, `.env`, or a file that an option names is wrong.
     SettingsInvalid = "settings-invalid",
-    /// A queue or an id has a name that is not allowed.
+    /// The name of a queue or the id of a request breaks the rules for names.
     NameInvalid = "name-invalid",
     /// Other users can change a folder that must be private.
     FolderUnsafe = "folder-unsafe",
-    /// The folder for outputs or rejects cannot serve as one.
+    /// The folder for outputs or rejects cannot be used.
     OutputFolder = "output-folder",
-    /// A URI is malformed, or of a scheme that is not supported.
+    /// A URI is malformed, or its scheme is not supported.
     AddressInvalid = "address-invalid",
     /// The options of an input contradict each other or are out of range.
     OptionsInvalid = "options-invalid",
@@ -52,21 +53,21 @@ codes! {
     QueueUnreachable = "queue-unreachable",
     /// The queue's server refuses a command, a user or a password.
     QueueRefused = "queue-refused",
-    /// The queue's server or file is of a kind that cannot hold queues.
+    /// The queue's server or file cannot hold queues.
     QueueUnsupported = "queue-unsupported",
     /// The file of a SQLite queue cannot be used.
     QueueFile = "queue-file",
-    /// The queue holds what this program never writes.
+    /// The queue contains data that this program never writes.
     QueueDamaged = "queue-damaged",
-    /// There is no such queue, or no file with queues.
+    /// The queue does not exist, or the file with the queues does not exist.
     QueueUnknown = "queue-unknown",
-    /// The queue's server may lose what it acknowledges, and `--strict` forbids that.
+    /// The queue's server may lose data that it has acknowledged, and `--strict` forbids that.
     QueueUnsafe = "queue-unsafe",
-    /// Something stored is of a newer version than this program.
+    /// Stored data has a newer version than this program supports.
     HostOutdated = "host-outdated",
-    /// There is no such request.
+    /// The request does not exist.
     RequestUnknown = "request-unknown",
-    /// The request is in a state in which this cannot be done.
+    /// The request's state does not allow the operation.
     RequestState = "request-state",
     /// The id belongs to another request.
     RequestConflict = "request-conflict",
@@ -74,61 +75,61 @@ codes! {
     RequestLost = "request-lost",
     /// Several workers were lost while they worked on the request.
     Poison = "poison",
-    /// The lease of a claim ran out, and the request belongs to another worker or none.
+    /// The lease of a claim has expired, or another worker has taken over the request.
     LeaseLost = "lease-lost",
-    /// There is no report on a request, or it cannot be read here.
+    /// The request has no report, or the report cannot be read from this machine.
     ReportMissing = "report-missing",
 
-    /// There is no such file.
+    /// The input file does not exist.
     InputMissing = "input-missing",
     /// The input cannot be opened or read to its end.
     InputUnreadable = "input-unreadable",
-    /// The path leads to a folder, a pipe or a device.
+    /// The path names a folder, a pipe or a device.
     NotAFile = "not-a-file",
     /// The file is not below an allowed folder.
     PathRefused = "path-refused",
-    /// A queued URL leads to an address that is not public, or carries credentials.
+    /// A queued URL resolves to an address that is not public, or contains credentials.
     AddressRefused = "address-refused",
-    /// The input's host cannot be found or connected to.
+    /// The input's host cannot be found, or no connection to it can be made.
     HostUnreachable = "host-unreachable",
     /// TLS cannot be used or fails.
     TlsFailed = "tls-failed",
     /// The input's host does not answer in time, or closes the connection before it answers.
     HttpNoAnswer = "http-no-answer",
-    /// The server answers with a status that is not success.
+    /// The server answers with a status other than success.
     HttpStatus = "http-status",
-    /// A redirect leads nowhere, to where it must not, or to ever more of them.
+    /// A redirect has no usable target or a forbidden target, or there are too many redirects.
     HttpRedirect = "http-redirect",
-    /// The server's answer breaks the rules of HTTP.
+    /// The server's response breaks the rules of HTTP.
     HttpInvalid = "http-invalid",
     /// The transfer broke off.
     TransferBroken = "transfer-broken",
-    /// The input is not the one that it was at the start.
+    /// The input has changed since it was opened or since the checkpoint.
     InputChanged = "input-changed",
     /// The input is larger than its limit.
     InputTooLarge = "input-too-large",
-    /// The input has another SHA-256 than the request asks for.
+    /// The input's SHA-256 differs from the digest in the request.
     DigestMismatch = "digest-mismatch",
-    /// The input has another checksum than the server says.
+    /// The input's checksum differs from the checksum that the server sends.
     ChecksumMismatch = "checksum-mismatch",
-    /// The content encoding is not supported, or is not what the server says.
+    /// The content encoding is not supported, or differs from the encoding that the server names.
     ContentEncoding = "content-encoding",
-    /// The compressed data is corrupt, cut off, or followed by other bytes.
+    /// The compressed data is corrupt or incomplete, or other bytes follow it.
     CompressionCorrupt = "compression-corrupt",
-    /// Decompression needs more than its limit.
+    /// The input's zstd window or its compression ratio is larger than its limit.
     CompressionLimit = "compression-limit",
 
-    /// The input holds nothing where a header is expected.
+    /// The input is empty where a header is expected.
     InputEmpty = "input-empty",
     /// The input is a binary file.
     BinaryContent = "binary-content",
-    /// The input is a text, but no table.
+    /// The input is a text, but not a table.
     NotATable = "not-a-table",
-    /// The text is in another encoding than is said.
+    /// The text is not in the encoding that was given or assumed.
     EncodingMismatch = "encoding-mismatch",
-    /// The CSV's delimiter or quote cannot be told, contradicts an option, or is probably another one.
+    /// The CSV's delimiter or quote cannot be detected, contradicts an option, or is probably not the assumed one.
     CsvSyntax = "csv-syntax",
-    /// The header or the names of the columns are not usable, or do not fit the records.
+    /// The header or the columns' names cannot be used, or do not fit the records.
     HeaderInvalid = "header-invalid",
     /// A quote is never closed.
     QuoteUnclosed = "quote-unclosed",
@@ -137,7 +138,7 @@ codes! {
 
     /// The queue has no plugin, or the component cannot be found.
     PluginMissing = "plugin-missing",
-    /// Another binding is in force than was expected.
+    /// The queue's binding is not the expected one, or there is no binding to restore.
     BindingConflict = "binding-conflict",
     /// The component is not a plugin that this program can run.
     PluginUnfit = "plugin-unfit",
@@ -145,11 +146,11 @@ codes! {
     PluginCompile = "plugin-compile",
     /// The plugin refuses its config.
     PluginConfig = "plugin-config",
-    /// The plugin refuses the input, mostly since a column is missing.
+    /// The plugin refuses the input, usually because a column is missing.
     InputRefused = "input-refused",
     /// The plugin plans to read columns that cannot be read.
     PluginPlan = "plugin-plan",
-    /// The plugin fails the request with a reason of its own.
+    /// The plugin fails the request with its own reason.
     PluginFailed = "plugin-failed",
     /// The plugin breaks the interface.
     PluginContract = "plugin-contract",
@@ -159,7 +160,7 @@ codes! {
     PluginTimeout = "plugin-timeout",
     /// The plugin needs more memory than its limit.
     PluginMemory = "plugin-memory",
-    /// The plugin makes more rows or more codes than its limit.
+    /// The plugin makes more rows or more reject codes than its limit.
     PluginLimit = "plugin-limit",
     /// The machine lacks memory, a processor or threads at the moment.
     MachineBusy = "machine-busy",
@@ -172,28 +173,28 @@ codes! {
     RejectsTooLarge = "rejects-too-large",
     /// The gate refuses the output.
     GateExceeded = "gate-exceeded",
-    /// The receipt of the id is for other work.
+    /// The receipt under this id is for other work.
     OutputConflict = "output-conflict",
-    /// The output of a receipt is gone or changed.
+    /// The output that a receipt names is missing or changed.
     OutputMissing = "output-missing",
     /// A file or folder of the output cannot be read or written.
     OutputUnwritable = "output-unwritable",
-    /// A document in the folder of outputs is damaged.
+    /// A document in the output folder is damaged.
     OutputDamaged = "output-damaged",
-    /// Another folder is now where the outputs were.
+    /// The output folder was replaced by a different folder.
     OutputReplaced = "output-replaced",
-    /// Another process holds a lock of the output for too long.
+    /// Another process holds a lock of the output folder for too long.
     OutputLocked = "output-locked",
-    /// The request was ended, so an earlier attempt may not commit it.
+    /// The request has ended, so an earlier attempt may not commit it.
     RequestEnded = "request-ended",
     /// Standard output cannot be written to.
     StdoutFailed = "stdout-failed",
 
     /// The attempt took longer than its limit.
     AttemptTimeout = "attempt-timeout",
-    /// Somebody asked for a stop or a cancel.
+    /// The work was stopped or cancelled.
     Stopped = "stopped",
-    /// The request needs more memory than the worker may give it.
+    /// The request needs more memory than the worker can give to one request.
     MemoryExceeded = "memory-exceeded",
     /// The program cannot start a part of itself, or has a bug.
     HostFailure = "host-failure",
@@ -205,7 +206,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// The error for a word that is no code of this version.
+/// The error for a word that is not a code of this version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownCode(String);
 

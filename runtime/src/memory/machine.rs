@@ -1,26 +1,26 @@
-//! The kernel's files go in, the memory that this process may use comes out: the machine's, or less if its control groups have
-//! a limit.
+//! Finds the memory that this process may use. The kernel's files go in. The memory of the machine comes out, or the
+//! lowest limit of the process's control groups if that is less.
 
 use std::fs::read_to_string;
 use std::path::{Component, Path, PathBuf};
 
 use super::TOTAL_MIN;
 
-/// By default attempts may hold a half of that memory. The rest is for code, compiled components, the allocator's slack, and
-/// the process that compiles a component.
+/// The divisor that gives the default total. The rest of the memory is for code, compiled components, unused memory in
+/// the allocator, and the process that compiles a component.
 const DEFAULT_DIVISOR: u64 = 2;
 
-/// Returns the bytes that the attempts of a worker may hold by default.
+/// Returns the default number of bytes that the attempts of a worker may hold together.
 pub fn default_total() -> u64 {
     total_of(limit(Path::new("/")))
 }
 
-/// Returns the default for this limit. If no limit is known, it is [`TOTAL_MIN`].
+/// Returns the default total for this limit. If no limit is known, returns [`TOTAL_MIN`].
 fn total_of(limit: Option<u64>) -> u64 {
     (limit.unwrap_or_default() / DEFAULT_DIVISOR).max(TOTAL_MIN)
 }
 
-/// Returns the lowest limit in the files below a root.
+/// Returns the lowest limit in the kernel's files below a root folder.
 fn limit(root: &Path) -> Option<u64> {
     let groups = read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let of_groups = groups.lines().filter_map(|line| of_group(root, line));
@@ -34,14 +34,14 @@ fn of_machine(root: &Path) -> Option<u64> {
     kib.checked_mul(1 << 10)
 }
 
-/// Returns the lowest limit of the group in a line `ID:CONTROLLERS:PATH` (cgroups(7)) and of its parents, as far as this
-/// process can see them. In a container the path may be the host's, and then only its root exists here.
+/// Returns the lowest limit of a control group and its parents. `line` has the form `ID:CONTROLLERS:PATH`: see
+/// cgroups(7). In a container, the path may be a path of the host. Then only the root of the groups exists here.
 fn of_group(root: &Path, line: &str) -> Option<u64> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (controllers, path) = (parts.next()?, parts.next()?);
     let mounted = root.join("sys/fs/cgroup");
     let (mounted, files) = if controllers.is_empty() {
-        // At the high mark the kernel slows the process down and takes pages away from it.
+        // Above `memory.high`, the kernel slows the process down and takes memory pages away from it.
         (mounted, &["memory.max", "memory.high"][..])
     } else if controllers.split(',').any(|name| name == "memory") {
         (mounted.join("memory"), &["memory.limit_in_bytes"][..])
@@ -57,7 +57,7 @@ fn of_group(root: &Path, line: &str) -> Option<u64> {
     limits.min()
 }
 
-/// Reads a limit; none for `max`. Version 1 writes a number beyond any memory instead of `max`.
+/// Reads a limit. Returns `None` for `max`. Control groups of version 1 have a huge number in place of `max`.
 fn number(path: &Path) -> Option<u64> {
     read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -71,7 +71,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
 
-    /// The limit with these files, on a machine of 8 GiB.
+    /// Returns the limit on a machine with 8 GiB that also has these files.
     fn limit_with(files: &[(&str, &str)]) -> Option<u64> {
         let root = tempfile::tempdir().unwrap();
         let machine = (
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(of("536870912\n", "268435456\n", "max\n"), Some(256 * MIB));
         assert_eq!(of("536870912\n", "max\n", "134217728\n"), Some(128 * MIB));
         assert_eq!(of("max\n", "max\n", "max\n"), Some(8 * GIB));
-        // More than there is.
+        // This limit is larger than the machine's memory.
         assert_eq!(of("99999999999999\n", "max\n", "max\n"), Some(8 * GIB));
         assert_eq!(of("what?\n", "", "max\n"), Some(8 * GIB));
     }

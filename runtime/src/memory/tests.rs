@@ -18,7 +18,7 @@ fn share(budget: &MemoryBudget) -> MemoryShare {
     budget.share(&Stop::default())
 }
 
-/// Waits until this many requests are in the line.
+/// Waits until this number of requests is in the line.
 fn until_waiting(budget: &MemoryBudget, waiters: usize) {
     while budget.0.state.lock().line.len() < waiters {
         thread::yield_now();
@@ -142,7 +142,7 @@ fn nobody_overtakes_but_where_it_takes_nothing_from_those_in_front() {
         let first = first.join().unwrap().unwrap();
         let second = second.join().unwrap().unwrap();
         drop((first, second));
-        // This request does not fit, whatever the other holders give back. Later requests do not wait for it.
+        // This request cannot fit, even if the other holders give back everything. Later requests do not wait for it.
         large.raise(60 * MIB).unwrap();
         let first = scope.spawn(|| {
             let mut held = shares[2].hold();
@@ -155,8 +155,8 @@ fn nobody_overtakes_but_where_it_takes_nothing_from_those_in_front() {
     });
 }
 
-/// Checks two threads of one attempt that together ask for more than the attempt may hold. One is refused, and the
-/// others continue.
+/// Two threads of one attempt together request more than the attempt may hold. One request is refused, and the other
+/// threads continue.
 #[test]
 fn threads_of_one_attempt_do_not_wait_for_what_it_may_never_hold() {
     let budget = budget(64);
@@ -215,7 +215,7 @@ fn no_thread_of_an_abandoned_attempt_waits() {
     });
 }
 
-/// Checks that the first in line gets the memory that is given back. Nobody else can take it before.
+/// Checks that memory that is given back goes to the first in line. No other attempt can take it before.
 #[test]
 fn nobody_takes_what_the_first_in_line_can_have() {
     for asks_first in [false, true] {
@@ -242,7 +242,7 @@ fn nobody_takes_what_the_first_in_line_can_have() {
     }
 }
 
-/// Checks that holders do not take turns as the largest while somebody waits.
+/// Checks that the priority does not move between large holders while an attempt waits.
 #[test]
 fn who_has_priority_keeps_it_from_all_but_the_first_in_line() {
     let budget = budget(100);
@@ -269,7 +269,7 @@ fn who_has_priority_keeps_it_from_all_but_the_first_in_line() {
     assert_eq!(budget.held(), 0);
 }
 
-/// Checks that attempts end if they take memory in random steps. Some totals have room for only one attempt.
+/// Checks that attempts end if they take memory in random steps. Some totals have room for one attempt only.
 #[test]
 fn attempts_that_hold_some_and_take_more_all_end() {
     for seed in 0..60 {
@@ -294,7 +294,7 @@ fn attempts_that_hold_some_and_take_more_all_end() {
     }
 }
 
-/// Takes and gives back memory at random, on two threads. After a refusal, it runs the steps again alone.
+/// Takes and gives back memory at random on two threads. After a refusal, runs the steps again alone.
 fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
     let (share, max) = (share(budget), budget.request_max());
     let steps = |mut held: Vec<Held>, max: usize, mut random: fastrand::Rng| {
@@ -312,7 +312,7 @@ fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
         }
         Ok(())
     };
-    // Together, both threads may ask for more than one request may hold.
+    // Together, both threads may request more than one attempt may hold.
     let all_done = thread::scope(|scope| {
         let threads = [0; 2].map(|_| {
             let (share, random) = (&share, random.fork());
@@ -338,8 +338,8 @@ fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
     }
 }
 
-/// Checks that a large request gets its turn beside many that grow and shrink. Each other holder has at most one turn
-/// before it.
+/// Checks that a large request gets its turn beside many attempts that grow and shrink. Each of these attempts has at
+/// most one turn before it.
 #[test]
 fn a_large_one_does_not_starve_beside_many_that_grow() {
     let budget = budget(100);

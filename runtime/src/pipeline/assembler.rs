@@ -1,6 +1,6 @@
-//! Assembles the lanes' results of one chunk after the other, in the order of the input: results go in; the staged
-//! output and rejects, and the counts, come out. It also digests the input if it was asked to, because the chunks'
-//! bytes are at hand.
+//! Assembles the output of an attempt. The results of the chunks go in, in the order of the input. The staged output,
+//! the staged rejects and the counts come out. If requested, the assembler also digests the input, because it has the
+//! bytes of each chunk at hand.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ use crate::record::{ChunkOrigin, Position, Row};
 use crate::storage::{Attempt, StagedWriter};
 use crate::units::ByteSize;
 
-/// The largest vector that is reused, in batches.
+/// The maximum size of a vector that is reused, in batches.
 const SPARE_BATCHES_MAX: usize = 8;
 
 /// The output of an attempt, assembled from the lanes' results in the order of the input.
@@ -31,20 +31,20 @@ pub(super) struct OutputAssembler<'a> {
     pub(super) origin: ChunkOrigin,
     pub(super) counts: RecordCounts,
     pub(super) by_code: BTreeMap<String, RejectTally>,
-    /// The plugin's counters.
+    /// The sums of the plugin's counters.
     pub(super) counters: BTreeMap<String, u64>,
-    /// Set if checkpoints are written.
+    /// The constant part of the checkpoints, or `None` if no checkpoints are written.
     checkpoint_base: Option<CheckpointBase>,
     reject_writer: RejectWriter,
     rejects: Vec<u8>,
     traps: TrapBudget,
-    /// The bytes of output and rejects.
+    /// The number of bytes of output and rejects together.
     written: u64,
-    /// The digest of the input, if it is computed here.
+    /// The digest of the input so far, if the assembler computes the digest.
     of_input: Option<Digesting>,
 }
 
-/// Vectors to reuse: one for a chunk and one for its output.
+/// Vectors for reuse: one for the bytes of a chunk and one for its output.
 #[derive(Default)]
 pub(super) struct SpareBuffers {
     pub(super) raw: Vec<u8>,
@@ -69,7 +69,7 @@ impl<'a> OutputAssembler<'a> {
         }
     }
 
-    /// Continues after a checkpoint, whose bytes are staged already.
+    /// Continues after a checkpoint. The output and the rejects up to the checkpoint are already staged.
     pub(super) fn resume(job: &'a Job, staging: Box<dyn Attempt>, checkpoint: Checkpoint) -> Self {
         let begin = Self::new(job, staging, checkpoint.rest().origin);
         Self {
@@ -83,23 +83,23 @@ impl<'a> OutputAssembler<'a> {
         }
     }
 
-    /// Writes a checkpoint after each chunk with a mark from now on.
+    /// Makes the assembler write a checkpoint after each chunk that has a mark, from now on.
     pub(super) fn write_checkpoints(&mut self, base: CheckpointBase) {
         self.checkpoint_base = Some(base);
     }
 
-    /// Also digests the input from now on, from the digest's position, because the bytes of each chunk are at hand
-    /// here.
+    /// Makes the assembler continue the digest `of_input` with the bytes of each chunk, from now on. These bytes are at
+    /// hand here.
     pub(super) fn digest_input(&mut self, of_input: Option<Digesting>) {
         self.of_input = of_input;
     }
 
-    /// Returns the position up to which the input is digested, if it is digested here.
+    /// Returns the position up to which the input is digested, or `None` if the assembler does not digest the input.
     pub(super) fn digested(&self) -> Option<u64> {
         self.of_input.as_ref().map(Digesting::bytes)
     }
 
-    /// Ends the digest of the input, if it is digested here.
+    /// Ends the digest of the input and returns it, or `None` if the assembler does not digest the input.
     pub(super) fn end_input(&mut self) -> Option<Digest> {
         self.of_input.take().map(Digesting::finish)
     }
@@ -112,7 +112,8 @@ impl<'a> OutputAssembler<'a> {
         self.take(part, raw, &[])
     }
 
-    /// Takes a part of the result of the chunk `raw`. For the last part, `chunk` has the same bytes, to be digested.
+    /// Takes a part of the result of the chunk `raw`. For the last part, `chunk` is also `raw`, and its bytes are
+    /// digested. For other parts, `chunk` is empty.
     fn take(&mut self, part: &ChunkOutput, raw: &[u8], chunk: &[u8]) -> Result<()> {
         self.job.execution.stop.check()?;
         fail_points::pass("batch", self.job.placement.name());
@@ -120,7 +121,7 @@ impl<'a> OutputAssembler<'a> {
         let output = self.staging.output();
         match &mut self.of_input {
             Some(of_input) => {
-                // These bytes of the chunk were digested while they were read.
+                // The first `before` bytes of the chunk were digested when they were read.
                 let before = of_input.bytes().saturating_sub(self.origin.0.offset);
                 let rest = chunk.get(before as usize..).unwrap_or_default();
                 output.write_beside(&part.output, (of_input, rest))?;
@@ -160,7 +161,7 @@ impl<'a> OutputAssembler<'a> {
         text.check()
     }
 
-    /// Returns the most bytes that the rejects may have up to this record.
+    /// Returns the maximum number of bytes that all rejects up to this record may have.
     fn rejects_bytes_max(&self, row: Row) -> u64 {
         let read = self.origin.0.offset + u64::from(row.end);
         self.job
@@ -170,10 +171,10 @@ impl<'a> OutputAssembler<'a> {
             .max(read.saturating_mul(REJECTS_RATIO))
     }
 
-    /// Takes the last part of a chunk. Returns its vectors for reuse.
+    /// Takes the last part of a chunk. Returns the chunk's vectors for reuse.
     ///
     /// # Errors
-    /// Fails as [`OutputAssembler::write`] does, and if the request has more traps than it may have.
+    /// Fails as [`OutputAssembler::write`] does, and if the request has more traps or timeouts than its limits allow.
     pub(super) fn end(
         &mut self,
         finished: FinishedChunk,
@@ -212,7 +213,7 @@ impl<'a> OutputAssembler<'a> {
             raw: within(finished.raw, bytes_max),
             output: within(finished.rest.output, bytes_max),
         };
-        // The buffers that this memory was for are gone now.
+        // The memory was reserved for buffers that no longer exist.
         drop(finished.held);
         Ok(spare)
     }
@@ -220,7 +221,7 @@ impl<'a> OutputAssembler<'a> {
     /// Adds counters of a plugin.
     pub(super) fn count(&mut self, counters: BTreeMap<String, u64>) {
         for (name, count) in counters {
-            // The limit on names holds for each instance, and also for all of them together.
+            // The limit on the number of names holds for each instance, and also for all instances together.
             let is_full = self.counters.len() >= self.job.work.limits.plugin_counters;
             if is_full && !self.counters.contains_key(&name) {
                 continue;
@@ -235,7 +236,7 @@ impl<'a> OutputAssembler<'a> {
     }
 
     fn count_code(&mut self, code: &str, reason: &str, position: Position) -> Result<()> {
-        // Looked up first because `entry` would need an owned key for each reject.
+        // `get_mut` comes first, because `entry` would need an owned key for each reject.
         if let Some(rejects) = self.by_code.get_mut(code) {
             rejects.add(position, reason);
             return Ok(());
@@ -273,7 +274,7 @@ fn count_bytes(written: &mut u64, bytes: usize, limits: &Limits) -> Result<()> {
     Err(Error::permanent(Stage::Commit, Code::OutputTooLarge, why))
 }
 
-/// The text of rejects on its way to the staged file; a long text is written in parts.
+/// The text of rejects before it is written to the staged file. A long text is written in parts.
 struct RejectsBuffer<'a> {
     text: &'a mut Vec<u8>,
     text_bytes_max: usize,
@@ -304,7 +305,7 @@ impl RejectsBuffer<'_> {
     }
 }
 
-/// Writes text. Errors wrap an error of this crate.
+/// Adds text to the buffer. An I/O error wraps an [`Error`].
 impl Write for RejectsBuffer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.text.len() + bytes.len() > self.text_bytes_max {
@@ -320,7 +321,7 @@ impl Write for RejectsBuffer<'_> {
     }
 }
 
-/// Returns the vector for reuse, or a new one if a long record has made it too large.
+/// Returns the vector for reuse. If a long record has made the vector too large, returns a new vector.
 fn within(vector: Vec<u8>, bytes_max: usize) -> Vec<u8> {
     if vector.capacity() <= bytes_max {
         vector

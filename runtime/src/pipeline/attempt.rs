@@ -1,5 +1,5 @@
-//! Runs one attempt: an opened source goes in, its committed receipt comes out. The input is split, its chunks pass
-//! through lanes, the results are assembled, and the attempt is finished.
+//! Runs one attempt: an opened source goes in, and the receipt of the committed output comes out. The input is split,
+//! its chunks pass through lanes, the results are assembled, and the attempt is finished.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::plugin::{Instance, Plan};
 use crate::quality::{Layout, Profiler};
 use crate::receipt::{InputPart, QualityPart, ResumedFrom};
 
-/// Runs a job from an opened source to the committed receipt. Blocks; call it on a thread of its own.
+/// Runs a job from an opened source to the committed receipt. This function blocks: call it on a separate thread.
 ///
-/// This thread alone processes an input of one chunk, and a longer one if there is only one lane. The output does not
-/// depend on the number of lanes.
+/// If the input is one chunk, or if `job.execution.lanes` is at most 1, the calling thread does all the work. The
+/// output does not depend on the number of lanes.
 ///
 /// # Errors
-/// Returns errors of any stage; then this attempt has created no receipt.
+/// Returns errors of any stage. If this function fails, the attempt has created no receipt.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let hints = source.hints.clone();
     let (input, reader) = AttemptInput::open(job, source, Digesting::default())?;
@@ -93,7 +93,7 @@ impl AttemptInput {
     }
 }
 
-/// An opened input with its decoder, its plan and a first lane.
+/// An opened input with its decoder, the plugin's plan and the first lane.
 pub(super) struct PreparedAttempt<'a> {
     input: AttemptInput,
     decoding: Decoding,
@@ -153,8 +153,9 @@ pub(super) fn work_through(
             finish(job, completed, assembler)
         }
         Err(error) => {
-            // After a broken transfer, the next attempt resumes if this one has written a checkpoint of its own, unless
-            // the input was found to be damaged at its end.
+            // If the transfer of the input broke off and this attempt has written a checkpoint, the next attempt
+            // resumes from this checkpoint. If the input turned out to be damaged at its end, the next attempt starts
+            // from zero.
             let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
             let broke_off = is_fetch && !input.fetched.has_ended();
             let is_done_again = job.work.limits.memory.is_refused();
@@ -181,7 +182,7 @@ fn put_through(
         Some(chunk) if !chunk.last && !job.work.limits.memory.is_alone() => job.execution.lanes.max(1),
         _ => 1,
     };
-    // Transcoded chunks do not have the input's own bytes, and the rows of a footer are in no chunk.
+    // The bytes of transcoded chunks differ from the input's bytes, and no chunk contains the rows of a footer.
     if !decoding.is_transcoded && job.work.input.skip_footer.unwrap_or(0) == 0 {
         assembler.digest_input(input.fetched.detach_digest());
     }
@@ -190,7 +191,7 @@ fn put_through(
     let mut scheduler = None;
     if !maker.plan.stateful {
         for _ in 1..threads {
-            // Fewer lanes give the same result, so a shortage of memory is no error.
+            // With fewer lanes the result is the same, so a lack of memory is no error here.
             let bytes = for_lanes.bytes() + LANE_BYTES + job.work.profile_bytes();
             if !for_lanes.try_raise(bytes) {
                 break;
@@ -212,7 +213,8 @@ fn put_through(
     }
     let (splitter, memory) = (&mut decoding.splitter, &job.work.limits.memory);
     lane_pool::run(&mut lanes, threads, splitter, first, scheduler, assembler, memory)?;
-    // Only one instance of a stateless plugin finishes, as if it had seen the whole input.
+    // If the plugin is stateless, `finish` is called on one instance only, as if this instance had seen the whole
+    // input.
     let finished = lanes[0].finish(&mut |part, raw: &[u8]| assembler.write(&part, raw))?;
     assembler.end(finished, None)?;
     let digest = match assembler.end_input() {
@@ -237,7 +239,7 @@ fn put_through(
     Ok((read, profilers.reduce(Profiler::merge).map(Profiler::quality)))
 }
 
-/// The parts that the lanes of a job share.
+/// The parts that all lanes of a job share.
 struct LaneMaker<'a> {
     job: &'a Job,
     opener: Arc<InstanceOpener>,
@@ -291,7 +293,7 @@ impl LaneMaker<'_> {
         Profiler::new(layout, &self.job.work.limits)
     }
 
-    /// Creates a lane with an instance of its own.
+    /// Creates another lane, with its own plugin instance.
     fn further_lane(&self, decoding: &Decoding) -> Result<Lane> {
         let log_bytes = self.job.work.limits.plugin_log_bytes;
         self.lane(decoding, self.opener.open_again(&self.plan, log_bytes)?)

@@ -1,6 +1,7 @@
-//! Converts checkpoints: the progress of an attempt goes in; a document comes out, from which the next attempt resumes
-//! as if it had done the work itself, or the reason why it cannot. `commit/checkpoint.rs` stores the document together
-//! with the staged files that it describes.
+//! Writes and reads the documents of checkpoints. To write one, the progress of an attempt goes in, and the document
+//! comes out. To resume, the document goes in. The state from which the next attempt continues comes out, or the reason
+//! why it cannot continue. A resumed attempt continues as if it had done the earlier work itself.
+//! `storage/local/checkpoint.rs` stores the document together with the staged files that it describes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::record::{ChunkOrigin, Position};
 use crate::request::InputOptions;
 use crate::storage::Owner;
 
-/// The version of the document.
+/// The version of the checkpoint document.
 const VERSION: u32 = 2;
 
 /// The state of an attempt at a chunk boundary of its input.
@@ -37,24 +38,24 @@ pub(super) struct Checkpoint {
     pub(super) dialect: Dialect,
     /// The number of the next record.
     pub(super) record: u64,
-    /// The line on which that record starts.
+    /// The line on which the next record starts.
     pub(super) line: u64,
-    /// The byte at which it starts.
+    /// The offset in bytes at which the next record starts.
     pub(super) offset: u64,
-    /// The bytes from there on that were read already.
+    /// The bytes from `offset` on that were already read.
     pub(super) read: Vec<u8>,
-    /// The digest of the input up to the end of these bytes.
+    /// The digest of the input up to the end of `read`.
     pub(super) digest: Midstate,
     pub(super) records: RecordCounts,
     pub(super) by_code: BTreeMap<String, RejectTally>,
     pub(super) counters: BTreeMap<String, u64>,
     pub(super) traps: TrapBudget,
-    /// The bytes of output and rejects.
+    /// The number of bytes of output and rejects together.
     pub(super) written: u64,
 }
 
-/// Everything that the result of a request depends on except the input: only the same work may resume. The result is
-/// output, rejects and counts, or an error.
+/// Everything that determines the result of a request, except the input itself. The result is output, rejects and
+/// counts, or an error. An attempt may resume from a checkpoint only if its work has the same identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WorkIdentity {
@@ -73,11 +74,11 @@ pub(super) struct WorkIdentity {
     limits: ResultLimits,
 }
 
-/// The limits that the result for the records before a checkpoint depends on: with others, a record could have been
-/// rejected, a counter left out, or the attempt ended by an error.
+/// The limits that affect the result for the records before a checkpoint. With other limits, the earlier attempt could
+/// have rejected a record, left out a counter, or ended with an error.
 ///
-/// The limits on totals (the bytes of the input, and those of output and rejects) are missing here, because the attempt
-/// that resumes has the totals and checks them itself.
+/// The limits on totals (bytes of the input, bytes of output and rejects) are not included. The attempt that resumes
+/// knows the totals so far and checks these limits itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResultLimits {
@@ -99,7 +100,8 @@ struct ResultLimits {
 }
 
 impl ResultLimits {
-    /// Names all limits, so that a new one does not compile before it is placed on one of the two sides.
+    /// Names every limit. A new limit therefore does not compile before it is added to the included or to the ignored
+    /// limits.
     fn of(limits: &Limits) -> Self {
         let &Limits {
             batch_bytes,
@@ -125,17 +127,17 @@ impl ResultLimits {
             input_ratio_max: _,
             input_ratio_from_bytes: _,
             zstd_window_bytes_max: _,
-            // How the work is divided, how long it may take, and what is logged.
+            // Limits on the division of the work, its time, its memory and its log.
             lanes: _,
             checkpoint_bytes: _,
             attempt: _,
             memory: _,
             plugin_log_bytes: _,
-            // How the plugin is compiled.
+            // Limits for compiling the plugin.
             component_bytes_max: _,
             compile: _,
             compile_memory_bytes: _,
-            // How the input is transferred.
+            // Limits for transferring the input.
             http_connect: _,
             http_first_byte: _,
             http_idle: _,
@@ -169,8 +171,9 @@ impl ResultLimits {
 }
 
 impl WorkIdentity {
-    /// Returns the identity of a job's work; none without a queue, where there is no next attempt. Names all parts of
-    /// the job, as [`ResultLimits::of`] does with the limits.
+    /// Returns the identity of a job's work. Returns `None` for a job without a queue, because such a job has no next
+    /// attempt. Names every part of the job. A new part therefore does not compile before it is included or left out,
+    /// as in [`ResultLimits::of`].
     pub(super) fn of(job: &Job) -> Option<Self> {
         let Job {
             work,
@@ -180,10 +183,11 @@ impl WorkIdentity {
         let Work {
             input,
             plugin,
-            config: _, // Below, by its digest.
+            config: _, // Compared by its digest.
             output_format,
             limits,
-            // The gate and the profile are about the whole output, however it was made.
+            // The gate and the profile concern the whole output. It does not matter which attempts have written its
+            // parts.
             gate: _,
             profile: _,
             binding: _,
@@ -192,7 +196,7 @@ impl WorkIdentity {
             owner,
             uri,
             submitted_at,
-            // The checkpoint is at the destination.
+            // The checkpoint is stored at the destination, so the destination need not be compared.
             destination: _,
         } = placement;
         let Owner {
@@ -224,7 +228,8 @@ impl WorkIdentity {
     }
 }
 
-/// Returns the path of the first member in which two values differ; an empty path if they are not objects.
+/// Returns the path of the first member in which two values differ, or an empty path if one of them is no object.
+/// Returns `None` if the values are equal.
 fn first_difference(one: &Value, other: &Value) -> Option<String> {
     if one == other {
         return None;
@@ -244,7 +249,7 @@ impl Checkpoint {
     /// Reads the document of a checkpoint of the given work.
     ///
     /// # Errors
-    /// Returns the reason why the document cannot be used.
+    /// Returns the reason if the document cannot be used.
     pub(super) fn parse(document: &str, work: &WorkIdentity) -> Result<Self, String> {
         let checkpoint: Self = strict_json::from_str(document)
             .map_err(|error| format!("the checkpoint is not one of this version: {error}"))?;
@@ -302,9 +307,10 @@ pub(super) struct CheckpointProgress<'a> {
 }
 
 impl CheckpointBase {
-    /// Returns the base if the attempt may be resumed and the rest of its input can be fetched by itself.
+    /// Returns the base if the attempt can be resumed and the source can serve the rest of the input. Returns `None`
+    /// otherwise.
     pub(super) fn of(job: &Job, decoding: &Decoding, fetched: &Fetched) -> Option<Self> {
-        // In another encoding, the byte of the file at which a record begins is unknown.
+        // For an input in an encoding other than UTF-8, the positions of the records in the file are unknown.
         if job.work.limits.checkpoint_bytes == 0 || decoding.is_transcoded {
             return None;
         }
@@ -346,20 +352,20 @@ impl CheckpointBase {
     }
 }
 
-/// The state of the input at a chunk boundary, when the chunk is split off.
+/// The state of the input at a chunk boundary, at the time when the chunk is split off.
 #[derive(Debug, Default)]
 pub(super) struct CheckpointMark {
-    /// The bytes after the chunk that were read already.
+    /// The bytes after the chunk that were already read.
     pub(super) read: Vec<u8>,
-    /// The digest of the input up to the end of these bytes. None if the assembler digests the input: then the
-    /// assembler has it.
+    /// The digest of the input up to the end of `read`. `None` if the assembler digests the input and therefore has the
+    /// digest itself.
     pub(super) digest: Option<Midstate>,
 }
 
-/// Decides after which chunks a checkpoint is written: one every `every` bytes.
+/// Decides after which chunks a checkpoint is written: about one after each `every` bytes of input.
 pub(super) struct CheckpointScheduler<'a> {
     fetched: &'a Fetched,
-    /// The position from which the assembler digests the input, if it does.
+    /// The position from which the assembler digests the input, or `None` if the assembler does not digest the input.
     digested: Option<u64>,
     every: u64,
     next: u64,
@@ -394,7 +400,7 @@ impl<'a> CheckpointScheduler<'a> {
             None => self.of_what_was_read(splitter, offset)?,
         };
         let left = self.total.saturating_sub(offset + mark.read.len() as u64);
-        // An input that is nearly finished would only wait for its checkpoint at the end.
+        // Near the end of the input, a checkpoint costs time and saves little.
         if left <= self.every / 2 {
             return None;
         }
@@ -404,7 +410,7 @@ impl<'a> CheckpointScheduler<'a> {
 
     fn of_what_was_read(&self, splitter: &Splitter, offset: u64) -> Option<CheckpointMark> {
         let read = splitter.read();
-        // Beyond a very long record, more bytes may have been read than a document should hold.
+        // After a very long record, more bytes may have been read than a document may hold.
         if read.len() > READ_BYTES_MAX {
             return None;
         }
@@ -417,5 +423,5 @@ impl<'a> CheckpointScheduler<'a> {
     }
 }
 
-/// The most bytes of the input that a document holds.
+/// The maximum number of bytes of the input that a document holds.
 const READ_BYTES_MAX: usize = 256 << 10;

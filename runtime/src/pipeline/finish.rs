@@ -1,5 +1,5 @@
-//! Finishes an attempt: the staged files of a whole input go in; they come out published under a receipt or, if the
-//! gate refuses them, in quarantine.
+//! Finishes an attempt. The staged files of a completely processed input go in. If the gate accepts them, they are
+//! published with a receipt. Otherwise they go into quarantine.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::receipt::{
 use crate::request::InputOptions;
 use crate::storage::{Attempt, Published, Quarantined, SealedAttempt};
 
-/// An input whose records all have their verdicts.
+/// An input of which every record has been processed.
 pub(super) struct CompletedInput<'a> {
     /// The input's name in errors.
     pub(super) name: &'a str,
@@ -33,7 +33,7 @@ pub(super) struct CompletedInput<'a> {
 /// Finishes an attempt.
 ///
 /// # Errors
-/// Returns the gate's verdict, an error of the commit, or that of the job's stop.
+/// Fails with the gate's verdict, an error of the commit, or the error of a requested stop.
 pub(super) fn finish(
     job: &Job,
     completed: CompletedInput<'_>,
@@ -58,7 +58,8 @@ pub(super) fn finish(
     };
     match verdict {
         None => commit::publish(sealed, &id, output_format, receipt),
-        // An earlier attempt has published: the request is done, whatever this worker's gate says.
+        // An earlier attempt has published the output. So the request is done, even if this worker's gate refuses the
+        // output.
         Some(_) if let Some(receipt) = commit::existing(&*sealed, &request)? => {
             Ok(Committed::Existing(receipt))
         }
@@ -145,7 +146,8 @@ fn receipt(
     }
 }
 
-/// Seals the staged files. If the attempt is stopped now, the next one may resume.
+/// Seals the staged files. If a stop is requested by then, fails and keeps the staged files, so that the next attempt
+/// can resume.
 fn seal(job: &Job, staging: Box<dyn Attempt>) -> Result<Box<dyn SealedAttempt>> {
     let sealed = staging.seal()?;
     fail_points::pass("staged", job.placement.name());
@@ -160,7 +162,8 @@ fn seal(job: &Job, staging: Box<dyn Attempt>) -> Result<Box<dyn SealedAttempt>> 
     }
 }
 
-/// Returns whether an attempt was ended through no fault of its work, so that another one resumes it.
+/// Returns whether an attempt ended because of a lost lease or a requested stop. The work itself has not failed then,
+/// so another attempt can resume it.
 pub(super) fn is_for_successor(error: &Error) -> bool {
     matches!(error.class(), Class::LeaseLost | Class::Cancelled)
 }
@@ -181,7 +184,7 @@ fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     if let Some(id) = &job.placement.owner.id {
         return id.clone();
     }
-    // The digest of the input is part of the id anyway.
+    // The id includes the digest of the input itself, so an expected digest is left out.
     let options = InputOptions {
         sha256: None,
         ..job.work.input.clone()
@@ -198,11 +201,11 @@ fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     derived_id(&job.placement.uri, &of)
 }
 
-/// The most characters of an input's name in a derived id.
+/// The maximum number of characters of an input's name in a derived id.
 const STEM_CHARS_MAX: usize = 64;
 
-/// Returns an id that is the same for the same work: the input's name and a digest of everything that determines the
-/// output.
+/// Returns an id that is always the same for the same work. It consists of the input's name and a digest of everything
+/// that determines the output.
 fn derived_id(uri: &str, digests: &[&str]) -> String {
     let name = uri.rsplit('/').next().unwrap_or_default();
     let stem = name.split(['.', '?', '#']).next().unwrap_or_default();

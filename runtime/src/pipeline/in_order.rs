@@ -1,5 +1,5 @@
-//! Gives threads access to a value in the order of numbers. A thread that only has an item for the value does not wait:
-//! it submits the item and goes on, and the thread whose turn it is delivers the item in order.
+//! Gives threads access to a value in the order of their numbers. A thread that only has an item for the value does not
+//! wait for its turn. It submits the item and continues. Later the item's turn comes, and another thread delivers it.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -13,7 +13,7 @@ pub(super) struct OrderedHandoff<V, T = ()> {
     value: Mutex<V>,
     state: Mutex<HandoffState<T>>,
     changed: Condvar,
-    /// The most items that may wait to be delivered.
+    /// The maximum number of items that wait to be delivered.
     pending_max: usize,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct HandoffTurn<'a, V, T> {
 }
 
 impl<V, T> OrderedHandoff<V, T> {
-    /// Creates a handoff. The first turn is that of number 0.
+    /// Creates a handoff. Number 0 has the first turn.
     pub(super) fn new(value: V, pending_max: usize) -> Self {
         let state = HandoffState {
             number: 0,
@@ -52,15 +52,15 @@ impl<V, T> OrderedHandoff<V, T> {
         }
     }
 
-    /// Waits for the turn of a number. The turn lasts until it is [passed on](HandoffTurn::pass) or an item is
-    /// [submitted](OrderedHandoff::submit) under the number.
+    /// Waits for the turn of a number. The turn lasts until a thread [passes it on](HandoffTurn::pass), or
+    /// [submits](OrderedHandoff::submit) an item under this number.
     ///
     /// # Errors
     /// Fails if the handoff is closed.
     pub(super) fn wait(&self, number: u64) -> Result<HandoffTurn<'_, V, T>> {
         let mut state = self
             .wait_until(|state| state.number == number && !state.is_in_use)
-            // The thread that closed it has reported the cause.
+            // The thread that closed the handoff has reported the cause.
             .ok_or_else(|| {
                 Error::transient(
                     Stage::Worker,
@@ -71,11 +71,12 @@ impl<V, T> OrderedHandoff<V, T> {
         Ok(self.take(&mut state))
     }
 
-    /// Submits an item. This thread, or the one that uses the value, calls `deliver` with it at the turn of its number,
-    /// and then passes the turn on. Waits while too many items are pending. Returns false if the handoff is closed.
+    /// Submits an item. At the turn of `number`, either this thread or the thread that is using the value calls
+    /// `deliver` with the item. Then it passes the turn on. Waits while too many items are pending. Returns false if
+    /// the handoff is closed.
     ///
     /// # Errors
-    /// Returns an error of `deliver`, which may be for an item of another thread. Then the handoff is closed.
+    /// Returns an error of `deliver`, possibly for an item that another thread submitted. The handoff is then closed.
     pub(super) fn submit<E>(
         &self,
         number: u64,
@@ -103,7 +104,7 @@ impl<V, T> OrderedHandoff<V, T> {
         Ok(true)
     }
 
-    /// Closes the handoff, which ends all waits.
+    /// Closes the handoff. This ends all waits.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();
@@ -117,7 +118,7 @@ impl<V, T> OrderedHandoff<V, T> {
         }
     }
 
-    /// Waits until the state satisfies a condition. Returns none if the handoff is closed.
+    /// Waits until the state satisfies a condition. Returns `None` if the handoff is closed.
     fn wait_until(
         &self,
         holds: impl Fn(&HandoffState<T>) -> bool,
@@ -141,7 +142,8 @@ impl<T> HandoffState<T> {
 }
 
 impl<V, T> HandoffTurn<'_, V, T> {
-    /// Passes the turn on to the next number. No item may be pending for that number: it would never be delivered.
+    /// Passes the turn on to the next number. No item may be pending for the next number, because it would never be
+    /// delivered.
     pub(super) fn pass(self) {
         self.handoff.state.lock().number += 1;
     }
@@ -204,7 +206,7 @@ mod tests {
         drop(early);
         let delivered = handoff.submit(0, 0, |notes: &mut Vec<u64>, item| {
             if item == 0 {
-                // The answer comes only after this thread is done with the value.
+                // The outer call delivers item 1 later, with its own closure.
                 assert_eq!(
                     handoff.submit(1, 1, |_, _| panic!("this is taken")),
                     Ok::<_, u64>(true)

@@ -1,4 +1,4 @@
-//! Defines an attempt by its three parts (work, placement and execution), and its progress.
+//! Defines an attempt by its three parts (work, placement and execution), and the counters of its progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,46 +21,47 @@ use crate::storage::Owner;
 pub struct Job {
     /// The work on the input.
     pub work: Work,
-    /// The request that the attempt belongs to, and where its files go.
+    /// The request of the attempt, and the destination of the attempt's files.
     pub placement: Placement,
     /// The circumstances of the attempt.
     pub execution: Execution,
 }
 
-/// The work of an attempt on its input. The checkpoint's identity names the members that the output's bytes depend on.
+/// The work of an attempt on its input. The identity in a checkpoint includes the members that determine the output's
+/// bytes.
 pub struct Work {
     /// The options for reading the input.
     pub input: InputOptions,
     /// The plugin that transforms the records.
     pub plugin: Plugin,
-    /// The binding that named the plugin.
+    /// The number of the binding that named the plugin, or `None` if no binding did.
     pub binding: Option<u64>,
     /// The JSON config that the plugin is opened with.
     pub config: Arc<str>,
-    /// The format of the output; by default that of the input.
+    /// The format of the output, or `None` for the format of the input.
     pub output_format: Option<Format>,
-    /// Add a profile of the output's columns to the receipt.
+    /// Whether the receipt contains a profile of the output's columns.
     pub profile: bool,
-    /// The bounds on rejects that the output must meet to be published.
+    /// The bounds on rejects and records that the output must meet to be published.
     pub gate: Gate,
     /// The limits of the attempt.
     pub limits: Arc<Limits>,
 }
 
-/// The request that an attempt belongs to, and where its files go.
+/// The request of an attempt, and the destination of the attempt's files.
 pub struct Placement {
-    /// The claim of the request. Without an id, the name of the output is derived from input, options, plugin and
-    /// config.
+    /// The owner of the output: the request and its claim. If it has no id, the name of the output is derived from
+    /// input, options, plugin and config.
     pub owner: Owner,
     /// The requested URI, without credentials.
     pub uri: String,
-    /// The time of the submit.
+    /// The time at which the request was submitted.
     pub submitted_at: Timestamp,
     /// The destination of output, rejects and receipt.
     pub destination: Arc<Destination>,
 }
 
-/// The circumstances of an attempt: the output's bytes do not depend on them.
+/// The circumstances of an attempt. The output's bytes do not depend on them.
 pub struct Execution {
     /// The number of the attempt, counted from 1.
     pub attempt: u32,
@@ -68,8 +69,7 @@ pub struct Execution {
     pub worker: String,
     /// The time at which the attempt began.
     pub started_at: Timestamp,
-    /// The number of lanes for a large input, if its plugin keeps no state. With one or none, one thread processes the
-    /// input.
+    /// The number of lanes for a large input, if its plugin is stateless. With 0 or 1, one thread processes the input.
     pub lanes: usize,
     /// The stop signal, which is checked between batches.
     pub stop: Stop,
@@ -83,27 +83,27 @@ impl Work {
         hex::encode(Sha256::digest(self.config.as_bytes()))
     }
 
-    /// Returns the memory that each lane needs to make a profile.
+    /// Returns the number of bytes of memory that each lane needs to make a profile.
     pub(super) fn profile_bytes(&self) -> usize {
         if self.profile { LANE_BYTES } else { 0 }
     }
 }
 
 impl Placement {
-    /// Returns the request id, or an empty text; for fail points.
+    /// Returns the request id, or an empty text if there is none. Fail points use this name.
     pub(super) fn name(&self) -> &str {
         self.owner.id.as_deref().unwrap_or_default()
     }
 }
 
-/// The progress of a job, for observers.
+/// The progress of a job, which other threads can read.
 #[derive(Debug, Default)]
 pub struct ProgressCounters {
-    /// The decompressed bytes that were decoded.
+    /// The number of decoded bytes, counted after decompression.
     pub bytes: AtomicU64,
-    /// The records that were decoded.
+    /// The number of decoded records.
     pub records: AtomicU64,
-    /// The records that were rejected.
+    /// The number of rejected records.
     pub rejects: AtomicU64,
 }
 

@@ -1,6 +1,6 @@
-//! Takes a chunk through a lane: the chunk goes in, its output and its rejects come out: decoded, sent through the
-//! lane's own plugin instance, encoded. Each verdict is applied here. A lane knows nothing of other lanes, nor of
-//! earlier chunks.
+//! Takes a chunk through a lane: the chunk goes in, and its output and its rejects come out. The chunk is decoded, sent
+//! through the lane's own plugin instance, and encoded. The lane applies each verdict. A lane has no access to other
+//! lanes or to earlier chunks.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -26,26 +26,27 @@ use crate::record::{
 const TRAP: &str = "plugin-trap";
 const TIMEOUT: &str = "plugin-timeout";
 
-/// The longest reason that a reject keeps, in bytes.
+/// The maximum length of a reason that a reject keeps, in bytes.
 const REASON_BYTES_MAX: usize = 4 << 10;
 
-/// The most bytes of a call's input for which no extra memory is reserved.
+/// The size of a call's input, in bytes, above which extra memory is reserved.
 const USUAL_CALL_BYTES: usize = 512 << 10;
 
-/// The copies of a long batch for which a plugin's memory is reserved: the batch, its records in the plugin, and the
-/// answer.
+/// The number of copies of a long batch that are reserved in a plugin's memory: the batch, its records in the plugin,
+/// and the answer.
 const CALL_COPIES_INSIDE: usize = 3;
 
-/// The copies for which the host's memory is reserved: the answer, and texts that are assembled for an output.
+/// The number of copies of a long batch that are reserved in the host's memory: the answer, and the texts assembled for
+/// an output.
 const CALL_COPIES_OUTSIDE: usize = 2;
 
-/// The most batches of pending output; a lane sends longer output early.
+/// The maximum size of pending output, in batches. A lane sends longer output to the sink early.
 const PENDING_BATCHES_MAX: usize = 4;
 
-/// The most bytes of each vector that a lane keeps for the next chunk.
+/// The maximum number of bytes of each vector that a lane keeps for the next chunk.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// Receives a part of a chunk's output early, with the chunk's bytes, when it is too large to buffer.
+/// Receives a part of a chunk's output early, with the chunk's bytes, because the whole output is too large to buffer.
 pub(super) type OutputSink<'a> = dyn FnMut(ChunkOutput, &[u8]) -> Result<()> + 'a;
 
 /// The output and the rejects of a chunk, or of a part of it.
@@ -55,22 +56,22 @@ pub(super) struct ChunkOutput {
     pub(super) rejects: ChunkRejects,
 }
 
-/// A chunk whose records all have their verdicts.
+/// A chunk of which every record has its verdict.
 pub(super) struct FinishedChunk {
     /// The output and the rejects that the [`OutputSink`] has not received.
     pub(super) rest: ChunkOutput,
     pub(super) counts: RecordCounts,
-    /// The plugin's counters.
+    /// The plugin's counters for this chunk.
     pub(super) counters: BTreeMap<String, u64>,
-    /// The traps; more than a request may have if the lane abandoned the chunk.
+    /// The plugin's traps on this chunk. If the lane gave the chunk up, these are more than a request may have.
     pub(super) traps: ChunkTraps,
-    /// Set if the lane abandoned the chunk, so that the rest of the input is not needed.
+    /// Set if the lane gave the chunk up. The rest of the input is not needed then.
     pub(super) is_given_up: bool,
-    /// The chunk's bytes, records and lines.
+    /// The number of bytes, records and lines in the chunk.
     pub(super) used: Used,
-    /// The chunk itself, to be digested, and its vector for reuse.
+    /// The bytes of the chunk, to be digested. The vector is reused afterwards.
     pub(super) raw: Vec<u8>,
-    /// The memory reserved for all this, if it is more than usual.
+    /// The memory reserved for this chunk and its output, if they need more than usual.
     pub(super) held: Held,
 }
 
@@ -88,7 +89,7 @@ struct RejectEnds {
     reason_end: usize,
 }
 
-/// One reject. Its record is in the chunk.
+/// One reject. Its record is a row of the chunk.
 pub(super) struct RejectedRecord<'a> {
     pub(super) row: Row,
     pub(super) code: &'a str,
@@ -111,7 +112,7 @@ impl ChunkRejects {
         self.text.len() + size_of::<RejectEnds>() * self.rows.len()
     }
 
-    /// Returns the rejects in their order.
+    /// Returns the rejects in the order in which they were added.
     pub(super) fn iter(&self) -> impl Iterator<Item = RejectedRecord<'_>> {
         let mut text = 0;
         self.rows.iter().map(move |reject| {
@@ -126,7 +127,7 @@ impl ChunkRejects {
     }
 }
 
-/// A decoder, a plugin instance and an encoder, in a row.
+/// A decoder, a plugin instance and an encoder, which process a chunk one after the other.
 pub(super) struct Lane {
     pub(super) decoder: Box<dyn Decoder>,
     pub(super) runner: PluginRunner,
@@ -141,9 +142,9 @@ pub(super) struct Lane {
     pending: ChunkOutput,
     counts: RecordCounts,
     traps: ChunkTraps,
-    /// The memory for a chunk that is longer than usual.
+    /// The memory reserved for a chunk that is longer than usual.
     chunk_held: Held,
-    /// The memory for the answers of calls on long batches, and for a long output.
+    /// The memory reserved for the answers to calls on long batches, and for a long output.
     held: Held,
 }
 
@@ -174,13 +175,13 @@ impl Lane {
         }
     }
 
-    /// Returns the bytes before the first record.
+    /// Returns the bytes of the output before the first record.
     pub(super) fn begin(&mut self) -> ChunkOutput {
         self.encoder.begin(&mut self.pending.output);
         std::mem::take(&mut self.pending)
     }
 
-    /// Processes a chunk. `spare` is a vector to reuse.
+    /// Processes a chunk. `spare` is a vector for reuse.
     pub(super) fn run(
         &mut self,
         chunk: Chunk,
@@ -201,7 +202,7 @@ impl Lane {
         Ok(self.end(used)?)
     }
 
-    /// Lets the plugin add its last rows.
+    /// Lets the plugin add rows at the end of the input.
     pub(super) fn finish(&mut self, sink: &mut OutputSink<'_>) -> Result<FinishedChunk> {
         let emitted = self.runner.instance().and_then(Instance::finish);
         let emitted = emitted.map_err(|e| self.about_plugin(e))?;
@@ -229,7 +230,8 @@ impl Lane {
         })
     }
 
-    /// Runs the plugin on one batch and applies its verdicts. Malformed records keep their place among the others.
+    /// Runs the plugin on one batch and applies its verdicts. Malformed records keep their positions among the other
+    /// records.
     fn process_batch(&mut self, sink: &mut OutputSink<'_>) -> Result<(), ChunkError> {
         self.reserve_call_memory()?;
         let malformed = std::mem::take(&mut self.batch.malformed);
@@ -255,7 +257,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Waits for the memory that a call on a long batch needs, because nothing can wait within the call.
+    /// Waits for the memory that a call on a long batch needs. The lane cannot wait for memory within the call.
     fn reserve_call_memory(&mut self) -> Result<()> {
         let bytes = self.batch.lent_bytes();
         if bytes > USUAL_CALL_BYTES {
@@ -303,7 +305,8 @@ impl Lane {
     ) {
         let row = self.batch.rows[index];
         self.reject_malformed_before(row, malformed);
-        // A timeout hits another place in each run, so its stack stays out of the rejects.
+        // A timeout stops the plugin at a different instruction in each run, so the reject does not include the
+        // backtrace.
         if trap.is_timeout {
             self.reject(row, TIMEOUT, trap.message());
         } else {
@@ -319,7 +322,8 @@ impl Lane {
         }
     }
 
-    /// Applies one verdict. Returns false if the record is rejected; its extra rows are not written then.
+    /// Applies one verdict. Returns false if the record is rejected. The extra rows of a rejected record are not
+    /// written.
     #[inline(always)]
     fn apply_verdict(&mut self, index: usize, verdict: Verdict<'_>) -> bool {
         let (batch, out) = (&self.batch, &mut self.pending.output);
@@ -373,7 +377,7 @@ impl Lane {
         self.counts.rejected += 1;
     }
 
-    /// Sends the pending output to the sink if it is large, because a plugin may turn little input into much output.
+    /// Sends the pending output to the sink if it is large. A plugin can turn little input into much output.
     #[inline]
     fn send_if_large(&mut self, sink: &mut OutputSink<'_>) -> Result<()> {
         if self.pending.output.len() + self.pending.rejects.bytes()
@@ -430,12 +434,12 @@ impl Lane {
     }
 }
 
-/// Returns the beginning of a reason, at most [`REASON_BYTES_MAX`] bytes.
+/// Returns the beginning of a reason, up to [`REASON_BYTES_MAX`] bytes.
 fn clip_reason(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
 }
 
-/// Adds the plugin's name to one of its errors.
+/// Adds the plugin's name to one of its errors, except to the error of a stop.
 fn about(plugin: &str, error: Error) -> Error {
     // A stop is not the plugin's fault.
     if matches!(error.class(), Class::LeaseLost | Class::Cancelled) {

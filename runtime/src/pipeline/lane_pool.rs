@@ -4,10 +4,10 @@
 //! thread 0:  split 0 ── lane 0 ── write 0   split 2 ── lane 0 ── write 2   ...
 //! thread 1:            split 1 ── lane 1 ── write 1   split 3 ── lane 1 ── ...
 //! ```
-//! Each thread takes a chunk all the way, so that it stays in the caches of one core. A free thread splits off the next
-//! chunk. If a chunk's [turn](OrderedHandoff) to be written has not come, its result is left to the thread of an
-//! earlier chunk, because cores need not be equally fast. If all threads share one lane, because its plugin keeps
-//! state, they enter it in turn, too.
+//! A free thread splits off the next chunk and takes it through all steps. So the chunk stays in the caches of one
+//! core. If the chunk's [turn](OrderedHandoff) to be written has not come, the thread leaves the result to the thread
+//! of an earlier chunk. A fast core therefore need not wait for a slow one. If the plugin keeps state, all threads
+//! share one lane, and they enter the lane in turn, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +24,11 @@ use crate::error::{Error, Result};
 use crate::memory::MemoryShare;
 use crate::record::ChunkError;
 
-/// The most threads that share one lane: one splits, one is in the lane, one writes.
+/// The maximum number of threads that share one lane: one splits, one is in the lane, one writes.
 const SHARED_LANE_THREADS_MAX: usize = 3;
 
-/// Takes `first` and the rest of the input through the lanes on at most `threads` threads, including the caller's: with
-/// a lane for each, or one for all.
+/// Takes `first` and the rest of the input through the lanes. Uses at most `threads` threads, including the calling
+/// thread. Each thread has its own lane. If there is only one lane, all threads share it.
 pub(super) fn run(
     lanes: &mut [Lane],
     threads: usize,
@@ -72,14 +72,14 @@ pub(super) fn run(
         for slot in slots {
             let (pool, span) = (&pool, Span::current());
             let thread = std::thread::Builder::new().name("lane".into());
-            // If no thread can be started, the others do its work.
+            // If a thread cannot be started, the other threads do its work.
             let _ = thread.spawn_scoped(scope, move || span.in_scope(|| pool.work(slot)));
         }
         if let Some(slot) = callers {
             pool.work(slot);
         }
     });
-    // The attempt may run again, and must be able to wait for memory then.
+    // The attempt may run again. It must then be able to wait for memory.
     memory.set_abandoned(false);
     pool.failed.into_inner().map_or(Ok(()), Err)
 }
@@ -87,11 +87,11 @@ pub(super) fn run(
 /// The state that the lanes' threads share.
 struct LanePool<'a, 'job> {
     feed: Mutex<ChunkFeed<'a>>,
-    /// Tells the splitter that the rest is not needed.
+    /// Tells the splitter that the rest of the input is not needed.
     abandoned: Arc<AtomicBool>,
-    /// The memory, whose waits end when all work ends.
+    /// The worker's memory. When all work ends, the waits for memory end too.
     memory: &'a MemoryShare,
-    /// The lane of the threads that have none of their own.
+    /// The lane of the threads that have no lane of their own.
     shared: Option<OrderedHandoff<&'a mut Lane>>,
     assembler: OrderedHandoff<&'a mut OutputAssembler<'job>, Result<ChunkResult, ChunkError>>,
     spare: Mutex<Vec<SpareBuffers>>,
@@ -99,7 +99,7 @@ struct LanePool<'a, 'job> {
     failed: Mutex<Option<Error>>,
 }
 
-/// Hands out the chunks of the input, each with its number.
+/// Gives out the chunks of the input, each with its number.
 struct ChunkFeed<'a> {
     splitter: &'a mut Splitter,
     first: Option<Chunk>,
@@ -110,7 +110,7 @@ struct ChunkFeed<'a> {
     ended: bool,
 }
 
-/// A chunk, with a mark if a checkpoint is to be written after it.
+/// A chunk, with a mark if a checkpoint has to be written after it.
 struct MarkedChunk {
     chunk: Chunk,
     mark: Option<CheckpointMark>,
@@ -129,7 +129,8 @@ enum LaneSlot<'a, 'lane> {
 }
 
 impl LanePool<'_, '_> {
-    /// Processes chunks until none is left or one has failed; at once if it is this thread's own.
+    /// Processes chunks until no chunk is left or a chunk has failed. Returns at once if the failed chunk is this
+    /// thread's own.
     fn work(&self, mut slot: LaneSlot<'_, '_>) {
         let _closing = CloseOnPanic(self);
         loop {
@@ -140,7 +141,7 @@ impl LanePool<'_, '_> {
             let done = marked.and_then(|marked| self.put_through(&mut slot, number, marked, output));
             let has_failed = done.as_ref().map_or(true, |done| done.finished.is_given_up);
             if has_failed {
-                // Reading stops now, because this chunk's turn may come much later.
+                // The splitter stops reading now, because the turn of the failed chunk may come much later.
                 self.abandoned.store(true, Ordering::Relaxed);
             }
             match self
@@ -154,7 +155,8 @@ impl LanePool<'_, '_> {
         }
     }
 
-    /// Returns the next chunk, or the reason why there is none, with its number; none at the end.
+    /// Returns the number of the next chunk, with the chunk or the error that prevents it. Returns `None` at the end of
+    /// the input.
     fn next_chunk(&self, spare: Vec<u8>) -> Option<(u64, Result<MarkedChunk, ChunkError>)> {
         let feed = &mut *self.feed.lock();
         if feed.ended {
@@ -175,7 +177,7 @@ impl LanePool<'_, '_> {
         Some((number, marked))
     }
 
-    /// Takes a chunk through a lane. `spare` is a vector to reuse.
+    /// Takes a chunk through a lane. `spare` is a vector for reuse.
     fn put_through(
         &self,
         slot: &mut LaneSlot<'_, '_>,
@@ -208,7 +210,7 @@ impl LanePool<'_, '_> {
         Ok(())
     }
 
-    /// Ends all work with this error.
+    /// Records this error and ends all work.
     fn fail(&self, error: Error) {
         *self.failed.lock() = Some(error);
         self.close();
@@ -222,7 +224,7 @@ impl LanePool<'_, '_> {
     }
 }
 
-/// Ends all waits if this thread panics.
+/// A guard that ends all waits if its thread panics.
 struct CloseOnPanic<'a, 'pool, 'job>(&'a LanePool<'pool, 'job>);
 
 impl Drop for CloseOnPanic<'_, '_, '_> {

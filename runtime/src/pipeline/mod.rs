@@ -1,5 +1,5 @@
-//! Takes one input through all stages: it is split; decoded, transformed and encoded in lanes; assembled in order; and
-//! committed.
+//! Takes one input through all stages. The input is split. Its chunks are decoded, transformed and encoded in lanes.
+//! The results are assembled in order and committed.
 
 mod assembler;
 mod attempt;
@@ -22,8 +22,8 @@ use crate::fetch::{Identity, Source};
 use crate::memory::ATTEMPT_BYTES;
 use crate::plugin::timed_out_beside_others;
 
-/// Opens a source and runs a job on it, both on a thread of their own: they block, perhaps for hours. The thread comes
-/// from the async runtime's pool of blocking threads, so that a small job does not wait for a new one.
+/// Opens a source and runs a job on it. Both steps block, perhaps for hours, so they run on a thread of the async
+/// runtime's pool of blocking threads. A small job does not have to wait for a new thread there.
 ///
 /// # Errors
 /// Returns the errors of `open` and [`run`].
@@ -31,8 +31,9 @@ pub async fn spawn(job: Job, open: impl FnOnce() -> Result<Source> + Send + 'sta
     on_a_thread(move || run(&job, open()?)).await
 }
 
-/// Does the same from the last checkpoint of a lost attempt at the same work, if there is a usable one. `open` opens
-/// the whole input or, given an identity and a position, the rest of that input.
+/// Opens a source and runs a job on it, as [`spawn`] does. If a lost attempt at the same work has left a usable
+/// checkpoint, the job resumes from there. `open` opens the whole input. If it gets an identity and a position, it
+/// opens the rest of that input.
 ///
 /// # Errors
 /// Returns the errors of `open` and [`run`].
@@ -41,7 +42,7 @@ pub async fn spawn_or_resume(
     open: impl Fn(Option<(&Identity, u64)>) -> Result<Source> + Send + 'static,
 ) -> Result<Committed> {
     on_a_thread(move || match within_memory(&job, || resume::run(&job, &open)) {
-        // The call could not be repeated alone: the plugin keeps state, or the call was its last.
+        // The call could not be repeated alone: the plugin keeps state, or this was the last call on its instance.
         Err(error) if timed_out_beside_others(&error) => {
             tracing::info!(
                 why = error.report(),
@@ -57,9 +58,11 @@ pub async fn spawn_or_resume(
     .await
 }
 
-/// Does a job's work within its share of memory. If memory was refused where the work cannot wait, or the work needs
-/// more than a request may hold, it runs again alone: in one lane, with all the memory that a request may hold. So the
-/// result does not depend on other requests.
+/// Does a job's work within its share of memory.
+///
+/// The work runs again, alone, in two cases: memory was refused where the work cannot wait, or the work needs more
+/// memory than a request may hold. Alone, it has one lane and all the memory that a request may hold. So the result
+/// does not depend on other requests.
 fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Committed> {
     let memory = &job.work.limits.memory;
     let begin = || -> Result<Committed> {

@@ -1,5 +1,5 @@
-//! Runs the plugin on a batch: the batch goes in; the plugin's changes to one part of it after the other come out.
-//! After a trap of a plugin without state, the runner opens a new instance and continues with the parts that
+//! Runs the plugin on a batch. The batch goes in, and the plugin's changes to its parts come out, one part after the
+//! other. If a stateless plugin traps, the runner opens a new instance and continues with the parts that
 //! [`TrapIsolation`] gives.
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ impl InstanceOpener {
         self.open_as(&self.plugin)
     }
 
-    /// Opens a further instance, which must return the same plan as the first one.
+    /// Opens another instance. It must return the same plan as the first instance.
     ///
     /// # Errors
     /// Fails as [`InstanceOpener::open`] does, and if the plan differs.
@@ -44,7 +44,7 @@ impl InstanceOpener {
             ..Limits::clone(self.plugin.limits())
         };
         let (mut instance, again) = self.open_as(&self.plugin.with_limits(Arc::new(limits)))?;
-        // Counts of opening an input must not be added again for each instance.
+        // The counts from `open` were taken from the first instance already, and must not be added again.
         instance.take_counters();
         if again != *plan {
             let why = "planned otherwise when it was opened on the same input again";
@@ -65,21 +65,22 @@ impl InstanceOpener {
 pub(super) struct PluginRunner {
     opener: Arc<InstanceOpener>,
     plan: Arc<Plan>,
-    /// The instance; none if no new one could be opened.
+    /// The current instance, or `None` if no new instance could be opened after a trap.
     instance: Option<Instance>,
-    /// Set if the instance has seen no record yet. Only then is a trap the fault of the record that it processes.
+    /// Set if the instance has seen no record yet. Only in this case does a trap prove that the record in the call
+    /// causes it.
     is_fresh: bool,
-    /// The counters of earlier instances since they were last taken.
+    /// The counters of earlier instances that `take_counters` has not returned yet.
     counters: BTreeMap<String, u64>,
 }
 
-/// The result of the plugin on a part of a batch.
+/// The outcome of the plugin's work on a part of a batch.
 pub(super) enum PartOutcome {
-    /// The plugin's answer.
+    /// The plugin has answered with changes to these rows.
     Changed(Range<usize>, Changes),
-    /// A record that makes the plugin trap even alone.
+    /// The plugin traps on this record even if the record is alone.
     Trapped(usize, Trap),
-    /// A trap on the whole batch, and on no record alone.
+    /// The plugin trapped on the whole batch, but on no record alone.
     Unexplained(Trap),
 }
 
@@ -94,11 +95,15 @@ impl PluginRunner {
         }
     }
 
-    /// Returns the next piece of the batch, in order; none at its end.
+    /// Returns the outcome of the next part of the batch, in order, or `None` at the end of the batch.
     ///
     /// # Errors
-    /// Returns errors that do not concern single records: a trap of a plugin with state, an error that the plugin
-    /// returns, a stop, or a batch that takes too long even without the rejected records.
+    /// Returns errors that do not concern single records:
+    ///
+    /// - a trap of a plugin with state
+    /// - an error that the plugin returns
+    /// - a stop
+    /// - a timeout of the whole batch, if it takes too long even without the rejected records
     pub(super) fn next(
         &mut self,
         isolation: &mut TrapIsolation,
@@ -116,7 +121,7 @@ impl PluginRunner {
             }
             let was_fresh = std::mem::replace(&mut self.is_fresh, false);
             let limit = isolation.limit(part.rows.len());
-            // The call itself measures the time of a whole batch.
+            // For a whole batch, the call itself measures the time.
             let began = (!is_whole).then(thread_time);
             if isolation.is_alone {
                 self.instance()?.set_alone(true);
@@ -141,7 +146,8 @@ impl PluginRunner {
                 Err(Failure::Trap(trap)) if self.plan.stateful => return Err(trap.into_error(HAS_STATE)),
                 Err(Failure::Trap(trap)) => {
                     self.replace_instance()?;
-                    // From now on the machine's load cannot affect the result of the batch.
+                    // After a timeout, the calls run alone, so that the machine's load cannot affect the result of the
+                    // batch.
                     isolation.is_alone |= trap.is_timeout;
                     if trap.ran_beside_others {
                         isolation.parts.push(part);
@@ -158,7 +164,7 @@ impl PluginRunner {
         Ok(isolation.unexplained.take().map(PartOutcome::Unexplained))
     }
 
-    /// Returns the current instance: the first one, unless it trapped.
+    /// Returns the current instance.
     pub(super) fn instance(&mut self) -> Result<&mut Instance> {
         self.instance.as_mut().ok_or_else(|| {
             Error::permanent(
@@ -169,8 +175,8 @@ impl PluginRunner {
         })
     }
 
-    /// Returns the plugin's counters since the last call, over all instances. Counts made in a call that trapped are
-    /// lost with the instance.
+    /// Returns the plugin's counters since the last call of this function, as sums over all instances. The counts of a
+    /// call that trapped are lost.
     pub(super) fn take_counters(&mut self) -> BTreeMap<String, u64> {
         if let Some(instance) = &mut self.instance {
             add_counters(&mut self.counters, instance.take_counters());
@@ -185,7 +191,7 @@ impl PluginRunner {
         };
         add_counters(&mut self.counters, before.take_counters());
         let log_bytes = before.log_bytes_left();
-        // The old instance goes first, to make room for the new one.
+        // The old instance is dropped first, to make room for the new one.
         drop(before);
         self.instance = Some(self.opener.open_again(&self.plan, log_bytes)?);
         self.is_fresh = true;

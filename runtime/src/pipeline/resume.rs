@@ -1,6 +1,6 @@
-//! Resumes work: the checkpoint of a lost attempt goes in; the committed receipt of an attempt that resumes from it
-//! comes out. If the checkpoint cannot be used, the attempt starts from zero: a resumed attempt writes the same bytes
-//! or none.
+//! Resumes work. The checkpoint of a lost attempt goes in. The receipt of an attempt that resumes from it comes out. If
+//! the checkpoint cannot be used, the new attempt starts from zero. The output of a resumed attempt has the same bytes
+//! as the output of an uninterrupted attempt.
 
 use super::assembler::OutputAssembler;
 use super::attempt::{self, AttemptInput, PreparedAttempt, work_through};
@@ -15,7 +15,7 @@ use crate::fetch::{Identity, Source};
 use crate::receipt::ResumedFrom;
 use crate::storage::{Attempt, Resumed, StagedPart};
 
-/// Opens a source: the whole input, or its bytes from a position on if it is the same input as before.
+/// Opens a source: the whole input, or the bytes from a position on if the input is the same as before.
 pub(super) type OpenSource<'a> = dyn Fn(Option<(&Identity, u64)>) -> Result<Source> + 'a;
 
 /// A checkpoint with its staged files and the rest of the input.
@@ -25,7 +25,7 @@ struct ResumedWork {
     source: Source,
 }
 
-/// Runs a job from its last checkpoint or, without one, from the beginning.
+/// Runs a job from its last checkpoint. If there is no checkpoint, starts at the beginning.
 pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
     // A job without a queue has no earlier attempt.
     let Some(work) = WorkIdentity::of(job) else {
@@ -52,13 +52,13 @@ pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
     }
 }
 
-/// The start of an attempt.
+/// The point at which an attempt starts.
 enum Start {
-    /// At the position of its checkpoint.
+    /// The attempt starts at the position of its checkpoint.
     Resumed(Box<ResumedWork>),
-    /// At the beginning of the input: its rest could not be opened.
+    /// The attempt starts at the beginning of the input, because the rest of the input could not be opened.
     FromZero(Box<Source>),
-    /// The checkpoint cannot be used, for this reason.
+    /// The checkpoint cannot be used, for this reason. The input is not opened yet.
     Refused(String),
 }
 
@@ -74,7 +74,7 @@ fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSo
     let staging = match resumed {
         Ok(Resumed::Ready(staging)) => staging,
         Ok(Resumed::Refused(why)) => return Ok(Start::Refused(why)),
-        // The disk may have room for one copy, but not for two.
+        // The disk may have room for one copy of the staged files, but not for two.
         Err(error) if error.stage() == Stage::Commit => return Ok(Start::Refused(error.report())),
         Err(error) => return Err(error),
     };
@@ -94,7 +94,7 @@ fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSo
             log_not_resumed(&refused.report());
             Ok(Start::FromZero(source.into()))
         }
-        // If the server cannot be reached now, the checkpoint may still be good.
+        // If the server cannot be reached now, the checkpoint may still be usable later.
         Err(error) => {
             staging.keep();
             Err(error)
@@ -151,7 +151,7 @@ fn open_rest<'a>(
         &job.work.limits,
     )?;
     let mut opened = PreparedAttempt::new(job, input, decoding)?;
-    // The checkpoint already includes the counts of opening the input.
+    // The checkpoint already includes the plugin's counts from `open`.
     opened.lane.runner.take_counters();
     let before_the_rows = opened.lane.begin().output.len() as u64;
     if let Some(profiler) = &mut opened.lane.profiler {

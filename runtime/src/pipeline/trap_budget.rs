@@ -1,5 +1,5 @@
-//! Checks the traps of a request against its limits. Lanes note the traps of a chunk; they are counted in the order of
-//! the input.
+//! Checks the traps of a request against its limits. Each lane records the traps of its chunks. Later, the traps of all
+//! chunks are counted in the order of the input.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::Trap;
 use crate::record::{ChunkOrigin, Row};
 
-/// The most reasons that an error names.
+/// The maximum number of reasons that an error names.
 const REASONS_MAX: usize = 3;
 const REASON_CHARS_MAX: usize = 400;
 
@@ -36,8 +36,8 @@ impl ChunkTraps {
         });
     }
 
-    /// Returns whether the traps of this chunk alone are more than a request may have. Then the lane can stop: together
-    /// with those of earlier chunks they are too many as well.
+    /// Returns whether this chunk alone has more traps or timeouts than a request may have. If so, the lane can stop,
+    /// because earlier chunks can only add to the number.
     pub(super) fn are_too_many(&self, limits: &Limits) -> bool {
         let traps = self.traps.len() - self.timeouts;
         traps > limits.traps || self.timeouts > limits.timeouts
@@ -56,7 +56,7 @@ impl TrapBudget {
     /// Adds the traps of the next chunk.
     ///
     /// # Errors
-    /// Fails if there are too many, and names the first reasons.
+    /// Fails if there are too many. The error names the first reasons.
     pub(super) fn add(&mut self, chunk: &ChunkTraps, origin: &ChunkOrigin, limits: &Limits) -> Result<()> {
         for RecordTrap {
             row,

@@ -1,5 +1,5 @@
-//! Finds the records of a batch on which a plugin traps: a part that traps goes in; its halves come out, to be
-//! processed by a new instance, until each record that traps is alone.
+//! Finds the records of a batch on which a plugin traps. A part on which the plugin trapped goes in. Its halves come
+//! out, and a new instance processes them. This repeats until each record that traps is in a part of its own.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::Trap;
 
-/// The least share of a batch's time that a part gets, as a divisor. Otherwise its share is that of its records.
+/// The divisor that gives the minimum time limit of a part from the time limit of its batch. Above this minimum, the
+/// limit of a part is proportional to its number of records.
 const TIME_SHARES_MAX: u32 = 16;
 
-/// The most traps of parts of a batch for each halving on the way to a record. A plugin that leaks memory traps more
-/// often, on whatever comes last.
+/// The maximum number of traps for each halving on the path to a record. A plugin that leaks memory traps more often,
+/// and not on particular records.
 const TRAPS_A_HALVING: usize = 4;
 
 const NO_SINGLE_RECORD: &str = "and so on many parts of the batch, and on none of its records alone";
@@ -25,11 +26,11 @@ pub(super) struct TrapIsolation {
     time: Duration,
     /// The time taken by the parts that passed.
     passed: Duration,
-    /// The number of parts that have trapped, and the number of records found to be the cause.
+    /// The number of traps so far, and the number of records found to be their cause.
     trapped: usize,
     found: usize,
     pub(super) unexplained: Option<Trap>,
-    /// Set if the rest runs while no other call does, because something took too long.
+    /// Set if the rest of the batch runs while no other call runs, because a part took too long.
     pub(super) is_alone: bool,
 }
 
@@ -38,7 +39,8 @@ pub(super) struct BatchPart {
     pub(super) rows: Range<usize>,
     /// Set for the first half of a part that trapped.
     is_left: bool,
-    /// Set if this half need not be tried, because the other half of a part that trapped has passed.
+    /// Set for the second half of a part that trapped, if the first half has passed. The cause must be in this part, so
+    /// it is halved without another try.
     pub(super) is_suspect: bool,
 }
 
@@ -61,8 +63,8 @@ impl TrapIsolation {
         }
     }
 
-    /// Returns the time limit of some records. A single record has all the time of a batch, so it is rejected only if
-    /// it takes longer.
+    /// Returns the time limit for a number of records. A single record has the time limit of the whole batch, so it is
+    /// rejected only if it takes longer than that.
     pub(super) fn limit(&self, rows: usize) -> Duration {
         if rows == 1 || rows == self.rows {
             return self.time;
@@ -83,11 +85,12 @@ impl TrapIsolation {
         }
     }
 
-    /// Schedules a part that trapped again: in halves or, if it has only one record, on the new instance.
+    /// Schedules a part that trapped again. A part with more than one record is halved. A part with one record is
+    /// scheduled for the new instance.
     ///
     /// # Errors
-    /// Fails if the plugin has trapped far more often than the records found so far explain: each record is found
-    /// within a bounded number of halvings.
+    /// Fails if the plugin has trapped far more often than the records found so far can explain. A bounded number of
+    /// halvings finds each record.
     pub(super) fn trapped(&mut self, part: BatchPart, trap: Trap) -> Result<()> {
         self.trapped += 1;
         let halvings = self.rows.ilog2() as usize + 2;

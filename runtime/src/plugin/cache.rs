@@ -1,5 +1,5 @@
-//! Keeps compiled components in a folder of this user. The files are executed, so each is signed with a secret that
-//! only this user can read, and a file without a valid signature is compiled again.
+//! Keeps compiled components in a private folder of the user. The files are executed. Each file is therefore signed
+//! with a secret that only this user can read. If a file has no valid signature, the component is compiled again.
 
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read, Write};
@@ -20,33 +20,36 @@ use crate::document::open_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::trust::{self, private_folder};
 
-/// The most files, and the most bytes, that are kept. A file has some hundred kilobytes, unless its author means harm.
+/// The maximum number of files, and of bytes, that are kept. A file usually has some hundred kilobytes; only a hostile
+/// component needs much more.
 const KEPT_MAX: usize = 256;
 const BYTES_MAX: u64 = 512 << 20;
 
-/// The length of the signature at the end of a file: the HMAC-SHA-256 of its name and of the bytes before. It also
-/// reveals bytes that the disk has corrupted.
+/// The length of the signature at the end of a file. The signature is the HMAC-SHA-256 of the file's name and of the
+/// bytes before the signature. It also reveals bytes that the disk has corrupted.
 const SIGNATURE_BYTES: usize = 32;
 
 const SECRET_FILE: &str = "cache.key";
 const SECRET_BYTES: usize = 32;
 
-/// The settings of compiled code that wasmtime does not check itself when it loads code: see [`super::Engine`].
+/// The settings of compiled code that wasmtime does not check when it loads code: see [`super::Engine`].
 const CODE_SETTINGS: &str = "canonical NaNs, deterministic relaxed SIMD";
 
-/// A folder of compiled components, which processes share. Other files in it are removed when they get old.
+/// A folder of compiled components, which several processes share. Any other file in the folder is removed when it is
+/// old.
 pub struct Cache {
     folder: PathBuf,
     secret: [u8; SECRET_BYTES],
-    /// Set once a file that cannot be trusted has been logged.
+    /// Set when an untrusted file has been logged.
     told: AtomicBool,
 }
 
 impl Cache {
-    /// Opens a cache in a folder, signed with the secret in another one; creates both if they do not exist.
+    /// Opens a cache in a folder. The secret for signatures is in `secret_folder`. Creates both folders if they do not
+    /// exist.
     ///
     /// # Errors
-    /// Fails if others can change one of the folders, or may have read the secret.
+    /// Fails if other users can change one of the folders, or may have read the secret.
     pub fn open(folder: &Path, secret_folder: &Path) -> Result<Self> {
         private_folder(folder)?;
         let folder = folder.join("code");
@@ -58,8 +61,8 @@ impl Cache {
         })
     }
 
-    /// Returns the component that this version has compiled within these limits, if it is cached and usable. `sha256`
-    /// identifies the component.
+    /// Returns the compiled component, or `None` if the cache has no usable one. A usable component has a valid
+    /// signature and was compiled by this version within these limits. `sha256` identifies the component.
     pub(super) fn get(&self, engine: &Engine, sha256: &str, limits: &Limits) -> Option<Component> {
         let name = name(sha256, limits);
         let code = match self.read(&name) {
@@ -77,14 +80,14 @@ impl Cache {
             }
         };
         let compiled = load(engine, &code).ok()?;
-        // The new time keeps the file longer, because the longest unused go first. If it cannot be set, the component
-        // is only compiled again some day.
+        // When the cache is full, the files with the oldest times are removed first. The new time therefore keeps this
+        // file longer. If the time cannot be set, the component may have to be compiled again sooner.
         let path = self.folder.join(name);
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Some(compiled)
     }
 
-    /// Reads the code in a file, if its signature is valid.
+    /// Reads the code in a file and checks its signature.
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = open_regular(&self.folder.join(name))?;
         let found = file.metadata()?;
@@ -104,10 +107,10 @@ impl Cache {
         Ok(code)
     }
 
-    /// Keeps compiled code, unless it would leave no room for others.
+    /// Stores compiled code, except if it would need more than half of the cache.
     ///
     /// # Errors
-    /// Fails if the folder cannot be written.
+    /// Fails if the file cannot be written.
     pub(super) fn put(&self, sha256: &str, limits: &Limits, code: &[u8]) -> io::Result<()> {
         if code.len() as u64 > BYTES_MAX / 2 {
             return Ok(());
@@ -124,8 +127,8 @@ impl Cache {
         written.and_then(|()| self.prune())
     }
 
-    /// Signs code under a name. The name is signed too, so that the code of one component cannot pass for that of
-    /// another.
+    /// Returns the signature of a name and its code, not yet finalized. The signature includes the name, so that the
+    /// code of one component is not accepted for another component.
     fn signed(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length will do");
         mac.update(name.as_bytes());
@@ -153,7 +156,8 @@ impl Cache {
     }
 }
 
-/// Returns a file's name, derived from everything that its code depends on. All names have the same length.
+/// Returns a file's name. The name is derived from everything that the compiled code depends on. All names have the
+/// same length.
 fn name(sha256: &str, limits: &Limits) -> String {
     let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
     digest.update(CODE_SETTINGS);
@@ -162,23 +166,23 @@ fn name(sha256: &str, limits: &Limits) -> String {
     hex::encode(digest.finalize())
 }
 
-/// Loads a component from code that a process of this program has compiled.
+/// Loads a component from code that this program has compiled, in this process or in another one.
 ///
 /// # Errors
 /// Fails if the code was compiled by another version or for another processor.
 pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     #[expect(unsafe_code, reason = "it is run as it is")]
-    // SAFETY: this program has compiled the code: it comes from one of its own processes, or has a signature that only
-    // this user's programs can make.
+    // SAFETY: this program has compiled the code. The code comes from one of its own processes, or it has a signature
+    // that only programs of this user can make.
     unsafe {
         Component::deserialize(engine, code)
     }
 }
 
-/// Reads the secret in a folder; creates it if it does not exist.
+/// Reads the secret in a folder. Creates the secret if it does not exist.
 ///
 /// # Errors
-/// Fails if others can change the folder, or if the file can be read by others.
+/// Fails if other users can change the folder or read the file.
 fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
     private_folder(folder)?;
     let path = folder.join(SECRET_FILE);
@@ -200,7 +204,7 @@ fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
     }
     let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
     let made = write(&temporary, &[&secret])
-        // Another process may have created it first; then its secret counts.
+        // Another process may have created the secret first. The other process's secret is used then.
         .and_then(|()| {
             Ok(rustix::fs::renameat_with(
                 CWD,
@@ -235,7 +239,7 @@ fn read_secret(path: &Path) -> io::Result<[u8; SECRET_BYTES]> {
         .map_err(|_| io::Error::other(format!("it does not have {SECRET_BYTES} bytes")))
 }
 
-/// Writes a file and syncs it, so that a power cut cannot leave half of it.
+/// Writes a file and syncs it, so that a power cut cannot leave an incomplete file under its final name.
 fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = File::options()
         .write(true)
@@ -258,7 +262,7 @@ mod tests {
     /// The smallest component.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-    /// A stand-in for its digest.
+    /// A name that stands for the component's digest.
     const NAME: &str = "component";
 
     /// Returns an empty cache, and everything needed to put code into it.
@@ -362,9 +366,9 @@ mod tests {
         assert!(is_found(&cache) && is_found(&opened(&folder)), "by each process");
         let signed = fs::read(&path).unwrap();
 
-        // The earlier version signed with a plain digest, which anybody can compute.
+        // An earlier version signed with a plain digest, which anybody can compute.
         let unsigned = [&code[..], &Sha256::digest(&code)[..]].concat();
-        // This code is signed by another user's program.
+        // A program of another user has signed this code.
         let elsewhere = tempfile::tempdir().unwrap();
         let foreign = opened(&elsewhere);
         foreign.put(NAME, &limits, &code).unwrap();
@@ -374,13 +378,13 @@ mod tests {
             assert!(!is_found(&cache));
         }
         assert!(cache.told.load(Ordering::Relaxed));
-        // This code is signed, but for another component.
+        // This code has a valid signature, but for another component.
         fs::write(&other, &signed).unwrap();
         assert!(cache.get(&engine, "another", &limits).is_none());
         fs::write(&path, &signed).unwrap();
         assert!(is_found(&cache));
 
-        // Others could change these files after the check, directly or through a link.
+        // Other users could change these files after the check, directly or through a link.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(!is_found(&cache));
         let target = folder.path().join("target");

@@ -1,5 +1,6 @@
-//! Schedules calls into plugins: calls with limits come in; permission to run, and timeouts, go out. Calls take turns
-//! on the cores. Only processor time counts against a call, so a busy machine cannot make a plugin late.
+//! Schedules calls into plugins. Calls with time limits come in. Permissions to run and timeouts go out. Calls take
+//! turns on the cores. Only processor time counts towards a call's limit, so a busy machine does not make a plugin
+//! late.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,15 +14,15 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::error::Result;
 use crate::stop::Stop;
 
-/// The interval at which a running call is checked: the precision of time limits, stops and turns.
+/// The interval at which a running call is checked. Time limits, stops and turns have this precision.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// The multiple of its limit after which a call that has not used up the limit has stalled. This machine cannot do the
-/// work now, but another one may, or the same one later.
+/// The multiple of a call's limit after which the call counts as stalled, if it has not used up the limit. This machine
+/// cannot do the work now. Another machine may be able to, or this machine later.
 const STALL_FACTOR: u32 = 30;
 
-/// The shortest time after which a call has stalled, so that a short limit does not turn a brief pause of the machine
-/// into a retry.
+/// The minimum time after which a call counts as stalled. It prevents a retry after a brief pause of the machine if the
+/// call has a short limit.
 const STALL_MIN: Duration = Duration::from_mins(1);
 
 /// The interval at which a waiting call checks whether it has to stop.
@@ -33,35 +34,36 @@ pub fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// The calls of one engine. Until a call has used a tick of processor time, it runs beside any number of others, because
-/// handing a core to another thread takes longer than most calls. Then it is a long one: at most one long call per core
-/// runs, and the others take turns in line. A call that must be alone waits in the same line until no other call runs.
+/// The calls of one engine. A call begins as a short call. Short calls run beside any number of other calls, because
+/// handing a core to another thread takes longer than most calls. After one tick of processor time, a call is a long
+/// call. At most one long call per core runs, and the other long calls wait in line for a turn. A call that must be
+/// alone waits in the same line until no other call runs.
 pub(super) struct Calls {
     cores: usize,
-    /// The ticks of the engine's clock, which stops with the process: time in which the process is stopped, or the
-    /// machine suspended, does not count.
+    /// The ticks of the engine's clock. This clock stops with the process, so time in which the process is stopped or
+    /// the machine is suspended does not count.
     ticks: AtomicU64,
-    /// Set if calls wait in line, so that running long calls must give way at their next tick.
+    /// Set if calls wait in line. Running long calls then give way at their next tick.
     is_crowded: AtomicBool,
     line: Mutex<CallLine>,
 }
 
-/// The calls that run, and those that wait.
+/// The running calls and the waiting calls.
 #[derive(Default)]
 struct CallLine {
     running: usize,
     /// The number of running calls that are long.
     long: usize,
-    /// Set if the running call must be alone, so that no other may join it.
+    /// Set if the running call must be alone. No other call may start then.
     is_alone: bool,
-    /// The number of calls ever admitted.
+    /// The total number of admitted calls.
     admitted: u64,
     waiting: VecDeque<Arc<WaitingCall>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CallKind {
-    /// It has not yet used a tick.
+    /// The call has not yet used one tick of processor time.
     Short,
     Long,
     /// No other call may run at the same time.
@@ -75,7 +77,7 @@ struct WaitingCall {
 }
 
 impl CallLine {
-    /// Returns whether a call of this kind may run beside those that run now.
+    /// Returns whether a call of this kind may run beside the calls that run now.
     fn has_room(&self, kind: CallKind, cores: usize) -> bool {
         match kind {
             CallKind::Short => !self.is_alone,
@@ -84,10 +86,10 @@ impl CallLine {
         }
     }
 
-    /// Returns whether a call that comes now has to let a waiting one go first.
+    /// Returns whether a new call of this kind has to let a waiting call go first.
     fn has_precedent(&self, kind: CallKind) -> bool {
         match kind {
-            // Long calls wait for a core, which a short call does not take away.
+            // The long calls in line wait for a core, and a short call does not take a core from them.
             CallKind::Short => self.waiting.iter().any(|other| other.kind == CallKind::Alone),
             CallKind::Long | CallKind::Alone => !self.waiting.is_empty(),
         }
@@ -125,7 +127,8 @@ impl Calls {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    /// Waits until a call of this kind may run. Returns the number of the admission if no other call runs now.
+    /// Waits until a call of this kind may run. Returns the number of its admission, or `None` if another call is
+    /// running.
     fn enter(&self, kind: CallKind, stop: &Stop) -> Result<Option<u64>> {
         let mut line = self.line.lock();
         if line.has_room(kind, self.cores) && !line.has_precedent(kind) {
@@ -156,7 +159,7 @@ impl Calls {
         self.admit(&mut line);
     }
 
-    /// Makes a running short call a long one, if there is a core for it and no other call waits for one.
+    /// Turns a running short call into a long one and returns true, if a core is free and no other call waits in line.
     fn lengthen(&self) -> bool {
         let mut line = self.line.lock();
         let is_free = line.has_room(CallKind::Long, self.cores) && !line.has_precedent(CallKind::Long);
@@ -172,14 +175,14 @@ impl Calls {
         let mut line = self.line.lock();
         match line.waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
             Some(at) => drop(line.waiting.remove(at)),
-            // It was admitted at this moment.
+            // The call is no longer in the line, because it was admitted just now.
             None => line.let_out(waiter.kind),
         }
         self.admit(&mut line);
     }
 
-    /// Admits the next calls in order. None overtakes a call that must be alone, so that this one is not passed over for
-    /// ever.
+    /// Admits the next calls in order. No call overtakes a call that must be alone, so that this call does not wait
+    /// forever.
     fn admit(&self, line: &mut CallLine) {
         let mut at = 0;
         while let Some(next) = line.waiting.get(at) {
@@ -200,31 +203,31 @@ impl Calls {
     }
 }
 
-/// A call that may run. Dropping this admits the next one.
+/// A call that is permitted to run. Dropping it admits the next call.
 pub(super) struct Call {
     calls: Arc<Calls>,
     kind: CallKind,
     is_running: bool,
-    /// The number of its admission, if no other call ran then.
+    /// The number of the call's admission, or `None` if another call ran at that time.
     alone_since: Option<u64>,
     clock: CallClock,
 }
 
-/// The standing of a call against its limit.
+/// The state of a call with respect to its time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallTime {
     InTime,
-    /// The call has used more processor time than it may.
+    /// The call has used more processor time than its limit.
     Late,
-    /// The call has had hardly any processor time for a long time, which is the machine's fault.
+    /// The call has had hardly any processor time for a long time. The machine is the cause, not the plugin.
     Stalled,
 }
 
 impl Call {
-    /// Waits until the call may run, `alone` or beside others.
+    /// Waits until the call may run. If `alone` is true, no other call runs at the same time.
     ///
     /// # Errors
-    /// Returns the error of the stop, if it is requested before that.
+    /// Returns the error of the stop, if the stop is requested before the call may run.
     pub(super) fn begin(calls: &Arc<Calls>, limit: Duration, alone: bool, stop: &Stop) -> Result<Self> {
         let kind = match alone {
             true => CallKind::Alone,
@@ -240,10 +243,10 @@ impl Call {
         })
     }
 
-    /// Checks a running call, which may continue if it is in time. Must be called at each tick.
+    /// Checks a running call. If the call is in time, it continues. Must be called at each tick.
     ///
     /// # Errors
-    /// Returns the error of the stop, if it is requested while others have this call's core.
+    /// Returns the error of the stop, if the stop is requested while this call waits for its next turn.
     pub(super) fn tick(&mut self, stop: &Stop) -> Result<CallTime> {
         let used = self.clock.used(thread_time());
         let standing = self.clock.standing(used, self.calls.ticks());
@@ -258,11 +261,11 @@ impl Call {
         self.kind == CallKind::Alone || self.alone_since == Some(self.calls.line.lock().admitted)
     }
 
-    /// Lets others run, if any wait, and waits for the next turn. This wait does not count against the call, which is a
-    /// long one from now on.
+    /// Makes the call a long one. If other calls wait, lets them run and waits for the next turn. This wait does not
+    /// count towards the call's limit.
     ///
     /// # Errors
-    /// Returns the error of the stop, if it is requested before the next turn.
+    /// Returns the error of the stop, if the stop is requested before the next turn.
     fn give_way(&mut self, stop: &Stop) -> Result<()> {
         let was = self.kind;
         let may_stay = match was {
@@ -294,11 +297,11 @@ impl Drop for Call {
     }
 }
 
-/// The time that a call has used.
+/// The processor time and the ticks that a call has used.
 struct CallClock {
     limit: Duration,
-    /// The thread's processor time at the call's first tick. Earlier use, a tick at most, does not count: reading the
-    /// clock for each call would cost a short call too much.
+    /// The thread's processor time at the call's first tick. Earlier use does not count. It is at most one tick, and
+    /// reading the clock at the start of each call would cost too much for short calls.
     used_before: Option<Duration>,
     ticks_before: u64,
 }
@@ -312,7 +315,7 @@ impl CallClock {
         }
     }
 
-    /// Returns the processor time that the call has used, from that of its thread.
+    /// Returns the processor time that the call has used. `by_thread` is the processor time of its thread.
     fn used(&mut self, by_thread: Duration) -> Duration {
         by_thread.saturating_sub(*self.used_before.get_or_insert(by_thread))
     }
@@ -358,9 +361,9 @@ mod tests {
         assert_eq!(at(&mut clock, 5_000, 100), CallTime::InTime);
         assert_eq!(at(&mut clock, 14_999, 100), CallTime::InTime);
         assert_eq!(at(&mut clock, 15_000, 101), CallTime::Late);
-        // A stopped process counts as one tick, however long it stands still.
+        // A stopped process counts as one tick, however long it is stopped.
         assert_eq!(at(&mut clock, 5_001, 101), CallTime::InTime);
-        // The process ran for five minutes, and the call got one second of them.
+        // The process ran for five minutes, and the call got one second of processor time.
         assert_eq!(at(&mut clock, 6_000, 100 + 29_999), CallTime::InTime);
         assert_eq!(at(&mut clock, 6_000, 100 + 30_000), CallTime::Stalled);
         clock.leave_out(1);
@@ -381,7 +384,7 @@ mod tests {
                     for round in 0..200 {
                         let is_alone = (number + round) % 8 == 0;
                         let mut call = begin(calls, is_alone);
-                        // A call does this when it has used a tick.
+                        // A call does this when it has used one tick.
                         call.give_way(&Stop::default()).unwrap();
                         for _ in 0..3 {
                             let others = running.fetch_add(1, Ordering::SeqCst);
@@ -420,7 +423,8 @@ mod tests {
         assert!(begin(&calls, false).was_alone());
     }
 
-    /// Starts a call on a thread of its own, and returns once the call waits in line. The thread ends it at once.
+    /// Starts a call on a separate thread, and returns when the call waits in line. The thread ends the call at once
+    /// when it is admitted.
     fn wait_in_line<'scope>(
         scope: &'scope thread::Scope<'scope, '_>,
         calls: &'scope Arc<Calls>,
@@ -446,7 +450,7 @@ mod tests {
         long.give_way(&Stop::default()).unwrap();
         thread::scope(|scope| {
             let second_long = wait_in_line(scope, &calls, CallKind::Long);
-            // These would never start if they waited for the core.
+            // These calls would never start if they waited for the core.
             let short: Vec<_> = (0..100).map(|_| begin(&calls, false)).collect();
             assert!(!second_long.is_finished());
             let alone = wait_in_line(scope, &calls, CallKind::Alone);

@@ -1,6 +1,6 @@
-//! Compiles components: a component goes in; its code comes out, if it can be compiled, linked and asked for its name
-//! within its limits. A process of its own does this, because a hostile component may take hours, all memory, or the
-//! whole stack of the compiler.
+//! Compiles components. A component goes in. If the component can be compiled and linked within its limits, and answers
+//! with its name, its code comes out. This happens in a separate process, because a hostile component can take hours,
+//! all memory, or the compiler's whole stack.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,19 +16,19 @@ use super::trap::short;
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
 
-/// The command of this program that runs [`compile`].
+/// The name of the subcommand that runs [`compile`].
 pub const COMMAND: &str = "compile-component";
 
-/// The most bytes that are read of the process's stderr.
+/// The maximum number of bytes that are read from the process's stderr.
 const WORDS_BYTES_MAX: u64 = 16 << 10;
 
-/// The exit code for an unfit component, with the reason on standard output.
+/// The exit code if the component is unfit. The reason is on standard output.
 pub const UNFIT: u8 = 1;
 
-/// The exit code for a failure that another process may not have, with the reason on standard output.
+/// The exit code for a failure that may not happen again in another process. The reason is on standard output.
 pub const PASSING: u8 = 75;
 
-/// Compiles components in processes of their own.
+/// Compiles components in separate processes.
 #[derive(Debug, Clone)]
 pub(super) struct Compiler {
     /// The path of this program.
@@ -43,13 +43,13 @@ impl Compiler {
     /// Compiles a component and returns its code.
     ///
     /// # Errors
-    /// Fails as [`Engine::load`] does, or with the end of the process.
+    /// Fails as [`Engine::load`] does, and if the process dies.
     pub(super) fn compile(&self, component: &[u8], limits: &Limits) -> Result<Vec<u8>> {
         tracing::info!(
             bytes = component.len(),
             "compiling a component in a process of its own"
         );
-        // The machine may lack something now that it has later.
+        // The machine may lack a resource that it has later.
         let failed = |e| {
             let what = "cannot run a process to compile the component in";
             Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e)
@@ -60,7 +60,7 @@ impl Compiler {
         let complained = thread::Builder::new().spawn(move || read(complaints, WORDS_BYTES_MAX));
         let bytes_max = limits.compile_memory_bytes;
         let said = read(child.stdout.take(), bytes_max + 1);
-        // If stderr cannot be read, only the message is shorter.
+        // If stderr cannot be read, the message is shorter.
         let complained = complained.and_then(|reading| reading.join().unwrap_or_else(|_| Ok(Vec::new())));
         let complained = complained.unwrap_or_default();
         let status = child.wait().map_err(failed)?;
@@ -91,7 +91,7 @@ impl Compiler {
             .args(limits.to_string().split(' '))
             .env_clear()
             .current_dir("/")
-            // A terminal's signals to this program must not reach the compiler.
+            // The signals that a terminal sends to this program must not reach the compiler.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -100,7 +100,7 @@ impl Compiler {
     }
 }
 
-/// Runs in the compiling process: reads a component from standard input, within the limits, and returns its compiled
+/// Runs in the compiling process. Reads a component from standard input, applies the limits, and returns the compiled
 /// code.
 ///
 /// # Errors
@@ -117,25 +117,25 @@ pub fn compile(limits: &Limits) -> Result<Vec<u8>> {
     Engine::without_pool(limits)?.load(&component)?.code()
 }
 
-/// Limits this process for good.
+/// Sets resource limits for this process, which it cannot raise again.
 fn confine(limits: &Limits) -> Result<()> {
     let failed = |e: rustix::io::Errno| {
         Error::transient(Stage::Plugin, Code::MachineBusy, "cannot bound the compiler").because(e)
     };
-    // The process must not outlive its parent. If this fails, its time is still limited.
+    // The process must not outlive its parent. If this call fails, the process's time is still limited.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let seconds = limits.compile.as_secs().max(1);
     for (resource, soft, hard) in [
         (Resource::Core, 0, 0),
         (Resource::Cpu, seconds, seconds + 1),
-        // This limits writable memory, not the address space, of which memories of plugins reserve much.
+        // This limits writable memory, not the address space. A plugin's memories reserve a lot of address space.
         (
             Resource::Data,
             limits.compile_memory_bytes,
             limits.compile_memory_bytes,
         ),
     ] {
-        // A process cannot raise the limits that it was given.
+        // A process cannot raise the hard limits that it inherits.
         let at_most = |wanted: u64| {
             getrlimit(resource)
                 .maximum
@@ -152,7 +152,7 @@ fn confine(limits: &Limits) -> Result<()> {
 
 fn feed(child: &mut Child, component: &[u8]) {
     if let Some(mut stdin) = child.stdin.take() {
-        // If the process is dead, its exit status says why.
+        // If the process is dead, its exit status gives the reason.
         let _ = stdin.write_all(component);
     }
 }
@@ -167,7 +167,7 @@ fn read(from: Option<impl Read>, bytes_max: u64) -> io::Result<Vec<u8>> {
 
 fn words(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    // A panic's note about an environment variable is useless here, because the process has none.
+    // The note of a panic about an environment variable is useless here, because the process has no environment.
     short(text.split("note: run with").next().unwrap_or_default())
 }
 
@@ -181,12 +181,12 @@ fn death(status: ExitStatus, limits: &Limits) -> Error {
             "compiling the component needed more than the limit of {} bytes of memory (--limit compile-memory), or more stack than there is",
             limits.compile_memory_bytes
         )),
-        // Something else killed the process, so the component may be fine.
+        // Another cause killed the process, so the component may be fine.
         Some(_) => {
             let what = format!("the process that compiled the component was killed ({status})");
             Error::transient(Stage::Plugin, Code::MachineBusy, what)
         }
-        // The compiler panicked, because of the component or for lack of a thread.
+        // The compiler panicked because of the component, or because no thread could be started.
         None => Error::transient(
             Stage::Plugin,
             Code::PluginCompile,
@@ -195,7 +195,7 @@ fn death(status: ExitStatus, limits: &Limits) -> Error {
     }
 }
 
-/// Reads the code and the report of a process that failed: see `cli/compile.rs`.
+/// Reads the code and the report of a failed process: see `cli/compile.rs`.
 fn told(said: &[u8]) -> (Code, String) {
     let mut parts = said.splitn(2, |&byte| byte == b'\n');
     let word = parts.next().and_then(|word| str::from_utf8(word).ok());

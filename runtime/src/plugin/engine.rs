@@ -1,5 +1,5 @@
-//! Loads plugins: a component file goes in; a plugin that can be started comes out: checked, compiled once, and asked
-//! for its name.
+//! Loads plugins. A component file goes in, and a plugin that can be started comes out. The component is checked,
+//! compiled once, and asked for its name.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -26,13 +26,13 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::stop::Stop;
 
-/// The interface's name in wasmtime-wasi; plugins of any earlier 0.2 import it as well.
+/// The name of the interface in wasmtime-wasi. Plugins that use an earlier 0.2 version import it as well.
 const WASI_POLL: &str = "wasi:io/poll@0.2.12";
 const CANNOT_WAIT: &str = "a plugin cannot sleep or wait";
 
 const TRANSFORM: &str = "ingest:plugin/transform@";
 
-/// Compiles components. A process has one engine; clones share it.
+/// Compiles components. A process has one engine. A clone of the engine shares its state.
 #[derive(Clone)]
 pub struct Engine {
     wasmtime: wasmtime::Engine,
@@ -40,16 +40,17 @@ pub struct Engine {
     limits: Arc<Limits>,
     calls: Arc<Calls>,
     cache: Option<Arc<Cache>>,
-    /// The compiler in other processes; none if this process compiles.
+    /// The compiler that uses separate processes, or `None` if this process compiles.
     compiler: Option<Arc<Compiler>>,
     _ticker: Arc<Ticker>,
 }
 
 impl Engine {
-    /// Returns an engine that keeps compiled components in `cache`, or compiles them in each process if there is none.
+    /// Returns an engine that keeps compiled components in `cache`. Without a cache, each process compiles its
+    /// components.
     ///
     /// # Errors
-    /// Fails if the machine does not allow code to be compiled at run time.
+    /// Fails if the machine does not allow a program to compile code while it runs.
     pub fn new(limits: &Limits, cache: Option<Cache>) -> Result<Self> {
         let engine = Self::start(limits, |config| {
             config.allocation_strategy(pool::config());
@@ -62,13 +63,12 @@ impl Engine {
         })
     }
 
-    /// Returns an engine that needs only the memory of one instance.
+    /// Returns an engine without a pool, which needs memory for its instances only.
     pub(super) fn without_pool(limits: &Limits) -> Result<Self> {
         Self::start(limits, start_without_pool)
     }
 
-    /// Returns the same engine, but one that compiles in separate processes, within the limits. `program` is this
-    /// program.
+    /// Makes the engine compile in separate processes, within its limits. `program` is the path of this program.
     #[must_use]
     pub fn compiling_apart(self, program: PathBuf) -> Self {
         Self {
@@ -85,11 +85,11 @@ impl Engine {
         config
             .concurrency_support(false)
             .epoch_interruption(true)
-            // Without these, NaN bits and the results of relaxed instructions would depend on the processor. The cache
-            // identifies these settings by `CODE_SETTINGS`.
+            // Without these settings, NaN bits and the results of relaxed instructions would depend on the processor.
+            // In the cache's file names, `CODE_SETTINGS` stands for these settings.
             .cranelift_nan_canonicalization(true)
             .relaxed_simd_deterministic(true);
-        // The machine may lack something now that it has later.
+        // The machine may lack a resource that it has later.
         let failed =
             |what, e: wasmtime::Error| Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e);
         let wasmtime = start(&mut config).map_err(|e| failed("cannot start WebAssembly", e))?;
@@ -118,12 +118,12 @@ impl Engine {
             .map_err(|e| e.about(path.display()))
     }
 
-    /// Loads a plugin: checks that the bytes are a component for this interface, compiles them, and asks for name and
-    /// version.
+    /// Loads a plugin: checks that the bytes are a component for this interface, compiles the component, and asks it
+    /// for its name and version.
     ///
     /// # Errors
-    /// Fails permanently, with a sentence for each way in which the bytes can be unfit; transiently if no process can
-    /// be started to compile them, or it was killed.
+    /// Fails permanently if the bytes are unfit. Each possible defect has its own message. Fails transiently if no
+    /// process can be started to compile the component, or if that process was killed.
     pub fn load(&self, bytes: &[u8]) -> Result<Plugin> {
         blocking(|| self.load_now(bytes))
     }
@@ -183,7 +183,7 @@ impl Engine {
             Some(compiler) => {
                 let code = compiler.compile(bytes, &self.limits)?;
                 let component = cache::load(&self.wasmtime, &code).map_err(|e| {
-                    // The component is fit, so the failure is this machine's and may pass.
+                    // The component is fit, so the failure is the machine's and may not happen again.
                     Error::transient(
                         Stage::Plugin,
                         Code::MachineBusy,
@@ -209,7 +209,7 @@ impl Engine {
                 (component, code)
             }
         };
-        // If the code cannot be cached, the next process only compiles it again.
+        // If the code cannot be cached, the next process compiles the component again.
         if let Some(Err(error)) = cache.map(|cache| cache.put(sha256, &self.limits, &code)) {
             tracing::warn!(%error, "cannot keep a compiled component");
         }
@@ -225,7 +225,7 @@ impl Engine {
     }
 }
 
-/// A compiled plugin. Cheap to clone.
+/// A compiled plugin. A clone is cheap.
 #[derive(Clone)]
 pub struct Plugin {
     engine: Engine,
@@ -247,26 +247,26 @@ impl Plugin {
         &self.description
     }
 
-    /// Returns the compiled code, for [`cache::load`].
+    /// Returns the compiled code. [`cache::load`] can load it.
     pub(super) fn code(&self) -> Result<Vec<u8>> {
         code_of(self.pre.instance_pre().component())
     }
 
-    /// Starts a new instance, for one input; it ends early when `stop` is requested.
+    /// Starts a new instance for one input. The instance ends early when `stop` is requested.
     ///
     /// # Errors
-    /// Fails if the instance would need more than the limits allow, or traps at its start.
+    /// Fails if the instance would need more than the limits allow, or if it traps at its start.
     pub fn start(&self, stop: Stop) -> Result<Instance> {
         let name = &self.description.name;
         Instance::start(&self.engine, &self.pre, name, &self.limits, self.is_alone, stop)
     }
 
-    /// Returns the limits of its instances.
+    /// Returns the limits of the plugin's instances.
     pub fn limits(&self) -> &Arc<Limits> {
         &self.limits
     }
 
-    /// Returns the same plugin with other limits for its instances.
+    /// Returns this plugin with other limits for its instances.
     #[must_use]
     pub fn with_limits(&self, limits: Arc<Limits>) -> Self {
         Self {
@@ -275,7 +275,7 @@ impl Plugin {
         }
     }
 
-    /// Returns the same plugin, but one whose calls run while no other call of this engine does.
+    /// Returns this plugin in a form whose calls run only while no other call of this engine runs.
     #[must_use]
     pub fn alone(&self) -> Self {
         Self {
@@ -288,7 +288,7 @@ impl Plugin {
         self.is_alone
     }
 
-    /// Repeats the call alone, if the plugin was late while other calls ran.
+    /// Makes a call with `ask`. If the plugin timed out while other calls ran, repeats the call alone.
     fn rather_alone<T>(&self, ask: impl Fn(&Self) -> Result<T>) -> Result<T> {
         match ask(self) {
             Err(error) if timed_out_beside_others(&error) => ask(&self.alone()),
@@ -296,18 +296,18 @@ impl Plugin {
         }
     }
 
-    /// Checks that the plugin accepts a config, in an instance of its own.
+    /// Starts a separate instance and checks that the plugin accepts a config.
     ///
     /// # Errors
-    /// Returns the plugin's reason against the config, or the error of the call.
+    /// Returns the plugin's reason for refusing the config, or the error of the call.
     pub fn check(&self, config: &str) -> Result<()> {
         blocking(|| self.rather_alone(|plugin| plugin.start(Stop::default())?.check(config)))
     }
 
-    /// Opens an instance on an input, as [`Instance::open`] does.
+    /// Starts an instance and opens it on an input.
     ///
     /// # Errors
-    /// Fails as [`Instance::open`] does.
+    /// Fails as [`Plugin::start`] and [`Instance::open`] do.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "as with `start`, the instance has it from now on"
@@ -338,7 +338,7 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     if size > limits.component_bytes_max as u64 {
         return Err(too_large(size, limits).about(path.display()));
     }
-    // The bound is needed again, because a pipe or a device has no size.
+    // The limit is applied again, because a pipe or a device has no size.
     read_named(path, limits.component_bytes_max as u64)
         .map_err(|e| refused(Code::PluginMissing, path.display().to_string()).because(e))
 }
@@ -346,7 +346,7 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
 /// Returns the metadata of a component's file.
 ///
 /// # Errors
-/// Fails if the file system gives none.
+/// Fails if the file system returns an error.
 pub fn component_metadata(path: &Path) -> Result<Metadata> {
     std::fs::metadata(path).map_err(|error| {
         let error_kind = error.kind();
@@ -375,11 +375,11 @@ fn start_without_pool(config: &mut Config) -> wasmtime::Result<wasmtime::Engine>
     wasmtime::Engine::new(config)
 }
 
-/// Links everything that a plugin can import: the host's own interface, and WASI with nothing behind it.
+/// Links everything that a plugin can import: the host's own interface, and WASI without access to any resource.
 fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-    // A plugin has nothing to wait for, and no epoch could end it while it slept in the host.
+    // A plugin has nothing to wait for. If it slept in the host, no epoch deadline could end the call.
     linker.allow_shadowing(true);
     let mut poll = linker.instance(WASI_POLL)?;
     poll.func_wrap(
@@ -399,8 +399,8 @@ fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>> {
     Ok(linker)
 }
 
-/// Runs work that may block: the compiler, or WASI, which starts a runtime of its own and must not do so within
-/// another.
+/// Runs work that may block: the compiler, or WASI. WASI starts an async runtime of its own, and must not start it
+/// within another runtime.
 fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
@@ -432,7 +432,8 @@ fn check_kind(bytes: &[u8], limits: &Limits) -> Result<()> {
     }
 }
 
-/// Returns the version of the interface that a component exports. Until 1.0, a host accepts only its own minor version.
+/// Returns the version of the interface that a component exports. Before version 1.0, a host accepts only its own minor
+/// version.
 fn check_interface(exports: &[String]) -> Result<String> {
     let version = exports
         .iter()
@@ -489,14 +490,14 @@ fn refused(code: Code, message: impl Into<String>) -> Error {
     Error::permanent(Stage::Plugin, code, message)
 }
 
-/// The thread that advances the engine's epoch, at which running plugins check their deadline.
+/// The thread that advances the engine's epoch. At each new epoch, a running plugin checks its deadline.
 struct Ticker(Arc<AtomicBool>);
 
 impl Ticker {
     fn start(engine: wasmtime::Engine, calls: Arc<Calls>) -> std::io::Result<Self> {
         let running = Arc::new(AtomicBool::new(true));
         let flag = Arc::clone(&running);
-        // This is no tokio task, because a busy runtime must not keep a plugin from being stopped.
+        // This is not a tokio task, because the plugin must be stopped even if the async runtime is busy.
         std::thread::Builder::new().name("ticker".into()).spawn(move || {
             while flag.load(Ordering::Relaxed) {
                 std::thread::sleep(TICK);

@@ -21,10 +21,10 @@ use crate::format::{ColumnType, Format, OutputColumn};
 use crate::record::{Batch, Changes};
 use crate::stop::Stop;
 
-/// The most host resources that a plugin holds at once: mostly the standard streams.
+/// The maximum number of host resources that a plugin holds at once. Most of them are standard streams.
 const HANDLES_MAX: usize = 1_000;
 
-/// The most bytes of the name, and of the version, that a plugin gives itself.
+/// The maximum length of the name, and of the version, in the plugin's description of itself, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 const VERSION_BYTES_MAX: usize = 64;
 
@@ -50,7 +50,8 @@ impl Instance {
         let limits = Arc::clone(limits);
         let mut store = Store::new(engine.wasmtime(), StoreState::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
-        // This is counted before anything is copied, and also for lists that overlap in the guest's memory.
+        // wasmtime subtracts from this fuel before it copies anything, even for lists that overlap in the guest's
+        // memory.
         store.set_hostcall_fuel(limits.changes_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
@@ -103,12 +104,12 @@ impl Instance {
         })
     }
 
-    /// Sets whether further calls run while no other call of the engine does.
+    /// Sets whether further calls run only while no other call of the engine runs.
     pub fn set_alone(&mut self, is_alone: bool) {
         self.is_alone = is_alone;
     }
 
-    /// Returns the name and the version that the plugin gives itself.
+    /// Returns the name and the version from the plugin's description of itself.
     ///
     /// # Errors
     /// Fails if the plugin traps, or if its answer breaks the interface's rules.
@@ -131,7 +132,7 @@ impl Instance {
     /// Checks that the plugin accepts a config.
     ///
     /// # Errors
-    /// Returns the plugin's reason against the config, or the error of the call.
+    /// Returns the plugin's reason for refusing the config, or the error of the call.
     pub fn check(&mut self, config: &str) -> Result<()> {
         self.ask(
             "check",
@@ -144,7 +145,7 @@ impl Instance {
     /// Opens the plugin on an input and returns its plan.
     ///
     /// # Errors
-    /// Returns the plugin's reason if it refuses the columns or the config, and fails if its plan is invalid.
+    /// Returns the plugin's reason if it refuses the columns or the config. Fails if the plan is invalid.
     pub fn open(&mut self, columns: &[String], format: Format, config: &str) -> Result<Plan> {
         let input = wit::Input {
             columns: columns.to_vec(),
@@ -162,18 +163,18 @@ impl Instance {
         checked_plan(plan, columns.len(), format, &self.limits)
     }
 
-    /// Sends a batch through the plugin. The batch's fields are lent to the call and given back afterwards.
+    /// Sends a batch through the plugin. The call takes the batch's fields and gives them back afterwards.
     ///
     /// # Errors
-    /// Returns the plugin's reason if it fails the request, or its trap.
+    /// Returns the plugin's reason if the plugin fails the request, or an error for a trap.
     pub fn process(&mut self, batch: &mut Batch) -> Result<Changes> {
         Ok(self.process_within(batch, self.limits.plugin_call)?)
     }
 
-    /// Does [`Instance::process`] with a time limit of its own.
+    /// Sends a batch through the plugin as [`Instance::process`] does, with a time limit for this call.
     ///
     /// # Errors
-    /// Fails as that does, with traps as a variant of their own.
+    /// Fails as [`Instance::process`] does. A trap has a variant of its own in [`Failure`].
     pub fn process_within(&mut self, batch: &mut Batch, limit: Duration) -> Result<Changes, Failure> {
         let lent = wit::Batch {
             bytes: batch.lend(),
@@ -193,8 +194,8 @@ impl Instance {
         })
     }
 
-    /// Waits until the worker has memory for a call that will need `more` bytes than the instance has, because nothing
-    /// waits within a call.
+    /// Waits until the worker has memory for a call that needs `more` bytes than the instance has now. Within the call,
+    /// nothing can wait.
     ///
     /// # Errors
     /// Fails as [`crate::memory::Held::raise`] does.
@@ -202,7 +203,7 @@ impl Instance {
         self.store.data_mut().memory.prepare(more)
     }
 
-    /// Tells the plugin that the input has ended, and returns the rows that it adds then.
+    /// Tells the plugin that the input has ended. Returns the rows that the plugin adds at the end.
     ///
     /// # Errors
     /// Fails as [`Instance::process`] does.
@@ -217,7 +218,8 @@ impl Instance {
         })
     }
 
-    /// Returns the plugin's counters of calls that returned, since the last call of this.
+    /// Returns the plugin's counters since the last call of this function. The counts of a plugin call that did not
+    /// return are not included.
     pub fn take_counters(&mut self) -> BTreeMap<String, u64> {
         self.store.data_mut().take_counters()
     }
@@ -227,7 +229,7 @@ impl Instance {
         self.store.data().log_bytes_left()
     }
 
-    /// Calls the guest within a time limit, and never after a call that failed.
+    /// Calls the guest within a time limit. Fails if an earlier call has failed.
     fn call<T>(
         &mut self,
         limit: Duration,
@@ -254,7 +256,8 @@ impl Instance {
         }
     }
 
-    /// Calls the guest, which may answer with a reason for an error; this ends the instance as a trap does.
+    /// Calls a function of the guest that can answer with an error and its reason. Such an error ends the instance, as
+    /// a trap does.
     fn ask<T>(
         &mut self,
         name: &str,
@@ -276,7 +279,7 @@ impl Instance {
         self.call(limit, name, call)?.map_err(|sentence| {
             self.poisoned = true;
             let sentence = short(&sentence);
-            // Plugins write this prefix themselves, since another host may not.
+            // Plugins write this prefix themselves, because another host may not write it.
             let said = sentence
                 .strip_prefix("config: ")
                 .filter(|_| code == Code::PluginConfig);

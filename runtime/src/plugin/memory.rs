@@ -1,5 +1,5 @@
-//! Limits the memory of a plugin instance: all its memories and tables together. Memory beyond that of a usual instance
-//! is also taken from the worker's.
+//! Limits the memory of a plugin instance: the sum of all its memories and tables. If an instance needs more than a
+//! usual instance, the excess is also reserved in the worker's memory.
 
 use wasmtime::ResourceLimiter;
 
@@ -8,21 +8,21 @@ use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::memory::{Held, INSTANCE_BYTES};
 
-/// The bytes that a table element takes in the host.
+/// The size of a table element in the host, in bytes.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Counts the memories and tables of a store, and traps beyond the limit: a trap is clearer than a plugin that goes on
-/// with a failed allocation.
+/// Counts the bytes of a store's memories and tables, and traps beyond the limit. A trap is clearer than a plugin that
+/// continues after a failed allocation.
 pub(super) struct MemoryLimit {
     bytes_max: usize,
     bytes: usize,
     exceeded: bool,
     held: Held,
-    /// The error, if the worker had no memory for a growth.
+    /// The error, if the worker had no memory for the plugin's last growth.
     refused: Option<Error>,
-    /// Set if the current growth is within the bounds of the memory's type.
+    /// Set if the maximum of the memory's type allows the current growth.
     is_possible: bool,
-    /// The reason why the machine refused memory that limit and worker allow.
+    /// The reason why the machine refused memory, although the limit and the worker allowed it.
     refused_by_machine: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl MemoryLimit {
         }
     }
 
-    /// Waits until `more` bytes than now, or all that the limit allows, can be had without waiting.
+    /// Waits until the instance can grow by `more` bytes, or up to its limit, without waiting again.
     ///
     /// # Errors
     /// Fails as [`Held::raise`] does.
@@ -48,17 +48,17 @@ impl MemoryLimit {
         self.held.raise(bytes.saturating_sub(INSTANCE_BYTES))
     }
 
-    /// Returns why the worker had no memory, if that was the reason for a trap.
+    /// Returns the worker's error, or `None` if the worker had enough memory for the instance.
     pub(super) fn take_refused(&mut self) -> Option<Error> {
         self.refused.take()
     }
 
-    /// Returns whether the limit was the reason for a trap.
+    /// Returns whether the instance has exceeded its memory limit.
     pub(super) fn exceeded(&self) -> bool {
         self.exceeded
     }
 
-    /// Returns why the machine refused memory that the limit allows, if it did.
+    /// Returns the reason why the machine refused memory, or `None` if it did not.
     pub(super) fn refused_by_machine(&self) -> Option<&str> {
         self.refused_by_machine.as_deref()
     }
@@ -90,8 +90,8 @@ impl ResourceLimiter for MemoryLimit {
         self.grow(desired.saturating_sub(current))
     }
 
-    /// Lets the plugin see a failure if the memory's own type forbids the growth. Ends the call if the machine has no
-    /// memory, which is not the plugin's fault.
+    /// If the memory's own type forbids the growth, lets the plugin see the failure. If the machine has no memory, ends
+    /// the call, because the plugin is not the cause.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         if !std::mem::take(&mut self.is_possible) {
             return Ok(());
@@ -133,13 +133,13 @@ impl ResourceLimiter for MemoryLimit {
     }
 }
 
-/// The error for a component with more parts than a pool has room for.
+/// The error for a component that has more parts than the pool can hold.
 #[derive(Debug)]
 pub(super) struct TooMany(String);
 
 impl TooMany {
-    /// Returns this error's text, if it is why a component cannot be instantiated. wasmtime counts instances, memories
-    /// and tables itself, and reports them only as text.
+    /// Returns the text of this error, or `None` if the instantiation failed for another reason. The crate wasmtime
+    /// counts instances, memories and tables, and reports an excess as text only.
     pub(super) fn reason(error: &wasmtime::Error) -> Option<String> {
         if let Some(Self(what)) = error.downcast_ref() {
             return Some(what.clone());

@@ -1,6 +1,6 @@
-//! Runs plugins: batches go in, changes come out, made by a WebAssembly component in a sandbox. [`Engine`] compiles a
-//! file to a [`Plugin`], a plugin starts any number of [`Instance`]s, and an instance lives for one input. Only this
-//! folder uses wasmtime.
+//! Runs plugins. Batches go in, and changes come out. A WebAssembly component makes the changes in a sandbox.
+//! [`Engine`] compiles a file to a [`Plugin`]. A plugin starts any number of [`Instance`]s. Each instance works on one
+//! input. Only this folder uses wasmtime.
 
 mod bindings;
 mod cache;
@@ -33,36 +33,36 @@ pub struct Description {
     pub name: String,
     /// The version that the plugin gives itself.
     pub version: String,
-    /// The SHA-256 of the component file.
+    /// The SHA-256 of the component file, in lowercase hex.
     pub sha256: String,
-    /// The interface that it was built for.
+    /// The interface that the component was built for.
     pub interface: String,
-    /// The size of the component file.
+    /// The size of the component file, in bytes.
     pub bytes: u64,
-    /// The interfaces that it imports.
+    /// The interfaces that the component imports.
     pub imports: Vec<String>,
 }
 
-/// The plugin's plan for an input: `plan` in `wit/plugin.wit`, checked.
+/// The plugin's plan for an input, after a check: see `plan` in `wit/plugin.wit`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The columns whose fields it reads: indices into the input's columns followed by `more_columns`.
+    /// The columns whose fields the plugin reads. Each is an index into the input's columns followed by `more_columns`.
     pub reads: Vec<usize>,
-    /// Members of JSONL records beyond those that the input's columns name.
+    /// The JSONL members that the plugin reads beyond the input's columns.
     pub more_columns: Vec<String>,
     /// The columns of the output.
     pub output: Vec<OutputColumn>,
-    /// Set if the records must go through one instance, in order.
+    /// Set if one instance must process all records, in order.
     pub stateful: bool,
 }
 
-/// Rows that a plugin made at the end of the input, unchecked: see [`crate::record::Rows::check`].
+/// The rows that a plugin adds at the end of the input, before the check: see [`crate::record::Rows::check`].
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Emitted {
     /// The number of rows.
     pub rows: u32,
-    /// The bytes of all fields.
+    /// The bytes of all fields, one after the other.
     pub bytes: Vec<u8>,
-    /// The end of each field.
+    /// The end of each field, as an offset into `bytes`.
     pub ends: Vec<u32>,
 }

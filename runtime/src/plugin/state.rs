@@ -1,5 +1,6 @@
-//! Provides everything that a plugin instance can reach: a log, counters, and a standard library that starts but finds
-//! no files, no environment, no network, a clock that stands still, and the same random numbers each time.
+//! Provides everything that a plugin instance can reach: a log, counters and an empty system. The plugin's standard
+//! library can start there, but finds no files, no environment variables and no network. The clock always shows the
+//! same time, and the random numbers are always the same.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,22 +20,22 @@ use super::memory::MemoryLimit;
 use crate::config::Limits;
 use crate::stop::Stop;
 
-/// The most random bytes that a plugin gets at once.
+/// The maximum number of random bytes that a plugin gets at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
-/// The most bytes of a counter's name.
+/// The maximum length of a counter's name, in bytes.
 const COUNTER_NAME_BYTES_MAX: usize = 64;
 
 /// The log target of the lines that plugins log and print.
 pub const PLUGIN: &str = "plugin";
 
-/// The bytes that every source of random numbers repeats: output must not depend on chance.
+/// The bytes that every source of random numbers repeats. The output must not depend on chance.
 const RANDOM_BYTES: [u8; 16] = [0x5a; 16];
 
-/// The most bytes that a plugin prints at once.
+/// The maximum number of bytes that a plugin prints at once.
 const PRINT_BYTES_MAX: usize = 64 << 10;
 
-/// The most resources that the host keeps for a plugin.
+/// The maximum number of resources that the host keeps for a plugin.
 const RESOURCES_MAX: usize = 1_000;
 
 /// The data of one store.
@@ -42,15 +43,16 @@ pub(super) struct StoreState {
     wasi: WasiCtx,
     table: ResourceTable,
     log: Arc<Mutex<PluginLog>>,
-    /// The counts of calls that returned, since they were last taken.
+    /// The counts of calls that returned, since the counters were last taken.
     counters: BTreeMap<String, u64>,
-    /// The counts of the current call, with all names ever used: these count towards the limit for good.
+    /// The counts of the current call. The keys are all names that were used since the counters were last taken. They
+    /// count towards the limit on names.
     counting: BTreeMap<String, Option<u64>>,
     counters_max: usize,
     pub(super) memory: MemoryLimit,
     /// The current call.
     pub(super) call: Option<Call>,
-    /// The reason why it was ended, if its time was over.
+    /// The reason for the current call's timeout, or `None` if the call is in time.
     pub(super) overdue: Option<TimeoutCause>,
     pub(super) stop: Stop,
 }
@@ -58,7 +60,7 @@ pub(super) struct StoreState {
 /// The reason for a timeout.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum TimeoutCause {
-    /// The plugin has used up its time.
+    /// The plugin has used up its time limit.
     Late { was_alone: bool },
     /// The machine has given the plugin hardly any processor time.
     Stalled,
@@ -97,13 +99,14 @@ impl StoreState {
         }
     }
 
-    /// Notes that a call begins. Forgets earlier prints, which cannot explain how this call ends.
+    /// Records that a call begins. Forgets text that the plugin printed earlier, because it cannot explain how this
+    /// call ends.
     pub(super) fn begin_call(&mut self, call: Call) {
         self.call = Some(call);
         self.log.lock().forget_words();
     }
 
-    /// Returns the plugin's last words in a call that trapped: the message of its panic, or the text that it printed.
+    /// Returns the plugin's last output in a call that trapped: the message of its panic, or the text that it printed.
     pub(super) fn last_words(&self) -> Option<String> {
         self.log.lock().last_words()
     }
@@ -112,8 +115,8 @@ impl StoreState {
         self.log.lock().left
     }
 
-    /// Adds the counts of a call that has returned. Counts of a call that does not return are dropped, because its
-    /// records are counted when they run again.
+    /// Adds the counts of a call that has returned. The counts of a call that does not return are dropped, because its
+    /// records are counted when they are processed again.
     pub(super) fn keep_counts(&mut self) {
         for (name, count) in &mut self.counting {
             if let Some(count) = count.take() {
@@ -124,7 +127,7 @@ impl StoreState {
     }
 
     pub(super) fn take_counters(&mut self) -> BTreeMap<String, u64> {
-        // Forgets the names: later calls count theirs anew, as they would in another instance.
+        // This also forgets the names. Later calls count their names anew, as they would in a new instance.
         self.counting.clear();
         std::mem::take(&mut self.counters)
     }
@@ -160,7 +163,7 @@ impl Host for StoreState {
     }
 }
 
-/// A clock that always shows its start: output must not depend on the time at which it is made.
+/// A clock that always shows the same time. The output must not depend on the time at which it is written.
 struct StillClock;
 
 impl HostWallClock for StillClock {
@@ -190,10 +193,10 @@ enum OutputStreamKind {
     Error,
 }
 
-/// The lines that a plugin writes to the host's log, up to a number of bytes.
+/// The lines that a plugin writes to the host's log, up to a maximum number of bytes.
 struct PluginLog {
     plugin: String,
-    /// Set if there was room for anything at the start.
+    /// Set if the limit allowed any log output at the start.
     had_room: bool,
     left: usize,
     dropped: u64,
@@ -202,7 +205,7 @@ struct PluginLog {
     panic: Option<PanicMessage>,
 }
 
-/// The text printed to one stream.
+/// The text that a plugin prints to one stream.
 #[derive(Default)]
 struct PrintedLine {
     /// The line that has not ended yet.
@@ -211,12 +214,12 @@ struct PrintedLine {
     words: PrintedText,
 }
 
-/// The beginning and the end of a text of any length: some languages print the exception first, others last.
+/// The beginning and the end of a text of any length. Some languages print the exception first, others print it last.
 #[derive(Default)]
 struct PrintedText {
     beginning: Vec<u8>,
     end: VecDeque<u8>,
-    /// Set if text between them was left out.
+    /// Set if text between the beginning and the end was left out.
     has_gap: bool,
 }
 
@@ -229,12 +232,12 @@ struct PanicMessage {
 }
 
 const LINE_BYTES_MAX: usize = 2048;
-/// The length from which no line is added to a panic's message.
+/// The length, in bytes, from which no further line is added to a panic's message.
 const PANIC_BYTES_MAX: usize = 2048;
 const PANIC_CHARS_TOLD: usize = 800;
-/// The bytes kept of the beginning, and of the end, of a call's printed text.
+/// The number of bytes that are kept of the beginning, and of the end, of the text printed in a call.
 const WORDS_BYTES: usize = 400;
-/// The cost of a line in addition to its text, so that empty lines are limited, too.
+/// The number of bytes that a line costs in addition to its text. It also limits the number of empty lines.
 const LINE_COST: usize = 32;
 
 impl PrintedText {
@@ -242,7 +245,7 @@ impl PrintedText {
         let room = WORDS_BYTES - self.beginning.len();
         let (beginning, rest) = bytes.split_at(room.min(bytes.len()));
         self.beginning.extend_from_slice(beginning);
-        // Bytes that would be pushed out again at once are skipped.
+        // Skips bytes that later bytes would push out at once.
         let skipped = rest.len().saturating_sub(WORDS_BYTES);
         self.end.extend(&rest[skipped..]);
         let surplus = self.end.len().saturating_sub(WORDS_BYTES);
@@ -250,14 +253,14 @@ impl PrintedText {
         self.has_gap |= skipped + surplus > 0;
     }
 
-    /// Returns the text on one line; none if it is blank.
+    /// Returns the text on one line, or `None` if the text is blank.
     fn text(&self) -> Option<String> {
         let gap = if self.has_gap { " … " } else { "" };
         let mut bytes = self.beginning.clone();
         bytes.extend_from_slice(gap.as_bytes());
         bytes.extend(&self.end);
         let text = String::from_utf8_lossy(&bytes);
-        // Parts of cut characters are dropped.
+        // Characters that were cut apart are dropped.
         let words: Vec<_> = text
             .split(|c: char| c.is_whitespace() || c == char::REPLACEMENT_CHARACTER)
             .collect();
@@ -297,13 +300,13 @@ impl PluginLog {
     fn write(&mut self, level: Level, message: &str) {
         let cost = message.len() + LINE_COST;
         if self.left < cost {
-            // Later, shorter lines are dropped as well, so that the log has the beginning without gaps.
+            // Later lines are also dropped, even if they are shorter, so that the log has the beginning without gaps.
             self.left = 0;
             self.dropped += 1;
             return;
         }
         self.left -= cost;
-        // The prefix keeps readers of the log from taking a plugin's words for the host's.
+        // With the prefix, a reader of the log does not take a plugin's text for the host's text.
         let plugin = &self.plugin;
         match level {
             Level::Trace => tracing::trace!(target: PLUGIN, plugin, "plugin says: {message}"),
@@ -329,8 +332,9 @@ impl PluginLog {
         }
     }
 
-    /// Keeps a panic's message, which becomes part of an error or a reject instead of a log line. A panic in Rust
-    /// prints its place, then its message, then a note on an environment variable that no plugin has.
+    /// Handles a line that the plugin printed. The message of a panic becomes part of an error or a reject, not a log
+    /// line. A panic in Rust prints its location, then its message, then a note about an environment variable. No
+    /// plugin has this variable.
     fn printed(&mut self, stream: OutputStreamKind, line: &str) {
         match self.panic.as_mut().filter(|_| stream == OutputStreamKind::Error) {
             Some(panic) if line.starts_with("note: run with `RUST_BACKTRACE") => {
@@ -365,10 +369,10 @@ impl PluginLog {
         let Some(panic) = &self.panic else {
             return self.error.words.text().or_else(|| self.output.words.text());
         };
-        // Only the message is clipped, so that the place is always shown.
+        // Only the message is shortened, so that the location is always shown.
         let clip = |message: &str| message.chars().take(PANIC_CHARS_TOLD).collect::<String>();
         let message = if panic.message.is_empty() {
-            // The message's only line has not ended yet.
+            // The only line of the message has not ended yet.
             clip(&String::from_utf8_lossy(&self.error.unfinished))
         } else {
             clip(&panic.message)
@@ -377,7 +381,7 @@ impl PluginLog {
     }
 }
 
-/// Returns the place of a panic, if this is the first line of its message.
+/// Returns the location of a panic, if `line` is the first line of a panic's message.
 fn panic_place(line: &str) -> Option<&str> {
     let (thread, place) = line.rsplit_once(" panicked at ")?;
     thread.starts_with("thread '").then(|| place.strip_suffix(':'))?

@@ -1,17 +1,18 @@
-//! Describes a call that did not return: wasmtime's error goes in; a message, its cause and the guest's functions come
-//! out, all limited in length.
+//! Describes a call that did not return. The error from wasmtime goes in. A message, its cause and the guest's
+//! functions come out, all limited in length.
 
 use wasmtime::WasmBacktrace;
 
 use super::state::TimeoutCause;
 use crate::error::{Code, Error, Stage};
 
-/// The most functions of a backtrace that are shown.
+/// The maximum number of functions of a backtrace that are shown.
 const FRAMES_MAX: usize = 8;
 const FRAME_CHARS_MAX: usize = 120;
 const TEXT_CHARS_MAX: usize = 1_000;
 
-/// The functions between the author's code and the trap: those of a panic or an allocation.
+/// The prefixes of the functions between the author's code and the trap, such as the functions of a panic or an
+/// allocation.
 const RUN_TIME: [&str; 15] = [
     "core::",
     "<core::",
@@ -33,23 +34,23 @@ const RUN_TIME: [&str; 15] = [
 /// The failure of a call into a guest.
 #[derive(Debug)]
 pub enum Failure {
-    /// The call did not return: another instance, or another input, may pass.
+    /// The call did not return. With another instance, or on another input, it may return.
     Trap(Trap),
     /// Any other error.
     Other(Error),
 }
 
-/// The end of a call that did not return: a trap, or memory or time that was used up.
+/// The end of a call that did not return: a trap, or a time or memory limit that was reached.
 #[derive(Debug)]
 pub struct Trap {
     /// Set if the call ran out of time.
     pub is_timeout: bool,
-    /// Set if the call ran out of time while other calls ran: alone it might have been fast enough.
+    /// Set if the call ran out of time while other calls ran. Alone, it might have been fast enough.
     pub ran_beside_others: bool,
     code: Code,
-    /// The event, in the plugin's own words if it left any.
+    /// A description of the event, in the plugin's own words if it printed any.
     message: String,
-    /// The runtime's description of the trap, and its place in the guest.
+    /// The runtime's description of the trap, and the functions of the guest.
     cause: String,
 }
 
@@ -75,18 +76,18 @@ impl Trap {
         }
     }
 
-    /// Returns the error of a request that ends by this trap, with a note on the reason.
+    /// Returns the error of a request that ends because of this trap. `note` is added to the message.
     pub fn into_error(self, note: &str) -> Error {
         let message = format!("{} ({note})", self.message);
         Self { message, ..self }.into()
     }
 
-    /// Returns the event without its place, which differs each time for a timeout.
+    /// Returns the message without the functions of the guest. For a timeout, the functions differ in each run.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Returns everything that is known, on one line.
+    /// Returns the message and the cause, on one line.
     pub fn text(&self) -> String {
         format!("{}: {}", self.message, self.cause)
     }
@@ -130,7 +131,7 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     names.into_iter().skip(begin).take(FRAMES_MAX).collect()
 }
 
-/// Returns a guest's text as part of a message: shortened, on one line.
+/// Returns a guest's text for use in a message: on one line and shortened.
 pub(super) fn short(text: &str) -> String {
     let line: String = text
         .chars()
@@ -140,7 +141,7 @@ pub(super) fn short(text: &str) -> String {
     line.trim().to_owned()
 }
 
-/// Returns whether a plugin was late while other calls ran. The caller then repeats the call,
+/// Returns whether a plugin exceeded its time limit while other calls ran. The caller then repeats the call
 /// [alone](super::Plugin::alone).
 pub fn timed_out_beside_others(error: &Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.is::<OtherCallsRan>())
@@ -158,7 +159,7 @@ impl std::fmt::Display for OtherCallsRan {
 
 impl std::error::Error for OtherCallsRan {}
 
-/// Returns whether the machine lacked something: memory, a thread or address space.
+/// Returns whether the machine lacked a resource: memory, a thread or address space.
 pub(super) fn is_of_machine(error: &wasmtime::Error) -> bool {
     error.is::<wasmtime::OutOfMemory>()
         || error

@@ -1,4 +1,4 @@
-//! Connects to the queue's server: a URL goes in, a connected Redis server or SQLite file comes out.
+//! Connects to a queue's server. Takes a URL, and returns a connected Redis server or SQLite file.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use super::{Queue, Registry};
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 
-/// Returns whether the server at `url` is a local file or listens on the loopback address, so that its workers most
-/// likely run on this machine, too.
+/// Returns whether the server at `url` is a local file or listens on the loopback address. The server's workers then
+/// most likely run on this machine, too.
 pub fn is_on_this_machine(url: &str) -> bool {
     if url.starts_with("sqlite:") {
         return true;
     }
     match Url::parse(url).ok().as_ref().and_then(Url::host) {
-        // The parser recognizes IP addresses only in http URLs; other schemes give their host as a name.
+        // The parser recognizes IP addresses only in http URLs. For other schemes, it returns the host as a name.
         Some(Host::Domain(name)) => {
             let address = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
             address || name.eq_ignore_ascii_case("localhost")
@@ -32,9 +32,9 @@ pub fn is_on_this_machine(url: &str) -> bool {
 /// A connected server.
 #[derive(Clone)]
 pub struct Backend {
-    /// The server's requests.
+    /// The requests on the server.
     pub queue: Arc<dyn Queue>,
-    /// The server's plugins.
+    /// The plugins on the server.
     pub registry: Arc<dyn Registry>,
     /// The server's URL without credentials, for people.
     pub name: String,
@@ -53,20 +53,20 @@ impl Backend {
     }
 
     /// Connects to the server at `url`: `redis://...`, `rediss://...` or `sqlite:PATH`. A missing SQLite file is
-    /// created, and a file of an older version is upgraded. Errors and logs never show a password of the URL.
+    /// created, and a file of an older version is upgraded. Errors and logs never show the password in a URL.
     ///
     /// # Errors
-    /// [`crate::error::Class::Permanent`] if the URL is not understood or the server refuses the credentials;
-    /// [`crate::error::Class::Transient`] if the server cannot be reached.
+    /// Fails with [`crate::error::Class::Permanent`] if the URL is not understood or the server refuses the
+    /// credentials. Fails with [`crate::error::Class::Transient`] if the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self> {
         Self::connect_as(url, OpenMode::Write).await
     }
 
-    /// Connects for verbs that change nothing. A SQLite file must exist and is not upgraded, so workers of the older
-    /// version that made it can go on. A verb that would change it fails.
+    /// Connects for operations that change nothing. A SQLite file must exist and is not upgraded, so that workers of an
+    /// older version can continue to use it. An operation that would change the file fails.
     ///
     /// # Errors
-    /// Fails as [`Backend::connect`] does, and if the file is missing or empty.
+    /// Fails as [`Backend::connect`] does. Also fails if the file is missing or empty.
     pub async fn connect_to_read(url: &str) -> Result<Self> {
         Self::connect_as(url, OpenMode::Read).await
     }
@@ -89,7 +89,7 @@ impl Backend {
                 "is {url}, without a scheme: write redis://{url}"
             )));
         }
-        // The parser's error names the fault only. The URL must not be quoted, because it may hold a password.
+        // The parser's error does not quote the URL. The URL must not be shown, because it may contain a password.
         let url = Url::parse(url).map_err(|error| {
             refused("cannot be read: expected redis://..., rediss://... or sqlite:PATH".into()).because(error)
         })?;
@@ -106,7 +106,7 @@ impl Backend {
     }
 }
 
-/// Returns whether a text is `HOST:PORT` and nothing else, so that it holds no password.
+/// Returns whether a text has the form `HOST:PORT`, in which it cannot contain a password.
 fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');

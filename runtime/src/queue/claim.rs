@@ -1,4 +1,4 @@
-//! Defines the claim: what a worker asks for, gets, and reports about a request while it holds it.
+//! Defines the types of a claim: its options, its fields, and the reports of its worker.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Class, Code, Error, Stage};
 use crate::request::Request;
 
-/// The proof of a claim. Every later verb on the claim checks all of it.
+/// The proof of a claim. Every later operation on the claim checks all fields of this ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     /// The queue of the request.
     pub queue: String,
-    /// The request.
+    /// The id of the request.
     pub id: String,
-    /// A number that grows with each claim in the queue.
+    /// The fence: a number that grows with each claim in the queue.
     pub fence: u64,
-    /// The random word that the worker asked for the claim with.
+    /// The nonce: a random text that the worker chose for this claim.
     pub nonce: String,
 }
 
 impl Ticket {
-    /// Returns the error for a leased request that no longer exists, which no verb can cause.
+    /// Returns the error for a leased request that no longer exists. No operation of a queue can cause this.
     pub(super) fn gone(&self) -> Error {
         Error::new(
             Stage::Queue,
@@ -50,42 +50,44 @@ impl Ticket {
 /// A request that belongs to this worker until its lease expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The proof.
+    /// The proof of the claim.
     pub ticket: Ticket,
     /// The request.
     pub request: Request,
-    /// The number of this attempt, counted from 1. Claims whose lease was lost or that were handed back do not count.
+    /// The number of this attempt, counted from 1. Attempts that were lost or handed back do not count.
     pub attempt: u32,
-    /// The number of leases of this request that were lost before.
+    /// The number of earlier leases of this request that were lost.
     pub lost: u32,
     /// The total time that the request has waited for retries in this life.
     pub waited: Duration,
-    /// The number of the queue's binding at the moment of the claim.
+    /// The number of the binding in force at the time of the claim, or `None` if the queue had none.
     pub binding: Option<u64>,
-    /// The start of this life of the request, in ms since 1970 by the server's clock: its submit, or its last retry as
-    /// a dead letter.
+    /// The start of this life of the request, in milliseconds since 1970 by the server's clock. A life starts with the
+    /// submit, or with a retry after the request became a dead letter.
     pub life_ms: i64,
-    /// Set if a claim of this request was lost and no later one has ended it. The lost attempt may still be running,
-    /// and may have published or committed something.
+    /// Set if a claim of this request was lost and the request has not ended since then. The lost attempt may still be
+    /// running, and may have published or committed something.
     pub is_contested: bool,
-    /// Set if this claim is to end the request without an attempt.
+    /// Set if this claim has to end the request without an attempt.
     pub ending: Option<Ending>,
-    /// The code of the reason in [`Ending::Dead`], if it has one: see [`crate::error::Code`].
+    /// The code of the reason in [`Ending::Dead`], or `None` if the reason has no code. See [`crate::error::Code`].
     pub ending_code: Option<String>,
-    /// The output that the previous claim recorded, if this one takes the request over from another output.
+    /// The URI of the output that the previous claim recorded, if this claim takes the request over from another
+    /// output.
     pub moved_from: Option<String>,
 }
 
-/// The way to end a request, unless an attempt has committed it.
+/// How a claim ends its request without an attempt. If an attempt has already committed the request, the request
+/// becomes done instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// Somebody has cancelled it.
+    /// The request becomes cancelled, because somebody has asked for that.
     Cancel,
-    /// It becomes a dead letter, for this reason.
+    /// The request becomes a dead letter for this reason.
     Dead(String),
 }
 
-/// The destination of a worker's output. A claim records it.
+/// The destination of a worker's output. Each claim records it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutputId {
     /// A random id that no other output has.
@@ -100,38 +102,39 @@ impl std::fmt::Display for OutputId {
     }
 }
 
-/// Requests that wait for a worker with another output.
+/// An output of other workers. Requests wait for a worker with this output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherOutput {
     /// The output's location.
     pub uri: String,
-    /// The number of requests.
+    /// The number of requests that wait for a worker with this output.
     pub requests: u64,
 }
 
 /// The options of a claim.
 #[derive(Debug, Clone)]
 pub struct ClaimOptions {
-    /// The worker's name, for people to read.
+    /// The worker's name, for people.
     pub worker: String,
-    /// A random word, new for each claim. If several requests are claimed at once, the first has this word and the
-    /// others have it with a number. Asking again with the word of a claim whose answer was lost gives the same claim.
+    /// A random text, new for each call. If a call claims several requests, the first claim has this nonce, and the
+    /// others have it with a number appended. If the answer of a call is lost, a call with the same nonce returns the
+    /// same claims.
     pub nonce: String,
     /// The time for which the claim is valid without renewal.
     pub lease: Duration,
-    /// The number of lost leases after which a request becomes a dead letter as poison.
+    /// The number of lost leases after which a request is poison and becomes a dead letter.
     pub lost_max: u32,
-    /// Claim nothing while the queue has no binding.
+    /// Set if nothing may be claimed while the queue has no binding.
     pub needs_binding: bool,
-    /// The destination of the worker's output. After a lost claim, a request goes only to workers with the output of
-    /// that claim.
+    /// The destination of the worker's output. After a lost claim, only workers with the output of that claim may claim
+    /// the request.
     pub output: OutputId,
-    /// Take requests of other outputs as well.
+    /// Set if the worker also takes requests that wait for workers with other outputs.
     pub move_output: bool,
 }
 
 impl ClaimOptions {
-    /// Returns the nonce of one of several claims that are asked for at once, counted from 0.
+    /// Returns the nonce of one of several claims that one call makes. `number` counts the claims from 0.
     pub(super) fn nonce_of(&self, number: usize) -> String {
         match number {
             0 => self.nonce.clone(),
@@ -140,8 +143,8 @@ impl ClaimOptions {
     }
 }
 
-/// Returns whether one more lost lease makes poison of a request that has lost `lost` leases. Such a request is claimed
-/// alone, because the others beside it may have killed its workers.
+/// Returns whether a request that has lost `lost` leases becomes poison with one more lost lease. Such a request is
+/// claimed alone, because its earlier workers may have been killed by other requests that ran beside it.
 pub fn is_suspect(lost: u32, lost_max: u32) -> bool {
     lost > 0 && lost + 1 >= lost_max
 }
@@ -149,51 +152,52 @@ pub fn is_suspect(lost: u32, lost_max: u32) -> bool {
 /// The next step of a request whose attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Another attempt after this time.
+    /// The request is attempted again after this time.
     Retry(Duration),
-    /// Another attempt after this time, but only by a worker with the same output: this attempt has published something
-    /// that no receipt names, and could not remove it. Until then only a worker can end the request.
+    /// The request is attempted again after this time, but only by a worker with the same output. This attempt has
+    /// published something that no receipt names, and could not remove it. Only a worker can end such a request.
     RetryContested(Duration),
-    /// The dead letters.
+    /// The request becomes a dead letter.
     Dead,
-    /// Cancelled, because [`Renewed::cancel`] said so.
+    /// The request becomes cancelled, because [`Renewed::cancel`] was set.
     Cancelled,
-    /// The next claim, given after this time, ends it, because the output of an attempt could not be removed.
+    /// The next claim, which is given after this time, ends the request without an attempt, because the output of an
+    /// attempt could not be removed.
     Conclude(Duration),
 }
 
-/// A worker's progress with a request, carried by renewals. It is only shown to people, so unknown members written by a
-/// newer worker are ignored.
+/// A worker's progress with a request, as renewals report it. Only people read it, so unknown members from a newer
+/// worker are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Decompressed bytes that were decoded.
+    /// The number of decompressed bytes that were decoded.
     pub bytes: u64,
-    /// Records that were decoded.
+    /// The number of records that were decoded.
     pub records: u64,
-    /// Records that were rejected.
+    /// The number of records that were rejected.
     pub rejects: u64,
 }
 
-/// Why a claim ends as failed.
+/// The reason why a claim ends as failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure<'a> {
-    /// The error, for people.
+    /// The error message, for people.
     pub error: &'a str,
-    /// The error's code, if it has one: see [`crate::error::Code`].
+    /// The error's code, or `None` if it has no code. See [`crate::error::Code`].
     pub code: Option<&'a str>,
     /// The URI of the report that this attempt has kept, for [`super::Status::report`].
     pub report: Option<&'a str>,
 }
 
 impl Failure<'_> {
-    /// Returns the code, a space and the error, as they are stored beside the error. Programs of version 0.1.0 replace the error
-    /// alone, so that [`code_of`] finds that the code belongs to another error.
+    /// Returns the code, a space and the error message: the text that is stored beside the error. A program of version
+    /// 0.1.0 replaces only the error. [`code_of`] then finds that the code belongs to another error.
     pub(super) fn coded(&self) -> Option<String> {
         self.code.map(|code| format!("{code} {}", self.error))
     }
 }
 
-/// Returns the code of a stored text, unless the code stored beside it belongs to another text.
+/// Returns the code of a stored text, or `None` if the code that is stored beside the text belongs to another text.
 pub(super) fn code_of(coded: Option<&str>, text: Option<&str>) -> Option<String> {
     let (code, of) = coded?.split_once(' ')?;
     (of == text?).then(|| code.to_owned())
@@ -202,11 +206,12 @@ pub(super) fn code_of(coded: Option<&str>, text: Option<&str>) -> Option<String>
 /// The answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewed {
-    /// Set if somebody asked to cancel the request: stop, and fail with [`Next::Cancelled`].
+    /// Set if somebody has asked to cancel the request. The worker must then stop and fail the claim with
+    /// [`Next::Cancelled`].
     pub cancel: bool,
 }
 
-/// Returns how a claim must end its request, if it must.
+/// Returns how a claim must end its request, or `None` if the request is to be attempted.
 pub(super) fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> {
     if cancel {
         Some(Ending::Cancel)
@@ -215,7 +220,7 @@ pub(super) fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> 
     }
 }
 
-/// Returns the location of the output that a claim has recorded, if it is not the worker's own.
+/// Returns the location of the output that the previous claim recorded, or `None` if that output is the worker's own.
 pub(super) fn moved_from(recorded: Option<&str>, own: &OutputId) -> Option<String> {
     let (id, uri) = recorded?.split_once(' ')?;
     (id != own.id).then(|| uri.to_owned())

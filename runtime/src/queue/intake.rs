@@ -1,25 +1,26 @@
-//! Checks the documents of foreign producers: a document goes in; a request, or the reason why it is invalid, comes
-//! out. Both backends check documents here, so that they agree on the rules.
+//! Checks the documents of producers in other languages. Takes a document, and returns a request or the reason why the
+//! document is invalid. Both backends use this module, so that they apply the same rules.
 
 use crate::error::Code;
 use crate::request::NewRequest;
 
-/// The most documents that one step imports, so that a long intake list does not hold up claims.
+/// The maximum number of documents that one step imports, so that a long intake list does not delay claims.
 pub(super) const IMPORT_MAX: usize = 100;
 
-/// The longest document; no valid one comes near it.
+/// The maximum length of a document in bytes. Valid documents are much shorter.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 64 * 1_024;
 
-/// The number of bytes kept of a longer document, enough to recognize its producer.
+/// The number of bytes of a document that are kept if the document is too long. They are enough to recognize the
+/// document's producer.
 pub(super) const CLIP_BYTES: usize = 1_024;
 
-/// The number of bytes after which a step reads no further documents.
+/// The number of bytes after which a step reads no more documents.
 pub(super) const STEP_BYTES: usize = 1_024 * 1_024;
 
-/// The most import steps of one claim while nothing else is claimable.
+/// The maximum number of import steps that one claim takes while it finds nothing to claim.
 pub(super) const IMPORT_STEPS_MAX: usize = 50;
 
-/// Why a document is no request.
+/// The reason why a document is not a valid request.
 pub(super) struct Refusal {
     /// The code of the reason: see [`Code`].
     pub(super) code: Code,
@@ -35,7 +36,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the refusal of a document whose id belongs to another request.
+    /// Returns the refusal for a document whose id belongs to another request.
     pub(super) fn conflict() -> Self {
         Self {
             code: Code::RequestConflict,
@@ -44,15 +45,16 @@ impl Refusal {
     }
 }
 
-/// A document as a step has read it.
+/// A document that a step has read from an intake list.
 pub(super) struct IntakeDocument {
     /// The document's whole length in bytes.
     pub(super) length: u64,
-    /// All bytes; only the first [`CLIP_BYTES`] if it is longer than [`DOCUMENT_BYTES_MAX`].
+    /// The bytes of the document. If the document is longer than [`DOCUMENT_BYTES_MAX`], only its first [`CLIP_BYTES`]
+    /// bytes.
     pub(super) bytes: Vec<u8>,
 }
 
-/// Checks a document of an intake list. Returns its request, or the reason why it is invalid.
+/// Checks a document of an intake list. Returns the request in the document, or the reason why the document is invalid.
 pub(super) fn examine(document: &IntakeDocument) -> Result<NewRequest, Refusal> {
     if document.length > DOCUMENT_BYTES_MAX as u64 {
         return Err(Refusal::invalid(format!(

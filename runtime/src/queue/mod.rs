@@ -1,5 +1,5 @@
-//! Queues: requests go in, claims come out, and each claim is settled once. [`Queue`] holds the promises;
-//! a Redis server and a SQLite file keep them.
+//! Defines queues: programs submit requests, workers claim them, and each claim ends once. [`Queue`] states the
+//! promises. Two backends keep them: a Redis server and a SQLite file.
 
 mod backend;
 mod claim;
@@ -27,130 +27,155 @@ use self::status::{ending_word, input_value, progress_text, progress_value};
 use crate::error::{Code, Error, Result, Stage};
 use crate::request::{InputOptions, NewRequest};
 
-/// The most requests that one step of a submit creates; a longer submit takes several, so that it does not hold up
-/// others.
+/// The maximum number of requests that one step of a submit creates. A longer submit takes several steps, so that other
+/// programs do not wait long.
 const SUBMIT_STEP: usize = 250;
 
-/// The most requests that one claim takes.
+/// The maximum number of requests that one call of [`Claims::claim_some`] claims.
 const CLAIM_STEP: usize = 64;
 
-/// The most delayed requests, and the most lost ones, that one claim brings back to the queue.
+/// The maximum number of delayed requests that one step of a claim makes ready. The same maximum applies to requests
+/// whose lease has expired.
 const COMEBACK_MAX: usize = 100;
 
-/// The most ready requests that a claim looks at to find some that its worker may have.
+/// The maximum number of ready requests that one step of a claim examines. It examines more requests than it claims,
+/// because its worker may not take all of them.
 const LOOK_MAX: usize = 1_000;
 
-/// The most times that a claim looks at [`LOOK_MAX`] more; requests further back are found once those in front are
-/// gone.
+/// The maximum number of times that a claim examines [`LOOK_MAX`] requests. Requests further back in the queue are
+/// found when the requests in front of them are gone.
 const LOOK_STEPS_MAX: usize = 50;
 
-/// The most dead requests that one step retries or purges, so that it does not hold up others.
+/// The maximum number of dead requests that one step retries or purges, so that other programs do not wait long.
 pub(crate) const DEAD_STEP: usize = 100;
 
-/// The most documents that one step purges, each of at most 64 KiB.
+/// The maximum number of invalid documents that one step purges. Each document has at most 64 KiB.
 const PURGE_STEP: usize = 100;
 
-/// The most ended requests that one step of a reap removes, so that it does not hold up others.
+/// The maximum number of ended requests that one step of a reap removes, so that other programs do not wait long.
 const REAP_STEP: usize = 100;
 
-/// The most hosts that a server remembers as reached.
+/// The maximum number of hosts that a server remembers because they have answered a worker.
 const REACHED_MAX: usize = 10_000;
 
-/// The version of this program, for people who run several.
+/// The version of this program, as error messages show it.
 const HOST: &str = concat!("version ", env!("CARGO_PKG_VERSION"));
 
-/// The longest wait for something new; a longer one returns early.
+/// The longest time that one call of [`Claims::wait`] waits, whatever its timeout is.
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
 
-/// The requests of one server, in queues. Any number of workers on any number of machines may use it at once.
+/// Access to the requests in the queues of one server. Any number of workers on any number of machines can use the
+/// server at the same time.
 ///
-/// Each verb is one atomic step on the server, by the server's clock. After a transient error it is unknown whether the
-/// step was taken. Every verb may be repeated: a second submit, renew, settle, fail or release of the same thing by the
-/// same holder has no further effect, and a second claim with the same nonce gives the same claim.
+/// Each operation is one atomic step on the server; an operation on many requests can take several steps. All times are
+/// by the server's clock. After a transient error, it is unknown whether the step was taken. So every operation can be
+/// repeated:
+///
+/// - A second submit, renew, settle, fail or release of the same request by the same holder has no further effect.
+/// - A second claim with the same nonce returns the same claim.
 pub trait Queue: Producer + Claims + Admin {}
 
 impl<T: Producer + Claims + Admin> Queue for T {}
 
-/// The verbs for programs that submit requests and ask for their state.
+/// The operations for programs that submit requests and ask for their state.
 #[async_trait]
 pub trait Producer: Send + Sync {
-    /// Puts requests into a queue, each for itself; the answers are in their order. A request that is
-    /// [`Submitted::Created`] or [`Submitted::Existing`] survives as long as the server's storage does. If one of the
-    /// requests breaks a rule of [`NewRequest::check`], none is submitted.
+    /// Puts requests into a queue, each independently of the others. The answers are in the order of the requests. If
+    /// the answer for a request is [`Submitted::Created`] or [`Submitted::Existing`], the request survives for as long
+    /// as the server's storage does. If one of the requests breaks a rule of [`NewRequest::check`], none is submitted.
     async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>>;
 
-    /// Returns one request; none if the queue does not know it.
+    /// Returns one request, or `None` if the queue has no request with this id.
     async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>>;
 }
 
-/// The verbs for workers: they claim, renew and end requests.
+/// The operations for workers, which claim, renew and end requests.
 #[async_trait]
 pub trait Claims: Send + Sync {
-    /// Takes the next requests, at most `count`: those of the highest priority, and among these the oldest. Returns
-    /// none if the queue is paused, has nothing ready, or has no binding where one is needed. It may return fewer than
-    /// `count` while more is ready. A request that becomes poison with one more lost lease is given alone. Asking again
-    /// with the same nonce and count gives the same claims and no others, as long as any of them is valid.
+    /// Takes the next requests, at most `count`: the ones with the highest priority, and among these the oldest. In
+    /// these cases, returns only requests that have to be ended, or an empty list:
     ///
-    /// A request that is only to be ended ([`Claim::ending`]) comes first, even where claims are withheld.
+    /// - The queue is paused.
+    /// - The queue has no ready request.
+    /// - The claim needs a binding ([`ClaimOptions::needs_binding`]) and the queue has none.
     ///
-    /// Before that, delayed requests whose time has come and requests whose lease has expired become ready (the latter
-    /// to be ended, if that was their last loss). Documents from the intake list become requests or are set aside as
-    /// [`Invalid`]. A call handles a bounded number of each, so that a claim is quick; documents are imported at the
-    /// latest in time for the next claim. A request that this host cannot read becomes a dead letter, and the next one
-    /// is taken.
+    /// The list can have fewer than `count` requests although more are ready. If one more lost lease would make a
+    /// request poison, that request is given alone. If a call is repeated with the same nonce and count, it returns
+    /// those claims of the first call that are still valid, and no others. If none is valid any more, the call makes
+    /// new claims.
+    ///
+    /// Requests that only have to be ended ([`Claim::ending`]) come first. They are given even while claims are
+    /// withheld.
+    ///
+    /// Each call also does the following, for a bounded number of requests and documents, so that a claim is quick:
+    ///
+    /// - Delayed requests whose time has come become ready.
+    /// - Requests whose lease has expired become ready. If such a request has lost too many leases, the next claim ends
+    ///   it.
+    /// - Documents from the intake list become requests, or are set aside as [`Invalid`]. At the latest, the next claim
+    ///   can take these requests.
+    ///
+    /// If this host cannot read a request, the request becomes a dead letter, and the next request is taken instead.
     async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>>;
 
-    /// Takes the next request: [`Claims::claim_some`] for one.
+    /// Takes the next request: does what [`Claims::claim_some`] does, for one request. Returns `None` if there is none
+    /// to take.
     async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>> {
         Ok(self.claim_some(queue, options, 1).await?.pop())
     }
 
-    /// Extends a lease to `lease` from now, even one that has expired if nobody has noticed yet. Fails with
-    /// [`crate::error::Class::LeaseLost`] if the claim no longer belongs to this ticket.
+    /// Extends a lease to `lease` from now. An expired lease can also be extended, until a claim finds that it has
+    /// expired. Fails with [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended
+    /// it.
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed>;
 
-    /// Ends a claim as done, with its receipt, even if a cancel is asked for. Fails with
-    /// [`crate::error::Class::LeaseLost`] if the claim no longer belongs to this ticket.
+    /// Ends a claim as done, with its receipt, even if somebody has asked to cancel the request. Fails with
+    /// [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended it.
     async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()>;
 
-    /// Ends a claim as failed, with the given reason. A retry becomes a cancel if one is asked for. Fails with
-    /// [`crate::error::Class::LeaseLost`] as above.
+    /// Ends a claim as failed, with the given reason. If somebody has asked to cancel the request, a retry becomes a
+    /// cancel. Fails with [`crate::error::Class::LeaseLost`] in the same cases as [`Claims::settle`].
     async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
         let (code, report) = (None, None);
         let failure = Failure { error, code, report };
         self.fail_with(ticket, failure, next).await
     }
 
-    /// Does [`Claims::fail`], with the code of the failure and the report that this attempt has kept.
+    /// Does what [`Claims::fail`] does, and also stores the code of the failure and the URI of the report that this
+    /// attempt has kept.
     async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()>;
 
-    /// Hands a claim back, ready for others at once, as if it had not been made. A request with a requested cancel
-    /// becomes cancelled instead. Fails with [`crate::error::Class::LeaseLost`] as above.
+    /// Hands a claim back as if it had not been made: other workers can claim the request at once. If somebody has
+    /// asked to cancel the request, it becomes cancelled instead. Fails with [`crate::error::Class::LeaseLost`] in the
+    /// same cases as [`Claims::settle`].
     async fn release(&self, ticket: &Ticket) -> Result<()>;
 
-    /// Returns when there may be something new to claim, at the latest after `timeout`. It may return early.
+    /// Returns when there may be something new to claim, and after `timeout` at the latest. Can return earlier.
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()>;
 
-    /// Counts the ready requests that wait for workers with other outputs, among those that a claim looks at.
+    /// Counts the ready requests that wait for a worker with another output than `own`. Returns each such output with
+    /// its number of requests. A backend can leave out requests that are too far back in the queue for a claim to find.
     async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<OtherOutput>>;
 
-    /// Remembers that these hosts (`HOST:PORT`) have answered a worker. The server keeps a bounded number, the latest
-    /// ones.
+    /// Remembers that these hosts (`HOST:PORT`) have answered a worker. The server keeps a bounded number of hosts: the
+    /// latest.
     async fn note_reached(&self, hosts: &[String]) -> Result<()>;
 
     /// Returns whether the server remembers that a host has answered a worker.
     async fn was_reached(&self, host: &str) -> Result<bool>;
 }
 
-/// The verbs for people, and for workers that tidy up: lists, counts, pauses, dead letters and removals.
+/// The operations for people, and for workers that remove old requests: lists, counts, pauses, dead letters and
+/// removals.
 #[async_trait]
 pub trait Admin: Send + Sync {
-    /// Lists the requests in a state, at most `limit`: those that come next first, or those that ended last first.
+    /// Lists the requests in a state, at most `limit`. The first request of the list is the one that comes next. In a
+    /// list of ended requests, it is the one that ended last.
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>>;
 
-    /// Lists the requests in a state other than [`State::Ready`] after a place, in order, at most `limit`. A walk that
-    /// continues after the last request of each page gets each request that keeps its place exactly once, even if
-    /// others change the list.
+    /// Lists the requests in a state that come after a position, in order, at most `limit`. `state` must not be
+    /// [`State::Ready`]. To walk the whole list, a caller continues after the last request of each page. Such a walk
+    /// returns each request that keeps its position exactly once, even if others change the list meanwhile.
     async fn after(
         &self,
         queue: &str,
@@ -162,40 +187,44 @@ pub trait Admin: Send + Sync {
     /// Returns the server's time, in milliseconds since 1970.
     async fn now_ms(&self) -> Result<i64>;
 
-    /// Withdraws a request. A leased request becomes [`State::Cancelled`] once its claim ends, unless the claim ends by
-    /// a settle or in the dead letters. If a claim of it was lost, a worker has to end it: the next claim says so.
+    /// Withdraws a request. If the request is leased, it becomes [`State::Cancelled`] when its claim ends, unless the
+    /// claim ends as done or makes the request a dead letter. If an earlier claim of the request was lost, only a
+    /// worker can end the request, so the next claim tells its worker to do this.
     async fn cancel(&self, queue: &str, id: &str) -> Result<Cancelled>;
 
-    /// Puts a dead request back to ready, its attempts and losses forgotten. Returns false if it is not dead.
+    /// Makes a dead request ready again, and forgets its attempts and lost leases. Returns false if the request is not
+    /// dead, or if the server has lost the request's content.
     async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool>;
 
-    /// Removes a dead request for good. Returns false if it is not dead.
+    /// Removes a dead request permanently. Returns false if the request is not dead.
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool>;
 
-    /// Does [`Admin::retry_dead`] for several requests, each only if it still has this place among the dead; the
-    /// answers are in the same order.
+    /// Does what [`Admin::retry_dead`] does, for several requests. A request is retried only if it still has the given
+    /// position among the dead requests. The answers are in the order of `deaths`.
     async fn retry_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>>;
 
-    /// Does [`Admin::purge_dead`] for several requests, as [`Admin::retry_deaths`].
+    /// Does what [`Admin::purge_dead`] does, for several requests. The same condition and the same order apply as in
+    /// [`Admin::retry_deaths`].
     async fn purge_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>>;
 
     /// Removes requests that have been [`State::Done`] or [`State::Cancelled`] for `keep` or longer, by the server's
-    /// clock, and all that is known of their ids. For each state, those that ended first go first. One call removes a
-    /// bounded number. Dead letters stay: only people remove them.
+    /// clock. After that, the queue no longer knows their ids. In each state, the requests that ended first are removed
+    /// first. One call removes a bounded number. Dead letters stay: only people remove them.
     async fn reap(&self, queue: &str, keep: Duration) -> Result<Reaped>;
 
-    /// Lists documents that were not valid requests, the newest first, at most `limit`.
+    /// Lists the documents that were not valid requests, the newest first, at most `limit`.
     async fn invalid(&self, queue: &str, limit: usize) -> Result<Vec<Invalid>>;
 
-    /// Removes a document that was not a valid request for good, by its [`Invalid::key`]. Returns false if there is
-    /// none.
+    /// Permanently removes a document that was not a valid request, by its [`Invalid::key`]. Returns false if there is
+    /// no such document.
     async fn purge_invalid(&self, queue: &str, key: &str) -> Result<bool>;
 
-    /// Removes documents that were found to be invalid at this time or before, by the server's clock: the oldest first,
-    /// a bounded number in one call. Returns their keys; none if nothing is left to remove.
+    /// Removes documents that were found to be invalid at `until_ms` or earlier, by the server's clock. Removes the
+    /// oldest first, a bounded number in one call. Returns the keys of the removed documents: an empty list if nothing
+    /// is left to remove.
     async fn purge_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>>;
 
-    /// Withholds claims, or grants them again.
+    /// Withholds claims of a queue, or grants them again.
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()>;
 
     /// Returns the counts of a queue.
@@ -204,16 +233,18 @@ pub trait Admin: Send + Sync {
     /// Returns the names of all queues, sorted.
     async fn queues(&self) -> Result<Vec<String>>;
 
-    /// Looks for faults, such as requests in no state or in two, or leases without a holder. Returns a sentence for
-    /// each.
+    /// Looks for faults, such as a request in no state or in two states, or a lease without a holder. Returns a
+    /// sentence for each fault.
     async fn audit(&self, queue: &str) -> Result<Vec<String>>;
 
     /// Checks whether the server is set up to keep all data that it has acknowledged. Returns a sentence for each
-    /// danger and each setting that could not be checked, with the reason and the setting to change.
+    /// danger, and one for each setting that could not be checked. Each sentence gives the reason and the setting to
+    /// change.
     async fn settings(&self) -> Result<Vec<String>>;
 }
 
-/// Returns a time span in whole milliseconds, rounded up so that no wait becomes zero; at most 1,000 years.
+/// Returns a time span in whole milliseconds, at most 1,000 years. Rounds up, so that a short wait does not become
+/// zero.
 fn millis(span: Duration) -> u64 {
     let millis = span.as_nanos().div_ceil(1_000_000);
     u64::try_from(millis)
@@ -221,9 +252,9 @@ fn millis(span: Duration) -> u64 {
         .min(1_000 * 366 * 86_400_000)
 }
 
-/// Returns stored input options, and decides how to end their request, with the code of the reason. If this host cannot
-/// read the options, perhaps because a newer host submitted them, the request is not attempted: it becomes a dead letter,
-/// unless an attempt has committed it.
+/// Returns the stored input options of a request. Also returns how the request has to be ended, or `None` if it is to
+/// be attempted, and the code of the reason. If this host cannot read the options, perhaps because a newer host
+/// submitted them, the request is not attempted. It becomes a dead letter, unless an attempt has committed it.
 fn input_or_ending(
     ticket: &Ticket,
     text: &str,
@@ -249,8 +280,8 @@ fn unreadable_request(ticket: &Ticket, why: &str) -> String {
     )
 }
 
-/// Returns the error for a stored binding that this host cannot read, perhaps because a newer host made it. It is
-/// transient, because another worker may be able to read the binding.
+/// Returns the error for a stored binding that this host cannot read, perhaps because a newer host made it. The error
+/// is transient, because another worker may be able to read the binding.
 fn unreadable_binding(
     queue: &str,
     number: u64,

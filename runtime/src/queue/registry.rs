@@ -1,5 +1,5 @@
-//! Stores the plugins of a server: components go in under their digest, and each queue's numbered bindings say which
-//! one its requests go through.
+//! Stores the plugins of a server. Components are stored under their digest. The numbered bindings of each queue say
+//! which component processes the queue's requests.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize, Serializer};
@@ -10,40 +10,41 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
 use crate::request::InputOptions;
 
-/// A component in the server's store. Unknown members that a newer program has added are for people, and ignored.
+/// A component in the server's store. Members that a newer program has added are ignored, because only people read
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {
-    /// The SHA-256 of the component file; the component's key.
+    /// The SHA-256 of the component file, which is the component's key.
     pub sha256: String,
     /// The name that the plugin gives itself.
     pub name: String,
     /// The version that the plugin gives itself.
     pub version: String,
-    /// The length of the component file.
+    /// The length of the component file in bytes.
     pub bytes: u64,
-    /// The time at which it was pushed, in milliseconds since 1970.
+    /// The time at which the component was pushed, in milliseconds since 1970.
     pub pushed_ms: i64,
 }
 
-/// The plugin, with its config and options, that a queue's requests go through. An unknown member is refused: a newer
-/// program may have bound more than this one would do.
+/// The plugin that processes a queue's requests, with its config and options. An unknown member is refused, because a
+/// newer program may have bound something that this program would not do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "BindingRecord", try_from = "BindingRecord")]
 pub struct Binding {
     /// The binding's number, counted from 1 within the queue.
     pub number: u64,
-    /// The plugins that the records go through, in order. This version makes and reads bindings with one:
+    /// The plugins that process the records, in order. This version makes and reads only bindings with one plugin: see
     /// [`Binding::step`].
     pub steps: Vec<Step>,
     /// Limits that are lower than a worker's own.
     pub limits: LimitOverrides,
-    /// The bounds on rejects that outputs must meet, in addition to the worker's own.
+    /// The bounds on rejects that outputs must meet, in addition to the worker's own bounds.
     pub gate: Gate,
-    /// The options for reading inputs that the requests do not give.
+    /// The options for reading inputs. A request's own options override them.
     pub input: InputOptions,
-    /// The time at which it was made, in milliseconds since 1970.
+    /// The time at which the binding was made, in milliseconds since 1970.
     pub bound_ms: i64,
-    /// The number of the binding whose plugin and config this one restored.
+    /// The number of the binding whose plugin and config this binding restored, or `None` if it restored none.
     pub rollback_of: Option<u64>,
 }
 
@@ -57,22 +58,22 @@ pub struct Step {
     pub name: String,
     /// The plugin's version, for people.
     pub version: String,
-    /// The JSON document that the plugin is opened with.
+    /// The plugin's config, a JSON document.
     pub config: String,
 }
 
 impl Step {
-    /// Returns the plugin's name and version.
+    /// Returns the plugin's name and version as `NAME@VERSION`.
     pub fn plugin(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
 }
 
 impl Binding {
-    /// Returns the only step.
+    /// Returns the binding's only step.
     ///
     /// # Panics
-    /// Panics if there is another number of steps, which no binding of this version has.
+    /// Panics if the binding has another number of steps. No binding of this version has.
     pub fn step(&self) -> &Step {
         match self.steps.as_slice() {
             [step] => step,
@@ -81,7 +82,8 @@ impl Binding {
     }
 }
 
-/// A binding as it is stored: a single step as members of the binding, as version 0.1.0 reads it.
+/// The stored form of a binding. A single step is stored as members of the binding, because version 0.1.0 reads it in
+/// this form.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BindingRecord {
@@ -155,7 +157,7 @@ impl TryFrom<BindingRecord> for Binding {
     }
 }
 
-/// Writes a binding as lists show it: as it is stored, and with its steps.
+/// Writes a binding as lists show it: its stored form, and its list of steps.
 #[expect(clippy::borrowed_box, reason = "serde passes the field by reference")]
 fn with_steps<S: Serializer>(binding: &Box<Binding>, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
@@ -168,7 +170,8 @@ fn with_steps<S: Serializer>(binding: &Box<Binding>, serializer: S) -> Result<S:
     BindingDocument { binding, steps }.serialize(serializer)
 }
 
-/// A binding in the list of a queue's bindings. The JSON form of a readable one is that of the [`Binding`], with its steps.
+/// A binding in the list of a queue's bindings. The JSON form of a readable binding is its stored form with its list of
+/// steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ListedBinding {
@@ -183,16 +186,16 @@ pub enum ListedBinding {
 pub struct UnreadableBinding {
     /// The binding's number.
     pub number: u64,
-    /// The number of the binding that it restored, as far as that can be read.
+    /// The number of the binding that this binding restored, or `None` if that cannot be read.
     pub rollback_of: Option<u64>,
     /// The code of `error`.
     pub code: Code,
-    /// The reason why it cannot be read.
+    /// The reason why the binding cannot be read.
     pub error: String,
 }
 
 impl ListedBinding {
-    /// Returns the entry for a stored document, with the result of reading it.
+    /// Returns the list entry for a stored document. `read` is the result of reading the document.
     pub(super) fn new(number: u64, document: &str, read: Result<Binding>) -> Self {
         match read {
             Ok(binding) => Self::Readable(Box::new(binding)),
@@ -215,8 +218,8 @@ impl ListedBinding {
         }
     }
 
-    /// Returns the number of the binding whose plugin and config this one has: its own or, after a rollback, that of the
-    /// binding that was restored.
+    /// Returns the number of the binding from which the plugin and config come: this binding's own number or, after a
+    /// rollback, the number of the restored binding.
     pub fn restored_number(&self) -> u64 {
         let rollback_of = match self {
             Self::Readable(binding) => binding.rollback_of,
@@ -229,39 +232,40 @@ impl ListedBinding {
     }
 }
 
-/// The plugins of one server: components by digest, and each queue's numbered bindings.
+/// The plugins of one server: components by digest, and the numbered bindings of each queue.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Stores a component under its digest. Storing it again changes only the time of its push, so `NAME@VERSION` then
-    /// means this one.
+    /// Stores a component under its digest. If the server already has the component, only the time of its push changes,
+    /// so that `NAME@VERSION` then means this component.
     async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()>;
 
-    /// Returns the bytes of a component; none if the server does not have it. The caller checks the digest. Fails with
-    /// [`crate::error::Class::Permanent`] if it has more than `bytes_max`; then none of it is fetched.
+    /// Returns the bytes of a component, or `None` if the server does not have it. The caller checks the digest. If the
+    /// component has more than `bytes_max` bytes, nothing is fetched, and this fails with
+    /// [`crate::error::Class::Permanent`].
     async fn component(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>>;
 
     /// Returns all components, the newest first.
     async fn components(&self) -> Result<Vec<Component>>;
 
-    /// Puts a binding in force in one step, for every later claim. Ignores `binding.number`: the new number is one more
-    /// than that of the queue's last binding, and is returned. Fails with [`crate::error::Class::Permanent`] if
-    /// `expected` is given and is not the number in force (0 for none).
+    /// Puts a binding in force for every later claim, in one atomic step. Returns the new binding's number, which is
+    /// one more than the number of the queue's last binding. Ignores `binding.number`. Fails with
+    /// [`crate::error::Class::Permanent`] if `expected` is given and is not the number in force (0 for none).
     async fn bind(&self, queue: &str, binding: &Binding, expected: Option<u64>) -> Result<u64>;
 
-    /// Returns a binding by its number; none if there is no such binding.
+    /// Returns a binding by its number, or `None` if there is no such binding.
     async fn binding(&self, queue: &str, number: u64) -> Result<Option<Binding>>;
 
-    /// Returns all bindings of a queue, the newest first, with those that this host cannot read.
+    /// Returns all bindings of a queue, the newest first, including bindings that this host cannot read.
     async fn bindings(&self, queue: &str) -> Result<Vec<ListedBinding>>;
 
-    /// Returns a number that grows when a claim finds that the server has lost data. Binding numbers may then have new
+    /// Returns how often a claim has found that the server lost data. After a loss, binding numbers may have new
     /// meanings.
     fn losses_seen(&self) -> u64 {
         0
     }
 }
 
-/// Checks the size of a stored component before it is fetched.
+/// Checks the size of a stored component before the component is fetched.
 pub(super) fn check_size(bytes: u64, bytes_max: usize) -> Result<()> {
     if bytes <= bytes_max as u64 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Describes requests and queues for people: states, counts, lists, and the results of verbs.
+//! Describes requests and queues for people: states, counts, lists and the results of operations.
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -7,21 +7,21 @@ use super::{Progress, REAP_STEP};
 use crate::error::{Code, Error, Stage};
 use crate::receipt::{Receipt, Unreadable};
 
-/// The state of a request. A request is in exactly one of these at any time.
+/// The state of a request. A request is in exactly one of these states at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Waits to be claimed.
+    /// The request waits to be claimed.
     Ready,
-    /// Waits for its time: submitted with a delay, or failed and to be retried.
+    /// The request waits for its time: it was submitted with a delay, or it failed and is to be retried.
     Delayed,
-    /// Claimed by a worker that is working on it.
+    /// A worker has claimed the request and is working on it.
     Leased,
-    /// Committed, with a receipt.
+    /// The request is committed, with a receipt.
     Done,
-    /// Given up, with a reason: a dead letter.
+    /// The request failed for good, with a reason: it is a dead letter.
     Dead,
-    /// Withdrawn by somebody.
+    /// The request was withdrawn.
     Cancelled,
 }
 
@@ -36,7 +36,7 @@ impl State {
         Self::Cancelled,
     ];
 
-    /// Returns the state's word in keys and documents.
+    /// Returns the state's name in keys and documents.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -58,9 +58,9 @@ impl State {
 pub enum Submitted {
     /// The request is new.
     Created,
-    /// The same request existed already, in this state; nothing changed.
+    /// The same request existed already, in this state. Nothing changed.
     Existing(State),
-    /// Another request has the id; nothing changed.
+    /// Another request has this id. Nothing changed.
     Conflict,
 }
 
@@ -69,54 +69,53 @@ pub enum Submitted {
 pub enum Cancelled {
     /// The request was waiting and is cancelled now.
     Now,
-    /// The request is leased, and its worker learns of the cancel; or a claim of it was lost, and the next worker ends
-    /// it.
+    /// A worker still has to end the request. If the request is leased, its worker learns of the cancel. If a claim of
+    /// the request was lost, the next worker that claims the request ends it.
     Asked,
-    /// The request had ended before, in this state.
+    /// The request had already ended, in this state.
     TooLate(State),
     /// There is no such request.
     Unknown,
 }
 
-/// The place of a request among those of its state, which are ordered by the state's time, then by id.
+/// The position of a request in the list of its state. The list is ordered by the state's time, then by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListPosition {
-    /// The time at which a delayed request is due, the lease of a leased one ends, or an ended one ended; in
-    /// milliseconds since 1970 by the server's clock.
+    /// The time by which the list is ordered, in milliseconds since 1970 by the server's clock. This is the time at
+    /// which a delayed request is due, a lease ends, or an ended request ended.
     pub at_ms: i64,
-    /// The request.
+    /// The id of the request.
     pub id: String,
 }
 
-/// A request in a list by time.
+/// A request in a list that is ordered by time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedRequest {
-    /// The request's place in the list.
+    /// The request's position in the list.
     pub place: ListPosition,
-    /// Attempts begun, without those lost or handed back.
+    /// The number of attempts that have begun. Attempts that were lost or handed back do not count.
     pub attempts: u32,
-    /// Set if the next claim ends it, which no pause and no missing plugin prevents.
+    /// Set if the next claim ends the request. Neither a pause nor a missing plugin prevents that claim.
     pub is_ending: bool,
 }
 
-/// The outcome for one of several dead requests.
+/// The outcome of a retry or a purge for one of several dead requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterOutcome {
-    /// It was retried or purged.
+    /// The request was retried or purged.
     Done,
-    /// The request is no longer dead since that time: somebody else has retried or purged it, and it may have died
-    /// again.
+    /// The request did not die at the given time. Somebody else has retried or purged it, and it may have died again.
     Gone,
-    /// The server has lost the request's content, so it cannot be retried.
+    /// The server has lost the request's content, so the request cannot be retried.
     Lost,
 }
 
 /// The result of one step of a reap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reaped {
-    /// Requests removed.
+    /// The number of removed requests.
     pub removed: usize,
-    /// Set if there may be more to remove.
+    /// Set if there may be more requests to remove.
     pub more: bool,
 }
 
@@ -129,62 +128,63 @@ impl Reaped {
     }
 }
 
-/// A request as people ask about it. [`StatusDocument`] is its JSON form.
+/// A request with its state and its history, for people. [`StatusDocument`] is its JSON form.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     /// The request's id.
     pub id: String,
     /// The request's queue.
     pub queue: String,
-    /// The URI of its input.
+    /// The URI of the request's input.
     pub uri: String,
-    /// The options for reading the input: the members of [`crate::request::InputOptions`], and any others that a newer
-    /// version has stored.
+    /// The options for reading the input: the members of [`crate::request::InputOptions`], and other members that a
+    /// newer version has stored.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub input: Map<String, Value>,
     /// The request's state.
     pub state: State,
-    /// The attempts begun, without those lost or handed back.
+    /// The number of attempts that have begun. Attempts that were lost or handed back do not count.
     pub attempts: u32,
-    /// The number of leases lost.
+    /// The number of lost leases.
     pub lost: u32,
-    /// The time at which it is due (after a failure, its next try), in milliseconds since 1970 by the server's clock,
-    /// while delayed.
+    /// The time at which a delayed request is due, in milliseconds since 1970 by the server's clock. After a failure,
+    /// this is the time of the next attempt. `None` if the request is not delayed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<i64>,
     /// The error of the last attempt that failed.
     pub error: Option<String>,
-    /// The code of `error`: a [`crate::error::Code`] of this version or of another one. `None` if a program without codes
-    /// wrote the error.
+    /// The code of `error`: a [`crate::error::Code`] of this version or of another version. `None` if a program without
+    /// codes wrote the error.
     pub code: Option<String>,
-    /// The URI of the report that a worker has kept in quarantine, while dead.
+    /// The URI of the report that a worker has kept in quarantine. `None` if the request is not dead.
     pub report: Option<String>,
-    /// The time at which its lease ends unless its worker renews it, in milliseconds since 1970 by the server's clock,
-    /// while leased.
+    /// The time at which the lease ends if the worker does not renew it, in milliseconds since 1970 by the server's
+    /// clock. `None` if the request is not leased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_ends_ms: Option<i64>,
-    /// The progress of its worker, while leased.
+    /// The progress of the request's worker. `None` if the request is not leased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-    /// `cancelling` or `ending`, while a worker still has to end it.
+    /// `cancelling` or `ending` if a worker still has to end the request, otherwise `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ending: Option<String>,
-    /// The output of a lost attempt: only a worker with this output continues the request.
+    /// The URI of the output of a lost attempt. Only a worker with this output continues the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// A remark for people about its end.
+    /// A remark for people about how the request ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The receipt, once done.
+    /// The receipt of a request that is done.
     pub receipt: Option<StoredReceipt>,
 }
 
-/// A request as `status --json` and the lists of requests show it: the [`Status`], and members that have one value today.
+/// A request as `status --json` and the lists of requests show it: the [`Status`], and members that have only one
+/// possible value today.
 #[derive(Debug, Serialize)]
 pub struct StatusDocument<'a> {
     #[serde(flatten)]
     status: &'a Status,
-    /// The inputs, each with its options. `uri` and `input` are the short form of the only one.
+    /// The inputs, each with its options. `uri` and `input` are the short form of the only input.
     inputs: [RequestedInput<'a>; 1],
     /// The id of the request that this one is a part of.
     parent: Option<&'a str>,
@@ -192,7 +192,7 @@ pub struct StatusDocument<'a> {
     group: Option<&'a str>,
 }
 
-/// An input of a request in a [`StatusDocument`], in the form that producers give it.
+/// An input of a request in a [`StatusDocument`], in the form in which producers write it.
 #[derive(Debug, Serialize)]
 struct RequestedInput<'a> {
     uri: &'a str,
@@ -221,7 +221,7 @@ pub enum StoredReceipt {
     Readable(Box<Receipt>),
     /// A text that this program cannot read as a receipt.
     Unreadable {
-        /// The text.
+        /// The stored text.
         text: String,
         /// The code of the reason.
         code: Code,
@@ -231,7 +231,7 @@ pub enum StoredReceipt {
 }
 
 impl StoredReceipt {
-    /// Reads a receipt as it is stored.
+    /// Reads a receipt from its stored text.
     pub(super) fn of(text: String) -> Self {
         match Receipt::read(text.as_bytes()) {
             Ok(receipt) => Self::Readable(receipt.into()),
@@ -261,7 +261,8 @@ impl StoredReceipt {
     }
 }
 
-/// A receipt becomes a document of this version. Another text stays as it is: JSON if it is JSON, else a string.
+/// A readable receipt is written as a document of this version. Any other text is written unchanged: as JSON if it is
+/// JSON, otherwise as a string.
 impl Serialize for StoredReceipt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -275,18 +276,18 @@ impl Serialize for StoredReceipt {
 }
 
 impl Status {
-    /// Says for people when the request is due, while it is delayed.
+    /// Says for people when a delayed request is due. Returns `None` if the request is not delayed.
     pub fn due(&self) -> Option<String> {
         let at_ms = self.due_ms?;
         let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
-        // This uses the local clock, which is mostly the server's as well.
+        // This assumes that the local clock agrees with the server's clock, which is usually true.
         let left_s = (at_ms - jiff::Timestamp::now().as_millisecond()).max(0) / 1_000;
         let at = at.round(jiff::Unit::Second).unwrap_or(at);
         Some(format!("at {at}, in {left_s} s"))
     }
 
-    /// Says for people why a delayed request becomes due: for a retry, to be ended without an attempt, or for its first
-    /// attempt.
+    /// Returns the label for the due time of a delayed request. `ends`: the request is then ended without an attempt.
+    /// `due`: its first attempt follows. `next try`: a retry follows.
     pub fn due_for(&self) -> &'static str {
         match (&self.ending, self.attempts) {
             (Some(_), _) => "ends",
@@ -295,12 +296,12 @@ impl Status {
         }
     }
 
-    /// Says for people when the lease ends, while there is one.
+    /// Says for people when the lease ends. Returns `None` if the request has no lease.
     pub fn lease_end(&self) -> Option<String> {
         let at_ms = self.lease_ends_ms?;
         let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
         let at = at.round(jiff::Unit::Second).unwrap_or(at);
-        // This uses the local clock, which is mostly the server's as well.
+        // This assumes that the local clock agrees with the server's clock, which is usually true.
         let left_ms = at_ms - jiff::Timestamp::now().as_millisecond();
         Some(match left_ms {
             ..=0 => format!("ended at {at}: the next worker that claims takes the request over"),
@@ -311,7 +312,8 @@ impl Status {
         })
     }
 
-    /// Says for people what the request waits for, if a worker still has to end it or only some workers may have it.
+    /// Says for people what the request waits for, if a worker still has to end it or if only some workers may claim
+    /// it. Otherwise returns `None`.
     pub fn waits_for(&self) -> Option<String> {
         let Some(ending) = self.ending.as_deref() else {
             let output = self.output.as_deref().filter(|_| self.state != State::Leased)?;
@@ -335,7 +337,7 @@ impl Status {
 
 const CANCELLING: &str = "cancelling";
 
-/// Returns the word for a request that a worker still has to end.
+/// Returns `cancelling` or `ending` for a request that a worker still has to end, otherwise `None`.
 pub(super) fn ending_word(state: State, cancel: bool, ending: bool) -> Option<String> {
     let has_ended = matches!(state, State::Done | State::Dead | State::Cancelled);
     match (cancel, ending) {
@@ -346,7 +348,7 @@ pub(super) fn ending_word(state: State, cancel: bool, ending: bool) -> Option<St
     }
 }
 
-/// The counts of a queue, as this version's own script or query answers.
+/// The counts of a queue, in the form in which this version's own script or query returns them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -370,7 +372,7 @@ pub struct Counts {
     pub invalid: u64,
     /// Set while claims are withheld.
     pub paused: bool,
-    /// The number of the binding in force.
+    /// The number of the binding in force, or `None` if the queue has none.
     pub binding: Option<u64>,
 }
 
@@ -379,17 +381,17 @@ pub struct Counts {
 pub struct Invalid {
     /// The document's name within its queue, for [`super::Admin::purge_invalid`].
     pub key: String,
-    /// The document as it was pushed; only the beginning of one over 64 KiB.
+    /// The document as it was pushed. If the document is longer than 64 KiB, only its beginning.
     pub document: String,
-    /// The reason why it is invalid.
+    /// The reason why the document is invalid.
     pub reason: String,
     /// The code of the reason: see [`Code`]. `None` if a program without codes wrote the reason.
     pub code: Option<String>,
-    /// The time at which that was found, in milliseconds since 1970.
+    /// The time at which the document was found to be invalid, in milliseconds since 1970.
     pub at_ms: i64,
 }
 
-/// Returns input options as a status shows them: as they are stored, or empty if they cannot be read.
+/// Returns input options as a status shows them. They are empty if the stored text cannot be read.
 pub(super) fn input_value(text: &str) -> Map<String, Value> {
     strict_json::from_str(text).unwrap_or_default()
 }

@@ -1,4 +1,5 @@
-//! Writes the log: events go in, one line on stderr comes out for each, whatever text they hold.
+//! Writes the log. Events go in. For each event, exactly one line on stderr comes out, even if the event contains line
+//! breaks.
 
 use std::ffi::OsString;
 use std::fmt::{self, Debug};
@@ -25,11 +26,11 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// The target of the lines that say why the program, or a part of its work, has failed. No filter removes them:
-/// otherwise only the exit code would be left of an error.
+/// The target of the lines that say why the program, or a part of its work, has failed. No filter removes these lines:
+/// otherwise only the exit code would show an error.
 pub(crate) const FAILURE: &str = "failure";
 
-/// Writes the events that the filter lets pass to stderr from now on.
+/// Starts the log: from now on, the events that pass the filter are written to stderr.
 pub(crate) fn start(format: LogFormat, filter: Targets) {
     let filter = filter.with_target(FAILURE, LevelFilter::ERROR);
     let log = tracing_subscriber::fmt::layer()
@@ -51,22 +52,22 @@ pub(crate) fn start(format: LogFormat, filter: Targets) {
     }
 }
 
-/// Returns whether stderr shows colours, and they are wanted.
+/// Returns whether stderr can show colours and the user wants them.
 pub(crate) fn colours_stderr() -> bool {
     may_colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name))
 }
 
-/// Returns whether colours can be shown and are wanted: see <https://no-color.org>.
+/// Returns whether colours can be shown and the user wants them: see <https://no-color.org>.
 fn may_colour(is_terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
     is_terminal && variable("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb(variable)
 }
 
-/// Returns whether the terminal takes no escape sequences.
+/// Returns whether the terminal does not support escape sequences.
 pub(crate) fn is_dumb(variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
     variable("TERM").is_some_and(|value| value == "dumb")
 }
 
-/// Formats events as lines of JSON that a terminal may show.
+/// Formats events as lines of JSON. Characters that could control a terminal are escaped.
 struct SafeJson<T>(Format<Json, T>);
 
 impl<S, T> FormatEvent<S, JsonFields> for SafeJson<T>
@@ -86,8 +87,8 @@ where
     }
 }
 
-/// Formats fields for people: `message field=word other="more words"`. Texts are escaped and bounded. A text of more
-/// than one word is quoted, so that no part of it looks like a field or a line.
+/// Formats fields for people: `message field=word other="more words"`. Texts are escaped and limited in length. A text
+/// of more than one word is quoted, so that no part of it looks like a field or a line.
 struct HumanFields;
 
 impl<'writer> FormatFields<'writer> for HumanFields {
@@ -174,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Returns the log line of an event with this text in each of its places.
+    /// Returns the log line of an event that has this text in each part that can hold text.
     fn logged(format: LogFormat, text: &str) -> String {
         let lines = Lines::default();
         let writer = lines.clone();

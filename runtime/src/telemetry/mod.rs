@@ -1,4 +1,4 @@
-//! Reports to the program's operators: events and errors go in, log lines come out.
+//! Reports to the program's operators. Events and errors go in, and log lines come out.
 
 pub(crate) mod log;
 pub(crate) mod repeated_errors;

@@ -1,4 +1,4 @@
-//! Limits how often an operation that keeps failing is logged: every failure goes in, few log lines come out.
+//! Limits how often an operation that keeps failing is logged. Every failure goes in, and few log lines come out.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,45 +7,47 @@ use parking_lot::Mutex;
 
 use crate::error::{Class, Error};
 
-/// The time between two log lines about the same error of an operation.
+/// The minimum time between two log lines about the same error of an operation.
 const SAME_ERROR_EVERY: Duration = Duration::from_secs(30);
 
-/// The time between two log lines about different errors of an operation.
+/// The minimum time between two log lines about different errors of an operation.
 const OTHER_ERROR_EVERY: Duration = Duration::from_secs(2);
 
-/// The last logged error of each operation that fails at present.
+/// The last logged error of each operation that is failing at present.
 #[derive(Default)]
 pub(crate) struct RepeatedErrors(Mutex<HashMap<&'static str, LoggedError>>);
 
 struct LoggedError {
     report: String,
     at: Instant,
-    /// The number of failures since then that were not logged.
+    /// The number of failures since `at` that were not logged.
     unlogged: u64,
 }
 
 impl RepeatedErrors {
-    /// Counts a failure of `operation`, and logs it unless that was done a moment ago. The log line is `operation`.
+    /// Counts a failure of `operation`. Logs the failure, with `operation` as the message, if the last log line is old
+    /// enough.
     pub(crate) fn failed(&self, operation: &'static str, error: &Error) {
         let report = error.report();
         let Some(untold) = self.unlogged_before(operation, &report, Instant::now()) else {
             return;
         };
-        // A permanent error does not go away by itself: a person is needed.
+        // A permanent error does not end by itself, so a person is needed.
         match error.class() {
             Class::Permanent => tracing::error!(error = report, code = %error.code(), untold, "{operation}"),
             _ => tracing::warn!(error = report, code = %error.code(), untold, "{operation}"),
         }
     }
 
-    /// Forgets the failures of `operation`, and logs that it works again if there were any.
+    /// Forgets the failures of `operation`. If there were any, logs that the operation works again.
     pub(crate) fn succeeded(&self, operation: &'static str) {
         if self.0.lock().remove(operation).is_some() {
             tracing::info!(failed = operation, "the queue's server does it again");
         }
     }
 
-    /// Returns the number of failures since the last log line if this one is to be logged; otherwise counts it.
+    /// Decides whether a failure is logged now. If so, returns the number of unlogged failures since the last log line.
+    /// Otherwise counts the failure and returns `None`.
     fn unlogged_before(&self, operation: &'static str, report: &str, now: Instant) -> Option<u64> {
         let mut logged = self.0.lock();
         if let Some(last) = logged.get_mut(operation) {
@@ -82,7 +84,7 @@ mod tests {
             assert_eq!(errors.unlogged_before("claim", "refused", at(second)), None);
         }
         assert_eq!(errors.unlogged_before("claim", "refused", at(30)), Some(30));
-        // Another error is logged sooner, and another operation has its own time.
+        // A different error is logged sooner. Each operation has its own interval.
         assert_eq!(errors.unlogged_before("claim", "full", at(31)), None);
         assert_eq!(errors.unlogged_before("renew", "full", at(31)), Some(0));
         assert_eq!(errors.unlogged_before("claim", "full", at(32)), Some(1));

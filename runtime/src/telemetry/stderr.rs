@@ -1,14 +1,14 @@
-//! Writes lines to stderr. A worker does not wait for a reader that has stopped reading: it loses lines instead.
+//! Writes lines to stderr. If the reader of stderr stops reading, a worker does not wait: it loses lines instead.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// The most bytes that a pipe with room takes at once, whatever it holds.
+/// The number of bytes that a pipe always takes at once if poll reports room.
 const CHUNK_BYTES: usize = 4096;
 
-/// The longest wait for a reader that has not read before.
+/// The maximum wait for the reader before it counts as stuck.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
@@ -20,11 +20,12 @@ const AT_ONCE: Timespec = Timespec {
 };
 
 static MAY_LOSE_LINES: AtomicBool = AtomicBool::new(false);
-/// Set while the reader does not read.
+/// Set while the reader of stderr does not read.
 static IS_STUCK: AtomicBool = AtomicBool::new(false);
 static LOST_LINES: AtomicU64 = AtomicU64::new(0);
 
-/// Lets lines be lost from now on if nobody reads them within a second. Work then goes on, and signals are heard.
+/// From now on, loses lines if no process reads them within a second. The work then continues, and the program still
+/// reacts to signals.
 pub(crate) fn lose_lines_if_stuck() {
     MAY_LOSE_LINES.store(true, Ordering::Relaxed);
 }
@@ -52,7 +53,7 @@ impl Write for Lines {
     }
 }
 
-/// Writes lines to stderr, or loses them.
+/// Writes lines to stderr. If the reader is stuck and lines may be lost, drops the rest of the lines.
 pub(crate) fn write(lines: &[u8]) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
     if !MAY_LOSE_LINES.load(Ordering::Relaxed) {
@@ -68,14 +69,15 @@ pub(crate) fn write(lines: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until stderr takes a chunk. Once that has taken too long, does not wait again until it did.
+/// Waits until stderr can take a chunk, and returns whether it can. If a wait was too long, later calls do not wait
+/// until stderr can take a chunk again.
 fn has_room(stderr: &io::StderrLock<'_>) -> bool {
     let patience = match IS_STUCK.load(Ordering::Relaxed) {
         true => AT_ONCE,
         false => PATIENCE,
     };
     let mut stderr = [PollFd::new(stderr, PollFlags::OUT)];
-    // A failing poll says nothing about the reader.
+    // A failed poll gives no information about the reader.
     let has_room = poll(&mut stderr, Some(&patience)).map_or(true, |ready| ready > 0);
     IS_STUCK.store(!has_room, Ordering::Relaxed);
     has_room

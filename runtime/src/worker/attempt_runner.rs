@@ -1,4 +1,5 @@
-//! Takes one claim to its end: opens its input, runs it through the pipeline, and settles it by the outcome.
+//! Takes one claim to its end: opens the input, runs it through the pipeline, and ends the claim according to the
+//! outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,17 +27,17 @@ use crate::storage::{Concluded, EndedRequest, Owner, Storage};
 use crate::telemetry::repeated_errors::RepeatedErrors;
 use crate::units::HumanDuration;
 
-/// The most characters of an error that go to the queue, for people to read.
+/// The maximum number of characters of an error message that are stored in the queue, for people.
 const REPORT_CHARS_MAX: usize = 2_000;
 
 /// The delay before a request that could not be ended is claimed again.
 const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
 
-/// The first and the longest wait before a claim that could not be ended is ended again.
+/// The first wait and the longest wait before the worker repeats a failed operation that ends a claim.
 const END_RETRY_FIRST: Duration = Duration::from_millis(50);
 const END_RETRY_MAX: Duration = Duration::from_secs(2);
 
-/// The message of an operation that may fail for a while.
+/// The log message of an operation that may fail for a while.
 const CANNOT_END: &str = "cannot end a claim, trying again";
 
 /// The state that all attempts of a worker share.
@@ -47,7 +48,7 @@ pub(super) struct AttemptRunner {
     pub(super) fetcher: Fetcher,
     pub(super) reached: ReachedHosts,
     pub(super) destination: Arc<Destination>,
-    /// The identity of the output, which claims record.
+    /// The identity of the output. Claims record it.
     pub(super) output: OutputId,
     pub(super) repeated_errors: Arc<RepeatedErrors>,
     pub(super) options: WorkerOptions,
@@ -66,7 +67,7 @@ fn submitted_at(claim: &Claim) -> Timestamp {
 }
 
 impl AttemptRunner {
-    /// Works on a claim that was asked for at `asked_at`, and ends it on the server.
+    /// Works on a claim that was asked for at `asked_at`, and ends the claim on the server.
     pub(super) async fn attempt(&self, claim: Claim, asked_at: Instant, stop: Stop) -> Outcome {
         let Ticket { queue, id, .. } = &claim.ticket;
         let span = tracing::info_span!("request", queue, id, attempt = claim.attempt);
@@ -97,7 +98,7 @@ impl AttemptRunner {
         work.instrument(span).await
     }
 
-    /// Works until the time of one attempt is over; then the stages see a stop.
+    /// Works until the time limit of one attempt is over. Then the stages of the pipeline are told to stop.
     async fn work_in_time(
         &self,
         claim: &Claim,
@@ -119,7 +120,7 @@ impl AttemptRunner {
             }
         };
         limit.lower(bound.limits.attempt);
-        // Waiting for other requests' memory does not count as work.
+        // The time for which this attempt waits for other requests' memory does not count as work.
         let memory = self.options.memory.share(stop);
         let limits = Limits {
             memory: memory.clone(),
@@ -197,7 +198,8 @@ impl AttemptRunner {
         }
     }
 
-    /// Merges the options for reading the input: the request's win over its binding's, and these over this worker's.
+    /// Merges the options for reading the input. The request's options override its binding's options, and these
+    /// override the worker's options.
     fn input_options(&self, claim: &Claim, bound: &BoundPlugin) -> Result<InputOptions> {
         let input = claim
             .request
@@ -211,7 +213,8 @@ impl AttemptRunner {
         Ok(input)
     }
 
-    /// Returns the receipt of a lost attempt that had committed, and removes that attempt's other files.
+    /// Returns the receipt of a lost attempt that has committed the request, and removes that attempt's other files.
+    /// Returns `None` if no attempt has committed the request.
     async fn committed_before(&self, claim: &Claim) -> Result<Option<Receipt>> {
         let found = self
             .on_output(claim, |storage, claim| {
@@ -221,7 +224,7 @@ impl AttemptRunner {
         if found.is_none() {
             return Ok(None);
         }
-        // A receipt keeps `conclude_output` from ending anything.
+        // Because there is a receipt, `conclude_output` does not end the request.
         match self.conclude_output(claim, State::Done).await? {
             Concluded::Committed(receipt) => Ok(Some(*receipt)),
             Concluded::Ended => Err(Error::transient(
@@ -232,7 +235,7 @@ impl AttemptRunner {
         }
     }
 
-    /// Ends a request without an attempt, as the queue asks.
+    /// Ends a request without an attempt, as `ending` says.
     async fn conclude(&self, claim: &Claim, lease: &Lease, ending: &Ending) -> Outcome {
         let (next, state, error, code) = match ending {
             Ending::Cancel => (
@@ -255,8 +258,8 @@ impl AttemptRunner {
         }
     }
 
-    /// Checks whether an attempt has committed the request. If not, removes its visible output, and keeps late attempts
-    /// from committing it.
+    /// Checks whether an attempt has committed the request. If none has, removes the request's visible output, and
+    /// prevents late attempts from committing the request.
     async fn conclude_output(&self, claim: &Claim, state: State) -> Result<Concluded> {
         let worker = self.options.name.clone();
         self.on_output(claim, move |storage, claim| {
@@ -294,8 +297,8 @@ impl AttemptRunner {
         })
     }
 
-    /// Leaves the request to a later claim, which ends it as `failure` says; `blocking_error` prevents this claim from
-    /// ending it.
+    /// Leaves the request to a later claim, which ends it as `failure` says. `blocking_error` is the reason why this
+    /// claim cannot end it.
     async fn conclude_later(
         &self,
         claim: &Claim,
@@ -391,8 +394,8 @@ impl AttemptRunner {
         self.end(claim, lease, failure, next).await
     }
 
-    /// Returns the wait before the next attempt at a request whose failure may pass. If the request has waited long
-    /// enough already, returns the reason to give it up.
+    /// Returns the wait before the next attempt at a request whose failure may pass. If the request has already waited
+    /// long enough, returns the reason to give it up.
     async fn next_try(&self, claim: &Claim, error: &Error) -> Result<Duration, String> {
         let policy = &self.options.policy;
         let unreached = match error.unreached() {
@@ -471,7 +474,7 @@ impl AttemptRunner {
         }
     }
 
-    /// Repeats a verb while the server cannot be reached and the lease is good.
+    /// Repeats an operation while the server cannot be reached and the lease is good.
     async fn retry_while_leased<F: Future<Output = Result<()>>>(
         &self,
         lease: &Lease,

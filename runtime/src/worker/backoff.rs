@@ -1,8 +1,9 @@
-//! Computes the waits between the tries of an operation that fails: each is twice the one before, up to a bound.
+//! Computes the waits between the tries of an operation that fails. Each wait is twice as long as the wait before, up
+//! to a maximum.
 
 use std::time::Duration;
 
-/// The next wait, and the bounds of all of them.
+/// The next wait, the first wait and the longest wait.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
     first: Duration,
@@ -19,14 +20,14 @@ impl Backoff {
         }
     }
 
-    /// Returns how long to wait before the next try.
+    /// Returns the wait before the next try.
     pub(super) fn next_wait(&mut self) -> Duration {
         let wait = self.next;
         self.next = self.max.min(2 * wait);
         wait
     }
 
-    /// Begins again with the first wait, after a try has succeeded.
+    /// Begins again with the first wait, because a try has succeeded.
     pub(super) fn reset(&mut self) {
         self.next = self.first;
     }

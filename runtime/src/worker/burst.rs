@@ -1,5 +1,5 @@
-//! Decides when a burst ends: the counts of its queues go in; whether to go on waiting, and the requests left, come
-//! out.
+//! Decides when a burst ends. Takes the counts of its queues, and returns whether to go on waiting, or the requests
+//! that are left.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::{IdleReason, idle_reason, in_seconds};
 use crate::error::Result;
 use crate::queue::{Counts, ListPosition, ListedRequest, State};
 
-/// The most requests that are listed as left.
+/// The maximum number of requests that are listed as left.
 const LISTED_MAX: usize = 20;
 
 /// The number of delayed requests in one page.
@@ -20,15 +20,16 @@ const PAGE_REQUESTS: usize = 500;
 /// The requests and documents that a burst leaves in its queues.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct LeftRequests {
-    /// Requests, and documents on intake lists, that are not done.
+    /// The number of requests that have not ended, and of documents on intake lists. Requests in `later` are not
+    /// included.
     pub count: u64,
-    /// The first of them.
+    /// The first of these requests and documents.
     pub shown: Vec<LeftRequest>,
-    /// Requests that their producers have delayed for longer than the burst waits; not in `count`.
+    /// The number of requests that their producers have delayed for longer than the burst waits.
     pub later: u64,
-    /// The time at which the first of those is due, in milliseconds since 1970.
+    /// The time at which the first of the requests in `later` is due, in milliseconds since 1970.
     pub later_from_ms: Option<i64>,
-    /// Documents that were set aside since the burst began, because they are not valid requests.
+    /// The number of documents that were set aside since the burst began, because they are not valid requests.
     pub invalid: u64,
 }
 
@@ -37,18 +38,19 @@ pub struct LeftRequests {
 pub struct LeftRequest {
     /// The queue.
     pub queue: String,
-    /// The request; none for documents.
+    /// The request's id, or `None` for documents.
     pub id: Option<String>,
-    /// The request's state; none for documents.
+    /// The request's state, or `None` for documents.
     pub state: Option<State>,
-    /// The time at which it is due or, if it is leased, its lease ends; in milliseconds since 1970.
+    /// The time at which a delayed request is due, or at which the lease of a leased request ends, in milliseconds
+    /// since 1970.
     pub at_ms: Option<i64>,
-    /// The reason why it is left.
+    /// The reason why the request or the documents are left.
     pub why: &'static str,
 }
 
 impl LeftRequests {
-    /// Returns whether nothing is left but requests for later.
+    /// Returns whether nothing is left except the requests in `later`.
     pub fn is_clean(&self) -> bool {
         self.count == 0 && self.invalid == 0
     }
@@ -69,25 +71,25 @@ impl LeftRequests {
     }
 }
 
-/// The time that a burst has waited.
+/// The time for which a burst has waited.
 #[derive(Debug, Default)]
 pub(super) struct BurstWait {
-    /// The time since which it has had nothing to do.
+    /// The time since which the burst has had nothing to do.
     idle_since: Option<Instant>,
-    /// The total time that it has waited for retries.
+    /// The total time for which the burst has waited for retries.
     for_retries: Duration,
-    /// The time since which it has been waiting for a retry.
+    /// The time since which the burst has been waiting for a retry.
     for_retry_since: Option<Instant>,
 }
 
-/// The rest of the time that a burst waits.
+/// The time for which a burst still waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RemainingWait {
-    /// The wait for requests that are due, and for those of other workers.
+    /// The remaining wait for requests that are due, and for requests of other workers.
     pub(super) left: Duration,
-    /// The wait for retries: never more than `left`.
+    /// The remaining wait for retries. It is never longer than `left`.
     pub(super) for_retries: Duration,
-    /// The wait for requests that can be claimed at once, which should happen soon.
+    /// The remaining wait for requests that can be claimed at once. They should be claimed soon.
     pub(super) grace: Duration,
 }
 
@@ -98,7 +100,7 @@ impl RemainingWait {
 }
 
 impl BurstWait {
-    /// Adds the time spent waiting for retries up to now.
+    /// Adds the time for which the burst has waited for retries up to now.
     pub(super) fn look(&mut self) {
         if let Some(since) = self.for_retry_since.take() {
             self.for_retries += since.elapsed();
@@ -110,42 +112,42 @@ impl BurstWait {
         self.idle_since = None;
     }
 
-    /// Notes that there is nothing to do. Returns the rest of a wait of `burst_wait`, if the burst looks at the queue
-    /// every `idle`.
+    /// Notes that there is nothing to do. Returns the rest of the wait `burst_wait`. `idle` is the interval at which
+    /// the burst looks at the queues.
     pub(super) fn remaining(&mut self, burst_wait: Duration, idle: Duration) -> RemainingWait {
         let waited = self.idle_since.get_or_insert_with(Instant::now).elapsed();
         let left = burst_wait.saturating_sub(waited);
         RemainingWait {
             left,
             for_retries: left.min(burst_wait.saturating_sub(self.for_retries)),
-            // A claimable request is claimed at the next look or the one after it.
+            // A claimable request is claimed at the next look, or at the look after that.
             grace: burst_wait.saturating_add(4 * idle).saturating_sub(waited),
         }
     }
 
-    /// Notes that the burst goes on waiting, and for what.
+    /// Notes that the burst goes on waiting, and what it waits for.
     pub(super) fn awaits(&mut self, awaited: AwaitedWork) {
         self.for_retry_since = awaited.next_is_retry.then(Instant::now);
     }
 }
 
-/// The last scan of each queue's delayed requests: whether the queue was open, how many delayed requests it had, and
-/// the first match. A scan is repeated only if the first two have changed.
+/// The last scan of each queue's delayed requests: whether the queue was open, its number of delayed requests, and the
+/// first match. A scan is repeated only if the queue has opened or closed, or if the number has changed.
 pub(super) type ScannedQueues = HashMap<String, ((bool, u64), Option<NextDue>)>;
 
 /// The kinds of requests that a burst waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AwaitedWork {
-    /// Delayed requests, retries included, that are due in time.
+    /// Set if delayed requests, including retries, are due in time.
     delayed: bool,
-    /// Requests of other workers.
+    /// Set if other workers have requests.
     leased: bool,
     /// Set if the next delayed request is a retry.
     next_is_retry: bool,
 }
 
 impl AwaitedWork {
-    /// Returns whether this has a kind that `told`, the kinds logged so far, does not have.
+    /// Returns whether this has a kind that is not in `told`, which has the kinds that were logged so far.
     pub(super) fn is_more_than(self, told: Self) -> bool {
         (self.delayed && !told.delayed) || (self.leased && !told.leased)
     }
@@ -175,20 +177,21 @@ impl NextDue {
     }
 }
 
-/// The counts of a burst's queues at a moment when it has nothing to do.
+/// The counts of a burst's queues at a time when the burst has nothing to do.
 pub(super) struct PendingWork {
     queues: Vec<(Counts, Option<IdleReason>)>,
-    /// The ready requests that wait for workers with other outputs.
+    /// The number of ready requests that wait for workers with other outputs.
     elsewhere: u64,
-    /// The time by the server's clock.
+    /// The server's time, in milliseconds since 1970.
     now_ms: i64,
-    /// The first delayed request that can be claimed when it is due: its queue can be served, or the request is only to
-    /// be ended. A retry that is not due in time is skipped.
+    /// The first delayed request that can be claimed when it is due: either its queue can be served, or the request
+    /// only has to be ended. A retry that is not due in time is skipped.
     next_due: Option<NextDue>,
 }
 
 impl PendingWork {
-    /// Counts the requests in the queues of a burst that waits another `for_retries` for retries.
+    /// Counts the requests in the queues of a burst. `for_retries` is the time for which the burst still waits for
+    /// retries.
     pub(super) async fn of(
         runner: &AttemptRunner,
         for_retries: Duration,
@@ -228,13 +231,13 @@ impl PendingWork {
         open.map(|(counts, _)| count(counts)).sum()
     }
 
-    /// Returns whether documents are being imported, so that there may be more to do in a moment.
+    /// Returns whether documents are being imported, so that there may soon be more to do.
     pub(super) fn is_importing(&self) -> bool {
         self.sum(|counts| counts.intake) > 0
     }
 
-    /// Returns whether the burst should go on waiting: a request can be claimed now, or may become claimable before the
-    /// wait ends.
+    /// Returns whether the burst should go on waiting, because a request can be claimed now or may become claimable
+    /// before the wait ends.
     pub(super) fn is_awaited(&self, remaining: RemainingWait) -> bool {
         let awaited = self.awaited(remaining);
         let is_due = self.due_in().is_some_and(|due| due.is_zero());
@@ -274,8 +277,8 @@ impl PendingWork {
         );
     }
 
-    /// Returns the requests that are left if the burst ends now; `wait` is its whole wait. Returns none if a new
-    /// request is due before the wait ends.
+    /// Returns the requests that are left if the burst ends now, or `None` if a new request is due before the wait
+    /// ends. `wait` is the burst's whole wait.
     pub(super) async fn left(
         &self,
         runner: &AttemptRunner,
@@ -321,7 +324,7 @@ impl PendingWork {
                     );
                 }
             }
-            // Others may delay more requests meanwhile, so the loop is bounded by the count from before.
+            // Others may delay more requests meanwhile, so the loop is bounded by the earlier count.
             let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
             while unseen > 0 {
                 let page = queue.after(name, State::Delayed, &last, PAGE_REQUESTS).await?;
@@ -359,7 +362,7 @@ impl PendingWork {
     }
 }
 
-/// Counts the documents that were ever set aside and are still there.
+/// Counts the documents that were set aside in the worker's queues and are still there.
 pub(super) async fn count_invalid(runner: &AttemptRunner) -> Result<u64> {
     let mut invalid = 0;
     for name in &runner.options.queues {
@@ -368,12 +371,14 @@ pub(super) async fn count_invalid(runner: &AttemptRunner) -> Result<u64> {
     Ok(invalid)
 }
 
-/// Returns whether a worker has had a request before: to try it, or to end it after a lost worker.
+/// Returns whether a worker has had the request before. The request then waits to be retried, or to be ended after a
+/// lost worker.
 fn is_retry(listed: &ListedRequest) -> bool {
     listed.attempts > 0 || listed.is_ending
 }
 
-/// Finds the first delayed request of a queue that can be claimed when it is due; a retry only if `is_in_time`.
+/// Finds the first delayed request of a queue that can be claimed when it is due. A retry counts only if `is_in_time`
+/// accepts it.
 async fn first_due(
     runner: &AttemptRunner,
     counts: &Counts,
@@ -404,10 +409,10 @@ async fn first_due(
     Ok(found.filter(|found| !found.is_retry || is_in_time(found)))
 }
 
-/// Scans the delayed requests of a queue and returns the first match: in an open queue the first that is no retry, else
-/// the first that is only to be ended.
+/// Scans the delayed requests of a queue and returns the first match. In an open queue, this is the first request that
+/// is no retry. Otherwise, it is the first request that only has to be ended.
 async fn scan_delayed(runner: &AttemptRunner, counts: &Counts, is_open: bool) -> Result<Option<NextDue>> {
-    // Others may delay more requests meanwhile, so the loop is bounded by the count from before.
+    // Others may delay more requests meanwhile, so the loop is bounded by the earlier count.
     let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
     while unseen > 0 {
         let queue = &runner.backend.queue;

@@ -1,5 +1,5 @@
-//! Keeps the leases of this worker's claims, on an OS thread with a connection of its own: neither a busy
-//! runtime nor a blocked pipeline can keep a lease from being renewed.
+//! Keeps the leases of this worker's claims. A separate OS thread renews them over its own connection, so that neither
+//! a busy runtime nor a blocked pipeline can prevent a renewal.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::telemetry::repeated_errors::RepeatedErrors;
 /// The pause after a failed renewal or connection.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Messages of operations that may fail for a while.
+/// The log messages of operations that may fail for a while.
 const CANNOT_RENEW: &str = "cannot renew leases, trying again";
 const LEASE_LOST: &str = "a lease was lost";
 
-/// The leases that are held now. Dropping this ends the thread.
+/// The leases that are held now. If this value is dropped, the thread ends.
 pub(super) struct Leases {
     shared: Arc<LeaseTable>,
     policy: LeasePolicy,
@@ -31,10 +31,10 @@ pub(super) struct Leases {
     health: watch::Receiver<RenewalHealth>,
 }
 
-/// The thread's latest knowledge of whether leases can be renewed.
+/// The thread's latest knowledge about whether leases can be renewed.
 #[derive(Debug)]
 enum RenewalHealth {
-    /// The first connection is being made.
+    /// The thread is making its first connection.
     Begins,
     Works,
     Fails(Class, Code, String),
@@ -55,18 +55,18 @@ struct LeaseState {
 struct HeldLease {
     ticket: Ticket,
     stop: Stop,
-    /// The end of the lease by this worker's own clock, counted from before the server was asked.
+    /// The end of the lease by this worker's own clock. It is counted from a time before the server was asked.
     good_until: Instant,
     renew_at: Instant,
     progress: Arc<ProgressCounters>,
     cancelled: bool,
-    /// Set while a verb is under way that ends the claim.
+    /// Set while an operation that ends the claim is running.
     is_ending: bool,
 }
 
 impl Leases {
-    /// Starts the thread, which connects to the queue's server at `url` at once. `queue` is one that it renews leases
-    /// in.
+    /// Starts the thread, which at once connects to the queue's server at `url`. `queue` is one of the queues in which
+    /// the thread renews leases.
     pub(super) fn start(
         url: &str,
         queue: &str,
@@ -107,18 +107,18 @@ impl Leases {
         })
     }
 
-    /// Waits until the thread has made its first connection, or has failed to.
+    /// Waits until the thread has made its first connection, or has failed to make it.
     pub(super) async fn begun(&self) {
         let has_begun = |health: &RenewalHealth| !matches!(health, RenewalHealth::Begins);
         // An error means that the thread has ended, which `check` reports.
         let _ = self.health.clone().wait_for(has_begun).await;
     }
 
-    /// Checks that leases can be renewed. If they cannot, nothing may be claimed: each claim would end as a lost lease,
-    /// and three lost leases make a request a dead letter.
+    /// Checks that leases can be renewed. If they cannot, nothing may be claimed. Otherwise each claim would end as a
+    /// lost lease, and three lost leases make a request a dead letter.
     ///
     /// # Errors
-    /// Fails with the error of the last renewal or connection, until one succeeds.
+    /// Fails with the error of the last renewal or connection, until a later renewal or connection succeeds.
     pub(super) async fn check(&self) -> Result<()> {
         self.begun().await;
         let ended = || {
@@ -140,7 +140,7 @@ impl Leases {
         }
     }
 
-    /// Returns the number of leases held.
+    /// Returns the number of leases that are held.
     pub(super) fn count(&self) -> usize {
         self.shared.state.lock().held.len()
     }
@@ -151,7 +151,7 @@ impl Leases {
         state.held.values().map(|held| held.ticket.clone()).collect()
     }
 
-    /// Keeps a claim that was asked for at `asked_at`, and reports `progress` to the server. When the lease is lost or
+    /// Keeps a claim that was asked for at `asked_at`, and reports `progress` to the server. If the lease is lost or
     /// somebody cancels the request, `stop` is requested.
     pub(super) fn hold(
         &self,
@@ -170,8 +170,8 @@ impl Leases {
             cancelled: false,
             is_ending: false,
         };
-        // The thread looks often enough to find it in time; waking the thread for each claim would cost more than the
-        // claim.
+        // The thread looks at the leases often enough to find this one in time. Waking the thread for each claim would
+        // cost more than the claim.
         self.shared.state.lock().held.insert(key, held);
         Lease {
             shared: Arc::clone(&self.shared),
@@ -188,7 +188,7 @@ impl Drop for Leases {
     }
 }
 
-/// One lease, renewed until this is dropped.
+/// One lease, which is renewed until this value is dropped.
 pub(super) struct Lease {
     shared: Arc<LeaseTable>,
     key: u64,
@@ -196,7 +196,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Returns whether the claim is certainly still this worker's.
+    /// Returns whether the claim certainly still belongs to this worker.
     pub(super) fn is_good(&self) -> bool {
         self.shared
             .state
@@ -206,14 +206,15 @@ impl Lease {
             .is_some_and(|held| Instant::now() + self.margin < held.good_until)
     }
 
-    /// Notes that a verb is now asked to end the claim. A renewal may then find the claim over, which is no loss.
+    /// Notes that an operation is about to end the claim. If a renewal then finds that the claim has ended, this is no
+    /// loss.
     pub(super) fn begin_end(&self) {
         if let Some(held) = self.shared.state.lock().held.get_mut(&self.key) {
             held.is_ending = true;
         }
     }
 
-    /// Returns whether somebody asked to cancel the request.
+    /// Returns whether somebody has asked to cancel the request.
     pub(super) fn is_cancelled(&self) -> bool {
         self.shared
             .state
@@ -230,14 +231,14 @@ impl Drop for Lease {
     }
 }
 
-/// The thread's state.
+/// The state of the thread.
 struct LeaseRenewer {
     shared: Arc<LeaseTable>,
     policy: LeasePolicy,
     url: String,
-    /// The queue in which a renewal failed last.
+    /// The queue in which a renewal failed last. At first, the queue that was given to [`Leases::start`].
     queue: String,
-    /// The thread's own connection; none before one could be made.
+    /// The thread's own connection, or `None` while there is none.
     backend: Option<Backend>,
     health: watch::Sender<RenewalHealth>,
 }
@@ -246,8 +247,8 @@ impl LeaseRenewer {
     fn run(mut self, runtime: &tokio::runtime::Runtime) {
         let tick = self.policy.renew_every.min(RETRY_EVERY) / 2;
         let mut looked_at = Instant::now();
-        // Connects before the first claim, so that no requests are at hand when the server refuses a further
-        // connection.
+        // The thread connects before the first claim. If the server refuses a further connection, the worker then has
+        // no requests yet.
         runtime.block_on(self.connect());
         loop {
             let mut state = self.shared.state.lock();
@@ -272,7 +273,8 @@ impl LeaseRenewer {
         }
     }
 
-    /// Connects, unless it is connected. Returns false if the server takes no connection, or no renewals on it.
+    /// Connects if there is no connection. Returns false if the server accepts no connection, or no renewals on the
+    /// connection.
     async fn connect(&mut self) -> bool {
         if self.backend.is_none() {
             match Backend::connect(&self.url).await {
@@ -286,8 +288,8 @@ impl LeaseRenewer {
         self.backend.is_some()
     }
 
-    /// Notes whether the server takes renewals, by renewing a ticket of no request. If it does not, drops the
-    /// connection: after a failover the next one may lead to another server.
+    /// Notes whether the server accepts renewals, by renewing a ticket that belongs to no request. If the server does
+    /// not accept this, drops the connection, because after a failover the next connection may lead to another server.
     async fn probe(&mut self) {
         let Some(backend) = &self.backend else { return };
         let of_none = Ticket {
@@ -326,8 +328,8 @@ impl LeaseRenewer {
         }
     }
 
-    /// Renews all leases that are due at once. Meanwhile, attempts whose leases run out are stopped in time, however
-    /// long the server takes.
+    /// Renews all due leases concurrently. Meanwhile, attempts whose leases run out are stopped, however long the
+    /// server takes.
     async fn renew_all(&mut self, due: Vec<(u64, Ticket, Progress)>) {
         let (shared, policy) = (Arc::clone(&self.shared), self.policy.clone());
         let renewals = self.renew(due);
@@ -366,7 +368,7 @@ impl LeaseRenewer {
         if works {
             return self.set_health(Ok(()));
         }
-        // A single broken request must not stop the renewal of the others, so the server is probed without one.
+        // A single broken request must not stop the renewal of other leases, so the server is probed without a request.
         if let Some(queue) = failed_in {
             self.queue = queue;
         }
@@ -374,7 +376,7 @@ impl LeaseRenewer {
     }
 }
 
-/// Returns whether the server has renewed the lease or said that the claim is over.
+/// Returns whether the server has renewed the lease or has said that the claim is over.
 fn is_answered(renewed: &Result<Renewed>) -> bool {
     renewed
         .as_ref()
@@ -421,7 +423,7 @@ fn note_renewal(
                 held.stop.request(Class::Cancelled, "the request was cancelled");
             }
         }
-        // If the claim was lost, the verb that ends it hears so itself.
+        // If the claim was lost, the operation that ends it gets that answer itself.
         Err(error) if error.class() == Class::LeaseLost && held.is_ending => {
             held.renew_at = Instant::now() + policy.renew_every;
         }
@@ -437,8 +439,8 @@ fn note_renewal(
     }
 }
 
-/// Stops attempts whose lease may run out on the server before another renewal can get through. They are handed back on
-/// the worker's other connection, if that still works, so that no lost lease is counted for their requests.
+/// Stops attempts whose lease may run out on the server before another renewal succeeds. If the worker's other
+/// connection still works, these attempts are handed back on it, so that no lost lease is counted for their requests.
 fn stop_expiring(shared: &LeaseTable, policy: &LeasePolicy) {
     for held in shared.state.lock().held.values() {
         // An expired lease cannot be handed back.

@@ -1,4 +1,4 @@
-//! Runs a worker: it claims requests from its queues, runs each as an attempt, and stops when asked to.
+//! Runs a worker. It claims requests from its queues, runs an attempt at each request, and stops when asked to.
 
 mod attempt_runner;
 mod backoff;
@@ -42,51 +42,51 @@ use crate::telemetry::repeated_errors::RepeatedErrors;
 /// The interval at which an idle worker logs why it is idle although requests wait.
 const IDLE_LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// The time that a claim waits for more attempts to end, so that one claim replaces several. It does not wait once one
-/// in `CLAIM_SHARE` of the worker's slots is free.
+/// The time for which a claim waits for more attempts to end, so that one claim replaces several. The claim does not
+/// wait if at least one in `CLAIM_SHARE` of the worker's slots is free.
 const BATCH_WAIT: Duration = Duration::from_millis(1);
 const CLAIM_SHARE: usize = 4;
 
-/// The first and the longest wait after a claim that failed.
+/// The first wait and the longest wait after a failed claim.
 const CLAIM_RETRY_FIRST: Duration = Duration::from_millis(200);
 const CLAIM_RETRY_MAX: Duration = Duration::from_millis(6_400);
 
-/// Messages of operations that may fail for a while.
+/// The log messages of operations that may fail for a while.
 const CANNOT_CLAIM: &str = "cannot claim, trying again";
 const CANNOT_WAIT: &str = "cannot wait for requests, looking from time to time";
 
 /// The settings of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
-    /// The worker's name, for people to read.
+    /// The worker's name, for people.
     pub name: String,
-    /// The queues that it serves, in turn.
+    /// The queues that the worker serves in turn.
     pub queues: Vec<String>,
-    /// The most attempts that run at once.
+    /// The maximum number of attempts that run at the same time.
     pub concurrency: usize,
-    /// Stop when there is nothing to do and there will be nothing within the policy's `burst_wait`.
+    /// Set if the worker stops when it has nothing to do and will have nothing to do within the policy's `burst_wait`.
     pub burst: bool,
-    /// The source of its plugins.
+    /// The source of the worker's plugins.
     pub plugin: PluginSource,
-    /// The format of the output; by default that of each input.
+    /// The format of the output, or `None` for the format of each input.
     pub output_format: Option<Format>,
-    /// Add a profile of the output's columns to receipts.
+    /// Set if receipts get a profile of the output's columns.
     pub profile: bool,
-    /// The options for reading inputs that neither the request nor its binding gives.
+    /// The options for reading inputs. The options of the binding and of the request override them.
     pub input: InputOptions,
     /// The bounds on rejects that an output must meet to be published.
     pub gate: Gate,
     /// The bounds of an attempt.
     pub limits: Arc<Limits>,
-    /// The memory that its attempts share.
+    /// The memory that the worker's attempts share.
     pub memory: MemoryBudget,
-    /// The timing of its claims, leases and retries.
+    /// The timing of the worker's claims, leases and retries.
     pub policy: LeasePolicy,
-    /// Take requests whose last worker was lost and had another output.
+    /// Set if the worker also takes requests whose last worker was lost and had another output.
     pub move_output: bool,
 }
 
-/// The end of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -97,22 +97,22 @@ enum Outcome {
     Lost,
 }
 
-/// The number of a worker's attempts by their outcome.
+/// The number of a worker's attempts for each outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
-    /// Attempts that were committed and settled.
+    /// The number of attempts that were committed and settled.
     pub done: u64,
-    /// Attempts that failed and will be tried again.
+    /// The number of attempts that failed and will be retried.
     pub retried: u64,
-    /// Attempts that failed for good.
+    /// The number of attempts that failed for good.
     pub dead: u64,
-    /// Attempts that were cancelled while they ran.
+    /// The number of attempts that were cancelled while they ran.
     pub cancelled: u64,
-    /// Attempts handed back because the worker stopped, or could not keep their leases.
+    /// The number of attempts that were handed back because the worker stopped, or could not keep their leases.
     pub released: u64,
-    /// Attempts whose claim went to another worker.
+    /// The number of attempts whose claim went to another worker.
     pub lost: u64,
-    /// The requests left by a burst that ended by itself.
+    /// The requests that a burst left when it ended by itself.
     pub left: LeftRequests,
 }
 
@@ -129,23 +129,23 @@ impl Summary {
     }
 }
 
-/// The urgency of a worker's stop.
+/// How urgently a worker has to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shutdown {
-    /// The worker goes on.
+    /// The worker does not stop.
     No,
-    /// Claim nothing more; let attempts end, and hand them back when the time for that is over.
+    /// The worker claims nothing more. It lets its attempts end, and hands them back when the time for that is over.
     Drain,
-    /// Hand everything back now.
+    /// The worker hands all attempts back at once.
     Now,
 }
 
-/// Runs a worker until `shutdown` asks it to stop or, in a burst, until there has been nothing to do for a while. `url`
-/// names the server that `backend` is connected to.
+/// Runs a worker until `shutdown` asks it to stop. A burst also ends when it has had nothing to do for a while. `url`
+/// names the server to which `backend` is connected.
 ///
 /// # Errors
-/// Fails if the output cannot be written or the plugin cannot be used. While the queue's server fails, a worker waits;
-/// a burst waits only as long as its policy says.
+/// Fails if the output cannot be written or the plugin cannot be used. While the queue's server fails, a worker waits.
+/// A burst waits only for the time in its policy.
 pub async fn run(
     url: &str,
     backend: Backend,
@@ -155,7 +155,7 @@ pub async fn run(
     options: WorkerOptions,
     mut shutdown: watch::Receiver<Shutdown>,
 ) -> Result<Summary> {
-    // A worker that cannot write must not take requests: it would turn them into dead letters.
+    // A worker that cannot write its output must not take requests, because it would turn them into dead letters.
     for queue in &options.queues {
         let owner = Owner {
             queue: Some(queue.clone()),
@@ -202,12 +202,13 @@ pub async fn run(
         logged_waiting: None,
         invalid_before: None,
     };
-    // This runs as a task because the attempts are tasks, too: otherwise each wake-up could be one of another thread.
+    // The worker runs as a task because the attempts are tasks, too. Otherwise each wake-up might have to wake another
+    // thread.
     let serving = tokio::spawn(async move {
         let result = worker.serve(&mut shutdown).await;
         worker.drain(&mut shutdown).await;
         noter.end().await;
-        // If all workers are bursts, no other process reaps.
+        // If all workers are bursts, no other process removes old requests.
         if result.is_ok() && worker.runner.options.burst && *shutdown.borrow() == Shutdown::No {
             reaper::reap(&worker.runner).await;
         }
@@ -229,30 +230,32 @@ struct Worker {
     runner: Arc<AttemptRunner>,
     attempts: JoinSet<Outcome>,
     stops: HashMap<tokio::task::Id, Stop>,
-    /// The attempt at a request that becomes poison with one more lost lease. It may kill this worker, so nothing more
-    /// is claimed while it runs.
+    /// The attempt at a request that becomes poison with one more lost lease. The request may kill this worker, so
+    /// nothing more is claimed while the attempt runs.
     suspect: Option<tokio::task::Id>,
     summary: Summary,
     turn: usize,
-    /// The nonce and count of a claim that has given nothing so far, perhaps because its answer was lost.
+    /// The nonce and the count of a claim that has returned nothing so far, perhaps because its answer was lost.
     unanswered: Option<(String, usize)>,
-    /// The time of the last log line on why this worker is idle.
+    /// The time of the last log line about why this worker is idle.
     idle_logged_at: Option<Instant>,
-    /// The queues for which a log line said that requests wait for workers with other outputs.
+    /// The queues for which a log line has said that requests wait for workers with other outputs.
     logged_elsewhere: HashSet<String>,
-    /// The time that a burst has waited.
+    /// The time for which a burst has waited.
     waiting: BurstWait,
     scanned: ScannedQueues,
-    /// The time of the last log line on what the burst waits for, and all kinds logged since then.
+    /// The time of the last log line about the work that the burst waits for, and all kinds of work that were logged
+    /// since then.
     logged_waiting: Option<(Instant, AwaitedWork)>,
-    /// The number of invalid documents when the burst began.
+    /// The number of invalid documents when the burst began, or `None` before they were counted.
     invalid_before: Option<u64>,
 }
 
 impl Worker {
     async fn serve(&mut self, shutdown: &mut watch::Receiver<Shutdown>) -> Result<()> {
         let (mut backoff, mut failing_since) = (Backoff::new(CLAIM_RETRY_FIRST, CLAIM_RETRY_MAX), None);
-        // The first connection may take seconds, and nothing is claimed before: a signal need not wait for it.
+        // The first connection may take seconds, and nothing is claimed before it is made. A signal does not have to
+        // wait for the connection.
         tokio::select! {
             () = self.runner.leases.begun() => {}
             _ = shutdown.changed() => {}
@@ -291,8 +294,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Returns whether to try again after a claim failed. A burst does so for a limited time. Any other worker waits
-    /// until an operator has helped, whatever the server says: if it exited, somebody would have to start it again.
+    /// Returns whether to try again after a failed claim. A burst tries again for a limited time. Any other worker
+    /// waits until an operator has helped, whatever the server says. If the worker exited, somebody would have to start
+    /// it again.
     fn may_pass(&self, error: &Error, failing_since: &mut Option<Instant>) -> bool {
         let since = failing_since.get_or_insert_with(Instant::now);
         let WorkerOptions { burst, policy, .. } = &self.runner.options;
@@ -313,7 +317,7 @@ impl Worker {
                 self.ended(ended);
             }
         };
-        // After a timeout, the remaining attempts are not small.
+        // If the timeout ends this wait, the remaining attempts are not small.
         let _ = tokio::time::timeout(BATCH_WAIT, batching).await;
     }
 
@@ -343,8 +347,8 @@ impl Worker {
         Ok(ClaimOutcome::Idle)
     }
 
-    /// Asks each queue once, beginning after the one that was served last. Returns the claims of the first queue that
-    /// has any: as many as there is room for, but not more than that queue's share.
+    /// Asks each queue once, beginning after the queue that was served last. Returns the claims of the first queue that
+    /// has any. Takes as many claims as there is room for, but not more than that queue's share.
     async fn claim_any(&mut self) -> Result<(Vec<Claim>, Instant)> {
         let runner = Arc::clone(&self.runner);
         let options = &runner.options;
@@ -402,7 +406,7 @@ impl Worker {
                 self.summary.add(outcome);
                 task
             }
-            // The lease expires, and the request goes to another worker.
+            // The lease of the request expires, and the request goes to another worker.
             Err(panicked) => {
                 tracing::error!(error = %panicked, "an attempt panicked: this is a bug of the host");
                 self.summary.lost += 1;
@@ -413,7 +417,7 @@ impl Worker {
         self.suspect = self.suspect.filter(|suspect| *suspect != task);
     }
 
-    /// Waits for the end of an attempt, a signal or, with `idle`, something to claim.
+    /// Waits for the end of an attempt, for a signal or, if `idle` is given, for something to claim.
     async fn next_event(&mut self, shutdown: &mut watch::Receiver<Shutdown>, idle: Option<Duration>) {
         let runner = Arc::clone(&self.runner);
         let wait = async {
@@ -429,7 +433,7 @@ impl Worker {
         }
     }
 
-    /// Decides whether a burst that has found nothing to claim waits or is over, and logs what it waits for.
+    /// Decides whether a burst that has found nothing to claim waits or ends. Logs what the burst waits for.
     async fn idle_in_burst(&mut self) -> Result<ClaimOutcome> {
         if !self.attempts.is_empty() {
             self.waiting.is_busy();
@@ -487,7 +491,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Counts the requests of a queue that are ready for workers with other outputs only, and logs them once.
+    /// Counts the requests of a queue that are ready only for workers with other outputs. Logs such requests once.
     async fn elsewhere(&mut self, counts: &Counts) -> Result<u64> {
         let queue = &counts.queue;
         if counts.ready == 0 || self.runner.options.move_output {
@@ -516,7 +520,7 @@ impl Worker {
         Ok(elsewhere.iter().map(|elsewhere| elsewhere.requests).sum())
     }
 
-    /// Waits for the attempts to end; hands them back if this takes too long or a second signal comes.
+    /// Waits for the attempts to end. Hands them back if this takes too long, or if a second signal comes.
     async fn drain(&mut self, shutdown: &mut watch::Receiver<Shutdown>) {
         if !self.attempts.is_empty() {
             tracing::info!(
@@ -549,7 +553,7 @@ impl Worker {
     }
 }
 
-/// The outcome of a look at the queues.
+/// The outcome of one look at the queues.
 enum ClaimOutcome {
     Began,
     Idle,
@@ -589,7 +593,7 @@ fn waiting(counts: &Counts) -> u64 {
     counts.ready + counts.delayed + counts.intake
 }
 
-/// Returns a time in seconds with one decimal, for the log.
+/// Returns a time span in seconds with one decimal, for the log.
 fn in_seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10.0).round() / 10.0
 }
@@ -605,7 +609,7 @@ async fn wait_any(runner: &AttemptRunner, idle: Duration) {
                 Ok(()) => repeated_errors.succeeded(CANNOT_WAIT),
                 Err(error) => {
                     repeated_errors.failed(CANNOT_WAIT, &error);
-                    // The next claim may work all the same; a pause keeps this from spinning.
+                    // The next claim may succeed in spite of this error. The pause prevents a busy loop.
                     tokio::time::sleep(idle).await;
                 }
             }

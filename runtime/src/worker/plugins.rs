@@ -1,5 +1,5 @@
-//! Chooses the plugin of a claim: the one file that the worker was started with, or the plugin that the queue's
-//! binding names. A new plugin takes effect between two claims.
+//! Chooses the plugin of a claim: the file with which the worker was started, or the plugin in the queue's binding. A
+//! new plugin takes effect between two claims.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,15 +15,15 @@ use crate::plugin::{Engine, Plugin, component_metadata};
 use crate::queue::{Binding, Claim, Registry};
 use crate::request::InputOptions;
 
-/// The most compiled bindings kept; more than the number of queues that a worker normally serves.
+/// The maximum number of compiled bindings that are kept. A worker normally serves fewer queues than that.
 const KEPT_MAX: usize = 64;
 
-/// The time for which a compiled binding is used without asking the server again. A binding's number keeps its meaning
+/// The time for which a compiled binding is used before the server is asked again. A binding's number keeps its meaning
 /// until the server loses data: a server that was emptied numbers bindings from 1 again.
 const BINDING_TRUSTED: Duration = Duration::from_secs(5);
 
-/// The pause before a changed file that could not be used is tried again; the cause may have been a shortage of the
-/// machine.
+/// The pause before a changed file that could not be used is tried again. The cause may have been a temporary shortage
+/// on the machine.
 const RETRY_REFUSED_FILE: Duration = Duration::from_secs(5);
 
 /// The source of a worker's plugins.
@@ -31,11 +31,11 @@ const RETRY_REFUSED_FILE: Duration = Duration::from_secs(5);
 pub enum PluginSource {
     /// One file for all queues.
     File {
-        /// The component.
+        /// The path of the component.
         path: PathBuf,
-        /// The JSON config that it is opened with.
+        /// The JSON config with which the plugin is opened.
         config: Arc<str>,
-        /// Take up a changed file.
+        /// Set if the worker loads the file again when it has changed.
         watch: bool,
     },
     /// The plugin that each queue is bound to.
@@ -47,12 +47,12 @@ pub enum PluginSource {
 pub(super) struct BoundPlugin {
     pub(super) plugin: Plugin,
     pub(super) config: Arc<str>,
-    /// The worker's limits, lowered by the binding's.
+    /// The worker's limits, lowered by the binding's limits.
     pub(super) limits: Arc<Limits>,
     overrides: LimitOverrides,
     pub(super) gate: Gate,
     pub(super) input: InputOptions,
-    /// The number of the binding; none for a file.
+    /// The number of the binding, or `None` for a file.
     pub(super) number: Option<u64>,
 }
 
@@ -73,26 +73,26 @@ pub(super) struct Plugins {
     registry: Arc<dyn Registry>,
     source: PluginSource,
     file: Mutex<Option<(FileStamp, BoundPlugin)>>,
-    /// The stamp of a changed file that could not be used, and when it was tried.
+    /// The stamp of a changed file that could not be used, and the time when it was tried.
     refused: Mutex<Option<(FileStamp, Instant)>>,
     bindings: Mutex<HashMap<(String, u64), CompiledPlugin>>,
-    /// A lock for each queue, held while its binding is fetched and compiled: concurrent claims do it once, and other
-    /// queues do not wait.
+    /// A lock for each queue. It is held while the queue's binding is fetched and compiled, so that concurrent claims
+    /// do this only once, and claims of other queues do not wait.
     loading: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// A compiled binding, with the time and the server's count of losses when it was last compared with the server's.
+/// A compiled binding. `seen_at` and `losses` are from the last comparison with the server's binding.
 struct CompiledPlugin {
     bound: BoundPlugin,
     seen_at: Instant,
     losses: u64,
 }
 
-/// The modification time and the length of a file, which show that it has changed.
+/// The modification time and the length of a file. If one of them changes, the file has changed.
 type FileStamp = (SystemTime, u64);
 
 impl Plugins {
-    /// Loads the file, if there is one, so that a worker does not start with a plugin that cannot run.
+    /// Loads the file if there is one, so that a worker does not start with a plugin that cannot run.
     pub(super) fn new(
         engine: Engine,
         registry: Arc<dyn Registry>,
@@ -121,13 +121,13 @@ impl Plugins {
         matches!(self.source, PluginSource::Bindings)
     }
 
-    /// Returns whether [`Plugins::refresh`] has anything to do.
+    /// Returns whether [`Plugins::refresh`] may have something to do.
     pub(super) fn is_watching(&self) -> bool {
         matches!(self.source, PluginSource::File { watch: true, .. })
     }
 
-    /// Loads a changed file; one that cannot be used changes nothing. Called between claims, on a thread that may
-    /// block.
+    /// Loads the file if it has changed. A file that cannot be used changes nothing. This is called between claims, on
+    /// a thread that may block.
     pub(super) fn refresh(&self) {
         let PluginSource::File {
             path,
@@ -172,7 +172,7 @@ impl Plugins {
         }
     }
 
-    /// Returns the plugin for a claim; an attempt keeps it to its end.
+    /// Returns the plugin for a claim. An attempt keeps this plugin to its end.
     pub(super) async fn for_claim(&self, claim: &Claim) -> Result<BoundPlugin> {
         if let Some((_, bound)) = self.file.lock().as_ref() {
             return Ok(bound.clone());
@@ -225,7 +225,7 @@ impl Plugins {
         Ok(bound)
     }
 
-    /// Returns the compiled binding of a number if it was compared with the server's a moment ago.
+    /// Returns the compiled binding with a number, if it was compared with the server's binding a moment ago.
     fn recently_compiled(&self, key: &(String, u64)) -> Option<BoundPlugin> {
         let losses = self.registry.losses_seen();
         let bindings = self.bindings.lock();
@@ -285,7 +285,7 @@ fn stamp(path: &std::path::Path) -> Result<FileStamp> {
     Ok((modified, metadata.len()))
 }
 
-/// Checks that a watched file is still a file: opening a pipe would wait for a writer.
+/// Checks that a watched file is still a regular file, because opening a pipe would wait for a writer.
 fn check_regular(path: &std::path::Path) -> Result<()> {
     if component_metadata(path)?.is_file() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Reports to the queue's server which hosts have answered, so that workers started while one of them is down know
-//! it: first answers of hosts go in, a memory that all workers share comes out.
+//! Reports to the queue's server which hosts have answered. A worker that starts while such a host is down then knows
+//! that the host exists. The server keeps the first answers of hosts for all workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +13,14 @@ use crate::error::Result;
 use crate::fetch::Fetcher;
 use crate::queue::Queue;
 
-/// The pause before hosts are reported again to a server that could not note them.
+/// The pause before hosts are reported again if the server could not note them.
 const NOTE_AGAIN: Duration = Duration::from_secs(5);
 
-/// The hosts that have answered this worker or others of the same queue's server.
+/// The hosts that have answered this worker or other workers of the same server.
 pub(super) struct ReachedHosts {
     queue: Arc<dyn Queue>,
     fetcher: Fetcher,
-    /// Set while the server fails to note or look up hosts, once that has been logged.
+    /// Set while the server fails to note or look up hosts and this failure has been logged.
     has_logged_failure: AtomicBool,
 }
 
@@ -33,7 +33,8 @@ impl ReachedHosts {
         }
     }
 
-    /// Returns whether a host is known never to have answered; false if the server does not say.
+    /// Returns true if a host has certainly never answered. Returns false if the host has answered, or if the server
+    /// does not say.
     pub(super) async fn has_never_answered(&self, host: &str) -> bool {
         if self.fetcher.has_reached(host) {
             return false;
@@ -41,7 +42,7 @@ impl ReachedHosts {
         self.log_failure_once(self.queue.was_reached(host).await) == Some(false)
     }
 
-    /// Reports hosts that have answered for the first time. Returns false if this has to be repeated.
+    /// Reports hosts that have answered for the first time. Returns false if the report has to be repeated.
     async fn note(&self) -> bool {
         let hosts = self.fetcher.newly_reached();
         if hosts.is_empty()
@@ -55,7 +56,8 @@ impl ReachedHosts {
         false
     }
 
-    /// Returns the server's answer. Logs a failure only once, since it may last as long as the worker.
+    /// Returns the server's answer, or `None` if the server failed. Logs a failure only once, because it may last as
+    /// long as the worker.
     fn log_failure_once<T>(&self, answer: Result<T>) -> Option<T> {
         let had_logged = self.has_logged_failure.swap(answer.is_err(), Ordering::Relaxed);
         if let Err(error) = &answer
@@ -72,7 +74,7 @@ impl ReachedHosts {
     }
 }
 
-/// Notes hosts as they answer, beside the attempts.
+/// The task that reports hosts when they answer. It runs beside the attempts.
 pub(super) struct ReachedHostsReporter {
     task: JoinHandle<()>,
     ending: oneshot::Sender<()>,
@@ -99,10 +101,10 @@ impl ReachedHostsReporter {
         Self { task, ending }
     }
 
-    /// Returns when all hosts that have answered are noted.
+    /// Ends the task after a last report.
     pub(super) async fn end(self) {
         drop(self.ending);
-        // A panic only means that hosts are not reported: no work is lost.
+        // A panic only means that hosts are not reported. No work is lost.
         let _ = self.task.await;
     }
 }

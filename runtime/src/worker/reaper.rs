@@ -1,5 +1,5 @@
-//! Removes requests that ended long ago and staged files of killed attempts: the worker's queues and its output go in,
-//! free space on the server and the disk comes out.
+//! Removes requests that ended long ago, and staged files of killed attempts. Takes the worker's queues and its output,
+//! and frees space on the server and on the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,20 @@ use crate::queue::Queue;
 /// The interval between two passes.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// The number of passes for each look at staging, from the first pass on: one about every hour.
+/// The number of passes from one check of the staged files to the next. The first pass checks them, and then about one
+/// pass every hour.
 const STAGING_EVERY: u64 = 60;
 
-/// The time for which staged files are left alone beyond the longest run of an attempt.
+/// The time for which staged files are kept beyond the longest run of an attempt.
 const STAGING_GRACE: Duration = Duration::from_secs(3_600);
 
-/// The pause between two steps, in which others have their turn.
+/// The pause between two steps, in which the server can serve others.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The most steps of one pass; the next pass does the rest.
+/// The maximum number of steps in one pass. The next pass does the rest.
 const STEPS_MAX: usize = 5_000;
 
-/// The task that reaps from time to time, until this is dropped.
+/// The task that removes old requests and files from time to time, until this value is dropped.
 pub(super) struct Reaper(JoinHandle<()>);
 
 impl Reaper {
@@ -38,7 +39,7 @@ impl Reaper {
                     reap_staging(&runner).await;
                 }
                 reap(&runner).await;
-                // The random part keeps workers that were started together from reaping together.
+                // The random part prevents workers that were started together from running their passes together.
                 tokio::time::sleep(EVERY.mul_f64(0.5 + fastrand::f64())).await;
             }
         }))
@@ -51,7 +52,8 @@ impl Drop for Reaper {
     }
 }
 
-/// Removes the requests that are due in all queues of the worker, unless the policy keeps all.
+/// Removes the requests that ended long enough ago from all queues of the worker. Does nothing if the policy keeps all
+/// requests.
 pub(super) async fn reap(runner: &AttemptRunner) {
     let Some(keep) = runner.options.policy.retention else {
         return;
@@ -70,14 +72,15 @@ pub(super) async fn reap(runner: &AttemptRunner) {
     }
 }
 
-/// Removes staged files that nobody has written to for longer than an attempt may run, also under the usual limits.
-/// Files of requests that this worker is working on stay, however long it waits for memory.
+/// Removes staged files to which nobody has written for longer than an attempt may run. This time is the larger one of
+/// this worker's limit and the default limit, plus a grace time. Keeps the files of requests that this worker is
+/// working on, however long the worker waits for memory.
 async fn reap_staging(runner: &AttemptRunner) {
     let destination = Arc::clone(&runner.destination);
     let attempt = runner.options.limits.attempt.max(Limits::default().attempt);
     let older_than = attempt + STAGING_GRACE;
     let tickets = runner.leases.tickets();
-    // After a panic, the next pass tries again.
+    // If this panics, the next pass tries again.
     let _ = tokio::task::spawn_blocking(move || {
         let at_work = tickets.iter().map(|ticket| (&*ticket.queue, &*ticket.id));
         match destination.storage().reap(older_than, &Vec::from_iter(at_work)) {

@@ -1,6 +1,6 @@
-//! Tests every combination of the step after which an attempt stops and the way its request ends. Each time the folder
-//! must contain exactly the files that receipts name. Two outputs of one request must never be visible at once, and the
-//! queue must agree with the folder.
+//! Tests every combination of two things: the step after which an attempt stops, and how its request ends. In each
+//! case, the output folder must contain exactly the files that receipts name. Two outputs of one request must never be
+//! visible at once, and the queue must agree with the folder.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -18,23 +18,23 @@ use crate::workers::STEPS;
 
 const FEW: usize = 100;
 
-/// Two configs with different outputs and rejects.
+/// Two configs of a plugin. Their outputs and rejects differ.
 const CONFIG: &str = r#"{"columns": {"value": {"type": "number"}}}"#;
 const NEW_CONFIG: &str = r#"{"columns": {"value": {"rename": "measured"}}}"#;
 
-/// The fail points in `runtime/src/commit/fencing.rs` that a worker passes when it ends a request without an attempt.
+/// The fail points in `runtime/src/commit/fencing.rs`. A worker passes them when it ends a request without an attempt.
 const CONCLUSION_STEPS: [&str; 4] = ["fenced", "revoked", "cleaned", "ended"];
 
-/// The way in which the attempt stops.
+/// How the attempt's worker stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stops {
-    /// The process dies.
+    /// The worker's process dies.
     Killed,
-    /// The process is suspended, and continues when the case is over.
+    /// The worker's process is suspended, and continues when the case is over.
     Asleep,
 }
 
-/// The event after the attempt has stopped.
+/// The event that follows after the attempt has stopped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Next {
     Successor,
@@ -42,22 +42,22 @@ enum Next {
     NewBinding,
     /// The same plugin is bound with another config.
     NewConfig,
-    /// A successor starts, and is told to stop before it is done.
+    /// A successor starts, and is told to stop before the request is done.
     Released,
-    /// A worker with another output claims first.
+    /// A worker with another output folder is the first to claim the request.
     OtherOutput,
     /// The request is cancelled while the lease is valid.
     Cancel,
     /// The request is cancelled after the lease has expired and a worker has noticed.
     CancelLater,
-    /// The request is cancelled, and the worker that ends it dies after this step.
+    /// The request is cancelled, and the worker that ends the request dies after this step.
     CancelAndDie(&'static str),
-    /// The attempt's worker was the third one that was lost.
+    /// The attempt's worker is the third lost worker of the request.
     Poison,
     PoisonAndDie(&'static str),
     /// The request becomes poison, and the dead letter is retried.
     PoisonRetried,
-    /// The same as `PoisonRetried`, with another plugin.
+    /// Like `PoisonRetried`, but another plugin is bound before the retry.
     PoisonRetriedElsewhere,
     /// The request becomes poison, the dead letter is purged, and the id is submitted again.
     PoisonPurged,
@@ -82,7 +82,8 @@ fn all_nexts() -> Vec<Next> {
     nexts
 }
 
-/// Runs all combinations. The slice runs each pair once, on one of the queues and with one of the ways to stop.
+/// Runs all combinations. The slice runs each pair of a step and an event once, with one kind of queue and one kind of
+/// stop.
 pub(crate) fn endings(scale: &Scale) -> String {
     let mut cases = Vec::new();
     for (row, step) in STEPS.into_iter().enumerate() {
@@ -140,7 +141,7 @@ impl Walk {
         Self { fixture, cases: 0 }
     }
 
-    /// Runs one case and returns the state in which the request ended.
+    /// Runs one case, and returns the state in which the request has ended.
     fn run(&mut self, step: &str, stops: Stops, next: Next) -> String {
         self.cases += 1;
         let case = format!("{step}, {stops:?}, {next:?}");
@@ -160,7 +161,7 @@ impl Walk {
         self.go_on(&case, &id, next);
         if stops == Stops::Asleep {
             first.wake_until_it_ends();
-            // The suspended worker may leave work behind when it wakes up.
+            // When the suspended worker continues, it can leave work for another worker.
             self.finish();
         }
         watch.stop(&case);
@@ -278,7 +279,7 @@ impl Walk {
         self.finish();
     }
 
-    /// Runs an undisturbed worker until nothing is left to do.
+    /// Runs a worker without faults until no work is left.
     fn finish(&self) {
         let mut worker = self.worker("out", "", None);
         worker.wait();
@@ -366,7 +367,7 @@ impl Walk {
     }
 }
 
-/// Returns the files of a request that a reader of the output sees, without its receipt.
+/// Returns the files of a request that are visible to readers of the output folder, except its receipt.
 fn visible(output: &Path, id: &str) -> HashSet<PathBuf> {
     let mut found = HashSet::new();
     for folder in [output.join(QUEUE), output.join("rejects").join(QUEUE)] {
@@ -384,7 +385,7 @@ fn visible(output: &Path, id: &str) -> HashSet<PathBuf> {
     found
 }
 
-/// Checks in a loop whether two outputs of a request are visible at once.
+/// A thread that checks in a loop whether two outputs of a request are visible at once.
 struct Watch {
     is_over: Arc<AtomicBool>,
     watching: std::thread::JoinHandle<Option<HashSet<PathBuf>>>,

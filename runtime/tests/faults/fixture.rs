@@ -1,4 +1,4 @@
-//! The fixture of every row: a queue on a real server, inputs, workers that are real processes, and the check of the
+//! The fixture of every row: a queue on a real server, inputs, and workers that are real processes. It also checks the
 //! final invariant.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,33 +18,34 @@ use crate::worker_process::{WorkerProcess, unshare};
 
 pub(crate) const QUEUE: &str = "q";
 
-/// The lease that workers ask for. The default is a minute. Only the waits depend on it.
+/// The lease that the workers ask for. It is shorter than the default of 60 s. Only the waiting times of the tests
+/// depend on it.
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
-/// The time that a row waits while nothing changes.
+/// The maximum time that a row waits without progress.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The number of records in all inputs together. It determines the number of different inputs.
+/// The number of records in all inputs of a fixture together. It determines the number of different inputs.
 const RECORDS: usize = 2_000;
 
-/// The server that holds a row's queue.
+/// The queue server of a row.
 pub(crate) enum Server {
     Redis(RedisServer),
-    /// A file that all processes share.
+    /// A SQLite file that all processes share.
     Sqlite,
 }
 
-/// A queue with its inputs and requests, for one row.
+/// The queue, the inputs and the requests of one row.
 pub(crate) struct FaultsFixture {
     pub(crate) host: Host,
     pub(crate) server: Server,
     /// The input files of the requests.
     files: Vec<PathBuf>,
-    /// The SHA-256 of the expected output, by the path or URI of the input.
+    /// The SHA-256 digest of the expected output, by the path or URI of the input.
     outputs: HashMap<PathBuf, String>,
-    /// The acknowledged requests, with their inputs.
+    /// The acknowledged requests: for each id, the path or URI of the input.
     pub(crate) accepted: HashMap<String, PathBuf>,
-    /// The number of inputs that were given out.
+    /// The number of inputs that have been used so far.
     next: usize,
 }
 
@@ -67,7 +68,7 @@ impl FaultsFixture {
             let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
             alarm_feed::write_alarms(&mut file, seed as u64, records as u64, 5).unwrap();
             file.flush().unwrap();
-            // The expected output is that of an undisturbed `ingest`.
+            // The expected output is the output of an undisturbed `ingest`.
             let plugin = component("alarms");
             let said = host.run_with(
                 "ingest --json --output undisturbed --plugin",
@@ -95,7 +96,7 @@ impl FaultsFixture {
         }
     }
 
-    /// Returns the paths of the next inputs, in turn.
+    /// Returns the paths of the next `count` inputs. After the last input, the first one follows again.
     pub(crate) fn next_inputs(&mut self, count: usize) -> Vec<PathBuf> {
         let from = self.next;
         self.next += count;
@@ -103,7 +104,7 @@ impl FaultsFixture {
         (from..self.next).map(|at| file(at).clone()).collect()
     }
 
-    /// Submits this many requests. All must be acknowledged.
+    /// Submits `count` requests. The queue must acknowledge all of them.
     pub(crate) fn submit(&mut self, count: usize) {
         for step in (0..count).step_by(500) {
             let inputs = self.next_inputs(500.min(count - step));
@@ -145,7 +146,8 @@ impl FaultsFixture {
         (std::fs::read(&input).unwrap(), self.outputs[&input].clone())
     }
 
-    /// Serves a file from its own server, which first does these actions, and submits a request for it.
+    /// Serves a file from a server of its own, and submits a request for it. The server's first responses follow
+    /// `actions`.
     pub(crate) fn serve(&mut self, file: ServedFile, actions: Vec<Action>, sha256: &str) {
         let uri = uri(&file.serve(actions));
         let id = self.submit_uri(&uri);
@@ -153,7 +155,7 @@ impl FaultsFixture {
         self.accepted.insert(id, uri.into());
     }
 
-    /// Serves a file that must not give an output, submits a request for it, and returns the request's id.
+    /// Serves a file that must not lead to an output, submits a request for it, and returns the request's id.
     pub(crate) fn serve_bad(&mut self, bytes: &[u8]) -> String {
         let uri = uri(&ServedFile::new(bytes, None).serve(Vec::new()));
         self.submit_uri(&uri)
@@ -165,7 +167,7 @@ impl FaultsFixture {
         acknowledged(&output.stdout).remove(0)
     }
 
-    /// Returns an operator: a user with all rights on the Redis server, whatever the rights of the others.
+    /// Returns an operator: a user who has all rights on the Redis server, even if the rights of other users change.
     pub(crate) fn operator(&mut self) -> Operator {
         let url = self.redis().url();
         let client = redis::Client::open(&*url).unwrap();
@@ -175,7 +177,8 @@ impl FaultsFixture {
         Operator(redis::Client::open(url.replace("redis://", "redis://operator:secret@")).unwrap())
     }
 
-    /// Starts a worker with more options. `fault` may name a fault (see `runtime/src/fail_points.rs`).
+    /// Starts a worker with additional options. `fault` is the name of a fault in `runtime/src/fail_points.rs`, or
+    /// `None`.
     pub(crate) fn worker(&self, url: Option<&str>, options: &str, fault: Option<&str>) -> WorkerProcess {
         let mut command = self.host.command();
         command.args(self.worker_arguments(options));
@@ -188,7 +191,8 @@ impl FaultsFixture {
         WorkerProcess::start(command, &self.host)
     }
 
-    /// Starts a worker with its own mounts, which the shell command `mount` creates.
+    /// Starts a worker in a mount namespace of its own. The shell command in `mount` prepares the mounts of the
+    /// namespace.
     pub(crate) fn worker_in_mount(&self, mount: &str, options: &str) -> WorkerProcess {
         let host = self.host.command();
         let mut command = unshare();
@@ -224,7 +228,8 @@ impl FaultsFixture {
         arguments
     }
 
-    /// Returns the number of requests in a state. Asks the server itself.
+    /// Returns the number of requests in a state. The number comes from the server, and not from a command of the
+    /// program.
     pub(crate) fn count(&self, state: &str) -> u64 {
         self.try_count(state).unwrap()
     }
@@ -277,8 +282,8 @@ impl FaultsFixture {
         }
     }
 
-    /// Retries poison requests until none is dead, and returns their number. Random kills may make a good request
-    /// poison. Any other dead letter fails the row.
+    /// Retries poison requests until no request is dead, and returns the number of these retries. Random kills can make
+    /// a good request poison. A dead letter for another reason fails the row.
     pub(crate) fn retry_poison(&self) -> usize {
         let mut retried = 0;
         while self.count("dead") > 0 {
@@ -296,8 +301,11 @@ impl FaultsFixture {
         retried
     }
 
-    /// Checks the invariant: every acknowledged request is done and has one receipt, the files that receipts name exist
-    /// and equal those of an undisturbed run, there are no other files, and the queue is sound.
+    /// Checks the invariant:
+    /// - Every acknowledged request is done and has one receipt.
+    /// - The files that receipts name exist, and equal the files of an undisturbed run.
+    /// - No other files exist.
+    /// - The audit of the queue has no findings.
     pub(crate) fn check(&self) {
         let accepted: HashSet<_> = self.accepted.keys().cloned().collect();
         assert_eq!(
@@ -308,7 +316,8 @@ impl FaultsFixture {
         self.check_done(&accepted);
     }
 
-    /// Checks the invariant, but allows requests that were not acknowledged: a producer may die before it reports them.
+    /// Checks the invariant, but allows requests that were not acknowledged. A producer can die after a submit and
+    /// before it reports the ids.
     pub(crate) fn check_at_least_accepted(&self) {
         self.check_audit();
         let ids = self.check_output();
@@ -316,7 +325,7 @@ impl FaultsFixture {
         assert!(lost.is_empty(), "lost: {lost:?}");
     }
 
-    /// Checks the invariant for some of the requests, while the others have not ended.
+    /// Checks the invariant for the requests in `expected`, while other requests have not ended.
     pub(crate) fn check_done(&self, expected: &HashSet<String>) {
         self.check_audit();
         let ids = self.check_output();
@@ -328,7 +337,7 @@ impl FaultsFixture {
     }
 
     /// Checks that every request with a receipt has the right output, and that no other file has a final name. Returns
-    /// the ids of these requests.
+    /// the ids of the requests that have a receipt.
     pub(crate) fn check_output(&self) -> HashSet<String> {
         let folder = self.host.path("out").join(QUEUE);
         let receipts = read_receipts(&folder.join("receipts"));
@@ -360,11 +369,11 @@ impl FaultsFixture {
     }
 }
 
-/// A user with all rights on the Redis server. See [`FaultsFixture::operator`].
+/// A user who has all rights on the Redis server. [`FaultsFixture::operator`] creates it.
 pub(crate) struct Operator(redis::Client);
 
 impl Operator {
-    /// Runs a command whose words are separated by spaces.
+    /// Runs a Redis command. Its words are separated by spaces.
     pub(crate) fn ask(&self, command: &str) {
         let mut words = command.split(' ');
         let mut ask = redis::cmd(words.next().unwrap());
@@ -423,7 +432,7 @@ pub(crate) fn read_receipts(folder: &Path) -> BTreeMap<String, Value> {
     receipts
 }
 
-/// Returns the paths of all outputs and rejects with final names.
+/// Returns the paths of all files of outputs and rejects that have final names.
 fn final_files(folder: &Path) -> HashSet<PathBuf> {
     let rejects = folder.parent().unwrap().join("rejects").join(QUEUE);
     let of = |folder: &Path| {
@@ -434,7 +443,7 @@ fn final_files(folder: &Path) -> HashSet<PathBuf> {
     of(folder).into_iter().chain(of(&rejects)).collect()
 }
 
-/// Returns the digests from the system's own `sha256sum`.
+/// Returns the SHA-256 digest of each file. The system's own `sha256sum` computes them.
 pub(crate) fn sha256sums<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> HashMap<PathBuf, String> {
     let mut digests = HashMap::new();
     let paths: Vec<_> = paths.collect();

@@ -1,7 +1,8 @@
-//! Injects faults and checks that the promises hold: every acknowledged request is done, each has one receipt and one
-//! output, the output is that of an undisturbed run, and the queue is sound. Uses real servers, workers and signals.
+//! Injects faults, and checks the promises: every acknowledged request is done, with one receipt and one output. The
+//! output equals the output of an undisturbed run, and the audit of the queue has no findings. The servers, workers and
+//! signals are real.
 //!
-//! `cargo test` runs a slice of the suite. `make faults` runs all of it and writes the results into
+//! `cargo test` runs a part of the suite, the slice. `make faults` runs the whole suite and writes the results to
 //! docs/reliability.md.
 #![expect(clippy::unwrap_used, reason = "a broken promise stops the suite")]
 
@@ -27,33 +28,33 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// The amount of each fault.
+/// The size of the run: the whole suite, or the slice.
 pub(crate) struct Scale {
     pub(crate) seed: u64,
     pub(crate) is_full: bool,
 }
 
 impl Scale {
-    /// Returns `all` for the whole suite, and `few` for the slice.
+    /// Returns `all` in the whole suite, and `few` in the slice.
     pub(crate) fn of(&self, all: usize, few: usize) -> usize {
         if self.is_full { all } else { few }
     }
 
-    /// Returns the random numbers of a row.
+    /// Returns the random number generator of a row.
     pub(crate) fn random(&self, row: u64) -> fastrand::Rng {
         fastrand::Rng::with_seed(self.seed ^ (row << 32))
     }
 }
 
-/// A row of the table: the fault, and the function that runs it. The function panics if a promise is broken. Otherwise
-/// it returns the observed figures as text.
+/// A row of the table: a fault, and the function that injects it. The function panics if a promise is broken. Otherwise
+/// it returns the measured figures as a text.
 pub(crate) struct Row {
     pub(crate) number: &'static str,
     pub(crate) fault: &'static str,
     pub(crate) run: fn(&Scale) -> String,
 }
 
-/// The result of a row: whether its promises hold, and its figures.
+/// The result of a row: whether the promises hold, the figures, and the duration.
 pub(crate) struct RowOutcome {
     pub(crate) row: &'static Row,
     pub(crate) holds: bool,
@@ -164,7 +165,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the rows, a few at once, because a row mostly waits.
+/// Runs the rows, up to three at the same time, because a row mostly waits.
 fn run(rows: &[&'static Row], scale: &Scale) -> Vec<RowOutcome> {
     const AT_ONCE: usize = 3;
 

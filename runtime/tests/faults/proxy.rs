@@ -1,4 +1,4 @@
-//! A TCP proxy that breaks connections in the ways that networks do.
+//! A TCP proxy that breaks connections like a bad network.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The duration of a stall.
 const STALL: Duration = Duration::from_secs(5);
 
-/// A fault that happens to a connection after some pieces have passed.
+/// A fault that hits a connection after a random number of pieces.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     /// The proxy drops an answer and closes the connection.
@@ -18,13 +18,13 @@ enum Fault {
     Halved,
     /// The proxy forwards nothing for a while.
     Stalled,
-    /// The proxy closes the connection with unread data, so that the system resets it.
+    /// The proxy closes the connection while data is unread, so the system resets the connection.
     Reset,
 }
 
 const FAULTS: [Fault; 4] = [Fault::AnswerDropped, Fault::Halved, Fault::Stalled, Fault::Reset];
 
-/// A proxy in front of a server. It runs until it is dropped.
+/// A proxy in front of a server. Dropping this value stops the proxy.
 pub(crate) struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -33,9 +33,9 @@ pub(crate) struct Proxy {
 struct Shared {
     server: String,
     random: Mutex<fastrand::Rng>,
-    /// True if connections have no faults.
+    /// True if new connections get no faults.
     calm: AtomicBool,
-    /// The number of times that each fault has happened.
+    /// The number of times that each fault has occurred.
     counts: [AtomicU64; 4],
 }
 
@@ -53,7 +53,7 @@ impl Proxy {
         let for_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                // If the server is down, the connection just ends.
+                // If the server is down, the client's connection is closed.
                 if let Ok(server) = TcpStream::connect(&for_thread.server) {
                     for_thread.connect(client, server);
                 }
@@ -66,12 +66,12 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Stops faults for new connections.
+    /// Stops the faults for new connections.
     pub(crate) fn calm_down(&self) {
         self.shared.calm.store(true, Ordering::Relaxed);
     }
 
-    /// Returns a text with the number of times that each fault has happened.
+    /// Returns a text that says how often each fault has occurred.
     pub(crate) fn counts(&self) -> String {
         let counts = self
             .shared
@@ -100,7 +100,7 @@ impl Shared {
             (random.usize(..FAULTS.len()), random.u64(2..60))
         };
         let fault = (!self.calm.load(Ordering::Relaxed)).then_some(fault);
-        // Both directions share one count, so that the fault may hit a request as well as an answer.
+        // Both directions share one count, so the fault can hit either a request or an answer.
         let left = Arc::new(AtomicU64::new(pieces));
         let streams = [
             (client.try_clone().unwrap(), server.try_clone().unwrap(), false),
@@ -116,7 +116,7 @@ impl Shared {
         }
     }
 
-    /// Forwards pieces until the connection ends, by itself or by the fault.
+    /// Forwards pieces until the connection ends or the fault hits it.
     fn pump(
         &self,
         mut from: &TcpStream,

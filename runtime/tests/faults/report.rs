@@ -1,14 +1,15 @@
-//! Writes the report. The results of the rows go in; the table at the end of docs/reliability.md comes out.
+//! Writes the report. It takes the results of the rows, and updates the table at the end of docs/reliability.md.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::{RowOutcome, Scale};
 
-/// The line below text that a person wrote. That text stays.
+/// The line that separates the text above it, which people have written, from the table below it. The text above this
+/// line is kept.
 const MARKER: &str = "<!-- `make faults` keeps the text above this line and writes the text below it. -->";
 
-/// Updates the table in the document.
+/// Replaces the table in the document.
 pub(crate) fn write(path: &Path, seen: &[RowOutcome], scale: &Scale) -> std::io::Result<()> {
     let before = std::fs::read_to_string(path)?;
     let by_hand = before.split_once(MARKER).map_or(&*before, |(by_hand, _)| by_hand);

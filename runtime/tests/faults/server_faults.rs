@@ -1,4 +1,4 @@
-//! Rows about a server that is up but does not do its work.
+//! Tests rows of the fault table: the server is up, but does not work correctly.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::worker_process::WorkerProcess;
 
 const FEW: usize = 100;
 
-/// The time for which a fault is observed, and the most commands and log lines that a worker may produce meanwhile. An
-/// idle worker asks twice a second.
+/// The time for which a fault is observed. In this time, a worker may cause at most the following numbers of commands
+/// and log lines. Without a fault, an idle worker asks for work twice per second.
 const LOOK: Duration = Duration::from_secs(5);
 const COMMANDS_MAX: u64 = 300;
 const LINES_MAX: usize = 40;
 
-/// Runs a worker on a server that has a fault for a while.
+/// Runs a worker while the server has a fault for some time.
 pub(crate) fn server_troubles(_: &Scale) -> String {
     let leased = format!("ingest:{{{QUEUE}}}:leased");
     let troubles = [
@@ -69,7 +69,7 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
     seen.join("; ")
 }
 
-/// Checks a server that is out of memory: it accepts no new request, and the existing ones are done.
+/// Checks a server whose memory is full. It accepts no new requests, but the existing requests become done.
 fn full() -> String {
     let mut fixture = FaultsFixture::on_redis(&["--maxmemory-policy", "noeviction"], FEW);
     let operator = fixture.operator();
@@ -89,8 +89,8 @@ fn full() -> String {
     "no memory left: submits refused, existing requests done".into()
 }
 
-/// Checks a server that loses all data while workers run, by command and by a restart. Requests submitted again under
-/// the same ids find their work done.
+/// Checks a server that loses all data while workers run: first by a command, then by a restart. If the same requests
+/// are submitted again, the workers find that the work is done.
 fn emptied() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
     let workers: Vec<_> = (0..2)

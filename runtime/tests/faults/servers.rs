@@ -1,4 +1,5 @@
-//! Rows about servers that die, faults in the network in front of them, and a file that several processes share.
+//! Tests rows of the fault table: servers that die, faults in the network, and a queue file that several processes
+//! share.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -14,10 +15,10 @@ use crate::worker_process::WorkerProcess;
 const FEW: usize = 100;
 const SOME: usize = 1_000;
 
-/// The time after a server's restart within which workers must work again.
+/// The maximum time from a restart of the server until the workers continue.
 const RESUMED: Duration = Duration::from_secs(10);
 
-/// The time after a lease has expired within which a worker must find the orphan.
+/// The maximum time from the end of a lease until a worker finds the orphan.
 const ORPHAN: Duration = Duration::from_secs(5);
 
 pub(crate) fn redis_killed_always(scale: &Scale) -> String {
@@ -55,7 +56,7 @@ struct KillsOutcome {
     slowest: Duration,
 }
 
-/// Kills the server repeatedly while requests are submitted and done.
+/// Kills the server repeatedly while requests are submitted and become done.
 fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> KillsOutcome {
     let mut random = scale.random(row);
     let mut fixture = FaultsFixture::on_redis(options, FEW);
@@ -82,7 +83,7 @@ fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> Kill
     let known: HashSet<_> = done_ids(&fixture);
     let lost = fixture.accepted.keys().filter(|id| !known.contains(*id)).count();
     fixture.check_audit();
-    // A request that the server has forgotten may have been done earlier.
+    // A request can have a receipt although the restarted server has forgotten the request.
     assert!(
         fixture.check_output().is_superset(&known),
         "a receipt for each that is done"
@@ -95,7 +96,7 @@ fn redis_killed(scale: &Scale, kills: usize, row: u64, options: &[&str]) -> Kill
     }
 }
 
-/// Returns the ids of the requests that the server knows as done.
+/// Returns the ids of the requests that are `done` on the server.
 fn done_ids(fixture: &FaultsFixture) -> HashSet<String> {
     let client = redis::Client::open(fixture.host.url.as_str()).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -107,7 +108,7 @@ fn done_ids(fixture: &FaultsFixture) -> HashSet<String> {
         .unwrap()
 }
 
-/// A producer that submits in a loop, and collects the acknowledged requests.
+/// A producer that submits requests in a loop, and collects the acknowledged ones.
 struct Producer {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<HashMap<String, PathBuf>>,
@@ -128,7 +129,7 @@ impl Producer {
                     break;
                 }
                 let output = command.output().unwrap();
-                // Without an answer the outcome is unknown, and nothing was promised.
+                // If the command fails, the submit is not acknowledged, and its result is unknown.
                 if output.status.success() {
                     accepted.extend(acknowledged(&output.stdout).into_iter().zip(inputs.clone()));
                 }
@@ -144,7 +145,7 @@ impl Producer {
     }
 }
 
-/// Runs two workers whose connections break in every way.
+/// Runs two workers whose connections break with all faults of the proxy.
 pub(crate) fn bad_network(scale: &Scale) -> String {
     let requests = scale.of(1_500, 60);
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
@@ -180,7 +181,7 @@ pub(crate) fn bad_network(scale: &Scale) -> String {
     )
 }
 
-/// Returns the time since the oldest unrenewed lease expired.
+/// Returns the time since the oldest lease in the queue has expired, or zero if none has expired.
 fn oldest_orphan(fixture: &FaultsFixture) -> Duration {
     let client = redis::Client::open(fixture.host.url.as_str()).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -195,7 +196,7 @@ fn oldest_orphan(fixture: &FaultsFixture) -> Duration {
     found.first().map_or(Duration::ZERO, over)
 }
 
-/// Kills workers and producers that share a file.
+/// Kills workers and producers that share a queue file.
 pub(crate) fn sqlite_killed(scale: &Scale) -> String {
     let kills = scale.of(100, 4);
     let mut random = scale.random(13);
@@ -205,7 +206,7 @@ pub(crate) fn sqlite_killed(scale: &Scale) -> String {
     let mut workers: Vec<_> = (0..2).map(|_| start(&fixture)).collect();
     let mut unanswered = 0;
     for kill in 0..kills {
-        // There are enough requests for each worker to hold some when it dies.
+        // More requests are submitted, so that each worker holds some when it is killed.
         if fixture.count("ready") < 20 {
             fixture.submit(40);
         }

@@ -1,4 +1,4 @@
-//! Rows about outputs that cannot be written.
+//! Tests rows of the fault table: outputs that cannot be written.
 
 use std::path::PathBuf;
 
@@ -6,12 +6,12 @@ use crate::Scale;
 use crate::fixture::{FaultsFixture, QUEUE};
 use crate::worker_process::unshare;
 
-/// The number of records of an input whose output is larger than the row's file system of 8 MiB.
+/// The number of records in an input whose output is larger than the row's file system of 8 MiB.
 const MANY: usize = 125_000;
 const FEW: usize = 100;
 
-/// Runs the cases that need their own file system in a mount namespace. Containers often may not create one, so the
-/// slice skips these cases. The whole suite does not.
+/// Runs the cases that need a file system of their own, in a mount namespace. Many containers do not permit such a
+/// namespace. The slice then skips these cases. The whole suite fails instead.
 pub(crate) fn bad_output(scale: &Scale) -> String {
     if !may_mount() {
         let needed = "NOT TRIED: a full and a read-only file system, which need root or user namespaces";
@@ -26,8 +26,8 @@ fn may_mount() -> bool {
     tried.is_ok_and(|output| output.status.success())
 }
 
-/// Checks a full file system: it has 8 MiB, and each output is larger. Requests are retried, no output gets a final
-/// name, and the requests are done once there is room.
+/// Checks a full file system, which has 8 MiB. Each output is larger. The requests are retried, and no output gets a
+/// final name. When there is enough space, the requests become done.
 fn full() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], MANY);
     fixture.submit(2);
@@ -45,7 +45,7 @@ fn full() -> String {
     assert!(left.iter().all(is_hidden), "{left:?}");
     assert!(left.iter().any(|path| path.ends_with(".output-id")), "{left:?}");
     drop(worker);
-    // The file system is gone with its worker, and so is any output that the worker published.
+    // The file system ends with its worker, and all outputs on it are lost.
     let other = fixture.worker(None, "--move-output", None);
     fixture.wait_for_all();
     other.stop();
@@ -53,7 +53,7 @@ fn full() -> String {
     "a full file system: retried, no final name, done when there was room".into()
 }
 
-/// Checks a read-only file system: a worker refuses to start, and a running worker gives its requests up.
+/// Checks a read-only file system. A worker refuses to start on it, and a running worker gives up its requests.
 fn read_only() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
     fixture.submit(4);
@@ -91,7 +91,7 @@ fn read_only() -> String {
     "a read-only one: refused at the start, later a dead letter that says so".into()
 }
 
-/// Checks an output folder that is removed while a worker runs, and that the worker creates again.
+/// Checks an output folder that is removed while a worker runs. The worker creates it again.
 fn removed() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
     fixture.submit(4);

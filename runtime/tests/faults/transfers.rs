@@ -1,4 +1,4 @@
-//! Rows about inputs from a bad connection or from a server that lies.
+//! Tests rows of the fault table: inputs over a bad connection, or from a server that sends wrong data.
 
 use std::io::Write;
 use std::time::Duration;
@@ -16,10 +16,10 @@ const SOME: usize = 1_000;
 const OPTIONS: &str = "--allow-host 127.0.0.1";
 const ETAG: Option<&str> = Some("\"a\"");
 
-/// The peak memory in MiB that a worker must stay below.
+/// The maximum peak memory of a worker, in MiB.
 const MEMORY_MAX: u64 = 256;
 
-/// Cuts connections, and sends bodies that are shorter, slower or much longer than they claim.
+/// Cuts connections. Also sends bodies that are shorter, slower or much longer than announced.
 pub(crate) fn bad_transfers(scale: &Scale) -> String {
     let cuts = scale.of(50, 8);
     let mut random = scale.random(8);
@@ -41,7 +41,7 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
     }
     let (bytes, sha256) = fixture.next_content();
     let half = bytes.len() / 2;
-    // A transfer without a strong ETag cannot be resumed, so the next attempt starts over.
+    // Without a strong ETag, a transfer cannot be resumed, so the next attempt starts over.
     fixture.serve(
         ServedFile::new(bytes.clone(), None),
         vec![Action::Cut(half)],
@@ -55,7 +55,7 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
     }
     let zipped = gzip_in_members(&bytes);
     let truncated = fixture.serve_bad(&zipped[..zipped.len() - 10]);
-    // Empty lines are not records, so only the limit on the compression ratio stops it.
+    // Empty lines are not records, so only the limit on the compression ratio stops this input.
     let header = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap();
     let bomb = fixture.serve_bad(&gzip_in_members(&[header, &vec![b'\n'; 256 << 20]].concat()));
 
@@ -78,7 +78,7 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
     )
 }
 
-/// Cuts a transfer and answers the request for the rest with something else.
+/// Cuts a transfer, and answers the request for the rest with wrong data.
 pub(crate) fn lies(_: &Scale) -> String {
     let mut fixture = FaultsFixture::on_redis(&[], SOME);
     let (bytes, sha256) = fixture.next_content();

@@ -1,11 +1,11 @@
-//! Runs workers as processes: starts, kills, suspends and inspects them.
+//! Starts, kills, suspends and inspects workers that run as processes.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use crate::support::host::Host;
 
-/// A worker whose log goes to a file. It is killed when dropped.
+/// A worker process whose log is written to a file. Dropping this value kills the worker.
 pub(crate) struct WorkerProcess {
     child: Child,
     log: PathBuf,
@@ -29,13 +29,13 @@ impl WorkerProcess {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Kills the worker without a chance to clean up.
+    /// Kills the worker with SIGKILL, so it cannot clean up.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Runs a shell command in the worker's mount namespace.
+    /// Runs a shell command in the mount namespace of the worker.
     pub(crate) fn run(&self, command: &str) {
         let mut enter = Command::new("nsenter");
         enter
@@ -53,7 +53,7 @@ impl WorkerProcess {
         );
     }
 
-    /// Returns the files in a folder as the worker sees them.
+    /// Returns the files that the worker sees in a folder.
     pub(crate) fn files(&self, folder: &str) -> Vec<PathBuf> {
         let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
         let folder = root.join(self.log.parent().unwrap().join(folder).strip_prefix("/").unwrap());
@@ -88,7 +88,7 @@ impl WorkerProcess {
         assert!(status.success());
     }
 
-    /// Returns true if a signal has suspended the worker.
+    /// Returns true if the worker's process is suspended.
     pub(crate) fn stands_still(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         stat.rsplit(')')
@@ -101,7 +101,7 @@ impl WorkerProcess {
         self.child.wait().unwrap().code()
     }
 
-    /// Wakes the worker whenever it is suspended, and waits until it ends.
+    /// Resumes the worker whenever it is suspended, until it ends.
     pub(crate) fn wake_until_it_ends(&mut self) {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while !self.has_ended() {
@@ -130,7 +130,7 @@ impl Drop for WorkerProcess {
     }
 }
 
-/// Returns a command in its own mount namespace. It needs root or a user namespace.
+/// Returns the start of a command that runs in a mount namespace of its own. This requires root or a user namespace.
 pub(crate) fn unshare() -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! Rows of the fault table in docs/reliability.md: workers die, are suspended, or are told to stop.
+//! Tests rows of the fault table in docs/reliability.md: workers die, are suspended, or are told to stop.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use crate::Scale;
 use crate::fixture::{FaultsFixture, LEASE, QUEUE};
 use crate::worker_process::WorkerProcess;
 
-/// The number of records in an input of less than a chunk.
+/// The number of records in an input that is smaller than a chunk.
 const FEW: usize = 100;
 /// The number of records in an input of several chunks.
 const SOME: usize = 20_000;
-/// The number of records in an input that takes a while.
+/// The number of records in an input whose attempt takes some time.
 const MANY: usize = 60_000;
 
 /// The fail points in `runtime/src/fail_points.rs`, in the order of an attempt.
@@ -25,10 +25,10 @@ pub(crate) const STEPS: [&str; 7] = [
     "settled",
 ];
 
-/// The time within which another worker takes over the requests of a killed worker.
+/// The maximum time until other workers take over the requests of a killed worker.
 const RECOVERY: Duration = LEASE.saturating_add(Duration::from_secs(5));
 
-/// Kills one of four workers whenever some requests have been done, and starts another in its place.
+/// Kills one of four workers each time some requests have become done, and starts a new worker instead.
 pub(crate) fn random_kills(scale: &Scale) -> String {
     let (kills, requests) = (scale.of(300, 12), scale.of(3_000, 120));
     let mut random = scale.random(1);
@@ -62,7 +62,7 @@ pub(crate) fn random_kills(scale: &Scale) -> String {
     )
 }
 
-/// Returns the time until no lease of a dead worker is left.
+/// Waits until no lease of a dead worker is left, and returns the duration.
 fn time_to_recover(fixture: &FaultsFixture) -> Duration {
     let start = Instant::now();
     fixture.wait_until("nothing to be ready", |fixture| fixture.count("ready") == 0);
@@ -74,7 +74,7 @@ fn time_to_recover(fixture: &FaultsFixture) -> Duration {
     took
 }
 
-/// Kills workers after each step of an attempt, at the first request or a later one.
+/// Kills workers after each step of an attempt, at their first request or at a later one.
 pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     let kills = scale.of(20, 2);
     let mut random = scale.random(2);
@@ -91,7 +91,7 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
             for worker in &mut workers {
                 match worker.wait() {
                     None => died += 1,
-                    // There were too few requests left for the worker to reach its fault.
+                    // Too few requests were left, so the worker did not reach its fault.
                     Some(_) => fixture.submit(4),
                 }
             }
@@ -111,7 +111,7 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     )
 }
 
-/// Kills workers after a checkpoint of a longer input. Returns how many successors resumed from one.
+/// Kills workers after a checkpoint of a long input. Returns the number of successors that resumed from a checkpoint.
 fn kills_at_checkpoints(kills: usize, random: &mut fastrand::Rng) -> usize {
     const OPTIONS: &str = "--concurrency 1 --burst --burst-wait 0s --checkpoint 1";
     let mut fixture = FaultsFixture::on_redis(&[], SOME);
@@ -121,7 +121,7 @@ fn kills_at_checkpoints(kills: usize, random: &mut fastrand::Rng) -> usize {
         fixture.submit_as(&id);
         let fault = format!("checkpoint:KILL:{}", random.u32(1..4));
         if fixture.worker(None, OPTIONS, Some(&fault)).wait().is_some() {
-            continue; // The worker finished before it reached that checkpoint.
+            continue; // The worker finished before it reached this checkpoint.
         }
         died += 1;
         fixture.host.expire_lease(&id);
@@ -134,8 +134,8 @@ fn kills_at_checkpoints(kills: usize, random: &mut fastrand::Rng) -> usize {
     resumed
 }
 
-/// Suspends workers when their output is sealed, lets their leases expire, lets others do the work, and wakes the
-/// workers up.
+/// Suspends workers when their output is sealed, and lets their leases expire. Other workers do the work before the
+/// suspended workers continue.
 pub(crate) fn zombies(scale: &Scale) -> String {
     let zombies = scale.of(50, 4);
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
@@ -167,7 +167,7 @@ pub(crate) fn zombies(scale: &Scale) -> String {
     format!("{zombies} times: one receipt each, all {zombies} refused when they woke up")
 }
 
-/// Tells workers to stop, once or twice, while they run a longer request.
+/// Tells workers to stop, by one or two signals, while they run a long request.
 pub(crate) fn terminated(scale: &Scale) -> String {
     let times = scale.of(100, 4);
     let mut random = scale.random(7);
@@ -181,7 +181,7 @@ pub(crate) fn terminated(scale: &Scale) -> String {
         fixture.wait_until("a claim", |_| worker.log().contains("claimed"));
         std::thread::sleep(Duration::from_millis(random.u64(0..150)));
         worker.signal("TERM");
-        // After the first signal the worker finishes its request. After the second it does not.
+        // After the first signal, the worker finishes its request. After a second signal, it stops at once.
         if time % 4 > 0 {
             fixture.wait_until("the first signal to be heard", |_| {
                 let log = worker.log();

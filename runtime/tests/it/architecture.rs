@@ -1,5 +1,5 @@
-//! Tests that imports follow ARCHITECTURE.md. A module of `runtime/src` imports only the modules that the table "Who
-//! may import whom" lists for it. A library is named only in the folder that adapts it.
+//! Tests that imports follow ARCHITECTURE.md. Each module of `runtime/src` may import only the modules that the table
+//! "Who may import whom" lists for it. Each library in [`ADAPTERS`] may be named only in the folder that adapts it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const HEADING: &str = "## Who may import whom";
 
-/// Libraries, each with the folder that may name it.
+/// The libraries that only one folder may name. Each pair is a library and its folder.
 const ADAPTERS: [(&str, &str); 7] = [
     ("clap", "cli/"),
     ("indicatif", "cli/"),
@@ -18,7 +18,7 @@ const ADAPTERS: [(&str, &str); 7] = [
     ("wasmtime_wasi", "plugin/"),
 ];
 
-/// The modules that a module imports, each with the place of the first import: `FILE:LINE`.
+/// The modules that a module imports. Each value is the position of the first import, as `FILE:LINE`.
 type Imports = BTreeMap<String, String>;
 
 #[test]
@@ -92,7 +92,7 @@ fn libraries_are_named_by_their_adapters() {
     assert!(files.len() > 100, "{}", files.len());
 }
 
-/// Returns the rows of the table in their order: each module with the modules that it imports.
+/// Returns the rows of the table in order. Each row is a module and the set of modules that it imports.
 fn table() -> Vec<(String, BTreeSet<String>)> {
     let document = include_str!("../../../ARCHITECTURE.md");
     let (_, section) = document.split_once(HEADING).expect("the section");
@@ -134,7 +134,7 @@ fn imports_of_all(source: &Path) -> BTreeMap<String, Imports> {
     all
 }
 
-/// Adds a source file, or all source files below a folder. It skips the files of unit tests.
+/// Adds a source file to `files`. For a folder, adds all source files below it. Files of unit tests are skipped.
 fn add_files(path: &Path, files: &mut Vec<PathBuf>) {
     if path.file_stem().is_some_and(|stem| stem == "tests") {
         return;
@@ -148,7 +148,7 @@ fn add_files(path: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns the lines of a source file. Comments and unit tests become empty lines.
+/// Returns the code of a source file. Comments and unit tests are replaced by empty lines.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).expect("a source file");
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
@@ -162,7 +162,7 @@ fn code(file: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Adds the imports of a file.
+/// Adds to `imports` the modules that a source file imports.
 fn add_imports(source: &Path, path: &Path, module: &str, imports: &mut Imports) {
     for (number, line) in code(path).lines().enumerate() {
         let place = || {

@@ -1,4 +1,4 @@
-//! Tests that any plugin answer that breaks the interface fails its request with an error that says why.
+//! Tests that a request fails if an answer of its plugin breaks the interface. The error must say why.
 
 use ingest_host::config::Limits;
 use ingest_host::plugin::Plugin;
@@ -7,7 +7,7 @@ use ingest_host::request::InputOptions;
 use crate::support::pipeline::{PipelineRun, RunOutcome, engine, plugin};
 use crate::support::wat::{ANSWER, HandWrittenPlugin, ROOM, answer, words};
 
-/// Puts two records through a plugin.
+/// Runs a plugin on two records.
 fn run(plugin: &Plugin, limits: Limits) -> Result<RunOutcome, String> {
     PipelineRun {
         input: b"n\na\nb\n",
@@ -33,7 +33,7 @@ fn fails_with(plugin: &HandWrittenPlugin, why: &str) {
     assert!(error.len() < 1_000, "{error}");
 }
 
-/// Checks that these changes break a rule of the interface, and that the error contains `why`.
+/// Checks that an answer with these verdicts, operands and bytes fails the request with an error that contains `why`.
 #[track_caller]
 fn breaks(verdicts: &[u8], operands: &[u32], bytes: &[u8], why: &str) {
     fails_with(&HandWrittenPlugin::answering(verdicts, operands, bytes), why);
@@ -132,7 +132,7 @@ fn offsets_are_in_order_and_within() {
     breaks(&[4, 0], &[4_000, 4_000], &[b'a'; 4_000], "reject code \"aaaa");
 }
 
-/// Returns a plugin that answers with lists at these addresses and lengths.
+/// Returns a plugin whose answer consists of three lists. Each argument is the address and the length of a list.
 fn lists(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u32)) -> HandWrittenPlugin {
     HandWrittenPlugin {
         data: vec![(ANSWER, answer(verdicts, operands, bytes))],
@@ -144,7 +144,7 @@ fn lists(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u32)) -> HandW
 fn lists_lie_in_the_memory() {
     let nothing = (ROOM, 0);
     let why = "breaks the interface: process returned what cannot be read";
-    // 4 GiB, from address 0 and from past the end of the memory.
+    // A list is 4 GiB long at address 0, or begins beyond the end of the memory.
     fails_with(&lists(nothing, nothing, (0, u32::MAX)), why);
     fails_with(&lists(nothing, nothing, (u32::MAX, 1)), why);
     fails_with(&lists((0x0400_0000, 2), nothing, nothing), why);
@@ -187,7 +187,7 @@ fn sentences_are_text() {
     fails_with(&sentence(ROOM, 3), "records 1 to 2: no");
     fails_with(&sentence(ROOM, 9), "process returned what cannot be read");
     fails_with(&sentence(0, u32::MAX), "process returned what cannot be read");
-    // The error text is 1 MB of zeros. The message must quote only a short part.
+    // The plugin returns an error text of 1 MB of zeros. The host's message must quote only a short part of the text.
     let error = hand_written(&sentence(0x0020_0000, 1 << 20)).unwrap_err();
     assert!(error.len() < 2_000, "{error}");
 }

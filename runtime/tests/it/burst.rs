@@ -1,5 +1,5 @@
-//! Tests that a burst ends, whatever is in its queues. It reports what it waits for and what it leaves. The tests run
-//! with the embedded queue and with Redis.
+//! Tests that a burst always ends, whatever its queues contain. A burst reports the requests that it waits for and the
+//! requests that it leaves. The tests run with the embedded queue and with Redis.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
@@ -50,7 +50,7 @@ fn assert_said(said: &CommandOutput, code: i32, first: &str) {
     assert!(said.stdout.starts_with(first), "{}", said.stdout);
 }
 
-/// Returns true if the list has a line with all of `words`.
+/// Returns true if a line after the first one contains all of `words`.
 fn lists(said: &CommandOutput, words: &[&str]) -> bool {
     let mut lines = said.stdout.lines().skip(1);
     lines.any(|line| words.iter().all(|word| line.contains(word)))
@@ -84,7 +84,7 @@ fn what_is_delayed_for_a_year_is_told_and_no_failure(host: &Host) {
 
 fn what_is_due_soon_is_waited_for(host: &Host) {
     let (_files, url) = with_file(host);
-    // The delays are so long that no request becomes due by itself.
+    // The delays are so long that no request becomes due during the test.
     for (id, delay_ms) in [("soon", 1_800_000), ("sooner", 1_700_000), ("late", 7_200_000)] {
         host.push(&format!(r#"{{"uri":"{url}","id":"{id}","delay_ms":{delay_ms}}}"#));
     }
@@ -126,7 +126,7 @@ fn what_is_due_soon_is_waited_for(host: &Host) {
     assert_eq!(burst.0.wait().unwrap().code(), Some(0), "{summary}{rest:#?}");
     assert!(summary.starts_with("2 done"), "{summary}");
     assert!(summary.contains(" lost, 1 for later"), "{summary}");
-    // The burst may have claimed one of the two before the other was due.
+    // The burst can report its waiting twice, because it can claim one of the two requests before the other is due.
     let told_again = rest.iter().filter(|line| line.contains(WAITS)).count();
     assert!(told_again <= 1, "{rest:#?}");
     for (id, state) in [("sooner", "done"), ("soon", "done"), ("late", "delayed")] {
@@ -164,7 +164,7 @@ fn what_is_only_to_be_ended_is_waited_for_in_a_paused_queue(host: &Host) {
         output: output.clone(),
         move_output: false,
     };
-    // The request's only worker is lost, and the next worker cannot check the output yet.
+    // The request's only worker is lost, and the next worker cannot yet check the output.
     let put_off = async {
         let server = Backend::connect(&host.url).await.unwrap();
         let lost = server
@@ -208,7 +208,7 @@ fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
         "{}",
         said.stdout
     );
-    // With the default of `--burst-wait`, the burst waits for all retries, and says so once.
+    // With the default of `--burst-wait`, the burst waits for all retries. It logs this wait only once.
     files.fail("in.csv", 2);
     let said = burst(host, "");
     assert_said(&said, 0, "1 done, 0 dead, 2 retried");
@@ -223,7 +223,7 @@ fn a_retry_that_is_not_due_in_time_is_left(host: &Host) {
     }
 }
 
-/// Starts a server that answers each request with 503 and `Retry-After: seconds`.
+/// Starts a server that answers each request with status 503 and the header `Retry-After: {seconds}`.
 fn busy_for(seconds: u32) -> ScriptedServer {
     let headers = format!("Retry-After: {seconds}\r\n");
     let answer = answer("503 Service Unavailable", &headers, b"");
@@ -237,7 +237,7 @@ fn all_waits_for_retries_together_are_bounded(host: &Host) {
         busy.address
     ))
     .ok();
-    // Each wait is shorter than 8 s, but three waits together are longer.
+    // Each wait is shorter than 8 s, but the three waits together take longer.
     let said = burst(host, "--burst-wait 8s");
     assert_said(&said, 1, "0 done, 0 dead, 3 retried");
     assert!(
@@ -255,7 +255,7 @@ fn what_is_due_behind_retries_is_waited_for(host: &Host) {
         let uri = format!("http://{}/{number}.csv", busy.address);
         host.run(&format!("submit --queue q --uri {uri}")).ok();
     }
-    // This request is due after the retries, but within 5 s of the time when the burst stops waiting for them.
+    // This request becomes due after the retries, but less than 5 s after the burst stops waiting for them.
     host.push(&format!(r#"{{"uri":"{url}","id":"later","delay_ms":7600}}"#));
     let said = burst(host, "--burst-wait 5s");
     assert_said(&said, 1, "1 done, 0 dead");
@@ -309,7 +309,7 @@ fn a_worker_tells_the_limits_that_are_not_the_defaults() {
     }
 }
 
-/// Starts a worker that claims a request and does not end it.
+/// Starts a worker, and waits until it has claimed a request that it cannot end.
 fn holder(host: &Host, files: &Files) -> Worker {
     let url = files.hold("held.csv", "n\n1\n2\n");
     host.run(&format!("submit --queue q --uri {url} --id held")).ok();
@@ -427,7 +427,7 @@ fn the_list_of_what_is_left_is_short(host: &Host) {
     let said = burst(host, "");
     assert_said(&said, 1, "0 done");
     assert!(said.stdout.contains(" lost, 30 left\n"), "{}", said.stdout);
-    // The summary, a heading, the first 20 requests, and a line with the number of all requests.
+    // The lines are the summary, a heading, the first 20 requests, and the number of all requests.
     assert_eq!(said.stdout.lines().count(), 1 + 1 + 20 + 1, "{}", said.stdout);
     assert!(said.stdout.ends_with("lists them\n"), "{}", said.stdout);
 }

@@ -1,4 +1,4 @@
-//! Tests that each failure has a code, that the code is the same everywhere, and that the documents explain it.
+//! Tests that each failure has a code, that all outputs show the same code, and that the documents explain it.
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
 
-/// Returns the sections of the document as pairs of code and text.
+/// Returns the sections of the document as pairs of a code and its text.
 fn sections() -> Vec<(&'static str, &'static str)> {
     let parts = TROUBLESHOOTING.split("\n### ").skip(1);
     parts.map(|part| part.split_once('\n').unwrap()).collect()
@@ -48,7 +48,7 @@ fn each_section_has_a_meaning_an_example_and_what_to_do() {
     }
 }
 
-/// Returns the error code for an input that cannot be opened.
+/// Returns the error code of an input that cannot be opened.
 fn code_of(bytes: &[u8], options: &InputOptions) -> Code {
     let reader = Box::new(Cursor::new(bytes.to_vec()));
     match decode::open(reader, "a.csv", None, options, &Limits::default()) {
@@ -94,7 +94,7 @@ fn an_input_that_is_no_table_has_a_code_that_says_why() {
         ..InputOptions::default()
     };
     assert_eq!(code_of(b"a,b\n1,2\n", &skipping), Code::InputEmpty);
-    // The header is short, so the first record is the one that is too long.
+    // The header is short, so the input opens. The error comes from the first record, which is too long.
     let reader = Box::new(Cursor::new(long));
     let mut decoding = decode::open(reader, "a.csv", None, &none, &Limits::default()).unwrap();
     let origin = decoding.splitter.origin();
@@ -149,7 +149,7 @@ fn an_error_of_the_program_ends_with_its_code() {
     }
 }
 
-/// Checks that the document shows the errors as the program prints them.
+/// Checks that the document shows each error as the program prints it.
 #[test]
 fn the_example_of_wrong_usage_is_what_appears() {
     let said = String::from_utf8(run(&["dead", "retry", "--all"]).stderr).unwrap();
@@ -157,7 +157,7 @@ fn the_example_of_wrong_usage_is_what_appears() {
     assert!(section.contains(&format!("```text\n{said}```")), "{said}");
 }
 
-/// Checks that wrong arguments give one line of JSON with the error and without usage.
+/// Checks that for wrong arguments the program prints the error as one line of JSON, without the usage.
 #[test]
 fn wrong_arguments_are_one_line_of_json() {
     for arguments in [
@@ -178,7 +178,7 @@ fn wrong_arguments_are_one_line_of_json() {
     assert!(said.contains("Usage:") && !said.contains("[usage]"), "{said}");
 }
 
-/// Returns a queue in a file, with a dead request `a` whose error has a code.
+/// Returns a queue in a SQLite file. It contains a dead request `a` whose error has a code.
 async fn dead(folder: &Path) -> (Backend, String) {
     let url = format!("sqlite:{}", folder.join("queue.db").display());
     let backend = Backend::connect(&url).await.unwrap();
@@ -263,7 +263,7 @@ async fn an_error_of_a_worker_without_codes_has_none() {
     file.execute_batch("UPDATE request SET error = 'fetch /a.csv: busy'")
         .unwrap();
     assert_eq!(status().await.code, None);
-    // A code of a later version is shown unchanged.
+    // A code that only a later version knows is shown unchanged.
     let coded = "UPDATE request SET coded = 'of-tomorrow ' || error";
     file.execute_batch(coded).unwrap();
     assert_eq!(status().await.code.as_deref(), Some("of-tomorrow"));

@@ -1,4 +1,4 @@
-//! Tests the properties that `make fuzz` checks with libFuzzer, on the corpus and on random mutations of it.
+//! Tests the properties that `make fuzz` checks with libFuzzer. The inputs are the corpus and random mutations of it.
 
 #[path = "../../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "public where it is a crate")]
@@ -12,7 +12,7 @@ use fastrand::Rng;
 /// The number of mutations for each target.
 const MUTATIONS: usize = 3_000;
 
-/// Texts that mean something in one of the formats.
+/// Texts that have a meaning in one of the formats.
 const MEANINGFUL: [&[u8]; 18] = [
     b",",
     b"\"",
@@ -40,7 +40,7 @@ fn whatever_the_bytes_the_properties_hold() {
     for (name, holds) in properties::TARGETS {
         let seeds = corpus(name);
         let mut random = Rng::with_seed(seed);
-        // The seed is shown if one of them fails.
+        // The test harness shows this line if the test fails.
         println!("{name}: seed {seed}");
         seeds.iter().for_each(|bytes| holds(bytes));
         for _ in 0..MUTATIONS {
@@ -64,7 +64,8 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// Returns one of the seeds with some bytes changed, removed, added, or taken from another seed.
+/// Returns one of the inputs in `seeds` with random changes: bytes are changed, removed, added, or taken from another
+/// input.
 fn mutated(seeds: &[Vec<u8>], random: &mut Rng) -> Vec<u8> {
     let mut bytes = random.choice(seeds).unwrap().clone();
     for _ in 0..random.usize(1..8) {

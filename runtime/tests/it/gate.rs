@@ -1,4 +1,4 @@
-//! Tests the publish gate. An input with too many rejects is not published and not retried, and its report names the
+//! Tests the gate. If an input has too many rejects, it is not published and not retried, and its report names the
 //! reason.
 
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::support::host::{CommandOutput, Host, component, path_of};
 use crate::support::redis::RedisServer;
 
-/// Returns a CSV file with these numbers of good records, ragged records and records with a stray quote.
+/// Returns a CSV file with the given numbers of good records, ragged records and records with a stray quote.
 fn csv(good: usize, ragged: usize, stray: usize) -> String {
     format!(
         "a,b\n{}{}{}",
@@ -16,7 +16,8 @@ fn csv(good: usize, ragged: usize, stray: usize) -> String {
     )
 }
 
-/// Returns all files below the folder `out`, except the file with the output's id. Checks that staging is empty.
+/// Returns all files below the folder `out`, except the file with the id of the output. Also checks that no staged file
+/// is left.
 fn files(host: &Host) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![host.path("out")];
@@ -105,7 +106,7 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     let good = std::fs::read_to_string(host.path("out/q/.quarantine/bad.csv")).unwrap();
     assert_eq!(good, csv(7, 0, 0));
 
-    // A retry behind the same gate gives the same result. Behind a wider gate, the output is published.
+    // A retry with the same gate gives the same result. With a wider gate, the output is published.
     host.run("dead retry bad").ok();
     assert!(run(host, "--max-rejects 2").starts_with("0 done, 1 dead"));
     assert_eq!(files(host), found);
@@ -131,7 +132,7 @@ fn shares_and_codes_have_their_edges_too() {
         (csv(9, 1, 0), "--max-rejects 10%", true),
         (csv(8, 1, 0), "--max-rejects 10%", false),
         (csv(0, 3, 0), "--max-rejects 100%", true),
-        // A file without records passes each gate.
+        // A file without records passes every limit on rejects.
         (csv(0, 0, 0), "--max-rejects 0%", true),
         (csv(0, 0, 0), "--on-reject fail", true),
         (csv(1, 1, 5), "--max-rejects ragged-row=1", true),
@@ -147,7 +148,8 @@ fn shares_and_codes_have_their_edges_too() {
         (csv(3, 0, 1), "--on-reject fail", false),
         (csv(3, 0, 0), "--on-reject fail", true),
         (csv(3, 0, 1), "", true),
-        // By default, more than half of at least 20 records are too many. A rule for all codes replaces this default.
+        // By default, an input of at least 20 records fails the gate if more than half of them are rejects. A rule for
+        // all codes replaces this default.
         (csv(10, 10, 0), "", true),
         (csv(9, 11, 0), "", false),
         (csv(9, 6, 5), "", false),
@@ -160,7 +162,7 @@ fn shares_and_codes_have_their_edges_too() {
         (csv(0, 20, 0), "--max-rejects ragged-row=20,100%", true),
         (csv(0, 0, 0), "--min-records 0", true),
         (csv(2, 0, 0), "--min-records 2", true),
-        // `--min-records` counts the records that were read, rejected ones included.
+        // `--min-records` counts all records that are read, including the rejects.
         (csv(0, 2, 0), "--min-records 2", true),
     ] {
         let host = Host::embedded();
@@ -192,8 +194,8 @@ fn shares_and_codes_have_their_edges_too() {
     }
 }
 
-/// Checks the default: of 20 or more records, at most half may be rejected. The summary of the burst, the log and the
-/// list report it.
+/// Checks the default gate: if 20 or more records are read, at most half of them may be rejects. The burst's summary,
+/// the log and `dead list` must report a failure.
 fn mostly_rejected_is_no_success(host: &Host) {
     host.write("clean.csv", csv(20, 0, 0));
     host.write("half.csv", csv(10, 10, 0));
@@ -255,7 +257,7 @@ fn mostly_rejected_is_no_success(host: &Host) {
     assert_eq!(row("few"), "few done 1 0 19 18");
     assert!(row("most").starts_with("most dead 1 0 "), "{list}");
     assert!(list.contains(why), "{list}");
-    // A rule for one code does not replace the default. A rule for all codes does.
+    // A rule for one code does not replace the default gate. A rule for all codes replaces it.
     host.run("dead retry most").ok();
     assert!(
         burst("--max-rejects ragged-row=100%")
@@ -278,7 +280,8 @@ fn mostly_rejected_is_no_success_on_redis() {
     mostly_rejected_is_no_success(&Host::on(&redis.url()));
 }
 
-/// Checks that a binding replaces the default for its queue, and may require a number of records.
+/// Checks that the gate of a binding replaces the default for its queue. A binding can also require a minimum number of
+/// records.
 #[test]
 fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
     let host = Host::embedded();
@@ -319,7 +322,7 @@ fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
     }
     let why = "20 records were read, and --min-records asks for at least 21";
     assert!(dead(&host, "d").0.contains(why));
-    // The larger number of the worker and the binding counts.
+    // The worker and the binding can both set a minimum, and the larger one applies.
     host.run("plugin bind --queue q clean@0.1.0").ok();
     host.run("submit --queue q --id e --uri empty.csv").ok();
     let said = host
@@ -333,8 +336,8 @@ fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
     assert!(burst().starts_with("1 done, 0 dead"));
 }
 
-/// Checks that a binding's gate holds for each worker, in addition to the worker's own gate. A rollback restores the
-/// previous gate.
+/// Checks that a binding's gate applies in every worker, in addition to the worker's own gate. A rollback to an earlier
+/// binding restores its gate.
 fn a_binding_has_a_gate(host: &Host) {
     let clean = component("clean");
     host.run_with("plugin push", &[clean.to_str().unwrap()]).ok();
@@ -378,7 +381,7 @@ fn a_binding_has_a_gate_on_redis() {
     a_binding_has_a_gate(&Host::on(&redis.url()));
 }
 
-/// Checks that all rejects are counted and kept if they fill more than one batch, in several lanes.
+/// Checks that all rejects are counted and kept, even if several lanes each fill more than one batch with rejects.
 #[test]
 fn the_quarantine_has_every_reject_of_a_large_input() {
     let host = Host::embedded();
@@ -399,7 +402,7 @@ fn the_quarantine_has_every_reject_of_a_large_input() {
     assert_eq!(kept.lines().count(), 1 + 70_001);
 }
 
-/// Checks that the report is of the last attempt, which leaves the rejects of other inputs.
+/// Checks that the report describes the last attempt, and that rejects of earlier inputs stay.
 #[test]
 fn an_input_is_refused_as_often_as_it_is_tried() {
     let host = Host::embedded();
@@ -422,11 +425,13 @@ fn an_input_is_refused_as_often_as_it_is_tried() {
         let kept = std::fs::read_to_string(path_of(&report["rejects"]["uri"])).unwrap();
         assert_eq!(kept.lines().count(), 1 + ragged, "{kept}");
     }
-    // The good records are the same in each input, so there is one output. There are three files of rejects.
+    // All inputs contain the same good records, so there is only one output. The files are the output, the report and
+    // three files of rejects.
     assert_eq!(files(&host).len(), 1 + 1 + 3, "{:?}", files(&host));
 }
 
-/// Checks that a worker reports a code that no reject has. A mistyped code never closes the gate.
+/// Checks that a worker warns about a code in `--max-rejects` that no reject has. A mistyped code never makes the gate
+/// fail.
 #[test]
 fn a_worker_tells_of_a_code_that_no_reject_has() {
     let host = Host::embedded();
@@ -451,7 +456,7 @@ fn a_worker_tells_of_a_code_that_no_reject_has() {
     );
 }
 
-/// Checks that the verdict is reported even if no quarantine can be created. Nothing is left behind.
+/// Checks that the result of the gate is reported even if the quarantine cannot be created. No other file is left.
 #[test]
 fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
     let host = Host::embedded();
@@ -470,8 +475,8 @@ fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
     assert_eq!(files(&host), ["rejects/.quarantine"]);
 }
 
-/// Checks that a request stays done if its worker dies between the receipt and the settle. The next worker has a
-/// narrower gate, but the output is already published.
+/// Checks that a request stays done if its worker dies after it has written the receipt and before it settles the
+/// claim. The next worker has a stricter gate, but the output is already published.
 #[test]
 fn what_was_published_stays_done_behind_a_narrower_gate() {
     let host = Host::embedded();
@@ -496,8 +501,8 @@ fn what_was_published_stays_done_behind_a_narrower_gate() {
     );
 }
 
-/// Checks that a code without rejects is reported with the codes that exist. Only a person can tell whether it is
-/// mistyped.
+/// Checks the note about a code that no reject has: it lists the codes that exist. Only a person can decide whether the
+/// code is mistyped.
 #[test]
 fn a_code_that_no_reject_has_is_named() {
     let note = "--max-rejects: no reject has the code ragged; there are ragged-row, stray-quote";
@@ -515,7 +520,8 @@ fn a_code_that_no_reject_has_is_named() {
     }
 }
 
-/// Checks an input without records, which has no rejects. Its quarantine has the header and the report.
+/// Checks an input with too few records, and with no rejects. For an input without records, the quarantine contains the
+/// header and the report.
 #[test]
 fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {
     for (read, least) in [(0, 1), (3, 4)] {

@@ -1,4 +1,5 @@
-//! Tests that components built to exhaust the compiler are refused within limits, and that a worker survives them.
+//! Tests components that are built to exhaust the compiler. They are refused within limits, and the worker survives
+//! them.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -16,10 +17,10 @@ use crate::support::host::{CommandOutput, Host, component, wait_for};
 use crate::support::process;
 use crate::support::wat::HandWrittenPlugin;
 
-/// The peak memory allowed for the program and for its compiler process, each.
+/// The maximum peak memory of the program, and of its compiler process, in bytes.
 const PEAK_MAX: u64 = 256 << 20;
 
-/// Returns a host with its own cache, because a shared cache may already hold the compiled component.
+/// Returns a host with its own cache, because the shared cache could already contain the compiled component.
 fn host() -> Host {
     let mut host = Host::embedded();
     host.cache = host.path("cache");
@@ -33,7 +34,7 @@ struct Pushed {
     peak: u64,
 }
 
-/// Pushes a file of the host's folder to the server.
+/// Pushes a file from the host's folder to the queue server.
 fn push(host: &Host, file: &str, limits: &str) -> Pushed {
     let mut child = host
         .command()
@@ -61,7 +62,7 @@ fn is_refused(pushed: &Pushed, why: &str) {
     assert!(pushed.peak < PEAK_MAX, "{} bytes: {}", pushed.peak, pushed.said);
 }
 
-/// Returns a number in LEB128, the integer encoding of WebAssembly.
+/// Returns a number encoded in LEB128, the encoding of integers in WebAssembly.
 fn leb128(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -79,11 +80,11 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [&[id], &leb128(content.len())[..], content].concat()
 }
 
-/// Returns a plugin with a module whose function has `depth` nested blocks. The cost of compiling it grows with the
-/// square of the depth. It is built as bytes, because the memory that the test needs to parse text would count toward
-/// the peak of the program that it forks.
+/// Returns a plugin that contains a module with one function of `depth` nested blocks. The cost of compiling the
+/// function grows with the square of `depth`. The plugin is built as bytes, because parsing text would need much memory
+/// in the test. A forked program starts with the test's memory, so its peak would be too high.
 fn blocks(depth: usize) -> Vec<u8> {
-    // No locals; blocks without results; their ends, and the end of the function.
+    // The body of the function: no locals, the starts of the blocks, their ends, and the function's end.
     let body = [&[0][..], &b"\x02\x40".repeat(depth), &vec![0x0b; depth + 1]].concat();
     let code = [leb128(1), leb128(body.len()), body].concat();
     let module = [
@@ -99,7 +100,7 @@ fn blocks(depth: usize) -> Vec<u8> {
     .concat()
 }
 
-/// Returns a plugin that contains `depth` nested components.
+/// Returns a plugin that contains components nested `depth` levels deep.
 fn nested(depth: usize) -> Vec<u8> {
     let empty = b"\0asm\x0d\0\x01\0".to_vec();
     let inner = (0..depth).fold(empty.clone(), |inner, _| {
@@ -108,13 +109,13 @@ fn nested(depth: usize) -> Vec<u8> {
     [HandWrittenPlugin::default().component(), section(4, &inner)].concat()
 }
 
-/// Returns a plugin with `count` types.
+/// Returns a plugin that declares `count` types.
 fn types(count: usize) -> Vec<u8> {
     let types = [leb128(count), vec![0x7f; count]].concat();
     [HandWrittenPlugin::default().component(), section(7, &types)].concat()
 }
 
-/// Returns a plugin with a function whose parameter is a list type nested `depth` times.
+/// Returns a plugin with a function whose parameter is a list type that is nested `depth` levels deep.
 fn lists(depth: usize) -> String {
     let mut types = "(type $t0 (list u8))".to_owned();
     for at in 1..depth {
@@ -204,7 +205,7 @@ fn what_compiles_for_minutes_is_given_up() {
     );
 }
 
-/// Checks that a component that was compiled within some limits once is not compiled in a separate process again.
+/// Checks that a component is compiled in a separate process only once for the same limits.
 #[test]
 fn a_component_is_compiled_apart_once() {
     let host = host();
@@ -231,7 +232,7 @@ fn a_component_is_compiled_apart_once() {
     assert!(!compiles(10, ""));
 }
 
-/// Returns a plugin with this many instances of a core module beside it.
+/// Returns a plugin that also contains `instances` instances of a core module.
 fn crowded(instances: usize, module: &str) -> Vec<u8> {
     let mut imports = format!("(core module $small {module})");
     for _ in 0..instances {
@@ -283,8 +284,8 @@ fn what_a_component_consists_of_is_bounded() {
     }
 }
 
-/// Binds each queue to a component that `plugin push` would refuse, but that anybody with write access to the server
-/// can store.
+/// Binds each queue to a component that `plugin push` would refuse. Anybody with write access to the server can store
+/// such a component.
 async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
     let server = Backend::connect(&host.url).await.unwrap();
     for (queue, bytes) in components {
@@ -318,7 +319,8 @@ async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
     }
 }
 
-/// Checks that a killed compiler process does not fail the request for good, and that the process dies with its worker.
+/// Checks that the request is retried if its compiler process is killed, and that the compiler process dies with its
+/// worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compiler_that_was_killed_is_no_reason_to_give_a_request_up() {
     let host = host();
@@ -341,7 +343,7 @@ async fn a_compiler_that_was_killed_is_no_reason_to_give_a_request_up() {
     let stat = format!("/proc/{second}/stat");
     wait_for("the compiler to die with its worker", || {
         let stat = std::fs::read_to_string(&stat).unwrap_or_default();
-        // The process is gone, or is a zombie that nobody has waited for.
+        // The process no longer exists, or is a zombie for which no parent has waited.
         stat.rsplit_once(") ")
             .is_none_or(|(_, rest)| rest.starts_with('Z'))
             .then_some(())

@@ -1,5 +1,5 @@
-//! Tests that a hostile plugin ends only its own request, with one message. The worker stays small and its other
-//! requests are done.
+//! Tests that a hostile plugin can end only its own request, with one error message. The worker's memory stays small,
+//! and its other requests are done.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,13 +12,13 @@ use crate::support::host::{Host, component, path_of};
 use crate::support::process;
 use crate::support::wat::{ANSWER, HandWrittenPlugin, words};
 
-/// The largest memory of a worker with one hostile request and one good request.
+/// The maximum peak memory, in bytes, of a worker with one hostile request and one good request.
 const PEAK_MAX: u64 = 256 << 20;
 
 const GOOD: &str = "a,b\n1,2\n3,4\n";
 const GOOD_JSONL: &str = "{\"a\":\"1\",\"b\":\"2\"}\n{\"a\":\"3\",\"b\":\"4\"}\n";
 
-/// A worker's queues: `good`, and others for hostile plugins.
+/// A host with queues for one worker: the queue `good`, and one queue for each hostile plugin.
 struct HostileFixture {
     host: Host,
     cases: u32,
@@ -45,8 +45,8 @@ impl HostileFixture {
             .ok();
     }
 
-    /// Runs a request through the hostile plugin and one through `clean`, in one worker. Returns the status of the
-    /// first request. Checks that the second request is done and that the worker stayed small.
+    /// Runs a request with the hostile plugin and another one with `clean`, in the same worker. Returns the status of
+    /// the hostile request. Checks that the good request is done, and that the worker's memory stayed small.
     #[track_caller]
     fn run(&mut self, config: &str, limits: &str) -> Value {
         let plugin = format!("hostile@{}", env!("CARGO_PKG_VERSION"));
@@ -103,7 +103,7 @@ impl HostileFixture {
     }
 }
 
-/// Checks that the request is a dead letter with this reason, in a short message.
+/// Checks that the request is a dead letter, and that its short error contains this reason.
 #[track_caller]
 fn is_dead(status: &Value, why: &str) {
     assert_eq!(status["state"], "dead", "{status}");
@@ -119,7 +119,7 @@ fn is_dead(status: &Value, why: &str) {
     );
 }
 
-/// Checks that the request is done, with these numbers of kept and rejected records.
+/// Checks that the request is done and has these numbers of kept and rejected records.
 #[track_caller]
 fn is_done(status: &Value, kept: u64, rejected: u64) {
     assert_eq!(status["state"], "done", "{status}");
@@ -176,8 +176,8 @@ fn one_that_wants_all_memory() {
     let too_much = "process needed more memory than the limit of 134217728 bytes";
     is_dead(&fixture.run(r#"{"mode": "allocate"}"#, ""), too_much);
     is_done(&fixture.run(r#"{"mode": "allocate", "on": "2"}"#, ""), 2, 1);
-    // The compiled plugin exhausts its own stack before the machine's. The plugin written by hand exhausts the
-    // machine's stack.
+    // The compiled plugin overflows the stack in its own linear memory before the call stack overflows. The
+    // hand-written plugin uses no stack in its memory, so it overflows the call stack.
     is_dead(
         &fixture.run(r#"{"mode": "recurse"}"#, ""),
         "out of bounds memory access",
@@ -190,7 +190,7 @@ fn one_that_wants_all_memory() {
         ..HandWrittenPlugin::default()
     };
     is_dead(&fixture.run_hand_written(&deep, ""), "call stack exhausted");
-    // The plugin writes to fifteen memories in addition to its own.
+    // The plugin fills fifteen more memories in addition to its own.
     let memories: String = (1..16).map(|_| "(memory 1)").collect();
     let grow: String = (1..16)
         .map(|memory| {
@@ -205,7 +205,7 @@ fn one_that_wants_all_memory() {
         stateful: true,
         ..HandWrittenPlugin::default()
     };
-    // The component exports its first memory.
+    // The component exports only the first of its memories.
     let many = many.component_with_memories(&memories);
     let path = fixture.host.write("many.wasm", many);
     fixture.push(&path);
@@ -225,7 +225,7 @@ fn one_that_wants_all_tables() {
         stateful: true,
         ..HandWrittenPlugin::default()
     };
-    // A table cannot grow beyond the pool's limit. The plugin decides how to handle that.
+    // A table cannot grow beyond the limit of the instance pool. `table.grow` returns -1 then, and this plugin traps.
     is_dead(&fixture.run_hand_written(&table, ""), "process trapped");
     let large = HandWrittenPlugin {
         core: "(table 100000000 funcref)".into(),
@@ -394,7 +394,7 @@ fn a_neighbour_goes_on_while_one_loops() {
         host.wait_for_state(id, "done");
     }
     assert_eq!(host.status("bad")["state"], "leased");
-    // The plugin also stops when its request is cancelled.
+    // A running call of the plugin also stops when its request is cancelled.
     host.run("cancel bad").ok();
     host.wait_for_state("bad", "cancelled");
     assert_eq!(worker.stop().0, Some(0));

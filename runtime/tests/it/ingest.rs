@@ -1,4 +1,4 @@
-//! Tests `ingest-host ingest`: one file passes through a plugin, every record is accounted for, and the receipt can be
+//! Tests `ingest-host ingest`. A plugin processes one file, every record is accounted for, and the receipt can be
 //! checked.
 
 use std::collections::BTreeMap;
@@ -143,7 +143,7 @@ fn work_whose_output_is_damaged_or_gone_was_not_done_before() {
     }
     let said = again();
     assert!(said.stderr.contains("done before"), "{}", said.stderr);
-    // The error suggests this: without the receipt the work is done again.
+    // The error suggests removing the receipt, so that the work is done again.
     for uri in [output, rejects] {
         std::fs::remove_file(path_of(uri)).unwrap();
     }
@@ -223,7 +223,7 @@ fn config_formats_and_compression_go_together() {
     assert_eq!(output, "n,x\n7,1\n");
 }
 
-/// Reads configs as editors on Windows save them.
+/// Checks configs in the encodings that editors on Windows use.
 #[test]
 fn a_config_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
     let host = Host::embedded();
@@ -326,7 +326,8 @@ fn a_config_that_cannot_be_meant_is_refused_before_there_is_an_input() {
     }
 }
 
-/// Checks that a number that a float would round keeps its digits in the receipt's work, at `bind` and for each record.
+/// Checks that a number in a config keeps all its digits, even if a float would round it. This holds in the receipt, in
+/// `plugin bind` and for each record.
 #[test]
 fn a_config_keeps_its_digits_on_the_way_to_the_plugin() {
     let host = Host::embedded();
@@ -394,8 +395,8 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// Checks a spreadsheet export with semicolons, decimal commas and its own encoding. The output is UTF-8 in the same
-/// dialect, from a worker and from `ingest`.
+/// Checks the export of a spreadsheet with semicolons, decimal commas and an encoding other than UTF-8. A worker and
+/// `ingest` both write UTF-8 in the same dialect.
 #[test]
 fn another_encoding_and_dialect_are_read_as_declared() {
     let host = Host::embedded();
@@ -432,7 +433,7 @@ fn another_encoding_and_dialect_are_read_as_declared() {
     for output in outputs {
         assert_eq!(std::fs::read_to_string(output).unwrap(), text);
     }
-    // Without a declaration UTF-16 is detected by its byte order mark, before the dialect is detected.
+    // If no encoding is given, the byte order mark identifies UTF-16 before the dialect is detected.
     let marked: Vec<u8> = [0xff, 0xfe]
         .into_iter()
         .chain(text.encode_utf16().flat_map(u16::to_le_bytes))
@@ -446,12 +447,12 @@ fn another_encoding_and_dialect_are_read_as_declared() {
         said.contains("is UTF-16: say so, with --encoding utf-16"),
         "{said}"
     );
-    // Without a declaration the record is counted as a reject, not lost.
+    // If no encoding is given, a record that is not UTF-8 becomes a reject and is not lost.
     let receipt = ingest(&host, "latin1.csv", "clean", &["--delimiter", ";"]);
     assert_eq!(receipt["rejects"]["by_code"]["not-utf8"], 1);
 }
 
-/// Checks that the error names what differs instead of quoting digests.
+/// Checks that the error names the difference and does not quote digests.
 #[test]
 fn a_used_id_says_in_words_what_differs() {
     let host = Host::embedded();
@@ -509,7 +510,7 @@ fn a_used_id_says_in_words_what_differs() {
     assert!(said.contains(&why), "{said}");
 }
 
-/// Checks that the log shows what a plugin prints, including a last line without a line end.
+/// Checks that the log shows the text that a plugin prints, including a last line without a line end.
 #[test]
 fn what_a_plugin_prints_is_seen() {
     let host = Host::embedded();
@@ -534,7 +535,7 @@ fn what_a_plugin_prints_is_seen() {
         };
         assert!(said.lines().any(is_seen), "{said}");
     }
-    // The program's own lines appear only on request.
+    // The program's own log lines appear only if the log level asks for them.
     assert!(!said.contains("limits="), "{said}");
     assert!(!ingest(Some("info"), config).contains("limits="));
     assert!(ingest(Some("debug"), config).contains("limits="));

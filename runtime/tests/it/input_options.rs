@@ -1,10 +1,10 @@
-//! Tests the options for reading an input. A request, a queue, a worker and `ingest` can set them, and the first of
-//! them counts.
+//! Tests the options for reading an input. A request, a binding, a worker and `ingest` can set them. In this order, the
+//! first value applies.
 
 use crate::support::host::{Host, component, path_of};
 use crate::support::redis::RedisServer;
 
-/// A typical report with irregular lines.
+/// A typical report that contains irregular lines.
 const REPORT: &[u8] = b"\xef\xbb\xbfReport, \"2024\n\
     # made by hand\n\
     id, name, name\n\
@@ -41,7 +41,7 @@ fn ingest_reads_a_report_by_its_options() {
     });
     assert_eq!(receipt["input"]["options"], options);
     assert_eq!(receipt["input"]["bytes"], REPORT.len());
-    // The same input with the same options is the same work. Another option makes other work.
+    // The same input with the same options is the same request. Another option makes it another request.
     let again = ingest(OPTIONS).json().remove(0);
     assert_eq!(again["request"]["id"], receipt["request"]["id"]);
     let other = ingest(&OPTIONS.replace("--skip-footer 1", "--skip-footer 2"))
@@ -49,7 +49,7 @@ fn ingest_reads_a_report_by_its_options() {
         .remove(0);
     assert_ne!(other["request"]["id"], receipt["request"]["id"]);
     assert_eq!(other["records"]["read"], 2);
-    // The output needs none of these options.
+    // The output can be read without these options.
     host.write("again.csv", PLAIN);
     let plain = host
         .run(&format!("ingest again.csv --plugin {plugin} --json"))
@@ -109,12 +109,12 @@ fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host)
     };
     let receipt = |id: &str| host.status(id)["receipt"].clone();
 
-    // The worker's options.
+    // Without other options, the worker's options apply.
     host.run("plugin bind --queue q clean@0.1.0").ok();
     submit("worker", "");
     work("--delimiter ; --short-rows fill --trim");
     assert_eq!(output(&receipt("worker")), "id;name\n1;a\n;\n2;\n");
-    // Each of the binding's options takes precedence over the worker's.
+    // An option of the binding takes precedence over the same option of the worker.
     host.run("plugin bind --queue q clean@0.1.0 --delimiter ; --short-rows reject --blank-rows drop")
         .ok();
     let history = host.run("plugin history --queue q").ok();
@@ -132,21 +132,22 @@ fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host)
     let options =
         serde_json::json!({ "delimiter": ";", "trim": true, "short_rows": "reject", "blank_rows": "drop" });
     assert_eq!(binding["input"]["options"], options);
-    // The request's options take precedence over both, and can reset them.
+    // An option of the request takes precedence over the same option of the binding and the worker. It can also reset
+    // the option.
     submit(
         "request",
         "--short-rows fill --trim=false --blank-rows keep --no-header=false",
     );
     work("--delimiter , --short-rows reject --trim --no-header");
     assert_eq!(output(&receipt("request")), "id; name\n1; a\n;\n2;\n");
-    // A document of a producer is a request, too.
+    // A document of a producer can set the same options.
     let uri = host.path("detected.csv").display().to_string();
     host.push(&format!(
         r#"{{"id":"document","uri":"{uri}","short_rows":"fill","comment":"none","skip_lines":2}}"#
     ));
     work("--comment 1 --trim --skip-lines 0");
     assert_eq!(output(&receipt("document")), "1;a\n2;\n");
-    // An option that nobody sets is detected from the file.
+    // If an option is set nowhere, it is detected from the file.
     host.run("plugin bind --queue q clean@0.1.0").ok();
     host.write("told.csv", "id; name\n1; a\n;\n2;\n");
     host.run("submit --queue q --id told --uri told.csv").ok();
@@ -228,11 +229,11 @@ fn options_that_contradict_each_other_are_refused_where_they_are_said() {
     }
 }
 
-/// Checks that options of a later side do not contradict those of an earlier side. The separator of fields has one
-/// setting, and a character has one meaning.
+/// Checks that an option with lower precedence is ignored if it contradicts an option with higher precedence. Two
+/// options contradict each other if both set the separator of fields, or if they give one character two meanings.
 fn the_first_side_leaves_no_room_for_what_contradicts_it(host: &Host) {
     host.run(&format!("plugin push {}", clean())).ok();
-    // The options of the request alone are enough to read each file.
+    // The request's options are enough to read each file.
     host.write("spaces.csv", "id  name\n1   a;b\n");
     host.write("semicolons.csv", "id;na me\n1;a b\n");
     host.write("commas.csv", "id,name\n1,a\n");
@@ -317,7 +318,8 @@ fn the_limit_of_columns_is_a_setting() {
     assert_eq!(receipt["input"]["columns"].as_array().unwrap().len(), 5_000);
 }
 
-/// Checks that a binding with options of a newer version is left to a newer worker. Its requests wait.
+/// Checks that a worker leaves a binding alone if a newer version has written options that the worker does not know.
+/// Requests with such a binding wait for a newer worker.
 #[test]
 fn a_binding_of_a_newer_version_is_left_to_another_worker() {
     let host = Host::embedded();

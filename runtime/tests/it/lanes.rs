@@ -1,4 +1,4 @@
-//! Tests that the number of lanes changes nothing: not the output, the rejects, the counts, nor the errors.
+//! Tests that the number of lanes does not change the output, the rejects, the counts or the errors.
 
 use std::cell::Cell;
 use std::sync::mpsc;
@@ -30,7 +30,7 @@ fn options(format: Format) -> InputOptions {
     }
 }
 
-/// The number of random inputs for each test, and the least number of them that the plugin must accept.
+/// The number of random inputs for each test, and the minimum number of these inputs that the plugin must accept.
 const CASES: u32 = 300;
 const TAKEN_MIN: u32 = 100;
 
@@ -39,7 +39,8 @@ const TAKEN_MIN: u32 = 100;
 struct Taken(Cell<u32>);
 
 impl Taken {
-    /// Runs a case with different numbers of lanes. If the plugin accepts the input, the counts must add up.
+    /// Runs a case with different numbers of lanes, and checks that the results are the same. If the plugin accepts the
+    /// input, the counts of records must also add up.
     fn check(&self, work: &PipelineRun<'_>) -> Result<(), TestCaseError> {
         if let Ok(outcome) = work.runs_alike() {
             prop_assert!(outcome.records.add_up());
@@ -55,14 +56,15 @@ impl Taken {
     }
 }
 
-/// Checks that after a chunk has failed, a thread that waits for memory for a later chunk ends, too.
+/// Checks a thread that waits for memory for a later chunk: if an earlier chunk fails, the thread stops waiting.
 #[test]
 fn a_failure_does_not_wait_for_memory() {
     let (budget, stop) = (MemoryBudget::new(64 << 20), Stop::default());
     let neighbor = budget.share(&stop);
     let mut held = neighbor.hold();
     held.raise(40 << 20).unwrap();
-    // The second record fails the request after a while. The last record is long.
+    // The second record, `x`, fails the request after 300 ms. The last record is so long that its chunk must wait for
+    // memory.
     let input = format!("n\n1\nx\n{}{}\n", "1\n".repeat(500), "y".repeat(8 << 20));
     let work = |memory: &MemoryShare| {
         let limits = Limits {
@@ -75,7 +77,7 @@ fn a_failure_does_not_wait_for_memory() {
         let work = PipelineRun::of(&plugin, r#"{"mode": "loop", "on": "x"}"#, &input, limits);
         work.run(2).map_err(|error| error.report())
     };
-    // In most runs the thread is waiting when the earlier chunk fails.
+    // In most of these runs, the thread already waits when the earlier chunk fails.
     for _ in 0..20 {
         let share = budget.share(&stop);
         let (said, result) = mpsc::channel();
@@ -114,7 +116,7 @@ fn alarms_come_out_as_with_one_lane() {
     assert_eq!(outcome.records.read, 2_000);
     assert_eq!(outcome.records.rejected, summary.bad());
     assert_eq!(outcome.rejects.lines().count() as u64, 1 + summary.bad());
-    // The positions in the rejects are positions in the whole input.
+    // The positions in the file of rejects refer to the whole input.
     let input = String::from_utf8(input).unwrap();
     let lines: Vec<_> = input.lines().collect();
     for reject in outcome.rejects.lines().skip(1) {
@@ -147,8 +149,8 @@ fn what_a_plugin_counts_is_counted_once() {
     );
 }
 
-/// Checks that all instances together have no more counter names than one instance, and that the shared names are
-/// counted in each.
+/// Checks that all instances together have no more names of counters than one instance may have. If several instances
+/// use the same name, their counts are added.
 #[test]
 fn names_of_counters_are_bounded_whatever_the_lanes() {
     let first = (1..=3_000).map(|number| format!("{number}\n"));
@@ -165,7 +167,7 @@ fn names_of_counters_are_bounded_whatever_the_lanes() {
         .collect();
     names.sort_unstable();
     assert_eq!(names, Vec::from_iter(1..=64));
-    // The chunk where too many other names come first does not count this one.
+    // One chunk does not count the name `7`, because too many other names come first there.
     let seven = outcome.counters.iter().find(|(name, _)| name == "7").unwrap();
     assert!((900..1_001).contains(&seven.1), "{seven:?}");
 }
@@ -245,8 +247,8 @@ fn an_input_that_breaks_off_within_quotes_fails_at_the_same_place() {
     );
 }
 
-/// Checks that a rewritten record is spliced into plain CSV after its edits, and that a reject keeps its original
-/// bytes.
+/// Checks the output for an input with options: rewritten and edited records become plain CSV, and rejects keep their
+/// original bytes.
 #[test]
 fn options_of_the_input_leave_plain_csv() {
     let row = |number: usize| match number % 4 {
@@ -285,7 +287,7 @@ fn options_of_the_input_leave_plain_csv() {
     );
     assert_eq!(outcome.by_code, [("pattern".to_owned(), 100)]);
     let first = outcome.rejects.lines().nth(1).unwrap();
-    // The line and byte offset in the file, and the original record.
+    // A reject contains its line and byte offset in the file, and the original record.
     assert!(first.starts_with("4,10,"), "{first}");
     assert!(first.ends_with(",\"3,bad,\"\"q\"\"\""), "{first}");
     let offset: usize = first.split(',').nth(2).unwrap().parse().unwrap();

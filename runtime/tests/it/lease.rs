@@ -1,5 +1,5 @@
-//! Tests that a worker that cannot keep its lease stops in time and commits nothing. A worker that can renew its lease
-//! keeps it for as long as the attempt takes. The worker runs in this process, with leases of 1 s.
+//! Tests that a worker stops in time and commits nothing if it cannot keep its lease. A worker that can renew its lease
+//! keeps it during the whole attempt. The worker runs in the test's process, and its leases last 1 s.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,17 +29,17 @@ struct Running {
     folder: tempfile::TempDir,
 }
 
-/// Starts a worker of queue `q` with short leases.
+/// Starts a worker for queue `q` with leases of 1 s.
 async fn start(url: &str, limits: Limits) -> Running {
     start_with(url, limits, |_| {}).await
 }
 
-/// Starts such a worker with other options.
+/// Starts a worker like [`start`], after `change` has edited its options.
 async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOptions)) -> Running {
     start_apart(url, url, limits, change).await
 }
 
-/// Starts such a worker that renews its leases at `lease_url`.
+/// Starts a worker like [`start_with`] that renews its leases through `lease_url`.
 async fn start_apart(
     url: &str,
     lease_url: &str,
@@ -140,7 +140,7 @@ async fn a_long_attempt_keeps_its_lease() {
     tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
 }
 
-/// A queue in a file. Its folder may have other names.
+/// A queue in a SQLite file. The queue in the folder `real` is usable, and the file in the folder `broken` is damaged.
 struct InFile {
     folder: tempfile::TempDir,
     server: Backend,
@@ -175,8 +175,8 @@ fn url_in(folder: &tempfile::TempDir, name: &str) -> String {
     format!("sqlite:{}", folder.path().join(name).join("queue.db").display())
 }
 
-/// Checks that a worker continues while a newer version upgrades its file. It opens both connections before it claims
-/// anything, so the upgrade cannot come between them.
+/// Checks that a worker continues while a newer version upgrades its queue file. The worker opens both of its
+/// connections before its first claim, so the upgrade cannot come between them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_goes_on_while_a_newer_version_upgrades_its_file() {
     let queue = InFile::new().await;
@@ -236,7 +236,7 @@ async fn a_worker_that_cannot_renew_leases_claims_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_has_no_connection_for_its_leases_yet_stops_at_once() {
     let queue = InFile::new().await;
-    // This server accepts connections and never answers, which a client takes for a failure after three seconds.
+    // This server accepts connections and never answers. After three seconds, a client treats this as a failure.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let lease_url = format!("redis://{}", silent.local_addr().unwrap());
     let running = start_apart(&queue.url("real"), &lease_url, Limits::default(), |_| {}).await;
@@ -244,7 +244,7 @@ async fn a_worker_that_has_no_connection_for_its_leases_yet_stops_at_once() {
         .await
         .unwrap()
         .unwrap();
-    // In this time the worker begins its first claim, which waits for that connection.
+    // During this sleep, the worker begins its first claim, which waits for the connection.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let asked_at = Instant::now();
     running.shutdown.send_replace(Shutdown::Drain);
@@ -275,7 +275,7 @@ async fn requests_are_handed_back_if_no_lease_can_be_renewed_any_more() {
     let lease_url = redis.url().replace("redis://", "redis://keeper:pw@");
     let running = start_apart(&redis.url(), &lease_url, Limits::default(), |_| {}).await;
     wait_for_state(&server, "held", State::Leased).await;
-    // This also closes the connections of the user.
+    // The deletion of a user also closes the user's connections.
     acl(&["DELUSER", "keeper"]);
     wait_for_state(&server, "held", State::Ready).await;
     let status = server.queue.status("q", "held").await.unwrap().unwrap();
@@ -308,7 +308,8 @@ async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
     server.queue.submit("q", &[request]).await.unwrap();
     let running = start(&redis.url(), Limits::default()).await;
     wait_for_state(&server, "cut-off", State::Leased).await;
-    // The server no longer answers. The worker must stop by its own clock, while the input still waits.
+    // From here on, the server does not answer. The worker must stop by its own clock, while its input is still held
+    // back.
     redis.freeze();
     tokio::time::sleep(2 * LEASE).await;
     files.let_go("alarms.csv");
@@ -325,7 +326,7 @@ async fn an_attempt_whose_lease_cannot_be_kept_commits_nothing() {
             ..Summary::default()
         }
     );
-    // Staging creates the queue's folder, and it may not have begun.
+    // Staging creates the queue's folder, so the folder is missing if staging has not begun.
     let found = std::fs::read_dir(running.folder.path().join("q"));
     let committed: Vec<_> = found
         .into_iter()
@@ -371,7 +372,7 @@ async fn an_attempt_has_an_end_however_slow_its_input() {
     tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
 }
 
-/// Waits until the lease of a request was extended this many times. It blocks its thread meanwhile.
+/// Waits until the lease of a request has been extended `times` times. While it waits, it blocks the calling thread.
 fn watch_renewals(url: &str, id: &str, times: u32) {
     let mut redis = redis::Client::open(url).unwrap().get_connection().unwrap();
     let mut ends = std::collections::BTreeSet::new();
@@ -402,7 +403,7 @@ async fn a_lease_is_renewed_while_the_runtime_stands_still() {
     server.queue.submit("q", &[request]).await.unwrap();
     let running = start(&redis.url(), Limits::default()).await;
     wait_for_state(&server, "held", State::Leased).await;
-    // Both threads of the runtime and this thread are blocked for longer than a lease.
+    // The two threads of the runtime and the test's thread are blocked for longer than a lease lasts.
     let blocked: Vec<_> = (0..2)
         .map(|_| {
             let url = redis.url();

@@ -1,4 +1,4 @@
-//! Tests each limit at its edge: the largest value that it allows, and the smallest that it refuses.
+//! Tests each limit at its edge. The largest allowed value is accepted, and the next value is refused.
 
 use ingest_host::config::Limits;
 use ingest_host::plugin::Engine;
@@ -6,7 +6,7 @@ use ingest_host::plugin::Engine;
 use crate::support::host::{CommandOutput, Host, cache, component};
 use crate::support::pipeline::{PipelineRun, RunOutcome, plugin};
 
-/// Puts a header `n` and these records through the hostile plugin.
+/// Runs the hostile plugin on a CSV file with the header `n` and these records.
 fn run(config: &str, records: &str, limits: Limits) -> Result<RunOutcome, String> {
     let input = format!("n\n{records}");
     PipelineRun::of(&plugin("hostile"), config, &input, limits)
@@ -14,7 +14,7 @@ fn run(config: &str, records: &str, limits: Limits) -> Result<RunOutcome, String
         .map_err(|error| error.report())
 }
 
-/// Puts these records through the hostile plugin in a mode that takes a size.
+/// Runs the hostile plugin on these records, in a mode that takes a size.
 fn run_size(mode: &str, size: usize, records: &str, limits: &Limits) -> Result<RunOutcome, String> {
     let config = format!(r#"{{"mode": "{mode}", "size": {size}}}"#);
     run(&config, records, limits.clone())
@@ -55,7 +55,7 @@ fn a_call_returns_so_many_bytes() {
         ..Limits::default()
     };
     let cell = |size| run_size("long-cell", size, "1\n", &limits);
-    // One verdict, three operands and the text.
+    // The rest is one verdict of 1 byte and three operands of 4 bytes.
     let of_the_rest = 1 + 3 * 4;
     let outcome = cell(100_000 - of_the_rest).unwrap();
     assert_eq!(
@@ -98,7 +98,7 @@ fn an_output_has_so_many_bytes() {
 
 #[test]
 fn a_plugin_logs_so_many_bytes() {
-    // The text `line 0 of a flood`, and the cost of each line.
+    // The text `line 0 of a flood` has 17 bytes, and each line costs 32 bytes more.
     let cost = 17 + 32;
     for (bytes, lines) in [(10 * cost, 10), (10 * cost - 1, 9), (0, 0)] {
         let said = ingest(
@@ -118,7 +118,7 @@ fn a_plugin_logs_so_many_bytes() {
 
 #[test]
 fn the_instances_after_a_trap_log_what_is_left() {
-    // The text `seen`, and the cost of each line.
+    // The text `seen` has 4 bytes, and each line costs 32 bytes more.
     let cost = 4 + 32;
     let config = r#"{"mode": "panic", "on": "2", "log": true}"#;
     for lines in [0, 1, 3] {
@@ -180,7 +180,7 @@ fn a_binding_lowers_what_a_worker_allows() {
     host.run_with("plugin push", &[component("hostile").to_str().unwrap()])
         .ok();
     let version = env!("CARGO_PKG_VERSION");
-    // The lower limit of the binding and the worker applies.
+    // If the binding and the worker set the same limit, the lower value applies.
     for (queue, of_binding, of_worker, state) in [
         ("a", "record-rows=9", "record-rows=10", "dead"),
         ("b", "record-rows=10", "record-rows=9", "dead"),

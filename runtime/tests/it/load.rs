@@ -1,5 +1,5 @@
-//! Tests that a plugin is not blamed for the load of the machine or for a stopped process. The same input, plugin and
-//! config give the same bytes.
+//! Tests that a plugin is not blamed if the machine is under load or the process is stopped. The same input, plugin and
+//! config must always give the same bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::support::wat::HandWrittenPlugin;
 
 const CALL_TIME: Duration = Duration::from_millis(200);
 
-/// The maximum number of comparisons while the speed of the machine changes.
+/// The maximum number of tries. A comparison is repeated if the speed of the machine has changed.
 const TRIES: usize = 4;
 
-/// Returns the number of turns that the hostile plugin makes in this percentage of a call's limit, while it runs on all
-/// cores.
+/// Returns the number of turns of the hostile plugin that take `percent` % of the time limit of a call. The plugin runs
+/// on all cores at once.
 fn turns_in(percent: u64) -> u64 {
     const TURNS: u64 = 20_000_000;
     let slowest = std::thread::scope(|scope| {
@@ -56,7 +56,7 @@ fn turns_in(percent: u64) -> u64 {
     in_limit as u64 * percent / 100
 }
 
-/// A batch of one record.
+/// Returns a batch with one record.
 fn record() -> ingest_host::record::Batch {
     ingest_host::record::Batch {
         raw: b"1\n".to_vec(),
@@ -74,13 +74,13 @@ fn record() -> ingest_host::record::Batch {
     }
 }
 
-/// A queue with the config of its plugin, an input and the number of requests.
+/// A queue with the config of its plugin, an input, and the number of requests for this input.
 struct Load {
     queue: &'static str,
     config: String,
     input: &'static str,
     requests: usize,
-    /// The numbers of kept and rejected records.
+    /// The expected numbers of kept and rejected records of each request.
     wanted: (u64, u64),
 }
 
@@ -108,7 +108,7 @@ fn loads() -> Vec<Load> {
             requests: 13,
             wanted: (1, 0),
         },
-        // A call over its limit is stopped under load, too, and only that record is rejected.
+        // Under load, too, a call that exceeds its limit is stopped, and only the record that causes it is rejected.
         Load {
             queue: "over",
             config: r#"{"mode": "loop", "on": "x"}"#.into(),
@@ -179,8 +179,8 @@ fn run(loads: &[Load], concurrency: usize) -> BTreeMap<String, (String, String)>
 
 #[test]
 fn sixty_four_at_once_give_what_one_at_a_time_gives() {
-    // The speed of a virtual machine may change with its neighbours. A call that took 60 % of the limit may then exceed
-    // it. Such a comparison proves nothing and does not count.
+    // The load of its neighbors can change the speed of a virtual machine. A call that was measured at 60 % of the
+    // limit can then exceed the limit. A comparison with such a change proves nothing, so it is repeated.
     let mut tries = 0;
     let at_once = loop {
         tries += 1;
@@ -206,7 +206,7 @@ fn sixty_four_at_once_give_what_one_at_a_time_gives() {
     assert!(at_once["over-0"].1.contains("plugin-timeout"), "{at_once:?}");
 }
 
-/// Returns the processor time that a worker has used, in hundredths of a second.
+/// Returns the processor time that a worker has used, in units of 10 ms.
 fn used(worker: &Worker) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", worker.id())).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -217,11 +217,11 @@ fn used(worker: &Worker) -> u64 {
     fields[11] + fields[12]
 }
 
-/// Stops a worker for this time.
+/// Suspends a worker for this time.
 fn stand_still(worker: &Worker, time: Duration) {
     worker.signal("STOP");
     worker.wait_until_stopped();
-    // The test needs real time to pass while the worker is stopped.
+    // Real time must pass while the worker is suspended.
     std::thread::sleep(time);
     worker.signal("CONT");
 }
@@ -263,7 +263,7 @@ fn a_component_outlives_a_standstill_while_it_is_loaded() {
     };
     let path = host.write("slow.wasm", slow.component());
     let limit = Duration::from_secs(2);
-    // The worker then finds the plugin compiled.
+    // The push compiles the plugin, so the worker finds it in the cache.
     host.run_with("plugin push --limit call-time=2s", &[path.to_str().unwrap()])
         .ok();
     host.run("plugin bind --queue q hand-written@0.1.0").ok();
@@ -271,7 +271,7 @@ fn a_component_outlives_a_standstill_while_it_is_loaded() {
     worker.wait_for_log("limits");
     host.run("submit --queue q --uri in.csv --id one").ok();
     worker.wait_for_log("claimed");
-    // The component's start function takes most of the time of loading.
+    // The worker spends most of the loading time in the component's start function.
     let before = used(&worker);
     wait_for("the component to start", || {
         (used(&worker) > before + 5).then_some(())

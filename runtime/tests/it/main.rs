@@ -1,11 +1,11 @@
-//! Tests what the program promises its users. Each promise has its own module, and all are in one binary that is linked
-//! once.
+//! Tests the promises that the program makes to its users. Each promise has its own module. All modules are in one test
+//! binary, which is linked only once.
 //!
-//! The tests run in parallel in one process. A test that measures the whole process runs in a separate process: see
+//! The tests run in parallel in one process. A test that measures the whole process runs in a process of its own: see
 //! [`support::process::is_own`].
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
-/// Makes each test twice: with the embedded queue, and with its own Redis server.
+/// Creates each test twice: with the embedded queue, and with a Redis server of its own.
 macro_rules! on_both_queues {
     ($($name:ident)+) => {
         mod embedded {

@@ -1,5 +1,6 @@
-//! Tests that members of a JSON object are found by name. The order of members, missing members and the members of the
-//! first records make no difference. The tests run whole pipelines in small batches.
+//! Tests that the members of a JSON object are found by their names. The result does not depend on the order of
+//! members, on missing members or on the members of the first records. The tests run whole pipelines with small
+//! batches.
 
 use std::cell::Cell;
 
@@ -15,7 +16,7 @@ use crate::support::pipeline::{PipelineRun, RunOutcome, plugin};
 
 const CASES: u32 = 200;
 
-/// Runs JSON lines through a plugin, with three records in each batch.
+/// Runs a plugin on JSON lines, with at most three records in each batch.
 fn run(plugin_name: &str, config: &Value, lines: &str, output: Format) -> RunOutcome {
     let work = PipelineRun {
         input: lines.as_bytes(),
@@ -49,7 +50,7 @@ fn lines(objects: &[Map<String, Value>]) -> String {
         .collect()
 }
 
-/// Returns a line with these members in their order. `serde_json` would sort them.
+/// Returns a JSON line that has these members in this order. With `serde_json`, the members would be sorted.
 fn line(names: &[&str], number: usize) -> String {
     let member = |name: &&str| format!("{}: {}", json!(name), json!(format!(" {name} {number}")));
     format!(
@@ -115,7 +116,7 @@ fn members_that_are_asked_for_are_columns_of_csv_wherever_they_come() {
     let outcome = run("clean", &config, input, Format::Csv);
     assert_eq!(outcome.output, "id,email\n1,\n,\n,\n2,a@x\n,b@x\n");
     assert_eq!(outcome.records.rejected, 0, "{}", outcome.rejects);
-    // A member that no earlier record had has no column.
+    // A member that no record of the first batch has is in no column.
     let outcome = run(
         "clean",
         &config,
@@ -125,8 +126,8 @@ fn members_that_are_asked_for_are_columns_of_csv_wherever_they_come() {
     assert_eq!(outcome.by_code, [("unexpected-member".to_owned(), 1)]);
 }
 
-/// Checks that the input cannot set `duration_s`. The plugin `alarms` adds this column and leaves it empty for an alarm
-/// without an end.
+/// Checks that the input cannot set the column `duration_s`. The plugin `alarms` adds this column, and leaves it empty
+/// for an alarm without an end time.
 #[test]
 fn the_input_cannot_write_into_a_column_of_the_plugin() {
     let alarm = |more: Value| {
@@ -153,14 +154,15 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
         assert_eq!(outcome.records.written, 5);
         assert!(!outcome.output.contains("666"), "{}", outcome.output);
         assert_eq!(outcome.output.matches("10:00:05").count(), 1);
-        // The rejected record is unchanged.
+        // The reject contains the original record.
         assert!(
             outcome.rejects.contains("\"\"duration_s\"\":666"),
             "{}",
             outcome.rejects
         );
     }
-    // If the first record has the member, it is a column. The plugin then refuses two columns with one name.
+    // If the first record has this member, the input has a column of this name. Then the plugin fails, because the
+    // output would have two columns of the same name.
     input.insert(0, alarm(forged));
     let input = lines(&input);
     let work = PipelineRun {
@@ -178,7 +180,7 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
     assert!(error.contains("two columns \"duration_s\""), "{error}");
 }
 
-/// Checks that a late name is treated alike in each batch, for records that are copied, edited or renamed.
+/// Checks that a late member has the same effect in every batch, for records that are copied, edited or renamed.
 #[test]
 fn a_late_name_is_treated_alike_wherever_it_comes() {
     let configs = [
@@ -254,7 +256,7 @@ fn null_stays_null_where_nothing_is_set() {
     }
 }
 
-/// Checks that a value has the column's type, whether or not the plugin changed its text.
+/// Checks that a value in the output has the type of its column, even if the plugin has not changed the value's text.
 #[test]
 fn a_column_with_a_type_has_one_type_of_json() {
     let config = json!({ "columns": {
@@ -287,7 +289,7 @@ fn a_column_with_a_type_has_one_type_of_json() {
         (r#"{"b":0}"#, r#"{"b":false}"#),
         (r#"{"t":"2024-01-01T00:00:00"}"#, r#"{"t":"2024-01-01T00:00:00"}"#),
         (r#"{"t":20240101}"#, r#"{"t":"2024-01-01T00:00:00"}"#),
-        // An empty text is not a value of these types, but null is.
+        // An empty text is no value of these types, so it becomes null.
         (r#"{"i":""}"#, r#"{"i":null}"#),
         (r#"{"n":""}"#, r#"{"n":null}"#),
         (r#"{"b":""}"#, r#"{"b":null}"#),
@@ -295,11 +297,11 @@ fn a_column_with_a_type_has_one_type_of_json() {
         (r#"{"s":""}"#, r#"{"s":""}"#),
         (r#"{"i":"  "}"#, r#"{"i":null}"#),
         (r#"{"i":null}"#, r#"{"i":null}"#),
-        // A column of type text accepts all types, as a column without a rule does.
+        // A column of type text accepts values of all types, like a column without a type.
         (r#"{"s":"5"}"#, r#"{"s":"5"}"#),
         (r#"{"s":5}"#, r#"{"s":5}"#),
         (r#"{"s":[ 1, null]}"#, r#"{"s":[ 1, null]}"#),
-        // A value that is not changed keeps its bytes, even beside a changed value.
+        // An unchanged value keeps its bytes, even if another value of the record changes.
         (
             r#"{ "x" : [ 1 ,2], "i" : 5 , "n":1.0e0 }"#,
             r#"{ "x" : [ 1 ,2], "i" : 5 , "n":1.0e0 }"#,
@@ -318,7 +320,7 @@ fn a_column_with_a_type_has_one_type_of_json() {
         assert_eq!(found, *expected);
     }
     assert_eq!(outcome.output, join(expected));
-    // A column without a type keeps the type of each value.
+    // In a column without a type, each value keeps its own type.
     let config = json!({ "columns": { "i": { "required": true, "pattern": "^[0-9]$", "allowed": ["5"] } } });
     let input = "{\"i\":\"5\"}\n{\"i\":5}\n";
     assert_eq!(run("clean", &config, input, Format::Jsonl).output, input);
@@ -339,7 +341,7 @@ fn what_a_list_of_nulls_names_is_null() {
             "{\"v\":null}\n{\"v\":null}\n{\"v\":\"x\"}\n{\"v\":null}\n{\"v\":null}\n"
         );
     }
-    // A value of white space becomes an empty text.
+    // A value that consists of white space becomes an empty text.
     let config = json!({ "columns": { "v": { "trim": true } } });
     let outcome = run("clean", &config, "{\"v\":\"  \"}\n", Format::Jsonl);
     assert_eq!(outcome.output, "{\"v\":\"\"}\n");

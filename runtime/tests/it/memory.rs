@@ -1,5 +1,5 @@
-//! Tests that a worker with many large inputs stays within `--memory-total`, and that each request ends as it would
-//! alone.
+//! Tests that a worker with many large inputs stays within `--memory-total`. Each request must end as it would without
+//! the others.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,8 +13,8 @@ use crate::support::host::{Host, component, path_of};
 use crate::support::http::Files;
 use crate::support::process;
 
-/// The memory that a worker needs beyond its budget: the program, compiled plugins, SQLite, threads, and the
-/// allocator's slack.
+/// The memory, in bytes, that a worker needs beyond its budget. It contains the program, compiled plugins, SQLite,
+/// threads, and the unused memory that the allocator keeps.
 const SLACK: u64 = 96 << 20;
 
 const MIB: usize = 1 << 20;
@@ -22,13 +22,13 @@ const MIB: usize = 1 << 20;
 /// The number of requests that run at once.
 const REQUESTS: usize = 16;
 
-/// A kind of request.
+/// The input, plugin and arguments that all requests of a test share.
 struct Case<'a> {
     name: &'a str,
     input: &'a [u8],
     plugin: &'a str,
     config: &'a str,
-    /// More arguments for the worker.
+    /// Additional arguments for the worker.
     arguments: &'a str,
     over_http: bool,
 }
@@ -46,10 +46,10 @@ impl Default for Case<'_> {
     }
 }
 
-/// The result of each request: state, counts, digests and error.
+/// The results of the requests. Each has the state, counts, digests and error.
 type Outcomes = Vec<Value>;
 
-/// Runs this many requests at once in one worker. Returns the result of each request, and the worker's peak memory in
+/// Runs `requests` requests at once in one worker. Returns the result of each request, and the worker's peak memory in
 /// bytes.
 #[track_caller]
 fn run(case: &Case<'_>, total: &str, requests: usize) -> (Outcomes, u64) {
@@ -93,7 +93,7 @@ fn run(case: &Case<'_>, total: &str, requests: usize) -> (Outcomes, u64) {
     (outcomes.collect(), ended.rusage.maxrss)
 }
 
-/// Returns the part of a request's result that does not depend on its name.
+/// Returns the part of a request's result that does not depend on the request's id.
 fn outcome(status: &Value) -> Value {
     let receipt = &status["receipt"];
     if let Some(output) = receipt["outputs"].get(0) {
@@ -110,8 +110,8 @@ fn outcome(status: &Value) -> Value {
     })
 }
 
-/// Runs [`REQUESTS`] requests at once within a budget, and checks that each ends as a single request does. Returns that
-/// result.
+/// Runs [`REQUESTS`] requests at once within a memory budget. Checks that each of them has the same result as a single
+/// request. Returns that result.
 #[track_caller]
 fn runs_within(case: &Case<'_>, mib: u64) -> Value {
     let total = format!("{mib}MiB");
@@ -131,7 +131,7 @@ fn is_done(outcome: &Value, count: &str, records: u64) {
     assert_eq!(outcome["records"][count], records, "{outcome}");
 }
 
-/// Returns CSV with one column `n` and `count` records of this many bytes each.
+/// Returns CSV with one column `n` and `count` records. Each record repeats `byte` `bytes` times.
 fn long_records(count: usize, bytes: usize, byte: u8) -> Vec<u8> {
     let mut text = b"n\n".to_vec();
     for _ in 0..count {
@@ -141,7 +141,7 @@ fn long_records(count: usize, bytes: usize, byte: u8) -> Vec<u8> {
     text
 }
 
-/// Returns the records of [`long_records`], each with a last byte that is not UTF-8.
+/// Returns the records of [`long_records`], but the last byte of each is not valid UTF-8.
 fn malformed_records(count: usize, bytes: usize) -> Vec<u8> {
     let mut text = long_records(count, bytes, b'x');
     for record in 1..=count {
@@ -244,7 +244,7 @@ fn windows_of_zstd() {
         ..Case::default()
     };
     is_done(&runs_within(&case, 256), "kept", 32);
-    // The window is larger than a single request may hold.
+    // The zstd window needs more memory than a single request may hold.
     let outcome = runs_within(&case, 128);
     assert_eq!(outcome["state"], "dead", "{outcome}");
     let error = outcome["error"].as_str().unwrap();
@@ -261,7 +261,7 @@ fn plugins_that_take_much_memory() {
     if !process::is_own() {
         return;
     }
-    // The plugin leaks 1 MiB for each record until the request ends.
+    // For each record, the plugin allocates 1 MiB more and frees it only when the request ends.
     let text: String = (0..60).fold("n\n".to_owned(), |text, number| text + &format!("{number}\n"));
     let case = Case {
         input: text.as_bytes(),
@@ -300,7 +300,7 @@ fn many_columns() {
     let names: Vec<_> = (0..4_096).map(|column| format!("c{column}")).collect();
     let first: Vec<_> = names.iter().map(|name| format!("\"{name}\":1")).collect();
     let mut text = format!("{{{}}}\n", first.join(","));
-    // These records are far shorter than the batch that a plugin gets of them.
+    // A record of the input has 3 bytes. In a batch for the plugin, it is far longer, because it has 4,096 fields.
     text += &"{}\n".repeat(300);
     let case = Case {
         name: "in.jsonl",
@@ -311,14 +311,15 @@ fn many_columns() {
     is_done(&runs_within(&case, 256), "kept", 301);
 }
 
-/// Checks a record with many members that the first records lack. The check for duplicate members must fit into the
-/// memory held for the record.
+/// Checks a record with many members that the first records do not have. The check for duplicate members must fit into
+/// the memory that is reserved for the record.
 #[test]
 fn a_long_line_of_json_with_many_late_members() {
     if !process::is_own() {
         return;
     }
-    // The first batch determines the columns.
+    // The first batch determines the columns. These records fill the first batch, so the members of the long record are
+    // late members.
     let mut text = b"{\"n\":1}\n".repeat(20_000);
     text.extend_from_slice(b"{\"n\":1");
     text.extend_from_slice(&b",\"\":0".repeat(3_000_000));
@@ -331,7 +332,7 @@ fn a_long_line_of_json_with_many_late_members() {
     };
     let (outcomes, peak) = run(&case, "80MiB", 1);
     is_done(&outcomes[0], "rejected", 1);
-    // A single attempt needs less of the allocator's slack than many do.
+    // With a single attempt, the allocator keeps less unused memory than with many attempts.
     let max = SLACK / 3 * 2 + 3 * text.len() as u64;
     assert!(peak < max, "{} MiB, and {} are the most", peak >> 20, max >> 20);
 }

@@ -1,5 +1,6 @@
-//! Tests the documents. Each command of README.md and of the tutorial runs. The plugin of docs/plugins.md builds
-//! outside the repository and prints what the document shows. Each link leads to a file and a heading.
+//! Tests the documents. Each command of README.md and of the tutorial must run. The plugin of docs/plugins.md must
+//! build outside the repository, and print the output that the document shows. Each link must lead to an existing file
+//! and heading.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,10 +23,10 @@ fn the_plugin_of_the_documents_builds_and_does_what_it_says() {
     );
     host.write("src/lib.rs", block("rust", "Celsius"));
     host.write("readings.csv", block("csv", "fahrenheit"));
-    // The lock file of the repository avoids downloads of other versions.
+    // With the lock file of the repository, cargo downloads no other versions of the dependencies.
     std::fs::copy(root.join("Cargo.lock"), host.path("Cargo.lock")).unwrap();
 
-    // The folder is kept between runs, so that the dependencies are not compiled again.
+    // The folder is kept between runs, so cargo does not compile the dependencies again.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
     let cargo = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO"));
@@ -61,7 +62,7 @@ fn the_plugin_of_the_documents_builds_and_does_what_it_says() {
         "station,fahrenheit,celsius\nOulu,14,-10\nVienna,68.5,20.3\n"
     );
 
-    // The plugin rejects values that are not finite. The last one is finite, but the result is not.
+    // The plugin rejects numbers that are not finite. The last number is finite, but its result is not.
     let not_finite = ["NaN", "-nan", "inf", "Infinity", "1e999", "1e308"];
     host.write(
         "not_finite.csv",
@@ -76,7 +77,7 @@ fn the_plugin_of_the_documents_builds_and_does_what_it_says() {
     );
 }
 
-/// Runs the `sh` blocks of a document in their order, in one shell, except those that need the repository.
+/// Runs the `sh` blocks of a document in order, in one shell. Blocks that need the repository are left out.
 fn run_blocks(host: &Host, document: &str) -> CommandOutput {
     let blocks = documents::blocks(&documents::text(document), "sh");
     let of_repository = |block: &String| {
@@ -88,7 +89,7 @@ fn run_blocks(host: &Host, document: &str) -> CommandOutput {
     host.bash(&blocks.concat())
 }
 
-/// Returns a host with the files that the documents copy or make at their beginning.
+/// Returns a host with the files that the first commands of the documents create.
 fn prepared() -> Host {
     let host = Host::embedded();
     let mut csv = Vec::new();
@@ -131,7 +132,7 @@ fn the_commands_of_the_tutorial_run() {
     host.run("queue audit").ok();
 }
 
-/// Returns the anchors of a document's headings, as GitHub makes them.
+/// Returns the anchors of a document's headings, as GitHub creates them.
 fn anchors(text: &str) -> HashSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {
@@ -190,7 +191,7 @@ fn each_link_leads_to_a_file_and_a_heading() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Returns the paths of all files below a folder, except those of git and cargo.
+/// Returns the paths of all files below a folder, except the folders of git and cargo.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -204,8 +205,8 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Checks that each path in backticks is a file of the repository. It may be the end of a path, as in tables with paths
-/// relative to `runtime/src`.
+/// Checks that each path in backticks is an existing file of the repository. The text can also be the end of a path.
+/// For example, the paths in some tables are relative to `runtime/src`.
 #[test]
 fn each_path_for_contributors_is_a_file() {
     const EXTENSIONS: [&str; 7] = ["rs", "lua", "sh", "py", "md", "toml", "wit"];
@@ -234,7 +235,7 @@ fn each_path_for_contributors_is_a_file() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// Checks that each type or function in a recipe exists in the file beside it.
+/// Checks the tables of the recipes: each type or function must exist in the file that is named in the same row.
 #[test]
 fn each_name_in_a_recipe_is_in_the_file_beside_it() {
     let folder = documents::root().join("docs/how-to");
@@ -260,7 +261,8 @@ fn each_name_in_a_recipe_is_in_the_file_beside_it() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// Checks that each test in a recipe exists: a test program, and perhaps a module of it.
+/// Checks that each test command in a recipe names an existing test program and, if it names a module, an existing
+/// module.
 #[test]
 fn each_test_in_a_recipe_exists() {
     let tests = documents::root().join("runtime/tests");
@@ -280,7 +282,8 @@ fn each_test_in_a_recipe_exists() {
     assert!(count > 20, "{count} tests");
 }
 
-/// Checks that each decision has its sections, a valid status, and a line in the list with that status.
+/// Checks that each decision record has all sections and a valid status, and that the list shows it with the same
+/// status.
 #[test]
 fn each_decision_is_complete_and_listed() {
     let folder = documents::root().join("docs/adr");

@@ -1,5 +1,5 @@
-//! Tests the quality report: what was rejected and why, with examples, and what the output's columns contain. It
-//! appears in receipts, in quarantine, and as a page.
+//! Tests the quality report. It says how many records were rejected and why, shows examples, and describes the columns
+//! of the output. The report is part of receipts and of quarantine, and `ingest-host report` prints it as a page.
 
 use std::path::Path;
 use std::process::Command;
@@ -126,7 +126,7 @@ fn of_many_rejects_the_first_ones_are_examples() {
     );
 }
 
-/// Checks that the profile leaves out rows that cannot be split into columns, and that the page says so.
+/// Checks that the profile leaves out rows that cannot be split into columns. The page must say so.
 #[test]
 fn rows_that_cannot_be_read_back_are_told() {
     let host = Host::embedded();
@@ -145,7 +145,7 @@ fn rows_that_cannot_be_read_back_are_told() {
     assert!(said.contains("of 2 of the 3 rows of the output"), "{said}");
 }
 
-/// Checks receipts of versions that kept no examples.
+/// Checks receipts of earlier versions, which contain no examples.
 #[test]
 fn rejects_without_examples_are_counted() {
     let host = Host::embedded();
@@ -189,7 +189,7 @@ fn a_request_is_reported(host: &Host) {
     let said = page(host, "good");
     assert!(said.contains(REJECTS) && said.ends_with(COLUMNS), "{said}");
 
-    // A dead letter names its report, which has the same content and the reason.
+    // A dead letter names its report. The report has the same statistics as a receipt, and also the reason.
     let dead = host.status("bad");
     let uri = dead["report"].as_str().unwrap();
     assert!(uri.starts_with("file:///"), "{uri}");
@@ -218,7 +218,7 @@ fn a_request_is_reported(host: &Host) {
         "{said}"
     );
 
-    // A report that was replaced or removed is detected, and nothing blocks.
+    // If the report was replaced or removed, `report` says so, and it never blocks.
     let path = path_of(&uri.into());
     let own = std::fs::read(&path).unwrap();
     let other_than = |change: fn(&mut Value)| {
@@ -291,7 +291,7 @@ fn a_request_is_reported(host: &Host) {
     assert_eq!(host.status("bad")["report"], Value::Null);
     let said = host.run("report bad").refused(1);
     assert!(said.contains("bad: is ready, so it has no receipt"), "{said}");
-    // A death without a report has none, even if an earlier attempt had one.
+    // If the last attempt has made no report, the dead letter has none, even if an earlier attempt made one.
     std::fs::remove_file(host.path("readings.csv")).unwrap();
     host.run(&format!("run --queue q --burst --allow-root . --plugin {clean}"));
     let dead = host.status("bad");
@@ -303,7 +303,8 @@ fn pipe(path: &Path) {
     assert!(made.success());
 }
 
-/// Checks that `report` opens no file that an error quotes: only a worker stores the place of a report.
+/// Checks that `report` never opens a file because an error text names it. Only the location that a worker stored
+/// counts.
 fn an_error_leads_nowhere(host: &Host) {
     host.write("readings.csv", READINGS);
     let clean = component("clean").display().to_string();
@@ -321,7 +322,7 @@ fn an_error_leads_nowhere(host: &Host) {
     .enumerate()
     {
         let target = target.replace("./", &format!("{}/", host.folder.path().display()));
-        // Decoded, this looks like an error of the gate.
+        // After decoding, this URI looks like an error of the gate.
         let words = format!("nothing was published (see file://{target}): 3 of 6 records were rejected");
         let encoded: String = words.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let id = format!("forger-{number}");
@@ -352,7 +353,7 @@ fn an_error_leads_nowhere_on_redis() {
     an_error_leads_nowhere(&Host::on(&redis.url()));
 }
 
-/// Checks that a queue file of an older version keeps its requests, and stores reports from then on.
+/// Checks that requests in a queue file of an older version are kept. After the upgrade, the file also stores reports.
 #[test]
 fn a_queue_of_before_is_used_on() {
     let host = Host::embedded();
@@ -361,7 +362,7 @@ fn a_queue_of_before_is_used_on() {
     let file = host.path("queue.db");
     take_back_to_version(&file, 1);
     let clean = component("clean").display().to_string();
-    // Commands that only read do not upgrade the file, so workers of the older version can go on.
+    // Commands that only read do not upgrade the file, so workers of the older version can continue.
     assert_eq!(host.status("bad")["state"], "ready");
     for words in [
         "status bad",
@@ -383,7 +384,7 @@ fn a_queue_of_before_is_used_on() {
     assert!(said.stderr.contains("file was upgraded"), "{}", said.stderr);
     assert_eq!(version_of(&file), 3);
     assert!(host.run("report bad").ok().contains("nothing was published"));
-    // An older dead letter has no stored report, and a URI in its error text is not taken for one.
+    // A dead letter of an older version has no stored report. A URI in its error text does not count as a report.
     let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
     db.execute_batch("UPDATE request SET report = NULL").unwrap();
     let said = host.run("report bad").refused(1);

@@ -1,5 +1,5 @@
-//! Tests the documents of producers. The host accepts what `schemas/request.schema.json` allows, except for a few rules
-//! that a schema cannot express. These rules are listed here.
+//! Tests the documents that producers write. The host accepts exactly the documents that `schemas/request.schema.json`
+//! allows, except for a few rules that a schema cannot express. This file lists those rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,9 +13,9 @@ use serde_json::Value;
 const SCHEMA: &str = include_str!("../../../schemas/request.schema.json");
 
 const CASES: usize = 30_000;
-/// The least number of valid documents, and of invalid ones.
+/// The minimum number of valid documents, and the minimum number of invalid documents.
 const FLOOR: usize = 5_000;
-/// The least number of documents that break only one rule that the schema cannot express, for each of these rules.
+/// For each rule that the schema cannot express: the minimum number of documents that violate only this rule.
 const FLOOR_EACH: usize = 20;
 
 const MEMBERS: [&str; 20] = [
@@ -41,7 +41,7 @@ const MEMBERS: [&str; 20] = [
     "sha256",
 ];
 
-/// The members that do not belong to an input.
+/// The members that belong to the request and not to its input.
 const OWN: [&str; 3] = ["id", "priority", "delay_ms"];
 
 const UNKNOWN: [&str; 6] = ["", "Id", "uri ", "uri\\n", "prioritty", "\\u0000"];
@@ -145,7 +145,7 @@ const OTHERS: [&str; 12] = [
     r#"{"a":[{"b":null}]}"#,
 ];
 
-/// A generator of documents, most of which are nearly valid.
+/// A generator of random documents. Most of them are valid or nearly valid.
 struct Maker(Rng);
 
 impl Maker {
@@ -157,7 +157,7 @@ impl Maker {
         self.0.u8(..100) < percent
     }
 
-    /// Returns a text whose length is near a limit of characters.
+    /// Returns a text whose number of characters is close to a limit.
     fn long(&mut self) -> String {
         let count = *self
             .0
@@ -244,7 +244,7 @@ impl Maker {
         members
     }
 
-    /// Moves the members of the input into the list of inputs. Sometimes the result is invalid.
+    /// Moves the members of the input into the member `inputs`. In some cases, the result is invalid.
     fn with_inputs(&mut self, members: Vec<(String, String)>) -> Vec<(String, String)> {
         let is_own = |(name, _): &(String, String)| OWN.contains(&name.as_str());
         let (mut own, input): (Vec<_>, Vec<_>) = members.into_iter().partition(is_own);
@@ -298,7 +298,7 @@ impl Maker {
             members = self.with_inputs(members);
         }
         if self.chance(2) {
-            // The values in the order of the schema, without names.
+            // This array has the values of all members in the order of the schema, without their names.
             let values: Vec<_> = MEMBERS.iter().map(|member| self.valid_value(member)).collect();
             return format!("[{}]", values.join(","));
         }
@@ -331,7 +331,7 @@ impl Maker {
     }
 }
 
-/// True if an object or one of its inputs has a member twice.
+/// True if an object, or an object in its `inputs`, contains a member twice.
 struct HasTwins(bool);
 
 impl<'de> serde::Deserialize<'de> for HasTwins {
@@ -362,7 +362,7 @@ impl<'de> serde::Deserialize<'de> for HasTwins {
     }
 }
 
-/// Returns the short form of a document that is valid by the schema: its only input's members become its own.
+/// Returns the short form of a valid document: the members of its only input become members of the document.
 fn short_form(document: &Value) -> Value {
     let mut short = document.clone();
     let members = short.as_object_mut().unwrap();
@@ -372,7 +372,7 @@ fn short_form(document: &Value) -> Value {
     short
 }
 
-/// Returns the rule that a document breaks although it is valid by the schema.
+/// Returns the violated rule for a document that is valid by the schema, or `None` if the host must accept it.
 fn beyond_the_schema(text: &str, document: &Value) -> Option<&'static str> {
     let HasTwins(has_twins) = serde_json::from_str(text).unwrap();
     let document = &short_form(document);
@@ -389,8 +389,8 @@ fn beyond_the_schema(text: &str, document: &Value) -> Option<&'static str> {
         Ok(url) => !url.username().is_empty() || url.password().is_some(),
         Err(_) => false,
     };
-    // Programs may read such a URI in different ways, with credentials or without. The tests of `redact` cover this
-    // rule.
+    // Some programs find credentials in such a URI, and others find none. The tests of `redact` check this rule in
+    // detail.
     let may_have = ingest_host::request::check_uri(uri).is_err();
     if has_credentials || may_have {
         return Some("the URI has credentials");
@@ -427,7 +427,7 @@ fn validator() -> Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// Checks that the request has the values of the document.
+/// Checks that a request has the values of its document.
 #[track_caller]
 fn assert_read(request: &NewRequest, document: &Value) {
     let document = &short_form(document);
@@ -469,7 +469,7 @@ fn the_parser_and_the_schema_agree() {
     let mut lists = 0;
     for _ in 0..CASES {
         let text = maker.document();
-        // The host ignores a byte order mark before the document.
+        // The host ignores a byte order mark at the start of the document.
         let unmarked = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let document = serde_json::from_str::<Value>(unmarked)
             .ok()
@@ -544,8 +544,8 @@ fn the_schemas_own_examples_and_defaults_are_valid() {
     }
 }
 
-/// Checks that no pattern uses `$`, because validators differ: some let it match before a line end, so that `a\n` is a
-/// valid `id`.
+/// Checks that no pattern contains `$`. In some validators, `$` also matches before a final line end, so `a\n` would be
+/// a valid `id`.
 #[test]
 fn no_pattern_of_the_schema_depends_on_where_a_text_ends() {
     fn patterns(schema: &Value, found: &mut Vec<String>) {

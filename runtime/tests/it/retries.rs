@@ -1,5 +1,5 @@
-//! Tests that an outage of minutes causes no dead letter: how long a request is retried, and what is said about it
-//! meanwhile. Tests both queues.
+//! Tests that an outage of minutes causes no dead letter. The tests check how long a request is retried, and which
+//! messages appear meanwhile. All tests run with both queues.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -25,8 +25,8 @@ on_both_queues! {
 
 const MINUTE_MS: u64 = 60_000;
 
-/// Runs a worker that does the requests that are due and then exits. Each worker is a new process without any memory of
-/// earlier ones.
+/// Runs a worker that executes the requests that are due, and then exits. Each worker is a new process, so it remembers
+/// nothing from earlier workers.
 fn burst(host: &Host, more: &str) -> CommandOutput {
     let clean = component("clean").display().to_string();
     host.run(&format!(
@@ -38,7 +38,7 @@ fn submit(host: &Host, id: &str, uri: &str) {
     host.run(&format!("submit --queue q --id {id} --uri {uri}")).ok();
 }
 
-/// Pretends that a failed request has waited this long, and retries it once. Returns the request's error.
+/// Makes a failed request look as if it had waited `waited_ms`, and retries it once. Returns the request's error.
 #[track_caller]
 fn try_after(host: &Host, id: &str, waited_ms: u64, state: &str) -> String {
     host.let_wait(id, waited_ms);
@@ -48,7 +48,7 @@ fn try_after(host: &Host, id: &str, waited_ms: u64, state: &str) -> String {
     status["error"].as_str().unwrap().to_owned()
 }
 
-/// Returns the URL of a file on a server that is gone.
+/// Returns the URL of a file on a server that no longer exists.
 fn refused_uri() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}/in.csv", listener.local_addr().unwrap())
@@ -66,7 +66,7 @@ fn a_source_that_answers_with_errors_is_tried_for_an_hour(host: &Host) {
     let told = "answered 503 Service Unavailable (given up, attempts: 3, waits between them: 1h; `run --retry-for` says for how \
                 long it is tried; `dead retry` begins anew)";
     assert!(error.ends_with(told), "{error}");
-    // After `dead retry` a request has another hour.
+    // After `dead retry`, the request can be retried for another hour.
     host.run("dead retry busy").ok();
     burst(host, "");
     let status = host.status("busy");
@@ -165,7 +165,7 @@ fn a_host_that_took_a_connection_is_tried_for_an_hour(host: &Host) {
     assert!(error.contains("cannot connect"), "{error}");
 }
 
-/// Checks a host that acts like a load balancer without a backend.
+/// Checks a server that ends each TLS handshake, like a load balancer without a backend.
 fn a_host_that_ends_each_handshake_is_tried_for_an_hour(host: &Host) {
     for (id, how) in [("close", Hangup::Close), ("reset", Hangup::Reset)] {
         submit(host, id, &format!("https://{}/in.csv", hang_up(how)));
@@ -180,7 +180,7 @@ fn a_host_that_ends_each_handshake_is_tried_for_an_hour(host: &Host) {
     }
 }
 
-/// Checks that a worker without the right to read which hosts have answered says so once.
+/// Checks a worker that has no permission to read which hosts have answered. It must log this once.
 #[test]
 fn a_server_that_hides_which_hosts_have_answered_is_told_of() {
     let redis = RedisServer::start();
@@ -212,7 +212,7 @@ fn a_server_that_hides_which_hosts_have_answered_is_told_of() {
     for (id, files) in [("one", &files), ("two", &more)] {
         submit(&old, id, &files.put("in.csv", "n\n1\n"));
     }
-    // The worker may not store either host, and may not look up another one.
+    // The worker has no permission to store the two hosts that answered, or to look up the third host.
     submit(&old, "refused", &refused_uri());
     let said = burst(&old, "");
     assert!(
@@ -228,7 +228,7 @@ fn a_server_that_hides_which_hosts_have_answered_is_told_of() {
         error.contains("waits between them: 1h") && !error.contains("has never answered"),
         "{error}"
     );
-    // With the right to read, the worker knows that the host has never answered.
+    // With this permission, the worker knows that the host has never answered.
     let all = host("all");
     submit(&all, "known", &refused_uri());
     let said = burst(&all, "");
@@ -282,7 +282,7 @@ fn busy_for(seconds: u32) -> ScriptedServer {
 
 fn what_a_server_asks_for_is_kept(host: &Host) {
     let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-    // A week is longer than the hour that is honored.
+    // The server asks for a week, but the worker waits for at most an hour.
     for (id, asked, kept) in [("minutes", 600, 600), ("week", 7 * 86_400, 3_600)] {
         let server = busy_for(asked);
         submit(host, id, &format!("http://{}/in.csv", server.address));
@@ -297,7 +297,7 @@ fn what_a_server_asks_for_is_kept(host: &Host) {
         );
         try_after_ok(host, id);
     }
-    // A burst that waits does not ask earlier.
+    // A burst that waits for the retry does not send it earlier.
     let server = busy_for(3);
     submit(host, "seconds", &format!("http://{}/in.csv", server.address));
     let (begun, clean) = (Instant::now(), component("clean").display().to_string());
@@ -309,7 +309,7 @@ fn what_a_server_asks_for_is_kept(host: &Host) {
     assert!(begun.elapsed() >= Duration::from_secs(3));
 }
 
-/// Checks that all waits together last no longer than `--retry-for`, whatever the server asks for.
+/// Checks that all waits together do not exceed `--retry-for`, even if the server asks for more.
 fn what_a_server_asks_for_ends_with_the_hour(host: &Host) {
     let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     for (id, asked) in [

@@ -1,4 +1,4 @@
-//! Tests that a plugin's fault ends its request with one message, within its limits, and affects nothing else.
+//! Tests that a fault in a plugin ends only its own request, with one message and within the limits.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn limits() -> Limits {
     }
 }
 
-/// Returns a batch of two rows with one column, `a` and `b`.
+/// Returns a batch of two rows, `a` and `b`, with one column.
 fn batch() -> Batch {
     let row = |number: u32| Row {
         start: 2 * number,
@@ -46,7 +46,7 @@ fn batch() -> Batch {
     }
 }
 
-/// Runs an instance in this mode from open to finish.
+/// Runs the hostile plugin in this mode, from `open` to `finish`.
 fn outcome(mode: &str, stop: &Stop) -> Result<(), Error> {
     let config = format!(r#"{{"mode": "{mode}"}}"#);
     let plugin = hostile(&limits());
@@ -274,8 +274,8 @@ fn more_instances_than_there_is_room_for_are_a_matter_of_time() {
     plugin.start(Stop::default()).unwrap();
 }
 
-/// Checks that results do not depend on the processor. WebAssembly leaves open the bits of a NaN and the results of
-/// relaxed instructions.
+/// Checks that results do not depend on the type of processor. WebAssembly does not define the bits of a NaN, or the
+/// results of relaxed instructions.
 #[test]
 fn no_processor_shows() {
     let computes = |core: &str, is_right: &str| {
@@ -317,7 +317,7 @@ fn no_processor_shows() {
         )
         .unwrap();
     }
-    // Lane 16 of 16 does not exist, so the result is 0.
+    // A vector has lanes 0 to 15. Lane 16 does not exist, so the result is 0.
     let swizzle = "(i8x16.relaxed_swizzle (global.get $a) (i8x16.splat (i32.const 16)))";
     computes(
         "(global $a (mut v128) (v128.const i64x2 0x0707070707070707 0x0707070707070707))",

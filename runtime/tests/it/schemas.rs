@@ -1,5 +1,6 @@
-//! Tests that documents match the schemas in `schemas/`: everything that the program writes and prints is valid, and
-//! the schemas have exactly the members that it writes. `request_schema.rs` tests the documents of producers.
+//! Tests that documents match the schemas in `schemas/`. Every document that the program writes or prints must be
+//! valid, and the schemas must have exactly the members that it can write. `request_schema.rs` tests the documents that
+//! producers write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -38,7 +39,7 @@ fn schema(name: &str) -> Value {
     serde_json::from_str(found.expect(name).1).unwrap()
 }
 
-/// Finds the schemas that a schema refers to.
+/// Loads the schemas that another schema refers to.
 struct Files;
 
 impl Retrieve for Files {
@@ -67,7 +68,7 @@ fn assert_valid(schema: &str, document: &Value) {
     assert!(errors.is_empty(), "{schema}: {errors:#?}\n{document:#}");
 }
 
-/// A place in a schema: the file, and the pointer within it.
+/// A position in a schema: the file, and the JSON pointer within the file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place(String, String);
 
@@ -91,7 +92,7 @@ impl Place {
     }
 }
 
-/// The members and elements of a value according to a schema.
+/// The positions in a schema that describe the members and elements of a value.
 #[derive(Default)]
 struct Shape {
     members: BTreeMap<String, Place>,
@@ -100,7 +101,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// Adds what the schema at a place says about `value`.
+    /// Adds the members and elements that the schema at `place` allows for `value`.
     fn add(&mut self, place: &Place, value: &Value) {
         let node = place.node();
         if let Some(reference) = node["$ref"].as_str() {
@@ -135,7 +136,7 @@ impl Shape {
     }
 }
 
-/// Records the members of a schema that a document has. Fails for a member that the schema lacks.
+/// Adds the members of a document to `seen`, as positions in its schema. Panics if the schema does not have a member.
 fn note_members(place: &Place, value: &Value, seen: &mut BTreeSet<Place>) {
     let mut shape = Shape::default();
     shape.add(place, value);
@@ -162,7 +163,7 @@ fn note_members(place: &Place, value: &Value, seen: &mut BTreeSet<Place>) {
     }
 }
 
-/// Collects all members of a schema.
+/// Collects the positions of all members in a schema.
 fn all_members(place: &Place, node: &Value, found: &mut BTreeSet<Place>) {
     let Some(keywords) = node.as_object() else { return };
     for (keyword, value) in keywords {
@@ -323,7 +324,7 @@ fn binding() -> Binding {
     }
 }
 
-/// Returns one document of each kind, with every member that the program can write.
+/// Returns one document for each schema, with every member that the program can write.
 fn whole_documents() -> Vec<(&'static str, Value)> {
     let report = Report {
         refused: Some("too many rejects".into()),
@@ -332,7 +333,8 @@ fn whole_documents() -> Vec<(&'static str, Value)> {
     };
     let status = status();
     let status = serde_json::to_value(StatusDocument::from(&status)).unwrap();
-    // The format of `dead list`. `what_the_program_writes_is_valid` checks real ones.
+    // This document has the members that `dead list` prints. The test `what_the_program_writes_is_valid` checks
+    // documents that the program has printed.
     let document = json!({
         "queue": "q", "name": "document:1", "document": "x", "error": "no", "code": Code::RequestInvalid,
         "report": null, "at_ms": 1,

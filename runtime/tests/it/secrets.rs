@@ -1,5 +1,5 @@
-//! Tests that secrets in a URI, a server's URL or a file of credentials appear nowhere: no log of any level, error,
-//! status, receipt or written file has them.
+//! Tests that no output reveals a secret from a URI, a server's URL or a file of credentials. This covers logs of all
+//! levels, errors, statuses, receipts and written files.
 
 use std::path::Path;
 
@@ -12,10 +12,11 @@ const SIGNED: &str = "X-Amz-Signature=s3cr3t&part=1&X-Amz-Credential=s3cr3t&sig=
     sign=s3cr3t&bearer=s3cr3t&ticket=s3cr3t&PHPSESSID=s3cr3t&url=http://h/?token=s3cr3t&\
     next=http%3A%2F%2Fi%2F%3Ftoken%3Ds3cr3t#s3cr3t";
 
-/// The name of a server with a transient fault, which would be retried many times.
+/// The name of a server with a transient fault. A request to it would be retried many times.
 const BROKEN: &str = "broken";
 
-/// Runs commands with the most verbose log, checks their output for the secret and collects it.
+/// Runs commands with the most verbose log. Checks that their output does not contain the secret, and collects the
+/// output.
 struct CheckedCommands {
     host: Host,
     text: String,
@@ -50,7 +51,8 @@ fn excerpt(text: &str) -> String {
         .join("\n")
 }
 
-/// Checks all files below a folder, except those of the queue itself. Returns their number.
+/// Checks that no file below a folder contains the secret. The queue's own files and the file of credentials are left
+/// out. Returns the number of checked files.
 fn assert_clean(folder: &Path) -> usize {
     let mut files = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -73,8 +75,8 @@ fn redirect_to(target: &str) -> Vec<u8> {
     answer("302 Found", &format!("Location: {target}\r\n"), b"")
 }
 
-/// Returns servers that a signed URL may lead to: one with a file, one without, redirects to each of them, to a
-/// forbidden address, to FTP and to itself, and one with a broken transfer.
+/// Returns servers to which a signed URL can lead: with a file, without a file, with a redirect, or with a broken
+/// transfer. The redirects lead to the first two servers, to a forbidden address, to FTP, and in a loop.
 fn servers() -> Vec<(&'static str, ScriptedServer)> {
     let file = || answer("200 OK", "ETag: \"a\"\r\n", b"n\n1\n2,3\n");
     let signed = |address: String| format!("http://{address}/b.csv?{SIGNED}");
@@ -107,7 +109,7 @@ fn nothing_tells(url: &str, host: Host) {
     };
     let clean = component("clean").display().to_string();
     let servers = servers();
-    // A URI with a password is refused before it is stored, and so is a document with one.
+    // A URI with a password is refused before it is stored. A document with such a URI is refused, too.
     for uri in [
         "http://me:s3cr3t@a.example/b",
         "s3://s3cr3t@bucket/b",
@@ -138,7 +140,7 @@ fn nothing_tells(url: &str, host: Host) {
         commands.host.push(r#"{"uri":"a","password":"s3cr3t"}"#);
         commands.host.push(&format!("{uri}?{SIGNED}"));
     }
-    // Errors of usage do not show the secret, either.
+    // Errors about wrong usage do not show the secret, either.
     for words in [
         "submit http://me:s3cr3t@a.example --queue q",
         "redis://:s3cr3t@a.example",
@@ -187,7 +189,7 @@ fn nothing_tells(url: &str, host: Host) {
     commands.say(&format!(
         "ingest http://me:s3cr3t@no.such.host.invalid/a.csv?{SIGNED} --plugin {clean}"
     ));
-    // A typed URI may have a password, because it belongs to the person who types it.
+    // On the command line, a URI may contain a password, because the password belongs to the person who types it.
     for (name, server) in &servers {
         let typed = format!("http://me:s3cr3t@{}/a.csv?{SIGNED}", server.address);
         commands.say(&format!(
@@ -198,7 +200,7 @@ fn nothing_tells(url: &str, host: Host) {
         assert_clean(commands.host.folder.path()) >= 8,
         "outputs and receipts"
     );
-    // These words must appear, so that the test cannot pass without output.
+    // These texts must appear in the collected output. Otherwise the test would pass without any output.
     for text in ["***", "b.csv", "answered 404", "169.254.169.254", "a.example"] {
         assert!(commands.text.contains(text), "{text}");
     }
@@ -215,7 +217,7 @@ fn nothing_tells_a_secret_on_redis() {
     let redis = RedisServer::start_with(&["--requirepass", SECRET]);
     let url = redis.url_with_password(SECRET);
     nothing_tells(&url, Host::on(&url));
-    // A server that refuses the password or that is not reachable does not reveal it, either.
+    // The secret also stays hidden if the server refuses the password or is unreachable.
     let wrong = url.replace("s3cr3t@", "s3cr3t-s3cr3t@");
     for url in [
         wrong.as_str(),
@@ -232,7 +234,7 @@ fn nothing_tells_a_secret_on_redis() {
     }
 }
 
-/// Checks that a mistyped URL, which counts as a path, does not show its secrets.
+/// Checks that the error for a mistyped URL, which counts as a path, does not show its secrets.
 #[test]
 fn a_url_that_is_taken_for_a_path_is_not_shown_whole() {
     let host = Host::embedded();

@@ -1,5 +1,5 @@
-//! Tests that a submit says where the request went, refuses what could only become a dead letter, and says what to do
-//! if the id is taken.
+//! Tests `submit`. Its messages say where the request went, and what to do if the id is taken. A request that can only
+//! become a dead letter is refused.
 
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
@@ -67,7 +67,7 @@ fn a_queue_that_is_new_is_told(host: &Host) {
                 .stderr
                 .lines()
                 .any(|line| line.starts_with(&format!("{queue} is new on ")) && line.contains("; near it: "));
-            // The first of the commands creates the queue.
+            // The queue is new only for the first command, which creates it.
             assert_eq!(is_told, words.starts_with("submit"), "{words}: {}", said.stderr);
             said.ok();
         }
@@ -95,7 +95,7 @@ fn a_queue_that_is_new_is_told_on_redis() {
     a_queue_that_is_new_is_told(&Host::on(&redis.url()));
 }
 
-/// Checks that `--wait` says what it waits for. Without a worker it would be silent forever.
+/// Checks that `--wait` says why the request waits. Otherwise, without a worker, the command would be silent forever.
 #[test]
 fn a_wait_says_what_it_waits_for() {
     let host = Host::embedded();
@@ -125,7 +125,7 @@ fn a_wait_says_what_it_waits_for() {
         waiting.wait().unwrap();
         assert!(line.as_ref().is_some_and(|line| line.contains(why)), "{line:?}");
     }
-    // A cancelled request has no reason, and the exit code of a failure.
+    // For a cancelled request, the command prints no reason, and exits with the code of a failure.
     host.run("cancel one").ok();
     let said = host.run("submit --queue q --uri a.csv --wait --id one");
     assert_eq!(said.code, Some(1), "{}", said.stderr);
@@ -171,7 +171,7 @@ fn what_no_worker_can_fetch_is_refused(host: &Host) {
         );
         assert_eq!(said.lines().count(), 1, "{said}");
     }
-    // Nothing was submitted, not even the URI that could be fetched.
+    // No request was submitted, not even for the URI that could be fetched.
     let queues = host.run("queue list --json");
     assert!(queues.code == Some(1) || queues.ok().is_empty());
     for (id, uri) in [
@@ -198,7 +198,7 @@ fn what_no_worker_can_fetch_is_refused_on_redis() {
     what_no_worker_can_fetch_is_refused(&Host::on(&redis.url()));
 }
 
-/// Checks that a missing file is accepted if the workers are elsewhere: another machine may have it.
+/// Checks that a missing file is accepted if workers run on other machines, because those can have the file.
 #[test]
 fn a_path_is_no_matter_where_workers_are_elsewhere() {
     for (uri, why) in UNFETCHABLE {
@@ -319,7 +319,7 @@ fn a_used_id_says_what_differs(host: &Host) {
         said,
         "dies  was there before (dead): `ingest-host dead retry dies` tries it again\n"
     );
-    // With another option the dead request is in the way, and the error says how to remove it.
+    // With another option, the dead request prevents the submit. The error says how to remove it.
     let differs = "submit --queue q --no-check --uri no.csv --id dies --delimiter ;";
     let said = host.run(differs).refused(1);
     let way_on = ": choose another --id, or remove the dead one first: `ingest-host dead purge dies` [request-conflict]\n";

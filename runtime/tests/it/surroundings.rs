@@ -1,5 +1,5 @@
-//! Tests the effects of a service manager, a shell and a file system on the program. It continues, or reports why it
-//! cannot.
+//! Tests how the program reacts to a service manager, a shell and a file system. It continues, or it reports why it
+//! cannot continue.
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::host::{Host, component, wait_for};
 
-/// Submits this many small inputs to the queue `q`.
+/// Submits `count` small inputs to the queue `q`.
 fn submit(host: &Host, count: usize) {
     host.write("in.csv", "n\n1\n");
     let uris = "--uri in.csv ".repeat(count);
@@ -23,7 +23,7 @@ fn words() -> String {
 #[test]
 fn a_worker_whose_log_nobody_reads_works_on_and_hears_signals() {
     let host = Host::embedded();
-    // The log of these requests is longer than a pipe holds.
+    // The log of these requests is larger than the buffer of a pipe.
     submit(&host, 500);
     let (mut reader, writer) = std::io::pipe().unwrap();
     let mut worker = host
@@ -40,7 +40,7 @@ fn a_worker_whose_log_nobody_reads_works_on_and_hears_signals() {
             .json();
         (done.len() == 500).then_some(())
     });
-    // When the log is read again, it reports the number of missing lines.
+    // When the log is read again, a line reports the number of missing lines.
     let (sender, log) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut log = String::new();
@@ -63,7 +63,7 @@ fn a_limit_on_the_size_of_files_fails_one_request_and_no_worker() {
     host.write("large.csv", format!("n\n{}", "12345678\n".repeat(100_000)));
     host.run("submit --queue q --uri large.csv --id large").ok();
     submit(&host, 1);
-    // The unit of `ulimit -f` is 512 or 1,024 bytes.
+    // `ulimit -f` counts in units of 512 or 1,024 bytes.
     let said = host.bash(&format!(
         "ulimit -f 400; ingest-host run --burst --retry-for 0s {}",
         words()
@@ -105,7 +105,8 @@ fn a_pipe_in_place_of_a_watched_plugin_stops_nothing() {
     assert_eq!(code, Some(0));
 }
 
-/// Checks that a reader leaves no files beside the queue's file. SQLite would create files that the owner cannot write.
+/// Checks that a user who can only read a queue leaves no files beside the queue's file. SQLite would create files
+/// there that the owner of the queue cannot write.
 #[test]
 fn a_user_who_may_only_read_a_queue_leaves_no_files_beside_it() {
     let host = Host::embedded();
@@ -115,7 +116,7 @@ fn a_user_who_may_only_read_a_queue_leaves_no_files_beside_it() {
     }
     let program = host.path("ingest-host");
     std::fs::copy(env!("CARGO_BIN_EXE_ingest-host"), program).unwrap();
-    // The superuser may write a file of any mode.
+    // The superuser can write to a file with any mode.
     let said = host.bash(
         "if [ \"$(id -u)\" -eq 0 ]; then as='setpriv --reuid 65534 --clear-groups'; else chmod 0444 queue.db; fi
          $as ./ingest-host queue list --url sqlite:queue.db; chmod 0644 queue.db; ls",

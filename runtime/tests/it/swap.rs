@@ -1,4 +1,5 @@
-//! Tests the swap: a queue changes to another plugin between two claims, and no request is lost, failed or mixed.
+//! Tests the swap of a plugin: between two claims, a queue gets another plugin. No request is lost, failed, or
+//! processed by both plugins.
 
 use std::collections::HashMap;
 
@@ -41,8 +42,8 @@ fn a_bad_candidate_changes_nothing_redis() {
     a_bad_candidate_changes_nothing(&Host::on(&server.url()));
 }
 
-/// Checks that a running attempt keeps its plugin to the end when the binding changes, and that the next attempt has
-/// the new one.
+/// Checks that a running attempt keeps its plugin until its end if the binding changes. The next attempt uses the new
+/// binding.
 fn an_attempt_keeps_its_binding(host: &Host) {
     let files = Files::serve();
     let rows: String = (0..200_000).map(|n| format!("{n},x\n")).collect();
@@ -52,7 +53,7 @@ fn an_attempt_keeps_its_binding(host: &Host) {
     let mut worker = host.worker("--queue q --allow-host 127.0.0.1");
     host.run(&format!("submit --queue q --uri {url} --id held")).ok();
     worker.wait_for_log("claimed");
-    // The first half of the input, several batches, is done.
+    // The first half of the input, which is several batches, has been processed.
     wait_for("records to be counted", || {
         host.status("held")["progress"]["records"]
             .as_u64()
@@ -77,8 +78,8 @@ fn an_attempt_keeps_its_binding(host: &Host) {
     assert_eq!(worker.stop().0, Some(0));
 }
 
-/// Binds config `{"columns": {"mark": {"constant": "N"}}}` for N from 1 to 20 while workers are busy: every output
-/// must show one mark in all of its rows, and it must be the one of the binding that its receipt names.
+/// Binds the config `{"columns": {"mark": {"constant": "N"}}}` for each N from 1 to 20 while workers are busy. All rows
+/// of an output must have the mark of the binding that its receipt names.
 fn twenty_swaps_under_load(host: &Host) {
     let files = Files::serve();
     let rows: String = (0..2_000).map(|n| format!("{n},x\n")).collect();
@@ -95,7 +96,7 @@ fn twenty_swaps_under_load(host: &Host) {
             host.run(&format!("submit --queue q --uri {url} --id r{number}-{request}"))
                 .ok();
         }
-        // The next swap comes while some of these requests run, and after at least one is done.
+        // The next binding follows when at least one of these requests is done and others still run.
         wait_for("a request to be done", || {
             (counts(host)["done"].as_u64() > Some(5 * (number - 1))).then_some(())
         });
@@ -267,7 +268,7 @@ fn a_binding_that_cannot_be_read_is_listed_and_passed_over() {
     assert!(stderr.contains("passed over binding 2: "), "{stderr}");
     let history = host.run("plugin history --queue q --json").json();
     assert_eq!(history[0]["config"], history[3]["config"]);
-    // There is no earlier binding.
+    // No earlier binding exists.
     let said = host.run("plugin rollback --queue q").refused(1);
     assert!(said.contains("has no binding before the one in force"), "{said}");
 }
@@ -298,7 +299,7 @@ fn a_watched_file_is_taken_up_and_a_broken_one_is_not() {
         "id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold\n",
     );
     let copy = |name: &str| {
-        // A build does it in the same way: the new file replaces the old one in one step.
+        // Like a build, this replaces the old file with the new file in one step.
         std::fs::copy(component(name), host.path("new.wasm")).unwrap();
         std::fs::rename(host.path("new.wasm"), host.path("plugin.wasm")).unwrap();
     };
@@ -318,8 +319,8 @@ fn a_watched_file_is_taken_up_and_a_broken_one_is_not() {
     assert_eq!(worker.stop().0, Some(0));
 }
 
-/// Checks that a watched file that could not be used is tried again. The cause may pass without a change of the file's
-/// size or time.
+/// Checks that a watched plugin file is loaded again if it could not be used before. The cause can disappear without a
+/// change of the file's size or time.
 #[test]
 fn a_watched_file_that_could_not_be_used_is_tried_again() {
     let host = Host::embedded();

@@ -1,4 +1,4 @@
-//! Tests that a record on which a stateless plugin traps or does not return becomes one reject. The other records are
+//! Tests that a record becomes one reject if a stateless plugin traps on it or does not return. All other records are
 //! processed.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::support::pipeline::{PipelineRun, RunOutcome, plugin};
 
-/// Returns limits with small batches, so that an input has many of them.
+/// Returns limits with small batches, so that an input consists of many batches.
 fn limits() -> Limits {
     Limits {
         batch_bytes: 400,
@@ -24,12 +24,13 @@ fn limits() -> Limits {
 fn run(config: &str, input: &str, limits: Limits) -> Result<RunOutcome, String> {
     let plugin = plugin("hostile");
     let mut work = PipelineRun::of(&plugin, config, input, limits);
-    // Without a named format, records of another width would look like a title over a table.
+    // If no format is named, a record with another number of fields would make the first lines look like a title above
+    // a table.
     work.options.format = Some(Format::Csv);
     work.runs_alike()
 }
 
-/// Returns a column of the numbers from 1. Each number in `bad` becomes `x`.
+/// Returns a CSV with one column and the numbers from 1 to `count`. Each number in `bad` is replaced by `x`.
 fn numbers(count: usize, bad: &[usize]) -> String {
     let record = |number| match bad.contains(&number) {
         true => "x\n".to_owned(),
@@ -38,7 +39,7 @@ fn numbers(count: usize, bad: &[usize]) -> String {
     format!("n\n{}", (1..=count).map(record).collect::<String>())
 }
 
-/// Returns each reject: its record number, its code and its reason.
+/// Returns the record number, code and reason of each reject.
 fn rejects(outcome: &RunOutcome) -> Vec<(usize, String, String)> {
     let mut reader = csv::Reader::from_reader(outcome.rejects.as_bytes());
     let rows = reader.records().map(Result::unwrap);
@@ -69,11 +70,11 @@ fn exactly_the_records_that_it_panics_on_are_rejected() {
             "{reason}"
         );
     }
-    // The counts of a call that traps are dropped, so nothing is counted twice.
+    // If a call traps, its counts are dropped, so no record is counted twice.
     assert_eq!(outcome.counters, [("seen".to_owned(), 19_993)]);
 }
 
-/// Checks that the reason of a reject includes the text that the plugin's language runtime prints before the trap.
+/// Checks that the reason of a reject includes the text that the plugin's language runtime prints before a trap.
 #[test]
 fn an_exception_that_was_printed_is_the_reason() {
     let exception = "process trapped: Traceback (most recent call last): File \"plugin.py\", line 3, in process \
@@ -94,7 +95,8 @@ fn an_exception_that_was_printed_is_the_reason() {
     }
 }
 
-/// Checks that the reason of a reject has only the beginning and the end of a long text, and no control characters.
+/// Checks that the reason of a reject contains only the beginning and the end of a long text, and no control
+/// characters.
 #[test]
 fn a_printed_exception_is_bounded_and_harmless() {
     for (text, start, part) in [
@@ -132,7 +134,7 @@ fn a_printed_exception_is_bounded_and_harmless() {
             "{reason}"
         );
     }
-    // The reason is the trap alone if the plugin printed no text.
+    // If the plugin prints no text, the reason consists of the trap only.
     let silent = run(
         r#"{"mode": "throw", "on": "x", "text": " \n"}"#,
         &numbers(3, &[2]),
@@ -182,7 +184,7 @@ fn a_record_that_it_does_not_come_back_from_is_a_reject() {
         reason.starts_with("process took longer than the limit of 300ms (--limit call-time)"),
         "{reason}"
     );
-    // The place of the timeout differs from run to run.
+    // The position in the code where the timeout hits differs from run to run, so the reason must not contain it.
     assert!(!reason.contains("backtrace"), "{reason}");
 }
 
@@ -234,7 +236,7 @@ fn an_instance_that_has_become_unfit_is_replaced() {
             ..limits()
         },
     };
-    // A record is not rejected for memory that earlier records left, even in batches of one record.
+    // A record must not be rejected because of memory that earlier records have leaked, even in batches of one record.
     for batch_records in [1, 2, 5, 7] {
         let outcome = leaky(100, batch_records).runs_alike().unwrap();
         assert_eq!((outcome.output, outcome.records.kept), (input.clone(), 100));

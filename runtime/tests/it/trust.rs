@@ -1,5 +1,9 @@
-//! Tests that the program trusts nothing it finds: files that others can write to, files in the current folder that may
-//! belong to a stranger, compiled code that this user's program did not write, a wrong clock, files that vanish.
+//! Tests that the program does not trust its surroundings:
+//! - files that other users can write,
+//! - files in the current folder that a stranger could have written,
+//! - compiled code that this user's program has not written,
+//! - a wrong clock,
+//! - files that vanish.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -23,7 +27,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o777
 }
 
-/// Ingests a file. The compiled code and its secret are below the host's own folder.
+/// Ingests a file. The compiled code, and the secret that signs it, are below the host's own folder.
 fn ingest(host: &Host, more: &[&str]) -> CommandOutput {
     let clean = component("clean");
     host.write("in.csv", CSV);
@@ -65,7 +69,7 @@ fn dotenv_changes_neither_code_nor_trust() {
     assert!(!host.path("theirs").exists());
     assert!(host.path(".cache/ingest-host/components/code").exists());
     assert_eq!(mode(&host.path(".local/state/ingest-host/cache.key")), 0o600);
-    // A malformed file is an error only for commands that need the queue.
+    // A malformed `.env` is an error only for commands that need the queue.
     host.write(".env", "s3cret s3cret\n");
     ingest(&host, &["--id", "again"]).ok();
     let said = without_url(&host, "queue list").refused(2);
@@ -81,7 +85,7 @@ fn dotenv_is_read_here_only_and_only_if_nobody_else_wrote_it() {
     host.run("submit --no-check --queue q --uri a.csv --id one").ok();
     host.write(".env", format!("REDIS_URL='{}'\n", host.url));
     without_url(&host, "status one").ok();
-    // A `.env` in a parent folder is not read.
+    // The program does not read a `.env` in a parent folder.
     fs::create_dir(host.path("below")).unwrap();
     let mut command = host.command();
     command
@@ -129,7 +133,7 @@ fn dotenv_names_a_queue_and_takes_nothing_from_the_environment() {
     let run = format!("run --burst --allow-root . --plugin {}", clean.display());
     let said = without_url(&host, &run);
     assert!(said.stdout.contains("1 done"), "{}{}", said.stdout, said.stderr);
-    // A secret from the environment does not become part of a host name.
+    // A variable of the environment is not inserted into a host name.
     host.write(".env", "REDIS_HOST=$HOME.example\n");
     let said = without_url(&host, "queue list").refused(2);
     let told = "REDIS_HOST is not the name or address of a host";
@@ -137,7 +141,7 @@ fn dotenv_names_a_queue_and_takes_nothing_from_the_environment() {
         said.contains(told) && !said.contains(host.folder.path().to_str().unwrap()),
         "{said}"
     );
-    // A password from the environment is not sent to that host either.
+    // A password from the environment is not sent to the server that `.env` names.
     host.write(".env", "REDIS_HOST=theirs.example\n");
     let mut command = host.command();
     command
@@ -174,7 +178,7 @@ fn a_password_in_a_dotenv_that_others_can_read_is_told() {
     }
 }
 
-/// Returns the path of a host's file of compiled code.
+/// Returns the path of the file with the compiled code of a host.
 fn compiled(host: &Host) -> PathBuf {
     let folder = host.path(".cache/ingest-host/components/code");
     let mut files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -198,7 +202,8 @@ fn compiled_code_that_is_not_this_users_is_compiled_again() {
     let file = compiled(&host);
     assert_eq!(run("second"), (0, sha256.clone()));
     let whole = fs::read(&file).unwrap();
-    // A flipped bit, and the code that another user's program compiled from the same component.
+    // The planted files are a file with a flipped bit, and the code that another user's program compiled from the same
+    // component.
     let mut turned = whole.clone();
     turned[whole.len() / 2] ^= 1;
     let other = Host::embedded();
@@ -210,7 +215,7 @@ fn compiled_code_that_is_not_this_users_is_compiled_again() {
         assert_eq!(run(&format!("planted-{number}")), (1, sha256.clone()));
         assert_eq!(run(&format!("mended-{number}")), (0, sha256.clone()));
     }
-    // The code belongs to another component.
+    // Here, the planted file is the compiled code of another component.
     let alarms = component("alarms");
     let inspect = ["plugin", "inspect", alarms.to_str().unwrap()];
     let mut command = host.command();
@@ -327,7 +332,7 @@ fn the_queues_files_are_this_users_alone() {
     CommandOutput::new(&shell(&submit).output().unwrap()).ok();
     assert_eq!(mode(&host.path("new/folder")), 0o700);
     assert_eq!(mode(&host.path("new/folder/queue.db")), 0o600);
-    // The other files of the queue exist only while it is open.
+    // SQLite's other files exist only while the queue is open.
     let clean = component("clean");
     let run = format!(
         "--url {url} --log-format json run --queue q --plugin {}",
@@ -377,8 +382,8 @@ fn a_hangup_drains_a_worker_unless_it_is_to_be_ignored() {
     if !is_own() {
         return;
     }
-    // If this process ignores SIGHUP, as under `nohup`, the programs that it starts ignore it, too. A signal that this
-    // process handles has its default effect in those programs.
+    // If this process ignored SIGHUP, as under `nohup`, the programs that it starts would ignore it, too. A signal that
+    // this process handles has its default effect in the programs that it starts.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _handled = runtime.block_on(async { signal(SignalKind::hangup()).unwrap() });
     let host = Host::embedded();
@@ -411,7 +416,7 @@ fn a_hangup_drains_a_worker_unless_it_is_to_be_ignored() {
         assert!(sent.success());
     };
     signal("HUP");
-    // A worker that had drained would not take this request.
+    // If the worker had drained its work and stopped, it would not claim this request.
     host.write("in.csv", CSV);
     host.run("submit --queue q --uri in.csv --id after").ok();
     host.wait_for_state("after", "dead");
@@ -419,7 +424,7 @@ fn a_hangup_drains_a_worker_unless_it_is_to_be_ignored() {
     assert!(worker.wait().unwrap().success());
 }
 
-/// Builds a library that shifts the machine's clock for a program. Returns its path.
+/// Builds a library that shifts the clock for the program that loads it. Returns the library's path.
 fn clock(host: &Host, seconds: i64) -> PathBuf {
     let source = host.write(
         "clock.c",
@@ -483,7 +488,7 @@ fn a_clock_before_1970_or_long_after_stops_nothing() {
             let words = words.replace("early", id);
             run(&words).ok();
         }
-        // With such a clock TLS cannot check a certificate.
+        // With this clock, TLS cannot check a certificate.
         let said = run(&format!("ingest https://127.0.0.1:1/a.csv --plugin {plugin}")).refused(1);
         let said = said + &run("--url rediss://127.0.0.1:1 queue list").refused(1);
         if years < 0 {
@@ -504,7 +509,7 @@ fn a_queue_whose_files_vanish_under_an_idle_connection_loses_nothing_unsaid() {
         let host = Host::embedded();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let idle = runtime.block_on(Backend::connect(&host.url)).unwrap();
-        // A worker has two connections, too: one for its claims, one for its leases.
+        // A worker has two connections as well: one for its claims and one for its leases.
         let second = runtime.block_on(Backend::connect(&host.url)).unwrap();
         let submit = |server: &Backend, id: &str| {
             let mut request = NewRequest::new("a.csv");
@@ -516,7 +521,7 @@ fn a_queue_whose_files_vanish_under_an_idle_connection_loses_nothing_unsaid() {
         for file in files {
             fs::remove_file(host.path(file)).unwrap();
         }
-        // Another process submits meanwhile. It may be refused.
+        // Meanwhile, another process submits a request. The submit can be refused.
         let meanwhile = || host.run("submit --no-check --queue q --uri a.csv --id meanwhile");
         let said = meanwhile();
         let is_refused = said.code == Some(1);
@@ -537,8 +542,8 @@ fn a_queue_whose_files_vanish_under_an_idle_connection_loses_nothing_unsaid() {
         if is_refused {
             meanwhile().ok();
         }
-        // The second connection may detect the change by itself or be told. Whatever it acknowledges after that is
-        // kept.
+        // The second connection detects the change by itself, or its first submit is refused. Every request that the
+        // second connection acknowledges after that must be kept.
         if submit(&second, "after-too").is_err() {
             submit(&second, "after-too").unwrap();
         }
@@ -563,7 +568,7 @@ fn a_queue_that_is_truncated_under_a_connection_says_so() {
         runtime.block_on(server.queue.submit("q", &[request]))
     };
     submit("before").unwrap();
-    // A file that was compacted is intact.
+    // A queue's file that was compacted counts as unchanged.
     let db = rusqlite::Connection::open(host.path("queue.db")).unwrap();
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         .unwrap();

@@ -1,5 +1,5 @@
-//! Tests that text from untrusted sources does no harm. When a person sees it, it does not control the terminal, forge
-//! a line or flood the output. Documents for machines keep it unchanged.
+//! Tests that text from untrusted sources does no harm. If a person sees such a text, it cannot control the terminal,
+//! forge a line or flood the output. Documents for programs contain the text unchanged.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -14,19 +14,19 @@ use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
 use crate::support::redis::RedisServer;
 use crate::support::wat::{ANSWER, HandWrittenPlugin, words};
 
-/// A harmless part of each hostile text. It shows that the text reached the output.
+/// A harmless part of each hostile text. If an output contains this part, the text has reached it.
 const MARK: &str = "m4rk";
 
-/// The start of a forged line of the log.
+/// The beginning of a forged log line.
 const FORGED: &str = "1999-12-31T23:59:59.000000Z ERROR forged";
 
-/// The longest line that a person sees, in bytes. A line of the log has several texts.
+/// The maximum length of a line that a person sees, in bytes. A log line can contain several texts.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// The largest number of characters for an argument of a program or a member of a request.
+/// The maximum number of characters in an argument of a program or a member of a request.
 const SHORT_CHARS: usize = 7_000;
 
-/// Returns texts with everything that must not reach a person. Each has [`MARK`] near its start.
+/// Returns texts with all kinds of characters that a person must not see. Each text has [`MARK`] near its start.
 fn hostile_texts() -> Vec<String> {
     let mut texts: Vec<String> = [
         format!("m4rk\n{FORGED}\r\n{FORGED}\r{FORGED}\tx\u{b}\u{c}{FORGED}"),
@@ -54,12 +54,12 @@ fn short(text: &str) -> String {
     text.chars().take(SHORT_CHARS).collect()
 }
 
-/// Returns the hostile texts, cut to the length of an argument.
+/// Returns the hostile texts, shortened to the maximum length of an argument.
 fn short_texts() -> Vec<String> {
     hostile_texts().iter().map(|text| short(text)).collect()
 }
 
-/// Returns the hostile texts, without the characters that a line of a protocol cannot have.
+/// Returns the short texts without LF, CR and NUL, which cannot occur within a line of a protocol.
 fn texts_of_a_line() -> Vec<String> {
     let keeps = |c: char| !matches!(c, '\n' | '\r' | '\0');
     short_texts()
@@ -68,8 +68,8 @@ fn texts_of_a_line() -> Vec<String> {
         .collect()
 }
 
-/// Checks that a terminal shows each of these bytes as it is. The text must be UTF-8, with line ends as its only
-/// control characters, and with no character that the standard library would escape.
+/// Checks that a terminal shows each of these bytes unchanged. The text must be UTF-8. Line ends are its only control
+/// characters, and it contains no other character that the standard library would escape.
 fn is_safe_for_people(bytes: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     for (number, line) in text.split('\n').enumerate() {
@@ -85,12 +85,12 @@ fn is_safe_for_people(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs commands and checks all of their output.
+/// Runs commands, and checks that all of their output is safe.
 struct CheckedCommands {
     host: Host,
     log_format: &'static str,
     commands: usize,
-    /// The number of JSON lines in their output.
+    /// The number of JSON lines in the output so far.
     json_lines: usize,
 }
 
@@ -154,7 +154,7 @@ impl CheckedCommands {
                 self.json_lines += 1;
             }
         }
-        // Stderr has notes and usage beside the log.
+        // In addition to the log, stderr contains notes and usage.
         let logged = stderr.lines().filter(|line| line.contains("timestamp"));
         for line in logged.filter(|_| self.log_format == "json") {
             serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("`{words}`: {error}: {line}"));
@@ -163,7 +163,7 @@ impl CheckedCommands {
         format!("{stdout}{stderr}")
     }
 
-    /// Does the same as [`CheckedCommands::say`], and checks that the output shows the hostile text.
+    /// Runs a command like [`CheckedCommands::say`], and checks that the output contains the hostile text.
     #[track_caller]
     fn shows(&mut self, words: &str, more: &[&str]) -> String {
         let said = self.say(words, more);
@@ -183,7 +183,7 @@ fn excerpt(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Returns a text with each byte percent-encoded, except letters, digits and slashes.
+/// Returns the text with all bytes percent-encoded, except letters, digits and slashes.
 fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut uri, byte| {
         match byte {
@@ -195,7 +195,7 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-/// Checks all documents below a folder. Returns the number of those with the mark.
+/// Checks that all documents below a folder are safe. Returns the number of documents that contain the mark.
 fn documents(folder: &Path) -> usize {
     let mut marked = 0;
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
@@ -219,7 +219,7 @@ fn documents(folder: &Path) -> usize {
     marked
 }
 
-/// Checks that the cells that the host writes are also safe in a spreadsheet.
+/// Checks a file of rejects. Cells that the host writes must also be safe in a spreadsheet.
 fn rejects(bytes: &[u8]) {
     let mut reader = csv::Reader::from_reader(bytes);
     assert_eq!(
@@ -270,7 +270,7 @@ fn the_judge_is_strict() {
     assert!(caught.count() >= 8);
 }
 
-/// Checks documents of producers, whole and each member, and URIs that errors show decoded.
+/// Checks documents of producers with a hostile text as the document or as a member, and URIs that errors show decoded.
 #[test]
 fn what_producers_write() {
     on_each_queue(|commands| {
@@ -300,7 +300,7 @@ fn what_producers_write() {
             }
             commands.host.push(&text.replace('\0', ""));
             let encoded = percent_encoded(&text.chars().take(250).collect::<String>());
-            // The part before an @ would be the name of a user.
+            // The part before an `@` would count as a user name.
             let in_path = text.chars().filter(|c| !c.is_control() && *c != '@');
             let in_path: String = in_path.take(500).collect();
             for (kind, uri) in [
@@ -313,7 +313,7 @@ fn what_producers_write() {
             ] {
                 let id = format!("{kind}-{number}");
                 commands.host.push(&json!({"uri": uri, "id": id}).to_string());
-                // An invalid URI never becomes a request. Its document is set aside.
+                // An invalid URI does not become a request. Its document is set aside instead.
                 if matches!(kind, "file" | "path" | "http") {
                     ids.push(id);
                 }
@@ -352,7 +352,7 @@ fn what_producers_write() {
         ] {
             commands.say(words, &[]);
         }
-        // `submit` reports the earlier request and why it died.
+        // `submit` reports the earlier request, and why it became a dead letter.
         let uri = format!("file:///nowhere/{}", percent_encoded(&hostile_texts()[0]));
         commands.shows("submit --queue q --id file-0 --wait --uri", &[&uri]);
         commands.say("submit --queue q --id file-0 --wait --json --uri", &[&uri]);
@@ -361,7 +361,7 @@ fn what_producers_write() {
     });
 }
 
-/// Checks arguments. A shell may put names of untrusted files there.
+/// Checks hostile texts in arguments. For example, a shell expands patterns to the names of untrusted files.
 #[test]
 fn what_stands_in_arguments() {
     on_each_queue(|commands| {
@@ -403,7 +403,7 @@ fn what_stands_in_arguments() {
                 "ingest a.csv --plugin",
             ] {
                 let said = commands.say(words, &[&text]);
-                // An error about an option shows only its letter.
+                // If the argument looks like an option, the error shows only the option's letter.
                 let is_told = said.contains(MARK) || text.starts_with('-');
                 assert!(
                     is_told,
@@ -424,7 +424,7 @@ fn what_stands_in_arguments() {
                 );
             }
         }
-        // These names are not UTF-8.
+        // The argument in these commands is not UTF-8.
         for words in ["status", "plugin inspect", "plugin push"] {
             let said = commands.say_raw(words, &[b"m4rk\xff\x9b2J\x1b"]);
             let error = "invalid UTF-8 was detected in one or more arguments";
@@ -436,7 +436,7 @@ fn what_stands_in_arguments() {
     });
 }
 
-/// Checks names of files, in folders that may be read.
+/// Checks hostile names of files in folders that the program may read.
 #[test]
 fn names_of_files() {
     on_each_queue(|commands| {
@@ -455,7 +455,7 @@ fn names_of_files() {
                 &format!("ingest --json --plugin {clean} --encoding latin-1"),
                 &[&path],
             );
-            // A URI has control characters percent-encoded.
+            // In a URI, control characters are percent-encoded.
             let uri = format!("file://{}", percent_encoded(&path));
             let id = format!("n{number}");
             commands.shows(&format!("submit --queue q --json --id {id} --uri"), &[&uri]);
@@ -479,13 +479,13 @@ fn names_of_files() {
     });
 }
 
-/// Checks names of columns, values of cells and keys of objects.
+/// Checks hostile names of columns, values of cells and names of JSON members.
 #[test]
 fn what_stands_in_files() {
     let mut commands = CheckedCommands::new(Host::embedded(), "human");
     let clean = component("clean").display().to_string();
     for (number, text) in hostile_texts().iter().enumerate() {
-        // Within quotes, CSV allows all characters.
+        // A quoted CSV field can contain all characters.
         let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
         let name = &text[..text.floor_char_boundary(1_000)];
         let (cell, column) = (quoted(text), quoted(name));
@@ -506,7 +506,7 @@ fn what_stands_in_files() {
         )
         .unwrap();
         assert_eq!(receipt["input"]["columns"][1], *name);
-        // The rejected record is unchanged.
+        // The reject contains the original record.
         let rejects =
             std::fs::read(commands.host.path(&format!("out/rejects/c{number}.rejects.csv"))).unwrap();
         let mut reader = csv::Reader::from_reader(rejects.as_slice());
@@ -538,7 +538,7 @@ fn what_stands_in_files() {
     assert!(documents(&commands.host.path("out")) >= hostile_texts().len());
 }
 
-/// Checks all texts from a plugin, in the log, in errors and in documents.
+/// Checks all texts that come from a plugin: in the log, in errors and in documents.
 #[test]
 fn what_plugins_say() {
     on_each_queue(|commands| {
@@ -548,7 +548,7 @@ fn what_plugins_say() {
         let plugin = format!("hostile@{}", env!("CARGO_PKG_VERSION"));
         let mut numbers = 0..;
         for text in hostile_texts() {
-            // The plugin takes the text from its config. The operator writes the config, and its length has a limit.
+            // The plugin takes the text from its config, which the operator writes. The length of a config is limited.
             let text: String = text.chars().take(100_000).collect();
             for (mode, more, must_show) in [
                 ("keep", json!({"log": true}), text.len() < 50_000),
@@ -587,7 +587,7 @@ fn what_plugins_say() {
                     commands.say("report", &[&receipt]);
                 }
             }
-            // A queue stores the error.
+            // Here, the queue stores the error.
             let config = json!({"mode": "fail", "text": text});
             commands.host.write("config.json", config.to_string());
             commands.say(
@@ -608,7 +608,7 @@ fn what_plugins_say() {
     });
 }
 
-/// The address of a hostile text in a component written by hand.
+/// The address of the hostile text in the memory of a hand-written component.
 const TEXT_AT: u32 = 0x0028_0000;
 
 fn in_memory(text: &str) -> (u32, Vec<u8>) {
@@ -622,8 +622,8 @@ fn escaped_for_wat(text: &str) -> String {
     })
 }
 
-/// Checks texts that a compiler would not allow: a plugin's name, its version, names of its functions and imports,
-/// codes.
+/// Checks texts in a component that no compiler would emit: the plugin's name and version, names of its functions and
+/// imports, and codes of rejects.
 #[test]
 fn what_components_are_made_of() {
     let mut commands = CheckedCommands::new(Host::embedded(), "human");
@@ -707,7 +707,7 @@ fn what_components_are_made_of() {
     commands.say("plugin list", &[]);
 }
 
-/// Checks texts from servers: status lines, headers and targets of redirects.
+/// Checks hostile texts from HTTP servers: status lines, headers and targets of redirects.
 #[test]
 fn what_servers_send() {
     let mut commands = CheckedCommands::new(Host::embedded(), "json");
@@ -717,7 +717,7 @@ fn what_servers_send() {
     let texts = texts_of_a_line();
     for (number, text) in texts.iter().enumerate() {
         let body = b"n\n1\n2,3\n";
-        // A header cannot have control characters, and clients limit its length.
+        // A header cannot contain control characters, and clients limit its length.
         let value: String = text.chars().filter(|c| !c.is_control()).take(2_000).collect();
         let is_header = value.is_ascii();
         let all = [
@@ -788,7 +788,7 @@ fn what_servers_send() {
             ("version", format!("{value}\r\n\r\n").into_bytes(), false),
         ];
         for (kind, answer, must_show) in all {
-            // Only a quarter of the texts are used for these kinds, because broken transfers are retried for a while.
+            // These cases use only a quarter of the texts, because a broken transfer is retried for a while.
             if number % 4 > 0 && matches!(kind, "retry" | "length" | "version" | "range") {
                 continue;
             }
@@ -824,7 +824,8 @@ fn what_servers_send() {
     documents(&commands.host.path("out"));
 }
 
-/// Returns the record for a value of the column `raw` of rejects: each `\xNN` is a byte (docs/formats.md).
+/// Returns the original record for a value in the column `raw` of a file of rejects. Each `\xNN` stands for one byte
+/// (docs/formats.md).
 fn record_of(raw: &str) -> Vec<u8> {
     let (mut record, mut rest) = (Vec::new(), raw.as_bytes());
     while let Some((&byte, after)) = rest.split_first() {

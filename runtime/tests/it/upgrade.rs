@@ -1,5 +1,5 @@
-//! Tests that the files of version 0.1.0 are usable: its receipts are read, and its queues are served without loss. The
-//! real program of that version wrote the files in `fixtures/0.1.0`: see `make.py` there.
+//! Tests that this version can use the files of version 0.1.0. It reads the receipts, and serves the queues without
+//! loss. The program of version 0.1.0 wrote the files in `fixtures/0.1.0`: see `make.py` there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::support::host::{Host, PATIENCE};
 use crate::support::redis::RedisServer;
 
-/// The digest of the plugin that the fixtures were made with.
+/// The SHA-256 digest of the plugin with which the fixtures were made.
 const PLUGIN_SHA256: &str = "8c8d92964107616e71c72f85d683a694589a4ce505ba2f24c3e8beaae0829da1";
 
-/// The requests in the queue `q`: the id, the state in the fixture, and the state after the next worker.
+/// The requests in the queue `q`. Each has its id, its state in the fixture, and its state after a worker has run.
 const REQUESTS: [(&str, &str, &str); 12] = [
     ("ready", "ready", "done"),
     ("ready-options", "ready", "done"),
@@ -29,7 +29,7 @@ const REQUESTS: [(&str, &str, &str); 12] = [
     ("cancelled", "cancelled", "cancelled"),
 ];
 
-/// A document on the intake list, which no worker has imported yet.
+/// The id of a document on the intake list. No worker has imported it yet.
 const PUSHED: &str = "pushed";
 
 pub(crate) fn fixtures(backend: &str) -> PathBuf {
@@ -49,10 +49,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The addresses of the inputs in the fixtures. The tests replace them by a folder.
+/// The beginnings of the input URIs in the fixtures. The tests replace them with the path of a folder.
 const PLACES: [&str; 3] = ["http://127.0.0.1:18099/", "http://127.0.0.1:1/", "/fixture/"];
 
-/// Puts the inputs and outputs of a fixture into a host's folder.
+/// Copies the inputs and outputs of a fixture to a host's folder.
 fn place_files(host: &Host, backend: &str) {
     copy(&fixtures(backend).join("out"), &host.path("out"));
     host.write("plain.csv", "n\n1\n2\n3\n");
@@ -70,7 +70,7 @@ fn on_sqlite() -> Host {
     let folder = format!("{}/", host.folder.path().display());
     for place in PLACES {
         for update in [
-            // A request that is done has the URI of its receipt.
+            // The URI of a done request stays, because its receipt contains the same URI.
             "UPDATE request SET uri = replace(uri, ?1, ?2) WHERE state <> 'done'",
             "UPDATE intake SET document = replace(document, ?1, ?2)",
         ] {
@@ -104,7 +104,7 @@ fn on_redis() -> (RedisServer, Host) {
             "list" => "RPUSH",
             "set" => "SADD",
             "zset" => {
-                // The command takes the score before the member.
+                // ZADD expects the score before the member.
                 values.chunks_mut(2).for_each(<[_]>::reverse);
                 "ZADD"
             }
@@ -129,7 +129,7 @@ fn receipt(host: &Host, id: &str) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// Returns the status of the requests that have ended.
+/// Returns the statuses of the requests that have ended in the fixture.
 fn ended(host: &Host) -> Vec<Value> {
     let ended = REQUESTS.iter().filter(|(_, before, _)| {
         let states = ["done", "dead", "cancelled"];
@@ -138,7 +138,7 @@ fn ended(host: &Host) -> Vec<Value> {
     ended.map(|(id, ..)| host.status(id)).collect()
 }
 
-/// Serves the queues, and checks each request before and after.
+/// Runs workers on the queues, and checks each request before and after.
 fn are_served(host: &Host) {
     let before = ended(host);
     for (id, state, _) in REQUESTS {
@@ -149,7 +149,7 @@ fn are_served(host: &Host) {
         .iter()
         .map(|letter| (letter.get("code"), letter.get("report")))
         .collect();
-    // Version 0.1.0 has no codes.
+    // Version 0.1.0 stores no codes and no reports.
     assert_eq!(codes, [(Some(&Value::Null), Some(&Value::Null)); 3], "{dead:?}");
     let binding = &host.run("plugin history --queue q --json").json()[0];
     assert_eq!(binding["steps"][0]["sha256"], PLUGIN_SHA256, "{binding}");
@@ -161,7 +161,8 @@ fn are_served(host: &Host) {
     for id in ["delayed", "retried"] {
         host.make_due(id);
     }
-    // The clock of this machine may differ much from the fixture's, so nothing may be removed for its age.
+    // The clock of this machine can differ much from the clock of the fixture. With `--retention 0`, no request is
+    // removed because of its age.
     let burst = |queue: &str| {
         host.run(&format!(
             "run --queue {queue} --burst --retention 0 --allow-root ."
@@ -186,7 +187,7 @@ fn are_served(host: &Host) {
         let output = fs::read_to_string(host.path(&format!("out/q/{id}.csv"))).unwrap();
         assert_eq!(output, "n\n1\n2\n3\n", "{id}");
     }
-    // The work of a worker that was lost after its commit is not done again.
+    // A worker was lost after its commit. Its work is not repeated.
     let kept = fs::read(host.path("out/q/receipts/committed.json")).unwrap();
     assert_eq!(kept, committed);
     let status = host.status("committed");
@@ -213,7 +214,7 @@ fn are_served(host: &Host) {
     host.run("queue resume --queue held").ok();
     burst("held").ok();
     assert_eq!(host.status("held")["state"], "done");
-    // The dead request can be done now.
+    // The input of the dead request exists now, so the request can be done.
     host.write("missing.csv", "n\n1\n2\n3\n");
     host.run("dead retry dead").ok();
     burst("q").ok();
@@ -261,7 +262,7 @@ fn receipts_of_0_1_0_are_reported() {
             assert_eq!(report.get(member), written.get(member), "{id}: {member}");
         }
         if id != "committed" {
-            // The queue has the same receipt.
+            // The queue contains the same receipt.
             assert_eq!(&host.status(id)["receipt"], report);
             assert_eq!(&host.run(&format!("report {id} --json")).json()[0], report);
             let page = host.run(&format!("status {id}")).ok();
@@ -291,7 +292,7 @@ fn an_ingest_finds_what_0_1_0_has_done() {
     assert_eq!((&receipt["receipt"], receipts()), (&json!(2), 1), "{receipt}");
     ingest(r#"{"a":2}"#).ok();
     assert_eq!(receipts(), 2);
-    // Other work under the id of a receipt is detected.
+    // If other work uses the id of a receipt, this is detected.
     let id = receipt["request"]["id"].as_str().unwrap();
     let words = ["--id", id, "--plugin-config", r#"{"a":2}"#];
     let said = host
@@ -300,7 +301,7 @@ fn an_ingest_finds_what_0_1_0_has_done() {
     assert!(said.contains("the config of the plugin is another"), "{said}");
 }
 
-/// Ends a request as done with this text as its receipt, as another version may do.
+/// Ends a request as done, with this text as its receipt. A program of another version could store such a receipt.
 fn settle_with(host: &Host, id: &str, receipt: &str) {
     host.run(&format!(
         "submit --queue q --id {id} --uri http://a.example/a.csv"

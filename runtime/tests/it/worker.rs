@@ -1,4 +1,5 @@
-//! Tests a worker from submit to settle, with the embedded queue and with Redis.
+//! Tests a worker from the submit of a request to the settle of its claim. The tests run with the embedded queue and
+//! with Redis.
 
 use std::time::Instant;
 
@@ -202,7 +203,7 @@ fn a_request_is_cancelled_before_and_while_it_runs(host: &Host) {
     ));
     worker.wait_for_log("claimed");
     assert!(host.run("cancel runs").ok().contains("told to stop"));
-    // The worker learns of the cancellation when it renews its lease.
+    // The worker learns about the cancellation when it renews its lease.
     host.wait_for_state("runs", "cancelled");
     assert!(!host.path("out/q/runs.csv").exists());
     let (code, log) = worker.stop();
@@ -314,8 +315,8 @@ fn submit_waits_for_the_receipt(host: &Host) {
     assert_eq!(code, Some(0), "{log}");
 }
 
-/// Checks that a worker whose output folder is replaced fails. A volume that is mounted over the output has the same
-/// effect. The exit code is not 2 (wrong usage), so a supervisor starts the worker again.
+/// Checks that a worker fails if its output folder is replaced. This happens if a volume is mounted at the folder's
+/// path. The exit code is not 2, which means wrong usage. With another code, a supervisor starts the worker again.
 fn a_worker_whose_output_is_replaced_has_failed(host: &Host) {
     let files = Files::serve();
     let url = files.put("alarms.csv", alarms(10));
@@ -329,7 +330,7 @@ fn a_worker_whose_output_is_replaced_has_failed(host: &Host) {
     wait_for("the output's id", || id.exists().then_some(()));
     std::fs::create_dir(host.path("volume")).unwrap();
     host.write("volume/.output-id", "another\n");
-    // The worker may be writing, so the folders are renamed.
+    // The folders are renamed, because the worker could be writing to them.
     std::fs::rename(host.path("out"), host.path("before")).unwrap();
     std::fs::rename(host.path("volume"), host.path("out")).unwrap();
     host.run(&format!("submit --queue q --uri {url} --id one")).ok();
@@ -368,7 +369,7 @@ fn what_a_killed_worker_had_goes_to_another(host: &Host) {
     worker.ended();
     assert_eq!(host.status("one")["state"], "leased");
     files.let_go("alarms.csv");
-    // This ends the lease of 60 s on the server, without a wait.
+    // The lease would last 60 s, so the test ends it in the queue.
     host.expire_lease("one");
     let worker = host.worker(&words);
     let status = host.wait_for_state("one", "done");
@@ -428,7 +429,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
         receipt
     );
 
-    // The queue no longer knows the id. The worker finds the receipt of the same work, and writes nothing again.
+    // The queue does not know the id any more. The worker finds the receipt of the same work, and writes no output.
     assert!(submit().contains("submitted"));
     let said = run(host, "--burst --allow-host 127.0.0.1");
     assert!(said.starts_with("1 done"), "{said}");
@@ -444,7 +445,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
     let outputs = outputs.filter(|entry| entry.as_ref().unwrap().path().is_file());
     assert_eq!(outputs.count(), 1);
 
-    // The worker finds the receipt and refuses other work under that id.
+    // The worker finds the receipt, and refuses to do other work under the same id.
     host.end_long_ago("one");
     run(host, "--burst --allow-host 127.0.0.1");
     files.put("alarms.csv", alarms(101));
@@ -547,7 +548,7 @@ fn documents_that_are_no_requests_are_listed_and_purged(host: &Host) {
     assert!(said.contains("--queue"), "{said}");
     let said = host.run("dead purge --documents --queue p").refused(1);
     assert!(said.contains("no such queue"), "{said}");
-    // `--all` purges dead requests, but no documents.
+    // `--all` purges dead requests, but not documents that were set aside.
     assert_eq!(host.run("dead purge --all --queue q").ok(), "");
     assert_eq!(names().len(), 3);
     let said = host.run("dead purge --documents --queue q").ok();
@@ -555,8 +556,8 @@ fn documents_that_are_no_requests_are_listed_and_purged(host: &Host) {
     assert_eq!(names(), Vec::<String>::new());
 }
 
-/// Checks that a worker waits for its server, because both may start at the same time. A worker also keeps trying if
-/// the network fails at its start.
+/// Checks that a worker waits for its queue server, because both can start at the same time. The worker also waits if
+/// the network fails while it starts.
 #[test]
 fn a_worker_waits_for_its_server_to_start() {
     let mut server = RedisServer::start();

@@ -1,11 +1,11 @@
-//! Tests the verbs on a Redis server that is full, was emptied, or holds keys of the wrong type: each verb does all of its work
-//! or none.
+//! Tests queue operations on a Redis server that is full, was emptied, or holds keys of the wrong type. Each operation
+//! must do all of its work or none.
 
 use ingest_host::queue::{Backend, Next, Progress, State};
 
 use crate::test_server::{PATIENCE, Q, TestServer, assert_lost, eventually, how, request};
 
-/// Checks that every verb on a claim works while the server's memory is full.
+/// Checks that every operation on a claim works while the server's memory is full.
 #[tokio::test]
 async fn claims_are_kept_and_ended_while_the_server_is_full() {
     let server = TestServer::redis().await;
@@ -53,8 +53,8 @@ async fn claims_are_kept_and_ended_while_the_server_is_full() {
     server.audit_is_clean().await;
 }
 
-/// Checks that a claim from before the server was emptied is lost. The server gives the same fences again, so only the
-/// nonce tells the claims apart.
+/// Checks that a claim is lost if the server is emptied after the claim. The emptied server gives the same fences
+/// again, so only the nonce distinguishes the old claim from the new one.
 #[tokio::test]
 async fn a_claim_from_before_the_server_was_emptied_is_nobodys() {
     let server = TestServer::redis().await;
@@ -80,7 +80,8 @@ async fn a_claim_from_before_the_server_was_emptied_is_nobodys() {
     server.audit_is_clean().await;
 }
 
-/// Checks that no verb leaves a request half changed, whichever key of the queue has the wrong type.
+/// Checks that no operation leaves a request half changed if a key of the queue has the wrong type. The test tries
+/// every key.
 #[tokio::test]
 async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
     let keys = [
@@ -112,7 +113,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
         let save = format!("ingest:{{{Q}}}:{key}");
         let mut connection = server.redis_connection();
         let kept = format!("{save}:kept");
-        // A missing key has no earlier value to put back.
+        // Only an existing key must be restored later.
         let has_key: bool = redis::cmd("EXISTS").arg(&save).query(&mut connection).unwrap();
         if has_key {
             redis::cmd("RENAME")
@@ -127,7 +128,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
             .query::<()>(&mut connection)
             .unwrap();
 
-        // Some of these verbs fail, and some succeed.
+        // Some of these operations fail and some succeed, depending on the key.
         let mut failed = Vec::new();
         let mut note =
             |failure: Option<ingest_host::error::Error>| failed.extend(failure.map(|error| error.report()));
@@ -147,7 +148,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
         note(queue.fail(&failing.ticket, "404", Next::Dead).await.err());
         let settled = claims.pop().unwrap();
         note(queue.settle(&settled.ticket, "{}").await.err());
-        // An import that fails does not stop claims.
+        // For the key `invalid`, no operation needs to fail, because a failed import does not stop claims.
         assert!(!failed.is_empty() || key == "invalid", "{key}");
         for report in &failed {
             assert!(report.contains(&format!("{save} holds")), "{key}: {report}");
@@ -165,7 +166,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
     }
 }
 
-/// Checks that a forgotten queue name is listed again while a worker claims from the queue.
+/// Checks that a queue name that the server has lost is listed again while a worker claims from the queue.
 #[tokio::test]
 async fn a_forgotten_queue_is_listed_again() {
     let server = TestServer::redis().await;

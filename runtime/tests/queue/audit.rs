@@ -1,4 +1,4 @@
-//! Tests that the audit finds damage. Each backend can be damaged in its own ways.
+//! Tests that the audit finds damage. Each backend has its own kinds of damage.
 
 use ingest_host::queue::State;
 
@@ -52,7 +52,7 @@ async fn redis_faults_are_found() {
     )
     .await;
 
-    // A request without a hash does not block the queue: it becomes a dead letter.
+    // A request without a hash does not block the queue, because it becomes a dead letter.
     server.redis_command("ZADD ready -1 hollow");
     server.claim().await;
     assert_eq!(server.status("hollow").await.error.as_deref(), Some(LOST_HASH));
@@ -116,9 +116,9 @@ async fn a_leased_request_without_its_hash_becomes_a_dead_letter() {
     let options = how();
     let claim = server.queue().claim(Q, &options).await.unwrap().unwrap();
     server.redis_command("DEL request:a");
-    // A cancel creates a hash again, without the fields that belong in it.
+    // The cancel creates a new hash, which has only its own fields.
     server.queue().cancel(Q, "a").await.unwrap();
-    // When the claim is repeated, it is gone, and the next request is claimed.
+    // When the client repeats the claim, the queue does not return request `a`, but claims the next request.
     server.redis_command("ZADD leased 1 a");
     let next = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!((next.ticket.id.as_str(), next.attempt), ("b", 1));
@@ -129,7 +129,7 @@ async fn a_leased_request_without_its_hash_becomes_a_dead_letter() {
     assert_eq!((dead[0].id.as_str(), dead[0].attempts, dead[0].lost), ("a", 0, 0));
     assert_eq!(dead[0].error.as_deref(), Some(LOST_HASH));
 
-    // The request cannot be retried, but it can be removed.
+    // The damaged request cannot be retried, but it can be removed.
     assert!(!server.queue().retry_dead(Q, "a").await.unwrap());
     assert!(server.queue().purge_dead(Q, "a").await.unwrap());
     assert_eq!(server.queue().status(Q, "a").await.unwrap(), None);

@@ -1,4 +1,4 @@
-//! Tests what people do to a queue: cancel, pause, look and remove.
+//! Tests the actions of people on a queue: cancel, pause, show and remove.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(crate) async fn a_leased_request_is_asked_to_stop(server: TestServer) {
         .unwrap();
     assert_eq!(server.state("a").await, State::Cancelled);
 
-    // A request whose output is committed still becomes done.
+    // If the output of a request is committed, the request becomes done despite the cancel.
     assert_eq!(server.queue().cancel(Q, "b").await.unwrap(), Cancelled::Asked);
     server.queue().settle(&b.ticket, "{}").await.unwrap();
     assert_eq!(server.state("b").await, State::Done);
@@ -94,7 +94,7 @@ pub(crate) async fn progress_shows_while_leased(server: TestServer) {
     queue.release(&claim.ticket).await.unwrap();
     assert_eq!(shown(State::Ready).await, None);
 
-    // Another attempt starts with no progress.
+    // Another attempt starts without progress.
     let claim = server.claim().await;
     assert_eq!(shown(State::Leased).await, None);
     report(&claim, 3_000).await;
@@ -129,7 +129,7 @@ pub(crate) async fn a_cancel_outlives_the_worker(server: TestServer) {
             ),
         }
         if id == "lost" {
-            // Only a worker can check the files of the lost attempt.
+            // Only a worker can check the files of the lost attempt, so the request must be claimed once more.
             let last = server.claim().await;
             assert_eq!(last.ending, Some(Ending::Cancel));
             queue
@@ -145,7 +145,7 @@ pub(crate) async fn a_cancel_outlives_the_worker(server: TestServer) {
         };
         assert_eq!(server.state(id).await, wanted, "{id}");
     }
-    // The cancel ended with the claim.
+    // The end of the claim has also removed the cancel.
     assert!(queue.retry_dead(Q, "dead").await.unwrap());
     let claim = server.claim().await;
     assert!(
@@ -186,7 +186,7 @@ pub(crate) async fn a_paused_queue_gives_nothing(server: TestServer) {
     server.finds_nothing().await;
     assert!(server.queue().counts(Q).await.unwrap().paused);
 
-    // Existing claims are not affected.
+    // The pause does not affect existing claims.
     assert_eq!(
         server.queue().claim(Q, &options).await.unwrap().as_ref(),
         Some(&a)
@@ -225,7 +225,7 @@ pub(crate) async fn lists_are_in_order(server: TestServer) {
             .settle(&claim.ticket, &format!("{{\"of\":{id:?}}}"))
             .await
             .unwrap();
-        // Two requests that end within one millisecond have no order.
+        // The order of two requests that end within the same millisecond is undefined.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert_eq!(ids(State::Done, 100).await, ["a", "e"]);
@@ -258,7 +258,7 @@ pub(crate) async fn queues_are_listed(server: TestServer) {
         ["claimed-from", "paused", "submitted-to"]
     );
 
-    // Queues are independent.
+    // The queues are independent: another queue does not know this request.
     assert_eq!(server.queue().status("claimed-from", "a").await.unwrap(), None);
     assert_eq!(server.queue().claim("claimed-from", &how()).await.unwrap(), None);
 }
@@ -310,8 +310,8 @@ pub(crate) async fn names_are_checked(server: TestServer) {
     assert_eq!(queue.queues().await.unwrap(), Vec::<String>::new());
 }
 
-/// Checks that reserved queue names accept no request, because no worker could serve them: see
-/// [`ingest_host::names::check_usable_queue_name`]. Their existing requests can be shown and removed.
+/// Checks that queues with reserved names accept no requests, because no worker could serve them: see
+/// [`ingest_host::names::check_usable_queue_name`]. Existing requests in such a queue can be shown and removed.
 pub(crate) async fn reserved_names_are_not_filled(server: TestServer) {
     let queue = server.queue();
     let reserved = |result: Result<()>| {

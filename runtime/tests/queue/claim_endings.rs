@@ -1,4 +1,4 @@
-//! Tests the ways in which a claim ends.
+//! Tests how a claim ends.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ pub(crate) async fn a_failed_request_comes_back(server: TestServer) {
     .await;
     assert_eq!((again.ticket.id.as_str(), again.attempt, again.lost), ("b", 2, 0));
     assert_eq!(server.status("b").await.due_ms, None);
-    // Only waits after failures add up. Other waits do not count.
+    // Only the waits after a failure are added up. Other waits are not counted.
     assert_eq!(again.waited, Duration::from_millis(30));
     server.queue().release(&again.ticket).await.unwrap();
     let again = server.claim().await;
@@ -166,7 +166,7 @@ pub(crate) async fn hosts_that_have_answered_are_remembered(server: TestServer) 
     ] {
         assert_eq!(queue.was_reached(host).await.unwrap(), is_known, "{host}");
     }
-    // The oldest entries make room.
+    // If the list is full, the oldest entries are removed to make room for new ones.
     let after = queue.now_ms().await.unwrap();
     while queue.now_ms().await.unwrap() <= after {}
     queue.note_reached(&hosts[1..]).await.unwrap();
@@ -207,7 +207,7 @@ pub(crate) async fn a_dead_letter_has_the_report_of_its_own_attempt(server: Test
     assert!(queue.retry_dead(Q, "a").await.unwrap());
     assert_eq!(server.status("a").await.report, None);
     assert_eq!(server.status("a").await.code, None);
-    // A request has a report only while it is dead, and the next death has its own report or none.
+    // A request has a report only while it is dead. When it dies again, it has the new report or none.
     assert_eq!(fail(Next::Retry(Duration::ZERO), Some(uri)).await, None);
     assert_eq!(server.status("a").await.code.as_deref(), Some("gate-exceeded"));
     assert_eq!(fail(Next::Dead, None).await, None);
@@ -230,7 +230,7 @@ pub(crate) async fn a_code_is_never_that_of_another_error(server: TestServer) {
         .unwrap();
     let code = async || server.status("a").await.code;
     assert_eq!(code().await.as_deref(), Some("http-status"));
-    // A worker of version 0.1.0 stores only the text.
+    // A worker of version 0.1.0 stores only the error's text, so the earlier code must disappear.
     let claim = server.claim().await;
     assert_eq!(code().await.as_deref(), Some("http-status"));
     queue
@@ -238,7 +238,7 @@ pub(crate) async fn a_code_is_never_that_of_another_error(server: TestServer) {
         .await
         .unwrap();
     assert_eq!(code().await, None);
-    // The claim that ends the request carries the code.
+    // The next claim, which only ends the request, contains the code.
     let claim = server.claim().await;
     let disk = failure("disk", Some("output-unwritable"));
     queue
@@ -283,7 +283,7 @@ pub(crate) async fn each_end_may_be_asked_again(server: TestServer) {
         let after = server.status(&id).await;
         queue.fail(&claim.ticket, "twice", next).await.unwrap();
         assert_eq!(server.status(&id).await, after);
-        // The request is cancelled, so that the next claim does not get it.
+        // The cancel prevents the next claim from getting this request.
         queue.cancel(Q, &id).await.unwrap();
     }
     server.submit(&["released"]).await;
@@ -291,7 +291,7 @@ pub(crate) async fn each_end_may_be_asked_again(server: TestServer) {
     queue.release(&claim.ticket).await.unwrap();
     queue.release(&claim.ticket).await.unwrap();
     assert_eq!(server.status("released").await.attempts, 0);
-    // Once another worker has the request, the old claim is lost.
+    // When another worker has claimed the request, the old claim is lost.
     server.claim().await;
     assert_lost(queue.release(&claim.ticket).await);
     server.audit_is_clean().await;

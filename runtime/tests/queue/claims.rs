@@ -1,4 +1,4 @@
-//! Tests the way from submit to claim.
+//! Tests the path of a request from its submit to its claim.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -47,8 +47,8 @@ pub(crate) async fn submitting_twice_does_nothing_more(server: TestServer) {
     server.audit_is_clean().await;
 }
 
-/// Checks that a request with encoding Windows-1252 may be submitted again with ASCII. The first versions stored ASCII
-/// as Windows-1252.
+/// Checks that a request with the encoding Windows-1252 can be submitted again with ASCII. The first versions stored
+/// ASCII as Windows-1252.
 pub(crate) async fn what_was_windows_1252_is_submitted_again_as_ascii(server: TestServer) {
     let named = |encoding: &str| {
         let mut wanted = request("a");
@@ -74,7 +74,7 @@ pub(crate) async fn what_was_windows_1252_is_submitted_again_as_ascii(server: Te
             [Submitted::Conflict]
         );
     }
-    // A request that was submitted as ASCII is not the same as one in Windows-1252.
+    // In the other direction, this is a conflict: a request with ASCII is not the same as a request with Windows-1252.
     let [mut ascii] = named("us-ascii");
     ascii.id = "b".into();
     queue.submit(Q, std::slice::from_ref(&ascii)).await.unwrap();
@@ -146,8 +146,8 @@ pub(crate) async fn the_claim_carries_the_request(server: TestServer) {
     assert_eq!(claim.ticket.nonce, options.nonce);
 }
 
-/// Checks that a worker ends an unreadable request, because only a worker sees whether a lost attempt has committed its
-/// output.
+/// Checks that an unreadable request is given to a worker, which ends it. Only a worker can see whether a lost attempt
+/// has committed its output.
 pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestServer) {
     server.submit(&["newest", "newer", "broken", "good"]).await;
     server.store_input("newest", r#"{"delimiter":";","skip_rowz":2}"#);
@@ -176,7 +176,7 @@ pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestSer
     }
     let claim = server.claim().await;
     assert_eq!((claim.ticket.id.as_str(), claim.ending), ("good", None));
-    // A cancel that came first decides how the request ends.
+    // If the request was cancelled before, the cancel decides how it ends.
     server.submit(&["cancelled"]).await;
     server.store_input("cancelled", "{");
     server.claim_briefly().await;
@@ -185,11 +185,11 @@ pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestSer
     assert_eq!((claim.ending, claim.ending_code), (Some(Ending::Cancel), None));
     let status = server.status("newest").await;
     assert_eq!((status.state, status.attempts), (State::Dead, 1));
-    // The status shows everything that is stored.
+    // The status shows all stored options, including unknown ones.
     let stored = serde_json::Value::Object(status.input);
     assert_eq!(stored, serde_json::json!({ "delimiter": ";", "skip_rowz": 2 }));
 
-    // A host that can read the request runs it.
+    // A worker that can read the request runs it.
     server.store_input("newer", "{}");
     assert!(server.queue().retry_dead(Q, "newer").await.unwrap());
     assert_eq!(server.claim().await.ticket.id, "newer");
@@ -203,7 +203,7 @@ pub(crate) async fn priority_then_age_decides(server: TestServer) {
         .collect();
     (requests[0].priority, requests[2].priority, requests[4].priority) = (-100, 99, 100);
     server.queue().submit(Q, &requests).await.unwrap();
-    // A retried request keeps its age.
+    // A retried request keeps its position by age.
     let first = server.claim().await;
     server
         .queue()
@@ -227,7 +227,8 @@ pub(crate) async fn the_same_nonce_gives_the_same_claim(server: TestServer) {
     let again = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!(again, claim);
 
-    // The nonce gives the same claim after the lease has expired, as long as nobody else has the request.
+    // As long as no other worker has claimed the request, the same nonce returns the same claim, even after its lease
+    // has expired.
     server
         .queue()
         .renew(&claim.ticket, Duration::ZERO, Progress::default())
@@ -237,7 +238,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claim(server: TestServer) {
     assert_eq!(again, claim);
     assert_eq!(server.claim().await.ticket.id, "b");
 
-    // After the claim has ended, the nonce gives another claim.
+    // After the claim has ended, the same nonce returns a new claim.
     server.queue().release(&claim.ticket).await.unwrap();
     let next = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert!(next.ticket.fence > claim.ticket.fence);
@@ -259,7 +260,7 @@ pub(crate) async fn several_are_claimed_at_once(server: TestServer) {
     assert_eq!((nonces.len(), fences.is_sorted_by(|a, b| a < b)), (5, true));
     server.audit_is_clean().await;
 
-    // Each claim ends on its own.
+    // Each claim ends independently of the others.
     let queue = server.queue();
     queue.settle(&claims[1].ticket, "{}").await.unwrap();
     queue.release(&claims[3].ticket).await.unwrap();
@@ -270,7 +271,8 @@ pub(crate) async fn several_are_claimed_at_once(server: TestServer) {
     };
     assert_lost(queue.settle(&stolen, "{}").await);
 
-    // The queue may have fewer requests than wanted, and one call returns a bounded number.
+    // If the queue has fewer requests than wanted, all of them are returned. The number of claims from one call is
+    // bounded.
     let rest = queue.claim_some(Q, &how(), 5).await.unwrap();
     assert_eq!(ids_of(&rest), ["r3", "r5", "r6"]);
     assert_eq!(queue.claim_some(Q, &how(), 5).await.unwrap(), []);
@@ -288,7 +290,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claims(server: TestServer) {
     let again = server.queue().claim_some(Q, &options, 3).await.unwrap();
     assert_eq!(again, claims);
 
-    // The nonce gives only the claims that still exist, and renews their leases.
+    // The nonce returns only the claims that still exist, and renews their leases.
     server.queue().settle(&claims[1].ticket, "{}").await.unwrap();
     server
         .queue()
@@ -299,7 +301,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claims(server: TestServer) {
     assert_eq!(again, [claims[0].clone(), claims[2].clone()]);
     assert_eq!(server.claim().await.ticket.id, "d");
 
-    // A claim that another worker has taken over is not returned.
+    // If another worker has taken over a request, its earlier claim is not returned.
     server
         .queue()
         .renew(&claims[0].ticket, Duration::ZERO, Progress::default())
@@ -309,7 +311,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claims(server: TestServer) {
     let again = server.queue().claim_some(Q, &options, 3).await.unwrap();
     assert_eq!(again, claims[2..]);
 
-    // Once no claim of the nonce exists, it counts as a new one.
+    // When none of the nonce's claims exists any more, the nonce returns new claims.
     server.queue().release(&claims[2].ticket).await.unwrap();
     let next = server.queue().claim_some(Q, &options, 3).await.unwrap();
     assert_eq!(ids_of(&next), ["c", "e"]);
@@ -401,7 +403,7 @@ pub(crate) async fn the_third_loss_is_poison(server: TestServer) {
         let claim = server.claim_briefly().await;
         assert_eq!((claim.attempt, claim.lost), (1, lost));
     }
-    // A worker ends the request without an attempt, even if a fourth lease is lost.
+    // A worker must end the request without an attempt, even if a fourth lease is lost.
     let why = "poison: 3 leases were lost, the last by worker worker-1";
     for is_lost in [true, false] {
         let claim = if is_lost {
@@ -441,7 +443,7 @@ pub(crate) async fn a_request_of_a_lost_worker_stays_with_its_output(server: Tes
     server.submit(&["lost", "released", "retried", "new"]).await;
     server.claim_briefly().await;
     let (released, retried) = (server.claim().await, server.claim().await);
-    // These workers have said that they left nothing behind.
+    // The workers of these two claims have reported that they left no files.
     server.queue().release(&released.ticket).await.unwrap();
     server
         .queue()
@@ -497,7 +499,7 @@ pub(crate) async fn requests_of_another_output_do_not_hide_others(server: TestSe
         output: output("elsewhere"),
         ..how()
     };
-    // A claim returns a bounded number of lost requests to the queue.
+    // Each claim returns at most a fixed number of lost requests to the queue.
     let claim = eventually("own", || async {
         server.queue().claim(Q, &options).await.unwrap()
     })
@@ -550,7 +552,7 @@ pub(crate) async fn what_is_to_be_ended_is_given_while_claims_are_withheld(serve
     assert!(waits_for.contains("file:///here"), "{waits_for}");
     let claim = server.claim().await;
     assert_eq!((&*claim.request.id, &claim.ending), ("a", &Some(Ending::Cancel)));
-    // The files that the attempt left cannot be checked for now.
+    // The worker reports that it cannot check the attempt's files at present.
     server
         .queue()
         .fail(&claim.ticket, "disk", Next::Conclude(Duration::ZERO))

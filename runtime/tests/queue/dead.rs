@@ -1,4 +1,4 @@
-//! Tests retries and purges of all dead requests and documents at once, while others change them.
+//! Tests retries and purges of all dead requests and documents at once, while other clients change them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use crate::test_server::{PATIENCE, Q, TestServer, eventually, how, request};
 
 const MANY: usize = 500;
 
-/// Makes a dead request for each of these ids.
+/// Submits a request for each of these ids, and makes it dead.
 async fn kill(server: &TestServer, ids: &[String]) {
     let requests: Vec<_> = ids.iter().map(|id| request(id)).collect();
     server.queue().submit(Q, &requests).await.unwrap();
@@ -39,7 +39,7 @@ fn ids(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("r{n:04}")).collect()
 }
 
-/// A script that runs in a loop on a Redis server until the value is dropped.
+/// A script that runs in a loop on a Redis server until this value is dropped.
 struct BackgroundScript {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -71,7 +71,7 @@ impl Drop for BackgroundScript {
     }
 }
 
-/// Makes each request that becomes ready die again at once, and counts how often each one does.
+/// Makes each request that becomes ready dead again at once, and counts these deaths for each request.
 fn kill_again(server: &TestServer) -> Option<BackgroundScript> {
     if server.is_redis() {
         let script = "
@@ -98,7 +98,7 @@ fn kill_again(server: &TestServer) -> Option<BackgroundScript> {
     None
 }
 
-/// Runs a command that must end even while others add work.
+/// Runs a command that must end even if other clients add work all the time.
 #[track_caller]
 fn run_to_its_end(server: &TestServer, words: &str) -> CommandOutput {
     let host = Host::on(&server.url);
@@ -119,7 +119,7 @@ fn run_to_its_end(server: &TestServer, words: &str) -> CommandOutput {
     CommandOutput::new(&child.wait_with_output().unwrap())
 }
 
-/// Returns how often each request was retried.
+/// Returns the number of retries of each request.
 fn retried(server: &TestServer) -> BTreeMap<String, u64> {
     if server.is_redis() {
         let mut connection = server.redis_connection();
@@ -149,7 +149,7 @@ pub(crate) async fn a_retry_of_all_takes_each_once(server: TestServer) {
     assert_eq!(told, expected);
     let note = format!("{Q}: {MANY} of {MANY} retried");
     assert!(said.stderr.starts_with(&note), "{}", said.stderr);
-    // On Redis the last ones may die after the command has looked for the last time.
+    // On Redis, the last requests can die after the command has looked for the last time.
     if !server.is_redis() {
         let note = format!("; {MANY} have died since and are left\n");
         assert!(said.stderr.ends_with(&note), "{}", said.stderr);
@@ -163,7 +163,7 @@ pub(crate) async fn a_retry_of_all_takes_each_once(server: TestServer) {
 
 pub(crate) async fn a_purge_of_all_leaves_what_dies_later(server: TestServer) {
     kill(&server, &ids(MANY)).await;
-    // A new request dies for each one that is removed. On Redis others die all the time.
+    // In SQLite, a new request dies for each removed request. On Redis, new requests die all the time.
     let meddler = if server.is_redis() {
         let script = "
             local time = redis.call('TIME')
@@ -192,7 +192,7 @@ pub(crate) async fn a_purge_of_all_leaves_what_dies_later(server: TestServer) {
         assert!(removed.contains(&format!("{id}  removed")), "{id}");
         assert_eq!(server.queue().status(Q, &id).await.unwrap(), None);
     }
-    // On Redis some may have died before the command began to count.
+    // On Redis, more requests can have died before the command counted them.
     assert_eq!(said.stdout.lines().count(), removed.len());
     assert!(server.is_redis() || removed.len() == MANY);
     assert!(
@@ -235,7 +235,7 @@ pub(crate) async fn a_purge_of_documents_leaves_what_comes_later(server: TestSer
         });
         None
     };
-    // Purges the oldest document by its key, while newer ones arrive, and a document that does not exist.
+    // While new documents arrive, the test purges the oldest document by its key, and a document that does not exist.
     let oldest = server
         .queue()
         .invalid(Q, usize::MAX)
@@ -274,7 +274,7 @@ pub(crate) async fn a_death_that_is_over_is_skipped(server: TestServer) {
         .collect();
     let place = |id: &str| deaths.iter().find(|place| place.id == id).unwrap().clone();
     assert_eq!(deaths.len(), 5);
-    // Someone else purges one request, retries another one, and makes a third one die again.
+    // Another client purges one request, retries a second one, and makes a third one die again.
     assert!(queue.purge_dead(Q, "r0000").await.unwrap());
     assert!(queue.retry_dead(Q, "r0001").await.unwrap());
     server.end_at("r0002", 1_000);
@@ -285,7 +285,7 @@ pub(crate) async fn a_death_that_is_over_is_skipped(server: TestServer) {
     let places = ["r0001", "r0002", "r0003", "r0004"].map(place);
     let answers = queue.purge_deaths(Q, &places).await.unwrap();
     assert_eq!(answers, [Gone, Gone, Gone, Done]);
-    // A repeated call, as after a lost answer, changes nothing more.
+    // A client repeats a call if it gets no answer. The repeated call must not change anything.
     assert_eq!(queue.purge_deaths(Q, &places[3..]).await.unwrap(), [Gone]);
     let counts = queue.counts(Q).await.unwrap();
     assert_eq!((counts.ready, counts.dead), (2, 1));
@@ -295,7 +295,7 @@ pub(crate) async fn a_death_that_is_over_is_skipped(server: TestServer) {
 pub(crate) async fn a_list_by_time_has_each_once(server: TestServer) {
     let all = ids(100);
     kill(&server, &all).await;
-    // Most requests died at the same moment. The later ones follow in the order of time.
+    // Most of the requests died at the same time. The others died later and follow in the order of time.
     for id in &all[..90] {
         server.end_at(id, 1_000);
     }
@@ -325,7 +325,7 @@ pub(crate) async fn a_list_by_time_has_each_once(server: TestServer) {
     assert!(server.queue().now_ms().await.unwrap() > 1_600_000_000_000);
 }
 
-/// Interrupts a retry in the middle. It blocks there, because nobody reads its output.
+/// Interrupts a retry in the middle. The retry is blocked there, because the test does not read its output.
 pub(crate) async fn an_interrupted_retry_leaves_whole_steps(server: TestServer) {
     let all: Vec<_> = (0..1_500).map(|n| format!("{}{n:04}", "r".repeat(120))).collect();
     kill(&server, &all).await;
@@ -351,12 +351,12 @@ pub(crate) async fn an_interrupted_retry_leaves_whole_steps(server: TestServer) 
         "{counts:?}"
     );
     server.audit_is_clean().await;
-    // A later retry does the rest.
+    // A second retry does the rest.
     let said = host.run(&format!("dead retry --all --queue {Q}")).ok();
     assert_eq!(said.lines().count() as u64, counts.dead);
 }
 
-/// Checks that a wait for several requests reports each one, whatever happens to another.
+/// Checks that a wait for several requests reports each of them, however the others end.
 pub(crate) async fn a_wait_for_several_tells_of_each(server: TestServer) {
     let mut command = Host::on(&server.url).command();
     command
@@ -398,7 +398,8 @@ pub(crate) async fn a_wait_for_several_tells_of_each(server: TestServer) {
     );
 }
 
-/// Checks that requests whose data is gone or of the wrong type are named, and that the others are retried.
+/// Checks a retry of all dead requests: it names the requests whose data is missing or has the wrong type, and retries
+/// the others.
 #[tokio::test]
 async fn what_cannot_be_retried_is_named() {
     let server = TestServer::redis().await;
@@ -416,7 +417,8 @@ async fn what_cannot_be_retried_is_named() {
     server.audit_is_clean().await;
 }
 
-/// Checks that foreign entries, and entries from a server whose clock was set back, do not stop the removal of others.
+/// Checks that strange entries do not prevent the removal of other documents. Such entries are foreign, or come from a
+/// server whose clock was set back.
 #[tokio::test]
 async fn a_strange_entry_among_the_documents_holds_up_nobody() {
     let server = TestServer::redis().await;

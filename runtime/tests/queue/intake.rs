@@ -1,4 +1,4 @@
-//! Tests documents of foreign producers.
+//! Tests documents of external producers.
 
 use ingest_host::queue::{Invalid, Queue, State};
 
@@ -8,11 +8,11 @@ pub(crate) async fn documents_become_requests(server: TestServer) {
     server.push(r#"{"uri":"https://example.com/a.csv","id":"a","priority":-1}"#);
     server.push(r#"{"uri":"https://example.com/b.csv","id":"b","delay_ms":3600000}"#);
     server.push(r#"{"uri":"https://example.com/anon.tsv","delimiter":"\t"}"#);
-    // A list with one input is the same request.
+    // A document with a list of one input is the same request as the document without the list.
     server.push(r#"{"inputs":[{"uri":"https://example.com/a.csv"}],"id":"a"}"#);
     // Some editors begin a file with a byte order mark.
     server.push("\u{feff}{\"uri\":\"https://example.com/anon.tsv\",\"delimiter\":\"\\t\"}");
-    // The same request again is not a new one.
+    // If the same request is pushed again, no new request is created.
     server.push(r#"{"uri":"https://example.com/a.csv","id":"a"}"#);
 
     let (first, second) = (server.claim().await, server.claim().await);
@@ -64,7 +64,7 @@ pub(crate) async fn an_invalid_document_is_kept(server: TestServer) {
 
 pub(crate) async fn an_invalid_document_is_purged_by_its_key(server: TestServer) {
     let queue = server.queue();
-    // There are more documents than a search reads at once. The first two are equal.
+    // The number of documents is larger than the number that a search reads at once. The first two documents are equal.
     server.push_all((0..300).map(|n: u32| format!("broken {}", n.max(1))));
     for _ in 0..3 {
         server.finds_nothing().await;
@@ -85,7 +85,7 @@ pub(crate) async fn an_invalid_document_is_purged_by_its_key(server: TestServer)
         .iter()
         .filter(|one| ![middle, newest].contains(one))
         .collect();
-    // One of two equal documents is left. It does not matter which.
+    // Of the two equal documents, one is left. It does not matter which of them is left.
     assert_eq!(
         after.iter().map(|one| &one.document).collect::<Vec<_>>(),
         left[..297].iter().map(|one| &one.document).collect::<Vec<_>>()
@@ -116,7 +116,7 @@ pub(crate) async fn a_huge_document_is_clipped(server: TestServer) {
 }
 
 pub(crate) async fn a_step_reads_a_bounded_number_of_bytes(server: TestServer) {
-    // A paused queue imports one step for each claim.
+    // If the queue is paused, each attempt to claim imports documents in one step of bounded size.
     server.push_all((0..50).map(|n| format!(r#"{{"uri":"{n}.csv"}}{}"#, " ".repeat(60_000))));
     server.queue().set_paused(Q, true).await.unwrap();
     server.finds_nothing().await;
@@ -139,7 +139,7 @@ pub(crate) async fn a_taken_id_is_a_conflict(server: TestServer) {
     assert_eq!(invalid[0].code.as_deref(), Some("request-conflict"));
 }
 
-/// Checks that an invalid document has the code of the rule that it breaks.
+/// Checks that an invalid document has the code of the rule that it violates.
 pub(crate) async fn an_invalid_document_has_the_code_of_its_reason(server: TestServer) {
     for document in [
         r#"{"uri":"a.csv","id":".."}"#,
@@ -174,7 +174,7 @@ pub(crate) async fn a_busy_queue_imports(server: TestServer) {
         claimed.push(server.claim().await.ticket.id);
     }
     assert_eq!(server.queue().counts(Q).await.unwrap().intake, 0);
-    // From the second claim on, imported requests take part in the order.
+    // From the second claim on, the imported requests take part in the order by priority.
     assert!(claimed[1..].iter().all(|id| id.starts_with("in")), "{claimed:?}");
 }
 
@@ -193,7 +193,8 @@ pub(crate) async fn a_paused_queue_imports_slowly(server: TestServer) {
     assert_eq!((counts.intake, counts.ready), (900, 100));
 }
 
-/// Checks that workers that read the same documents at once import each of them exactly once.
+/// Checks that each document is imported exactly once, even if several workers read the same documents at the same
+/// time.
 #[tokio::test]
 async fn importers_on_redis_do_not_step_on_each_other() {
     let server = TestServer::redis().await;

@@ -1,5 +1,5 @@
-//! Tests the promises of every queue backend. Each test of the suite runs against a real redis-server and against a
-//! SQLite file.
+//! Tests the promises that every queue backend makes. Each test of the suite runs twice: with a real redis-server and
+//! with a SQLite file.
 
 #![expect(clippy::unwrap_used, reason = "a test says so by a panic")]
 

@@ -1,4 +1,4 @@
-//! A model of the queue's promises, in memory and without time: a lease is valid or expired, and a delay never ends.
+//! A model of the queue's promises, in memory and without time. A lease is valid or expired, and a delay never ends.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +17,17 @@ pub(crate) struct Entry {
     pub(crate) age: usize,
     pub(crate) attempts: u32,
     pub(crate) lost: u32,
-    /// The last claim, and the verb that ended it.
+    /// The last claim and, if it has ended, the operation that ended it.
     last: Option<(Ticket, Option<&'static str>)>,
     lease_over: bool,
     pub(crate) cancel: bool,
     /// True if a worker must end the request without an attempt.
     pub(crate) ending: bool,
-    /// True if a claim was lost, so that only a worker can end the request.
+    /// True if a claim was lost. Then only a worker can end the request.
     pub(crate) stray: bool,
     /// True if the last claim was given only to end the request.
     pub(crate) concluding: bool,
-    /// The output of the last claim, until the request has ended.
+    /// The output of the last claim's worker, until the request has ended.
     pub(crate) output: Option<&'static str>,
 }
 
@@ -69,7 +69,7 @@ impl Model {
         Submitted::Created
     }
 
-    /// Returns the existing claim with this nonce, and renews its lease.
+    /// Returns the existing claim with this nonce and renews its lease, or `None` if no such claim exists.
     pub(crate) fn claim_again(&mut self, nonce: &str) -> Option<Ticket> {
         let held = self.entries.values_mut().find(|entry| {
             let last = entry.last.as_ref();
@@ -79,7 +79,7 @@ impl Model {
         held.last.as_ref().map(|(ticket, _)| ticket.clone())
     }
 
-    /// Returns the id that a claim by a worker with this output must give.
+    /// Returns the id that a claim by a worker with this output must return, or `None` if no request can be claimed.
     pub(crate) fn claim(&mut self, output: &str) -> Option<String> {
         for entry in self.entries.values_mut() {
             if entry.state == State::Leased && entry.lease_over {
@@ -100,14 +100,14 @@ impl Model {
         });
         ready
             .min_by_key(|(_, entry)| match entry.is_ending() {
-                // Requests that must be ended come first, in any order.
+                // Requests that a worker must end come first. Their order is undefined.
                 true => (i32::MIN, 0),
                 false => (-entry.priority, entry.age),
             })
             .map(|(id, _)| id.clone())
     }
 
-    /// Records the ticket that the claim gave.
+    /// Records the ticket of a claim.
     pub(crate) fn claimed(&mut self, ticket: &Ticket, output: &'static str) {
         let entry = self.entries.get_mut(&ticket.id).unwrap();
         entry.state = State::Leased;
@@ -118,7 +118,7 @@ impl Model {
         entry.last = Some((ticket.clone(), None));
     }
 
-    /// Returns true if the renewal reports a cancel, or `None` if the claim is over.
+    /// Renews the lease of a claim. Returns whether the request is cancelled, or `None` if the claim has ended.
     pub(crate) fn renew(&mut self, ticket: &Ticket, to_nothing: bool) -> Option<bool> {
         let entry = self.held(ticket)?;
         entry.lease_over = to_nothing;
@@ -201,7 +201,7 @@ impl Model {
         dead && self.entries.remove(id).is_some()
     }
 
-    /// Removes requests that have ended, whatever their age, and returns their number.
+    /// Removes all requests that have ended, whatever their age is, and returns their number.
     pub(crate) fn reap(&mut self) -> usize {
         let before = self.entries.len();
         self.entries
@@ -247,7 +247,7 @@ impl Model {
 }
 
 impl Entry {
-    /// Returns true if the next claim must end the request.
+    /// Returns true if the next claim of this request must end it.
     pub(crate) fn is_ending(&self) -> bool {
         self.cancel || self.ending
     }

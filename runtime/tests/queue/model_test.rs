@@ -1,7 +1,7 @@
-//! Tests a queue with random walks over its verbs, and compares it with the model after each step.
+//! Tests a queue with random walks over its operations. After each step, the queue is compared with the model.
 //!
-//! `SEED` and `CASES` in the environment select other walks, or more of them. A failing walk is shortened until every
-//! step is needed, and then shown.
+//! Set `SEED` or `CASES` in the environment to run other walks or more walks. A failing walk is shortened until every
+//! step is needed, and is then shown.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,15 +19,15 @@ use crate::test_server::{PATIENCE, Q, TestServer, how, output, request};
 const IDS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// The number of walks, unless the environment sets another one.
+/// The number of walks, unless `CASES` in the environment sets another number.
 const CASES: u32 = 12;
 const SEED: u64 = 20_240_229;
-/// The most steps of a walk. The average is half of that.
+/// The maximum number of steps in a walk. On average, a walk has half of them.
 const STEPS_MAX: usize = 600;
-/// The number of walks for which each kind of step must have at least one effect, on average.
+/// Each kind of step must have at least one effect in this number of walks, on average.
 const WALKS_WITHOUT_EFFECT_MAX: u32 = 3;
 
-/// A verb of the queue with its arguments.
+/// An operation of the queue with its arguments.
 #[derive(Debug, Clone)]
 enum Step {
     Submit {
@@ -52,22 +52,22 @@ enum Step {
     Status(&'static str),
 }
 
-/// The length of a renewed lease.
+/// The duration of a renewed lease.
 #[derive(Debug, Clone, Copy)]
 enum Lease {
     OverAtOnce,
     Long,
 }
 
-/// The ended requests that a reaper keeps.
+/// The ended requests that the reaper keeps.
 #[derive(Debug, Clone, Copy)]
 enum Keep {
     All,
     None,
 }
 
-/// Chooses one of the tickets given so far. Old tickets stay available, as those of zombies. Some of the last three are
-/// usually valid.
+/// Chooses one of the tickets given so far. The choice includes old tickets, because a zombie would use an old ticket.
+/// Among the last three tickets, some are usually valid.
 #[derive(Debug, Clone)]
 struct Choice {
     is_young: bool,
@@ -126,7 +126,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 pub(crate) async fn any_walk_follows_the_model(server: TestServer) {
-    // The runner waits for each walk in turn, on its own thread.
+    // The test runner blocks its own thread while it waits for a walk.
     let walks = tokio::task::spawn_blocking(move || {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
         let cases = number("CASES").map_or(CASES, |cases| cases as u32);
@@ -135,7 +135,7 @@ pub(crate) async fn any_walk_follows_the_model(server: TestServer) {
             cases,
             rng_seed: RngSeed::Fixed(seed),
             max_shrink_iters: 2_000,
-            // The printed steps are enough to write a test from, so nothing is stored.
+            // A test can be written from the printed steps, so failures are not stored.
             failure_persistence: None,
             ..ProptestConfig::default()
         });
@@ -175,12 +175,12 @@ pub(crate) async fn any_walk_follows_the_model(server: TestServer) {
     walks.await.unwrap();
 }
 
-/// A queue, its model, and the tickets that its claims gave.
+/// A queue, its model, and the tickets of its claims.
 struct Walk {
     server: TestServer,
     model: Model,
     tickets: Vec<Ticket>,
-    /// The number of times that each kind of step changed or showed something.
+    /// For each kind of step, the number of times that it changed or returned something.
     effects: BTreeMap<&'static str, u32>,
 }
 
@@ -194,7 +194,7 @@ impl Walk {
         }
     }
 
-    /// Takes all steps, and returns how often each kind of step had an effect.
+    /// Runs all steps. Returns how often each kind of step had an effect.
     async fn take(mut self, steps: &[Step]) -> BTreeMap<&'static str, u32> {
         for (number, step) in steps.iter().enumerate() {
             self.take_step(step).await;
@@ -271,7 +271,7 @@ impl Walk {
         }
     }
 
-    /// Takes a step that does not concern a claim.
+    /// Runs a step that does not use an existing claim.
     async fn take_step_on_queue(&mut self, step: &Step) {
         let queue = self.server.queue();
         match *step {
@@ -312,7 +312,8 @@ impl Walk {
                 queue.set_paused(Q, is_paused).await.unwrap();
             }
             Step::Reap(keep) => {
-                // Requests that have just ended are kept if the time is an hour, and removed if it is zero.
+                // The requests have just ended. A reaper with a retention of an hour keeps them, and a reaper with a
+                // retention of zero removes them.
                 let (time, removed) = match keep {
                     Keep::All => (HOUR, 0),
                     Keep::None => (Duration::ZERO, self.model.reap()),
@@ -339,7 +340,7 @@ impl Walk {
         }
     }
 
-    /// Claims under a nonce that no existing claim has.
+    /// Claims with a nonce that no existing claim has.
     async fn claim(&mut self, nonce: String, output_name: &'static str) {
         let mut options = how();
         (options.nonce, options.lost_max, options.output) = (nonce, LOST_MAX, output(output_name));
@@ -347,7 +348,7 @@ impl Walk {
         let wanted = self.model.claim(output_name);
         let given = claim.as_ref().map(|claim| &claim.ticket.id);
         let is_ending = |id: &String| self.model.entries[id].is_ending();
-        // Requests that must be ended come in any order.
+        // The order of requests that a worker must end is undefined.
         if !(given.is_some_and(is_ending) && wanted.as_ref().is_some_and(is_ending)) {
             assert_eq!(given, wanted.as_ref());
         }
@@ -366,7 +367,7 @@ impl Walk {
     }
 }
 
-/// Returns the value if the claim exists. Panics for any error other than a lost lease.
+/// Returns the value, or `None` if the claim is lost. Panics for every other error.
 fn stands<T>(result: Result<T>) -> Option<T> {
     result
         .map_err(|error| assert_eq!(error.class(), Class::LeaseLost, "{}", error.report()))

@@ -1,4 +1,4 @@
-//! Tests servers that are away, closed or broken.
+//! Tests servers that are unreachable, closed to the client, or broken.
 
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,7 @@ async fn verbs_go_on_while_others_wait() {
         )
     };
     let working = async {
-        // By the end of this loop both waits have begun.
+        // When this loop ends, both waits have begun.
         for _ in 0..100 {
             server.queue().counts(Q).await.unwrap();
         }
@@ -137,7 +137,7 @@ async fn verbs_go_on_while_others_wait() {
     }
 }
 
-/// Checks that leaving a wait costs no new connection, because workers leave their waits often.
+/// Checks that a client that leaves a wait needs no new connection, because workers often leave their waits.
 #[tokio::test]
 async fn who_leaves_a_wait_leaves_its_connection_to_the_next() {
     let server = TestServer::redis().await;
@@ -157,12 +157,12 @@ async fn a_token_that_nobody_here_waits_for_goes_to_another() {
     leave_a_wait(&server, &mut server.redis_connection()).await;
     let other = server.another().await;
     let waiting = tokio::time::timeout(PATIENCE, other.queue.wait(Q, 10 * PATIENCE));
-    // The server gives the token to the client that has waited longest.
+    // The server gives the token to the client that has waited the longest.
     let (waited, ()) = tokio::join!(waiting, server.submit(&["a"]));
     waited.expect("the other one is woken").unwrap();
 }
 
-/// Starts a long wait, and leaves it once the server has it.
+/// Starts a long wait, and leaves it when the server has received it.
 async fn leave_a_wait(server: &TestServer, connection: &mut redis::Connection) {
     let blocked = async {
         while info(connection, "blocked_clients") == 0 {

@@ -32,7 +32,7 @@ fn binding(sha256: &str) -> Binding {
     }
 }
 
-/// Returns the list entry of a binding with this number.
+/// Returns the list entry of a readable binding with this number.
 fn readable(number: u64, binding: Binding) -> ListedBinding {
     ListedBinding::Readable(Box::new(Binding { number, ..binding }))
 }
@@ -49,7 +49,7 @@ pub(crate) async fn a_component_is_kept_under_its_digest(server: TestServer) {
         .push_component(&component("bb", "2.0.0", 2_000), b"wasm")
         .await
         .unwrap();
-    // A push of the same digest with other data changes only the time.
+    // If a component with the same digest is pushed again with other data, only the time changes.
     registry
         .push_component(&component("aa", "9.9.9", 9_000), b"else")
         .await
@@ -78,7 +78,7 @@ pub(crate) async fn the_component_pushed_last_comes_first(server: TestServer) {
     assert_eq!((newest.sha256.as_str(), newest.pushed_ms), ("aa", 3_000));
 }
 
-/// Checks that a binding of a newer version is refused. A worker leaves it to a worker that understands it.
+/// Checks that a binding that a newer version has written is refused. A worker leaves such a binding to a newer worker.
 pub(crate) async fn a_binding_that_says_more_than_is_known_is_refused(server: TestServer) {
     let registry = server.registry();
     let known = serde_json::to_value(binding("aa")).unwrap();
@@ -94,7 +94,7 @@ pub(crate) async fn a_binding_that_says_more_than_is_known_is_refused(server: Te
         for words in ["cannot read binding 1", member, "update this program"] {
             assert!(report.contains(words), "{words}: {report}");
         }
-        // The list shows it with the reason, beside the bindings that can be read.
+        // The list contains this binding with the reason, next to the readable bindings.
         let unreadable = UnreadableBinding {
             number: 1,
             rollback_of: None,
@@ -110,8 +110,8 @@ pub(crate) async fn a_binding_that_says_more_than_is_known_is_refused(server: Te
     assert_eq!(registry.binding(Q, 1).await.unwrap(), Some(binding("aa")));
 }
 
-/// Checks that a list with one step is read like the short form, which is stored so that version 0.1.0 can read it.
-/// This version runs no longer lists.
+/// Checks that a list with one step is read like the short form. The short form is stored so that version 0.1.0 can
+/// read it. This version refuses longer lists.
 pub(crate) async fn a_list_of_one_step_is_read_as_its_short_form(server: TestServer) {
     let registry = server.registry();
     let mut stored = serde_json::to_value(binding("aa")).unwrap();
@@ -196,7 +196,7 @@ pub(crate) async fn a_claim_carries_the_binding(server: TestServer) {
     let claim = server.queue().claim(Q, &options).await.unwrap().unwrap();
     assert_eq!(claim.binding, Some(1));
     server.registry().bind(Q, &binding("bb"), None).await.unwrap();
-    // The same claim keeps its binding. The next claim has the new one.
+    // If the same claim is repeated, it keeps its binding. The next claim has the new binding.
     assert_eq!(
         server.queue().claim(Q, &options).await.unwrap().as_ref(),
         Some(&claim)

@@ -1,4 +1,4 @@
-//! Tests that requests that ended well are removed after a time, and that dead ones are kept for people.
+//! Tests that requests that are done or cancelled are removed after a time. Dead requests are kept for people.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(crate) async fn a_reap_takes_a_bounded_number_and_the_oldest_first(server: T
     for n in 0..250_u64 {
         let claim = server.claim().await;
         queue.settle(&claim.ticket, "{}").await.unwrap();
-        // The request submitted last ended first.
+        // The request that was submitted last has ended first.
         server.end_at(&format!("r{n}"), 1_600_000_000_000 - n);
     }
     for (removed, more, left) in [(100, true, "r149"), (100, true, "r49"), (50, false, "")] {
@@ -85,7 +85,7 @@ pub(crate) async fn a_removed_id_is_new_again(server: TestServer) {
     assert_eq!(queue.reap(Q, Duration::ZERO).await.unwrap().removed, 1);
     assert_eq!(submit().await, [Submitted::Created]);
 
-    // The old claim cannot settle the new request.
+    // The old claim cannot settle the new request with the same id.
     assert_lost(queue.settle(&old.ticket, "{}").await);
     let new = queue.claim(Q, &how()).await.unwrap().unwrap();
     assert!(new.ticket.fence > old.ticket.fence);

@@ -1,4 +1,5 @@
-//! Tests that the Redis rights in docs/security.md are enough for each role, and allow no more than the document says.
+//! Tests the Redis rights in docs/security.md. They must be enough for each role, and must not allow more than the
+//! document says.
 
 use redis::{Connection, RedisResult, Value};
 
@@ -6,7 +7,7 @@ use crate::support::host::{Host, component};
 use crate::support::redis::RedisServer;
 use crate::test_server::Q;
 
-/// A server with the users of docs/security.md for the queue [`Q`]. Each has the password `secret`.
+/// A server with the users that docs/security.md defines for the queue [`Q`]. Each user has the password `secret`.
 struct RestrictedRedis(RedisServer);
 
 impl RestrictedRedis {
@@ -37,7 +38,7 @@ impl RestrictedRedis {
         }
     }
 
-    /// Runs a command as a user. The words of the command are separated by spaces.
+    /// Runs a Redis command as a user. The words of the command are separated by spaces.
     fn ask(&self, user: &str, words: &str) -> RedisResult<Value> {
         let mut connection: Connection = redis::Client::open(self.url(user)).unwrap().get_connection()?;
         let mut words = words.split(' ');
@@ -55,7 +56,7 @@ impl RestrictedRedis {
     }
 }
 
-/// Checks that an operator may run every command of the program.
+/// Checks that an operator can run every command of the program.
 #[test]
 fn an_operators_rights_are_enough() {
     let server = RestrictedRedis::start();
@@ -107,7 +108,7 @@ fn an_operators_rights_are_enough() {
     );
 }
 
-/// Returns a queue with work for a producer and a worker. An operator has set it up.
+/// Returns a server and a host with work for a producer and a worker. An operator has pushed and bound a plugin.
 fn at_work() -> (RestrictedRedis, Host) {
     let server = RestrictedRedis::start();
     let operator = Host::on(&server.url("operator"));

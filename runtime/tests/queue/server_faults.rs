@@ -1,5 +1,6 @@
-//! Tests real workers on servers that are emptied, changed by others, closed to the worker, or full. The workers say so
-//! once, do not loop, end no claim of others, and go on as soon as they can.
+//! Tests real workers on servers that are emptied, changed by other clients, closed to the worker, or full. A worker
+//! must report the fault once, must not retry in a busy loop, and must end no claims of other workers. It must continue
+//! as soon as it can.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,8 @@ use crate::support::http::Files;
 use crate::support::redis::RedisServer;
 use crate::test_server::{Q, TestServer, how};
 
-/// A server, files, and an operator who has all rights on the server, whatever the rights of the others.
+/// A server, files, and an operator. The operator has all rights on the server, even if the rights of other users
+/// change.
 struct FaultsFixture {
     redis: RedisServer,
     operator: redis::Connection,
@@ -43,7 +45,7 @@ impl FaultsFixture {
         ))
     }
 
-    /// Runs a command whose words are separated by spaces.
+    /// Runs a Redis command as the operator. Its words are separated by spaces.
     #[track_caller]
     fn ask<T: redis::FromRedisValue>(&mut self, line: &str) -> T {
         let mut words = line.split(' ');
@@ -80,7 +82,7 @@ impl FaultsFixture {
         let url = self.files.hold(&format!("{id}.csv"), "n\n1\n2\n");
         self.submit(id, &url);
         wait_for("the held request to be leased", || self.lease_of(id));
-        // The worker has the answer to its claim once it has renewed the lease: a fault must not take that answer away.
+        // A renewed lease shows that the worker has the answer to its claim, so a fault cannot take the answer away.
         wait_for("the lease to be renewed", || {
             let is_renewed: bool = self.ask(&format!("HEXISTS ingest:{{q}}:request:{id} progress"));
             is_renewed.then_some(())
@@ -103,7 +105,7 @@ impl FaultsFixture {
         }
     }
 
-    /// Returns the number of script calls that the server has received, including denied ones.
+    /// Returns the number of script calls that the server has received, including calls that it has denied.
     fn scripts(&mut self) -> u64 {
         let info: String = self.ask("INFO commandstats");
         let evalsha = info.lines().find(|line| line.starts_with("cmdstat_evalsha:"));
@@ -119,7 +121,7 @@ impl FaultsFixture {
             .sum()
     }
 
-    /// Watches a worker that keeps retrying. Each check may find only a few more tries. A busy loop would make
+    /// Watches a worker that keeps retrying. Each check may find only a few more retries. A busy loop would cause
     /// hundreds.
     #[track_caller]
     fn assert_patient(&mut self) {
@@ -133,7 +135,7 @@ impl FaultsFixture {
         }
     }
 
-    /// Checks that these requests are done, each at its first attempt.
+    /// Checks that each of these requests is done after its first attempt.
     #[track_caller]
     fn assert_all_done(&self, ids: &[&str]) {
         for id in ids {
@@ -151,7 +153,7 @@ impl FaultsFixture {
     }
 }
 
-/// Waits until the worker's log has a line with each of these texts, in any order.
+/// Waits until the worker has logged a line with each of these texts, in any order.
 #[track_caller]
 fn wait_for_logs(worker: &mut Worker, texts: &[&str]) {
     for text in texts {
@@ -166,8 +168,8 @@ fn operator(redis: &RedisServer) -> redis::Connection {
         .unwrap()
 }
 
-/// Stops the worker and returns its warnings and errors. Exactly one of them must contain this text: the log may have a
-/// few lines for each attempt that ended, but not one for each retry.
+/// Stops the worker, and returns its warnings and errors. Exactly one of them must contain `text`. The log may have a
+/// few lines for each attempt that ended, but not a line for each retry.
 #[track_caller]
 fn told_once(worker: Worker, text: &str) -> Vec<String> {
     let (code, log) = worker.stop();
@@ -211,7 +213,7 @@ fn a_server_emptied_under_load_is_told_once_and_work_goes_on() {
         ],
     );
 
-    // Another request gets the id of the interrupted one. The remains of the old request do not affect it.
+    // Another request gets the same id as the interrupted request. Data of the old request must not affect it.
     fixture.files.let_go("held.csv");
     fixture.files.put("other.csv", "n\n1\n2\n3\n");
     fixture.submit("held", &format!("{}/other.csv", fixture.files.url));
@@ -222,7 +224,7 @@ fn a_server_emptied_under_load_is_told_once_and_work_goes_on() {
     told_once(worker, "has lost data");
 }
 
-/// Checks that a binding number reused by an emptied server means the new plugin, not the old one.
+/// Checks that after a server was emptied, a reused binding number means the new plugin and not the old one.
 #[test]
 fn a_binding_made_after_a_loss_is_the_one_in_force() {
     let mut fixture = FaultsFixture::new();
@@ -295,7 +297,7 @@ fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
         &["ingest:{q}:ready holds a string where the queue keeps a sorted set"],
     );
     fixture.assert_patient();
-    // Work that does not need that key is done.
+    // Work that does not need the damaged key becomes done.
     fixture.files.let_go("held.csv");
     fixture.wait_until_done(&["held"]);
 
@@ -307,7 +309,7 @@ fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
     told_once(worker, "cannot claim");
 }
 
-/// Denies the worker's user a command, and then allows it again. Nothing is lost, and no loss is counted.
+/// Denies a command to the worker's user, and later allows it again. No request is lost, and no lost lease is counted.
 fn a_denied_command(command: &str) {
     let mut fixture = FaultsFixture::new();
     let mut worker = fixture.worker("--concurrency 2");
@@ -340,7 +342,8 @@ fn a_denied_move_leaves_each_request_where_it_is() {
     a_denied_command("zadd");
 }
 
-/// Checks that a request is given up as lost only if the server says so, not if it does not answer.
+/// Checks that a worker gives up a request as lost only if the server says so. It must not do so if the server does not
+/// answer.
 #[tokio::test]
 async fn a_denied_look_is_not_taken_for_a_loss() {
     let server = TestServer::redis().await;
@@ -409,7 +412,7 @@ fn a_full_server_keeps_leases_and_lets_work_end() {
     assert_eq!(count(&loud, "cannot renew"), 0, "{loud:#?}");
 }
 
-/// Removes a file while a worker has it open.
+/// Removes the queue's file while a worker has it open.
 #[test]
 fn a_removed_file_is_told_once_and_a_new_one_is_used() {
     let (host, files) = (Host::embedded(), Files::serve());

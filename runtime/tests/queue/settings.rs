@@ -1,4 +1,4 @@
-//! Tests that servers that may lose acknowledged data are told from those that do not.
+//! Tests that servers that can lose acknowledged data are distinguished from servers that cannot.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::test_server::TestServer;
 
 const SAFE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
-/// Checks that there is one sentence for each of these texts, and that it contains the text.
+/// Checks that there are as many sentences as texts, and that each sentence contains its text.
 #[track_caller]
 fn assert_dangers(found: &[String], wanted: &[&str]) {
     let is_as_wanted = found.len() == wanted.len()
@@ -73,7 +73,7 @@ async fn a_replica_is_told_from_a_primary() {
     assert_dangers(&dangers(&replica.url()).await, &["connect to its primary"]);
 }
 
-/// Checks that a renewal shows whether the server accepts renewals, even for a claim that does not exist.
+/// Checks that a renewal shows whether the server accepts writes, even if the claim does not exist.
 #[tokio::test]
 async fn a_replica_refuses_each_renewal() {
     let primary = RedisServer::start();
@@ -126,7 +126,7 @@ async fn a_sqlite_file_is_judged_by_its_place() {
     assert_dangers(&dangers(&url).await, &["in memory (tmpfs)"]);
 }
 
-/// Checks that a strict worker refuses with the sentences that other workers warn with.
+/// Checks that a worker with `--strict` refuses to start, with the same sentences that other workers log as warnings.
 #[tokio::test]
 async fn a_strict_worker_refuses_what_others_warn_of() {
     let server = TestServer::redis().await;
@@ -144,7 +144,7 @@ async fn a_strict_worker_refuses_what_others_warn_of() {
         "{last}"
     );
 
-    // The audit prints the warning separately, because its findings are only about requests.
+    // The audit prints the warning separately from its findings, which are only about requests.
     server.submit(&["a"]).await;
     let said = host.run("queue audit");
     assert_eq!(

@@ -1,5 +1,5 @@
-//! A backend under test. It also offers direct access to the storage, for tests that act as a foreign producer or plant
-//! a fault.
+//! The queue backend that a test runs on. It also gives direct access to the storage, for tests that act like an
+//! external producer or create a fault.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub(crate) const Q: &str = "bigdatastudy";
 /// A time limit longer than any wait in a test on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A queue's server that holds only the data of one test.
+/// A queue server that contains only the data of one test.
 pub(crate) struct TestServer {
     server: QueueBackend,
     pub(crate) url: String,
@@ -43,7 +43,7 @@ impl TestServer {
         Self::connect(url, Backend::Sqlite(folder)).await
     }
 
-    /// Starts another empty server of the same kind.
+    /// Starts another empty server with the same backend.
     pub(crate) async fn fresh(&self) -> Self {
         match self.backend {
             Backend::Redis(_) => Self::redis().await,
@@ -71,7 +71,7 @@ impl TestServer {
         &*self.server.registry
     }
 
-    /// Returns another handle to the same server, as another process has it.
+    /// Returns another connection to the same server, as another process would have.
     pub(crate) async fn another(&self) -> QueueBackend {
         QueueBackend::connect(&self.url).await.unwrap()
     }
@@ -82,7 +82,7 @@ impl TestServer {
         self.queue().submit(Q, &requests).await.unwrap();
     }
 
-    /// Claims a request that must exist.
+    /// Claims a request. Panics if no request can be claimed.
     pub(crate) async fn claim(&self) -> Claim {
         self.queue()
             .claim(Q, &how())
@@ -106,7 +106,7 @@ impl TestServer {
         assert_eq!(claim, None);
     }
 
-    /// Waits for new work while `event` happens. The event must end the wait.
+    /// Waits for new work while `event` runs. The event must end the wait.
     pub(crate) async fn is_woken_by<T>(&self, event: impl Future<Output = T>) -> T {
         let waiting = tokio::time::timeout(PATIENCE, self.queue().wait(Q, 10 * PATIENCE));
         let (waited, happened) = tokio::join!(waiting, event);
@@ -122,7 +122,7 @@ impl TestServer {
         self.status(id).await.state
     }
 
-    /// Waits until this many requests are dead.
+    /// Waits until `count` requests are dead.
     pub(crate) async fn wait_for_dead(&self, count: u64) {
         eventually("requests to be dead", || async {
             (self.queue().counts(Q).await.unwrap().dead == count).then_some(())
@@ -134,7 +134,7 @@ impl TestServer {
         assert_eq!(self.queue().audit(Q).await.unwrap(), Vec::<String>::new());
     }
 
-    /// Puts a document on the intake list, as a foreign producer does.
+    /// Pushes a document to the intake list, like an external producer.
     pub(crate) fn push(&self, document: impl AsRef<[u8]>) {
         let document = document.as_ref();
         match &self.backend {
@@ -151,7 +151,7 @@ impl TestServer {
         }
     }
 
-    /// Puts many documents on the intake list.
+    /// Pushes many documents to the intake list.
     pub(crate) fn push_all(&self, documents: impl IntoIterator<Item = String>) {
         match &self.backend {
             Backend::Redis(redis) => {
@@ -177,7 +177,7 @@ impl TestServer {
         }
     }
 
-    /// Changes the stored input options of a request, as another version of the host may have written them.
+    /// Replaces the stored input options of a request. Another version of the host could have written them.
     pub(crate) fn store_input(&self, id: &str, input: &str) {
         match &self.backend {
             Backend::Redis(_) => self.redis_command(&format!("HSET request:{id} input {input}")),
@@ -188,7 +188,7 @@ impl TestServer {
         }
     }
 
-    /// Changes a stored binding of the queue, as another version of the host may have written it.
+    /// Replaces a stored binding of the queue. Another version of the host could have written it.
     pub(crate) fn store_binding(&self, number: u64, document: &str) {
         match &self.backend {
             Backend::Redis(_) => self.redis_command(&format!("HSET bindings {number} {document}")),
@@ -200,7 +200,7 @@ impl TestServer {
         }
     }
 
-    /// Removes a ready request, which no normal command does.
+    /// Removes a ready request. No command of the program can do this.
     pub(crate) fn forget(&self, id: &str) {
         match &self.backend {
             Backend::Redis(_) => {
@@ -230,7 +230,7 @@ impl TestServer {
         }
     }
 
-    /// Runs a Redis command on one of the queue's keys: `ZADD ready 1 x`.
+    /// Runs a Redis command on a key of the queue, for example `ZADD ready 1 x`.
     pub(crate) fn redis_command(&self, line: &str) {
         let Backend::Redis(redis) = &self.backend else {
             panic!("not on Redis")
@@ -243,13 +243,13 @@ impl TestServer {
         run(redis, &command);
     }
 
-    /// Returns a separate connection for the test.
+    /// Returns a separate connection to the Redis server.
     pub(crate) fn redis_connection(&self) -> redis::Connection {
         let client = redis::Client::open(self.url.as_str()).unwrap();
         client.get_connection().unwrap()
     }
 
-    /// Runs `work` on the SQLite file directly.
+    /// Gives `work` direct access to the SQLite file.
     pub(crate) fn database(&self, work: impl FnOnce(&rusqlite::Connection)) {
         let path = self.url.strip_prefix("sqlite:").expect("on SQLite");
         let db = rusqlite::Connection::open(path).unwrap();
@@ -266,7 +266,7 @@ fn run(server: &RedisServer, command: &redis::Cmd) {
     command.query::<redis::Value>(&mut connection).unwrap();
 }
 
-/// Returns a request whose content follows from its id.
+/// Returns a request whose content is derived from its id.
 pub(crate) fn request(id: &str) -> NewRequest {
     let mut request = NewRequest::new(format!("https://example.com/{id}.csv"));
     request.id = id.into();
@@ -286,7 +286,7 @@ pub(crate) fn how() -> ClaimOptions {
     }
 }
 
-/// Returns an output with this name.
+/// Returns the id of an output with this name.
 pub(crate) fn output(name: &str) -> OutputId {
     OutputId {
         id: name.into(),
@@ -294,7 +294,7 @@ pub(crate) fn output(name: &str) -> OutputId {
     }
 }
 
-/// Calls `look` until it returns a value.
+/// Calls `look` until it returns a value, and returns the value.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut look: impl FnMut() -> F,
@@ -309,7 +309,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// Checks that the result is a lost lease.
+/// Checks that the result is the error of a lost lease.
 #[track_caller]
 pub(crate) fn assert_lost<T: std::fmt::Debug>(result: ingest_host::error::Result<T>) {
     assert_eq!(result.expect_err("the lease is lost").class(), Class::LeaseLost);

@@ -1,5 +1,5 @@
-//! Tests a queue over TLS: the client accepts only a server whose certificate is from a known authority and has the
-//! server's name.
+//! Tests a queue over TLS. The client accepts a server only if a known authority has signed its certificate, and if the
+//! certificate contains the server's name.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::support::host::{Host, component};
 use crate::support::redis::{RedisServer, free_port};
 use crate::support::tls::Authority;
 
-/// Starts a server that accepts TLS on its own port, and returns the server and the port.
+/// Starts a server that accepts TLS on a port of its own. Returns the server and this port.
 fn start_with_tls(authority: &Authority) -> (RedisServer, u16) {
     let port = free_port();
     let [ca, certificate, key] =
@@ -66,11 +66,11 @@ fn a_server_that_nobody_vouches_for_gets_no_password() {
     let (_redis, port) = start_with_tls(&authority);
     let stranger = Authority::new();
     for (name, ca) in [
-        // The system's authorities do not know the certificate.
+        // The authorities of the system do not know the certificate.
         ("localhost", None),
-        // Another authority has signed it.
+        // Another authority has signed the certificate.
         ("localhost", Some(&stranger)),
-        // It does not have this name.
+        // The certificate does not contain this name.
         ("127.0.0.1", Some(&authority)),
     ] {
         let host = Host::on(&format!("rediss://:s3cret@{name}:{port}"));
@@ -78,7 +78,7 @@ fn a_server_that_nobody_vouches_for_gets_no_password() {
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("certificate") && !text.contains("s3cret"), "{text}");
     }
-    // The client library would take `#insecure` as "do not verify the certificate".
+    // The client library would interpret `#insecure` as "do not verify the certificate".
     let host = Host::on(&format!("rediss://:s3cret@localhost:{port}/#insecure"));
     let (code, text) = run(&host, None, "queue list");
     assert_eq!(code, Some(2), "{text}");

@@ -1,5 +1,5 @@
-//! Tests a SQLite file of an older version: a command that only reads leaves it to the workers of that version, and a
-//! command that writes upgrades all of it.
+//! Tests a SQLite file of an older version. A command that only reads leaves the file to the workers of that version,
+//! and a command that writes upgrades the whole file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::test_server::{Q, how, request};
 
 const LATEST: usize = 3;
 
-/// A queue with a request in each state, and the ticket of the leased one.
+/// A queue with a request in each state, and the ticket of the leased request.
 struct FilledQueue {
     folder: tempfile::TempDir,
     url: String,
@@ -87,7 +87,7 @@ async fn fill() -> FilledQueue {
     FilledQueue { folder, url, held }
 }
 
-/// Everything that a reader sees of a queue.
+/// All data of a queue that a reader can see.
 #[derive(Debug, PartialEq)]
 struct View {
     requests: Vec<Status>,
@@ -143,7 +143,7 @@ async fn an_upgrade_takes_the_requests_of_every_state_along() {
         let filled = fill().await;
         let latest = view(&Backend::connect(&filled.url).await.unwrap()).await;
         take_back_to_version(&filled.file(), version);
-        // A worker of that version has the file open, and renews its lease with the old statement.
+        // A worker of the older version has the file open, and renews its lease with its own SQL statement.
         let theirs = rusqlite::Connection::open(filled.file()).unwrap();
         let renew = "UPDATE request SET at_ms = at_ms + 1 WHERE id = 'held' AND state = 'leased'";
         let mut renew = theirs.prepare(renew).unwrap();
@@ -161,7 +161,7 @@ async fn an_upgrade_takes_the_requests_of_every_state_along() {
     }
 }
 
-/// Takes each request to its end.
+/// Brings each request to its end.
 async fn goes_on(server: &Backend, held: &Ticket) {
     let queue = &server.queue;
     let ready = queue.claim(Q, &how()).await.unwrap().unwrap();

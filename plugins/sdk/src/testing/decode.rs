@@ -1,11 +1,11 @@
-//! Decodes the changes of a batch: the interface's flat lists come in, one outcome for each row goes out. It asserts,
-//! because a list that breaks a rule of the interface is a fault of this crate.
+//! Decodes the changes of a batch: the interface's flat lists come in, one outcome for each row goes out. The functions
+//! panic if a list breaks a rule of the interface, because that is a fault of this crate.
 
 use crate::bindings::exports::ingest::plugin::transform::{Changes, Emitted, Plan};
 use crate::changes::code;
 use crate::reject::is_code;
 
-/// The outcome for a row.
+/// The plugin's verdict on a record, with the edits, the new rows or the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Keep {
@@ -20,7 +20,7 @@ pub(crate) enum Outcome {
     },
 }
 
-/// The output that a plan asks for.
+/// The sources of the output columns of a plan.
 pub(crate) struct Output {
     sources: Vec<Option<u32>>,
 }
@@ -38,7 +38,7 @@ impl Output {
         self.sources.iter().map(cell).collect()
     }
 
-    /// Returns the outcomes for the rows of a batch.
+    /// Returns the outcome of each record of a batch of `rows` records.
     pub(crate) fn decode(&self, changes: &Changes, rows: usize) -> Vec<Outcome> {
         let mut cursor = Cursor::new(&changes.operands, &changes.bytes, self.sources.len());
         let keep_all = vec![code::KEEP; rows];
@@ -53,7 +53,7 @@ impl Output {
         outcomes
     }
 
-    /// Returns the rows that the plugin added at the end.
+    /// Returns the rows that the plugin added at the end of the output.
     pub(crate) fn emitted(&self, emitted: &Emitted) -> Vec<Vec<String>> {
         let mut cursor = Cursor::new(&emitted.ends, &emitted.bytes, self.sources.len());
         let rows = (0..emitted.rows).map(|_| cursor.row()).collect();
@@ -62,11 +62,11 @@ impl Output {
     }
 }
 
-/// Operands and texts, read together from front to back.
+/// A reader that takes operands and their texts together, from front to back.
 struct Cursor<'a> {
     operands: &'a [u32],
     text: &'a str,
-    /// The end of the last text.
+    /// The end of the last text that was read.
     end: usize,
     width: usize,
 }

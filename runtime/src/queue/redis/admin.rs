@@ -1,4 +1,5 @@
-//! Implements the verbs for people and tidying workers on Redis: lists, counts, dead letters, pauses and removals.
+//! Implements the operations for people, and for workers that remove old requests, on Redis: lists, counts, dead
+//! letters, pauses and removals.
 
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ impl Admin for RedisServer {
         limit: usize,
     ) -> Result<Vec<ListedRequest>> {
         check_queue_name(queue)?;
-        // Requests of the same time are ordered by id, and the server cannot start at an id.
+        // Requests with the same time are ordered by id, and the server cannot start a list at an id.
         let mut wanted = limit;
         loop {
             let mut call = on(&self.scripts.after, queue)?;
@@ -159,14 +160,15 @@ impl Admin for RedisServer {
 }
 
 impl RedisServer {
-    /// Runs a script that changes dead requests, on one of them whenever it died.
+    /// Runs a script that changes dead requests on one request. The time of its death does not matter.
     async fn change_dead_letter(&self, script: &Script, queue: &str, id: &str) -> Result<bool> {
         let mut call = on(script, queue)?;
         let words: Vec<String> = self.connections.invoke(call.arg(id).arg("")).await?;
         Ok(words == ["done"])
     }
 
-    /// Runs such a script on several requests, each only if it died at the given time.
+    /// Runs a script that changes dead requests on several requests. Each request is changed only if it died at the
+    /// given time.
     async fn change_dead_letters(
         &self,
         script: &Script,

@@ -1,4 +1,4 @@
-//! Audits a queue on Redis: ids are collected while the queue is in use, then each is checked in one atomic step.
+//! Audits a queue on Redis: collects ids while the queue is in use, then checks each id in one atomic step.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::queue::State;
 
 /// The number of ids that one script call checks.
 const STEP: usize = 200;
-/// The number of elements that the server is asked to look at in one call.
+/// The number of elements that the server is asked to examine in one call.
 const SCAN_COUNT: usize = 1_000;
 
 pub(super) async fn audit(connections: &Connections, scripts: &Scripts, queue: &str) -> Result<Vec<String>> {
@@ -55,7 +55,7 @@ pub(super) async fn audit(connections: &Connections, scripts: &Scripts, queue: &
     Ok(faults)
 }
 
-/// Returns all elements that a cursor command gives. Elements added or removed meanwhile may or may not be among them.
+/// Returns all elements that a cursor command gives. Elements that are added or removed meanwhile may be missing.
 async fn scan<T: FromRedisValue>(
     connections: &Connections,
     command: &str,

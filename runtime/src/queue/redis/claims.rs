@@ -1,4 +1,4 @@
-//! Implements claims on Redis: each is given, renewed, and ended by exactly one verb.
+//! Implements the operations on claims on Redis. Each claim is ended by exactly one operation.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use crate::queue::{
 };
 use crate::request::Request;
 
-/// The key of the hosts that have answered.
+/// The key of the hosts that have answered a worker.
 const REACHED: &str = "ingest:reached";
 
-/// The message of an import that fails while claims succeed.
+/// The log message for an import that fails while claims succeed.
 const CANNOT_IMPORT: &str = "cannot import documents, trying again";
 
-/// The answer of `claim.lua`: whether claims are granted, the length of the intake list, the claims as their hashes
-/// have them, the last fence given before, and the number of ready requests skipped.
+/// The answer of `claim.lua`: whether claims are granted, the length of the intake list, the fields of each claim, the
+/// last fence that was given before, and the number of ready requests that the next step has to skip.
 pub(super) type ClaimAnswer = (bool, u64, Vec<[StoredValue; STORED]>, u64, u64);
 
-/// The number of fields that the script returns for a claim: see `claim.lua`.
+/// The number of fields that `claim.lua` returns for a claim.
 pub(super) const STORED: usize = 17;
 
 pub(super) type StoredValue = Option<Vec<u8>>;
@@ -57,7 +57,7 @@ impl Claims for RedisServer {
                 }
             }
             if !claims.is_empty() {
-                // The claims are valid even if the import fails; the next claim imports again.
+                // The claims are valid even if the import fails. The next claim imports again.
                 if let Err(error) = imported {
                     self.repeated_errors.failed(CANNOT_IMPORT, &error);
                 }
@@ -161,7 +161,7 @@ impl Claims for RedisServer {
 }
 
 impl RedisServer {
-    /// Takes one step of a claim, which skips the first `passed_over` ready requests.
+    /// Takes one step of a claim. The step skips the first `passed_over` ready requests.
     async fn claim_once(
         &self,
         queue: &str,
@@ -187,7 +187,7 @@ impl RedisServer {
         Ok(answer)
     }
 
-    /// Turns the first documents of the intake list into requests, or sets them aside.
+    /// Turns the first documents of the intake list into requests, or sets them aside as invalid.
     async fn import(&self, queue: &str) -> Result<()> {
         let mut read = on(&self.scripts.intake, queue)?;
         read.arg(IMPORT_MAX).arg(intake::STEP_BYTES);
@@ -208,7 +208,7 @@ impl RedisServer {
         self.connections.invoke(&call).await
     }
 
-    /// Runs a script about the claim of a ticket; `more` are its arguments after id, fence and nonce.
+    /// Runs a script that ends the claim of a ticket. `more` contains the script's arguments after id, fence and nonce.
     async fn end(&self, script: &Script, ticket: &Ticket, more: &[&str]) -> Result<()> {
         let mut call = on_ticket(script, ticket)?;
         call.arg(more);
@@ -220,7 +220,7 @@ impl RedisServer {
     }
 }
 
-/// Returns the ticket of a claim that a script has just given, so fence and nonce are valid.
+/// Returns the ticket of a claim. A script has just given the claim, so fence and nonce are valid.
 pub(super) fn ticket_of(queue: &str, stored: &[StoredValue; STORED]) -> Ticket {
     let text = |index: usize| {
         let bytes = stored[index].as_deref().unwrap_or_default();
@@ -234,8 +234,8 @@ pub(super) fn ticket_of(queue: &str, stored: &[StoredValue; STORED]) -> Ticket {
     }
 }
 
-/// Ends a claim of a request that is broken in the queue, so that nothing can be looked up for it: it becomes a dead
-/// letter, where it does not block others.
+/// Ends the claim of a request whose stored fields this host cannot read. The request becomes a dead letter, so that it
+/// does not block others.
 async fn end_broken(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()> {
     let reason = unreadable_request(ticket, why);
     tracing::warn!(
@@ -256,8 +256,8 @@ async fn end_broken(queue: &dyn Queue, ticket: &Ticket, why: &str) -> Result<()>
     }
 }
 
-/// Returns the claim from its hash, or the reason why this host cannot read it: another version of this program may
-/// have written it.
+/// Returns the claim with the fields of its request's hash, or the reason why this host cannot read them. Another
+/// version of this program may have written them.
 fn accept(ticket: Ticket, stored: [StoredValue; STORED], own: &OutputId) -> Result<Claim, String> {
     let [
         _,

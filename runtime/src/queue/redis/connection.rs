@@ -1,5 +1,5 @@
-//! Connects to the Redis server: commands go in, values or classified errors come out. All verbs share one connection;
-//! a command that blocks or moves much data takes one of its own.
+//! Connects to the Redis server. Takes commands, and returns values or classified errors. All operations share one
+//! connection. A command that blocks or moves much data uses a connection of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,18 +15,18 @@ use url::Url;
 
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// The longest time to connect, with TLS and authentication.
+/// The longest time to connect, including TLS and authentication.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The longest wait for an answer on the shared connection. The client's default of 500 ms is less than a busy server's
-/// fsync.
+/// The longest wait for an answer on the shared connection. The client's default of 500 ms is shorter than an fsync on
+/// a busy server.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that a blocking command may take beyond its own timeout.
 const BLOCK_GRACE: Duration = Duration::from_secs(5);
-/// The most idle connections kept for later commands that need one of their own.
+/// The maximum number of idle connections that are kept for later commands that need a connection of their own.
 const IDLE_MAX: usize = 8;
 
-/// The connections to one server. A broken one is replaced when the next command needs it. Commands are not repeated
-/// here, since only the caller knows whether it still wants the answer.
+/// The connections to one server. A broken connection is replaced when the next command needs it. Commands are not
+/// repeated here, because only the caller knows whether it still needs the answer.
 pub(super) struct Connections {
     client: Client,
     /// The server's URL without user and password.
@@ -70,7 +70,8 @@ impl Connections {
         Ok(connections)
     }
 
-    /// Refuses a node of a cluster: it has only some of the queues, and would refuse each command on another.
+    /// Refuses a node of a cluster. Such a node has only some of the queues, and would refuse each command on another
+    /// queue.
     async fn refuse_cluster(&self) -> Result<()> {
         let info = redis::cmd("INFO").arg("cluster").to_owned();
         // If the user may not run INFO, the first command on another node's queue fails instead.
@@ -85,21 +86,22 @@ impl Connections {
         Ok(())
     }
 
-    /// Runs a command on the shared connection. It must not block.
+    /// Runs a command on the shared connection. The command must not block.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let mut shared = self.shared().await?;
         let answer = command.query_async(&mut shared.connection).await;
         self.checked(answer, shared.number).await
     }
 
-    /// Runs a script on the shared connection; sends its text if the server does not have it.
+    /// Runs a script on the shared connection. Sends the script's text if the server does not have it.
     pub(super) async fn invoke<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T> {
         let mut shared = self.shared().await?;
         let answer = invocation.invoke_async(&mut shared.connection).await;
         self.checked(answer, shared.number).await
     }
 
-    /// Does [`Connections::query`] for a command that a server may withhold; returns none if it does.
+    /// Does what [`Connections::query`] does, for a command that the server may refuse to this user. Returns `None` if
+    /// the server refuses it.
     pub(super) async fn query_if_granted<T: FromRedisValue>(&self, command: &Cmd) -> Result<Option<T>> {
         let mut shared = self.shared().await?;
         match command.query_async(&mut shared.connection).await {
@@ -108,8 +110,8 @@ impl Connections {
         }
     }
 
-    /// Runs a command that blocks for up to `block`, or moves much data, on a connection of its own. If the caller
-    /// drops the future, the connection closes and the command ends with it.
+    /// Runs a command that blocks for up to `block`, or that moves much data, on a connection of its own. If the caller
+    /// drops the future, the connection closes and the command ends.
     pub(super) async fn query_apart<T: FromRedisValue>(&self, command: &Cmd, block: Duration) -> Result<T> {
         let kept = self.idle.lock().pop();
         let mut connection = match kept {
@@ -133,7 +135,7 @@ impl Connections {
                 Ok(value)
             }
             Err(error) => {
-                // The server may have closed the others, too.
+                // The server may have closed the other idle connections, too.
                 self.idle.lock().clear();
                 Err(self.error(error))
             }
@@ -173,8 +175,8 @@ impl Connections {
         Ok(slot.insert(shared).clone())
     }
 
-    /// Classifies the error of an answer, and drops its connection if that may be broken or leads to a replica, as
-    /// after a failover. A timeout counts as broken, since a peer that vanished gives no other sign.
+    /// Classifies the error of an answer. Drops the connection if it may be broken or leads to a replica, for example
+    /// after a failover. A timeout counts as broken, because a server that has vanished gives no other sign.
     async fn checked<T>(&self, answer: Result<T, RedisError>, number: u64) -> Result<T> {
         let error = match answer {
             Ok(value) => return Ok(value),
@@ -217,10 +219,10 @@ impl Connections {
 const CLUSTER: &str = "the server is a node of a Redis Cluster, which is not supported: name a server without \
                        `cluster-enabled yes`, alone or the primary of replicas";
 
-/// The codes of refusals by a cluster node, which no wait can mend.
+/// The codes with which a cluster node refuses commands. Waiting does not help.
 const CLUSTER_REFUSALS: [&str; 5] = ["MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN", "TRYAGAIN"];
 
-/// The refusals that time or an operator can mend: their codes, and the message for people.
+/// The refusals that can pass with time or that an operator can fix: their codes, and the messages for people.
 const REFUSALS: [(&str, &str); 12] = [
     ("WRONGTYPE", "a key of the queue holds something else"),
     (
@@ -252,8 +254,8 @@ fn is_of_cluster(error: &RedisError) -> bool {
     error.code().is_some_and(|code| CLUSTER_REFUSALS.contains(&code))
 }
 
-/// Returns which of [`REFUSALS`] an error is. Before version 7, a server names the reason that stopped a script only in
-/// the text.
+/// Returns the entry of [`REFUSALS`] for an error, or `None` if the error is no such refusal. If a server before
+/// version 7 stops a script, the reason is only in the text of the error.
 fn refusal(error: &RedisError) -> Option<(&'static str, &'static str)> {
     let code = error.code()?;
     let detail = if code == "ERR" {
@@ -269,13 +271,13 @@ fn refusal(error: &RedisError) -> Option<(&'static str, &'static str)> {
         .find(|(known, _)| code == *known || detail.contains(known))
 }
 
-/// Returns the class of an error: transient if time or an operator can mend it without a change of the request or of
-/// this program.
+/// Returns the class of an error. An error is transient if it can pass with time, or if an operator can fix it without
+/// a change of the request or of this program.
 fn class(error: &RedisError) -> Class {
     let transient = match error.kind() {
         ErrorKind::Io => !is_tls_refusal(error),
         ErrorKind::Server(_) | ErrorKind::Extension => refusal(error).is_some(),
-        // The bytes of an answer made no sense: the connection is dropped, and another may work.
+        // The bytes of an answer made no sense. The connection is dropped, and a new one may work.
         ErrorKind::Parse => true,
         _ => false,
     };
@@ -286,7 +288,7 @@ fn class(error: &RedisError) -> Class {
     }
 }
 
-/// Returns whether the server does not let this user run the command, or claims not to know it.
+/// Returns whether the server does not let this user run the command, or says that it does not know the command.
 fn is_withheld(error: &RedisError) -> bool {
     matches!(
         error.kind(),
@@ -294,7 +296,7 @@ fn is_withheld(error: &RedisError) -> bool {
     )
 }
 
-/// Returns whether TLS was refused: an untrusted certificate, or a server without TLS.
+/// Returns whether TLS failed because the certificate is not trusted or the server has no TLS.
 fn is_tls_refusal(error: &RedisError) -> bool {
     // The client keeps the causes of its errors in an `Arc`, which hides their type.
     let source = std::error::Error::source(error);
@@ -304,7 +306,8 @@ fn is_tls_refusal(error: &RedisError) -> bool {
         .is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
-/// Refuses a URL whose parts may hold a piece of a password: an unescaped `/`, `?` or `#` in one ends the host early.
+/// Refuses a URL whose parts may contain a piece of a password: an unescaped `/`, `?` or `#` in a password ends the
+/// host early.
 fn check_url(url: &Url) -> Result<()> {
     let number = match url.path() {
         "" => Some(""),
@@ -315,7 +318,7 @@ fn check_url(url: &Url) -> Result<()> {
     if is_number && url.query().is_none_or(is_known) && url.fragment().is_none() {
         return Ok(());
     }
-    // Neither the host nor the path is quoted: both may be a piece of the password.
+    // Neither the host nor the path is shown, because both may be a piece of the password.
     Err(Error::permanent(
         Stage::Config,
         Code::SettingsInvalid,
@@ -324,7 +327,7 @@ fn check_url(url: &Url) -> Result<()> {
     ))
 }
 
-/// Returns the URL, which has passed [`check_url`], without user, password and query.
+/// Returns the URL without user, password and query. The URL has passed [`check_url`].
 fn public_name(url: &Url) -> String {
     let mut name = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
     if let Some(port) = url.port() {

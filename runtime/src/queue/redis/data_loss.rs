@@ -1,4 +1,4 @@
-//! Detects that the server lost data: the fences of claims go in, and an error line comes out if they fall.
+//! Detects that the server lost data: takes the fences of claims, and logs an error if the fences become lower.
 
 use std::sync::atomic::Ordering;
 
@@ -8,8 +8,8 @@ use super::RedisServer;
 use super::claims::{ClaimAnswer, ticket_of};
 
 impl RedisServer {
-    /// Compares the last fence that the server gave with one that was known before it was asked. Fences never fall: a
-    /// server that has given a lower one has lost data.
+    /// Compares the last fence that the server gave before this claim with the fence that was known before the server
+    /// was asked. Fences never become lower: a server that returns a lower fence has lost data.
     pub(super) fn observe_fence(&self, queue: &str, known: u64, (_, _, claims, before, _): &ClaimAnswer) {
         let fences = claims.iter().map(|stored| ticket_of(queue, stored).fence);
         let last = fences.fold(*before, u64::max);

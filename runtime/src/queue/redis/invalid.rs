@@ -9,13 +9,14 @@ use crate::error::{Code, Result};
 use crate::names::check_queue_name;
 use crate::queue::{Invalid, PURGE_STEP};
 
-/// The number of hex digits of its digest that name a document: enough to tell millions apart.
+/// The number of hex digits of a document's digest that are the document's key. They are enough to tell millions of
+/// documents apart.
 const KEY_DIGITS: usize = 16;
 
-/// The most documents that one step of a search reads; each has at most 64 KiB.
+/// The maximum number of documents that one step of a search reads. Each document has at most 64 KiB.
 const PAGE_MAX: i64 = 128;
 
-/// An element of the list. It is only shown to people, so unknown members written by a newer version are ignored.
+/// An element of the list. Only people read it, so unknown members from a newer version are ignored.
 #[derive(Deserialize)]
 struct Entry {
     document: String,
@@ -49,9 +50,9 @@ impl RedisServer {
         Ok(found)
     }
 
-    /// Removes a document by its key. It searches from the newest on, in pages that grow. Others push to that end
-    /// meanwhile, so positions are counted from the other end: the search covers the documents that were there when it
-    /// began.
+    /// Removes a document by its key. Searches from the newest document on, in pages that grow. Because others push to
+    /// that end meanwhile, positions are counted from the oldest document. So the search covers the documents that were
+    /// in the list when it began.
     pub(super) async fn remove_invalid(&self, queue: &str, wanted: &str) -> Result<bool> {
         let length = Cmd::new().arg("LLEN").arg(key(queue, "invalid")?).to_owned();
         let (mut left, mut page) = (self.connections.query::<i64>(&length).await?, 1);
@@ -67,8 +68,8 @@ impl RedisServer {
         Ok(false)
     }
 
-    /// Removes documents from the old end, where nobody pushes. It skips entries that are to stay, which may lie there
-    /// because the clock was set back.
+    /// Removes documents from the old end of the list, where nobody pushes. Skips entries that have to stay. Such
+    /// entries can be at the old end if the clock was set back.
     pub(super) async fn remove_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
         let (mut keys, mut staying) = (Vec::new(), 0);
         loop {
@@ -90,7 +91,7 @@ impl RedisServer {
         }
     }
 
-    /// Reads an entry. One that no script wrote counts as an invalid document, too.
+    /// Reads an entry. An entry that no script wrote counts as an invalid document, too.
     fn entry(&self, text: &[u8]) -> Entry {
         self.decode(text).unwrap_or_else(|_| Entry {
             document: String::from_utf8_lossy(text).into_owned(),
@@ -100,8 +101,8 @@ impl RedisServer {
         })
     }
 
-    /// Removes one entry by its value, since the list may have changed: the first from the beginning (1) or from the
-    /// end (-1).
+    /// Removes one entry by its value, because its position in the list may have changed. Removes the first such entry
+    /// from the beginning if `from` is 1, and from the end if it is -1.
     async fn remove_entry(&self, queue: &str, from: i64, text: &[u8]) -> Result<bool> {
         let remove = Cmd::new()
             .arg("LREM")

@@ -1,32 +1,47 @@
-//! Queues and plugins on a Redis server (6.2 or later). Requests move between their states by scripts, each one
-//! atomic step on the server and by its clock.
+//! Keeps queues and plugins on a Redis server (6.2 or later). Scripts change the states of requests. Each script is one
+//! atomic step on the server, and uses the server's clock.
 //!
 //! # Keys
-//! All keys of a queue have the queue's name in braces, so that a cluster keeps them in one slot. Programs in other
-//! languages may read all of them, and write to the first two; only the scripts write the rest.
+//! All keys of a queue contain the queue's name in braces, so that a cluster keeps them in one slot. Programs in other
+//! languages may read all of these keys, and may write to the first two. Only the scripts write to the others.
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `ingest:{Q}:in` | list | documents of foreign producers: `RPUSH` one JSON document for each request, of at most 64 KiB |
-//! | `ingest:{Q}:wake` | list | tokens that idle workers block on: `RPUSH` one after an urgent document |
-//! | `ingest:{Q}:ready` | sorted set | ids by rank: priority, then age; 0 for requests that the next claim is to end |
-//! | `ingest:{Q}:delayed` | sorted set | ids by the time they become ready |
-//! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease; these requests are running |
-//! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time they ended |
-//! | `ingest:{Q}:request:ID` | hash | `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `waited_ms` (the total of its waits for retries), `life_ms` (the start of this life); from the last claim: `fence`, `nonce`, `worker`, `binding`, `output` (id and URI), `concluding` if it is only to end the request and, once over, `ended`; `stray` once a claim was lost; `cancel` while a cancel is asked for; `ending`, the reason why the next claim is to end it; `note`, a remark for people about its end; `progress` (JSON); `error`; `report`, the URI of the report that the worker of a dead request has kept; `receipt` (JSON) |
-//! | `ingest:{Q}:nonces` | hash | nonce to id, for each valid claim |
-//! | `ingest:{Q}:sequence`, `:fence` | number | the last ones given |
-//! | `ingest:{Q}:paused` | text | present while claims are withheld |
-//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, at_ms}`, the newest first; only the beginning of a document over 64 KiB |
-//! | `ingest:{Q}:bindings` | hash | number to binding (JSON) |
-//! | `ingest:{Q}:binding` | number | the one in force |
+//! | `ingest:{Q}:in` | list | documents of producers in other languages: `RPUSH` one JSON document of at most 64 KiB for each request |
+//! | `ingest:{Q}:wake` | list | tokens for which idle workers wait: `RPUSH` one token after an urgent document |
+//! | `ingest:{Q}:ready` | sorted set | ids by rank: by priority, then by age. The rank is 0 for requests that the next claim has to end |
+//! | `ingest:{Q}:delayed` | sorted set | ids by the time at which they become ready |
+//! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease: workers are working on these requests |
+//! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time at which they ended |
+//! | `ingest:{Q}:request:ID` | hash | the fields of a request, which are listed below this table |
+//! | `ingest:{Q}:nonces` | hash | the id of the request for the nonce of each valid claim |
+//! | `ingest:{Q}:sequence`, `:fence` | number | the last number that was given |
+//! | `ingest:{Q}:paused` | text | exists while claims are withheld |
+//! | `ingest:{Q}:invalid` | list | JSON `{document, reason, code, at_ms}`, the newest first. If a document is longer than 64 KiB, `document` is only its beginning |
+//! | `ingest:{Q}:bindings` | hash | the binding (JSON) for each number |
+//! | `ingest:{Q}:binding` | number | the number of the binding in force |
 //! | `ingest:queues` | set | the names of all queues |
-//! | `ingest:reached` | sorted set | hosts (`HOST:PORT`) that have answered a worker, by when that was noted |
-//! | `ingest:components` | hash | SHA-256 to component (JSON) |
+//! | `ingest:reached` | sorted set | hosts (`HOST:PORT`) that have answered a worker, by the time at which this was noted |
+//! | `ingest:components` | hash | the description of the component (JSON) for each SHA-256 |
 //! | `ingest:component:SHA256` | text | the bytes of a component |
 //!
-//! A request's state is the sorted set that has its id (`ZSCORE`); it is in exactly one. Times are milliseconds since
-//! 1970 by the server's clock. Nothing expires; workers remove what ended long ago.
+//! The hash of a request has these fields:
+//!
+//! - `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `error` and
+//!   `receipt` (JSON)
+//! - `waited_ms`: the total time that the request has waited for retries
+//! - `life_ms`: the start of this life
+//! - from the last claim: `fence`, `nonce`, `worker`, `binding`, `output` (an id and a URI) and `progress` (JSON);
+//!   `concluding` if the claim only has to end the request; `ended` once the claim is over
+//! - `stray`: exists if an attempt may have left output, for example because its claim was lost
+//! - `cancel`: exists if somebody has asked for a cancel
+//! - `ending`: the reason why the next claim has to end the request
+//! - `note`: a remark for people about how the request ended
+//! - `coded`: the code of `error` or of `ending`, a space, and the text to which the code belongs
+//! - `report`: the URI of the report that the worker of a dead request has kept
+//!
+//! A request is in exactly one state, whose sorted set contains its id (`ZSCORE`). Times are milliseconds since 1970 by
+//! the server's clock. Keys never expire. Workers remove requests that ended long ago.
 
 mod admin;
 mod audit;
@@ -65,7 +80,7 @@ pub(super) struct RedisServer {
     scripts: Scripts,
     /// The time at which this handle last saw each queue in `ingest:queues`.
     registered: Mutex<HashMap<String, Instant>>,
-    /// The last fence that this handle has seen of each queue.
+    /// The last fence of each queue that this handle has seen.
     fences: Mutex<HashMap<String, u64>>,
     losses: AtomicU64,
     repeated_errors: RepeatedErrors,
@@ -86,7 +101,7 @@ impl RedisServer {
     }
 
     fn decode<T: for<'de> Deserialize<'de>>(&self, text: &[u8]) -> Result<T> {
-        // The text may hold a document as it was pushed, which need not be UTF-8.
+        // The text may contain a document as a producer pushed it, which need not be UTF-8.
         strict_json::from_str(&String::from_utf8_lossy(text)).map_err(|e| {
             Error::permanent(
                 Stage::Queue,
@@ -98,19 +113,19 @@ impl RedisServer {
     }
 }
 
-/// Returns the name of one of a queue's keys.
+/// Returns the name of a key of a queue.
 fn key(queue: &str, part: &str) -> Result<String> {
     check_queue_name(queue)?;
     Ok(format!("ingest:{{{queue}}}:{part}"))
 }
 
-/// Prepares a script on a queue, still without arguments.
+/// Prepares a call of a script on a queue. The call has no arguments yet.
 fn on<'a>(script: &'a Script, queue: &str) -> Result<ScriptInvocation<'a>> {
     check_queue_name(queue)?;
     Ok(script.key(format!("ingest:{{{queue}}}")))
 }
 
-/// Returns the last index of a list of at most `limit` elements, which is not 0, in the server's integer type.
+/// Returns the index of the last element in a list of `limit` elements, in the server's integer type. `limit` is not 0.
 fn last_index(limit: usize) -> i64 {
     i64::try_from(limit - 1).unwrap_or(i64::MAX)
 }

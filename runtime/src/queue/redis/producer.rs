@@ -1,4 +1,4 @@
-//! Submits requests on Redis, and shows them.
+//! Submits requests on Redis, and returns their status.
 
 use async_trait::async_trait;
 use redis::ScriptInvocation;
@@ -13,7 +13,7 @@ use crate::queue::{
 };
 use crate::request::NewRequest;
 
-/// The answer of this version's own script.
+/// A request as this version's own scripts return it.
 #[derive(Deserialize)]
 struct StatusPart {
     id: String,
@@ -107,7 +107,7 @@ impl RedisServer {
     }
 }
 
-/// Adds the seven arguments that the scripts read a new request from.
+/// Adds the seven arguments from which the scripts read a new request.
 pub(super) fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest) -> Result<()> {
     let input = serde_json::to_string(&request.input)
         .map_err(|e| Error::permanent(Stage::Queue, Code::HostFailure, "input options").because(e))?;

@@ -8,12 +8,13 @@ use super::RedisServer;
 use crate::error::Result;
 use crate::names::check_usable_queue_name;
 
-/// The interval at which a handle registers its queues again: a server that was emptied has forgotten their names.
+/// The interval at which a handle registers its queues again, because a server that was emptied has forgotten their
+/// names.
 const REGISTER_EVERY: Duration = Duration::from_secs(5);
 
 impl RedisServer {
-    /// Adds the queue's name to the set of names. The set lies in another cluster slot than the queue, so the scripts
-    /// cannot do it.
+    /// Adds the queue's name to the set of names. The set is in another cluster slot than the queue, so the scripts
+    /// cannot add the name.
     pub(super) async fn register(&self, queue: &str) -> Result<()> {
         let is_known = self
             .registered

@@ -13,13 +13,13 @@ use crate::queue::registry::check_size;
 use crate::queue::{Binding, Component, ListedBinding, Registry, unreadable_binding, wrong_binding};
 
 const COMPONENTS: &str = "ingest:components";
-/// The longest time to move the bytes of a component.
+/// The longest time to transfer the bytes of a component.
 const TRANSFER: Duration = Duration::from_secs(120);
 
 #[async_trait]
 impl Registry for RedisServer {
     async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()> {
-        // The bytes come first: a reader that finds the component in the list must find its bytes, too.
+        // The bytes are stored first, because a reader that finds the component in the list must also find its bytes.
         let set = Cmd::new()
             .arg("SETNX")
             .arg(bytes_key(&component.sha256))

@@ -1,9 +1,9 @@
-//! Loads the scripts that run on the Redis server. Each is a file in `lua/` that documents its arguments and its
-//! result.
+//! Loads the scripts that run on the Redis server. Each script is a file in `lua/`, which documents its arguments and
+//! its result.
 
 use redis::Script;
 
-/// The scripts of the state machine. The server caches each under its hash, so only the hash is sent.
+/// The scripts that run on the server. The server caches each script under its hash, so that only the hash is sent.
 pub(super) struct Scripts {
     pub(super) submit: Script,
     pub(super) intake: Script,

@@ -1,5 +1,5 @@
-//! Checks whether the server is set up to keep requests: its own statements go in, a sentence for each danger comes
-//! out.
+//! Checks whether the server is set up to keep requests: reads the server's statements about itself, and returns a
+//! sentence for each danger.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,13 @@ use redis::Cmd;
 use super::connection::Connections;
 use crate::error::Result;
 
-/// The lowest server version that the scripts need.
+/// The lowest server version with which the scripts work.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
-/// The settings that make this program's promises hold.
+/// The advice for a server that may lose data: the settings with which this program's promises hold.
 const SET: &str = "set `appendonly yes` and `appendfsync always`";
 
-/// The server's statements about itself; none where this user may not ask.
+/// The server's statements about itself. A field is `None` if this user may not ask for it.
 #[derive(Debug, Default)]
 struct Facts {
     info: Option<HashMap<String, String>>,
@@ -41,7 +41,7 @@ pub(super) async fn settings(connections: &Connections) -> Result<Vec<String>> {
     Ok(facts.dangers())
 }
 
-/// The fields of an INFO.
+/// Returns the fields in the answer to INFO.
 fn fields(info: &str) -> HashMap<String, String> {
     let fields = info.lines().filter_map(|line| line.trim_end().split_once(':'));
     fields
@@ -92,7 +92,7 @@ impl Facts {
             .then(|| "it is a replica, which takes no writes: connect to its primary".into())
     }
 
-    /// Returns the danger that a restart loses data.
+    /// Returns the danger that a restart loses data, if there is one.
     fn files(&self) -> Option<String> {
         match self.info("aof_enabled") {
             Some("1") if self.info("aof_last_write_status") == Some("err") => Some(
@@ -119,7 +119,7 @@ impl Facts {
         }
     }
 
-    /// Returns the danger that acknowledged data is not on disk yet.
+    /// Returns the danger that acknowledged data is not on disk yet, if there is one.
     fn syncs(&self) -> Option<String> {
         if self.info("aof_enabled") != Some("1") {
             return None;
@@ -152,8 +152,8 @@ impl Facts {
         })
     }
 
-    /// Returns the danger of eviction. Policies on keys with an expiry (`volatile-...`) are harmless: a queue's keys
-    /// have none.
+    /// Returns the danger that the server evicts keys, if there is one. Policies that evict only keys with an expiry
+    /// (`volatile-...`) are harmless, because a queue's keys have no expiry.
     fn eviction(&self) -> Option<String> {
         let (Some(maxmemory), Some(policy)) = (self.info("maxmemory"), self.info("maxmemory_policy")) else {
             return Some(
@@ -174,7 +174,7 @@ impl Facts {
 mod tests {
     use super::*;
 
-    /// Returns the dangers of a server with good settings except for these.
+    /// Returns the dangers of a server whose settings are good except for the given ones.
     fn dangers(info: &[(&str, &str)], config: Option<&[(&str, &str)]>) -> Vec<String> {
         let mut facts = Facts {
             info: Some(fields(

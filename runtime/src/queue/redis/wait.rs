@@ -1,4 +1,5 @@
-//! Waits for wake tokens: queues go in, the end of a wait comes out. All waiters of a queue share one blocking command.
+//! Waits for wake tokens: takes a queue, and returns when the wait is over. All waiters of a queue share one blocking
+//! command.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +12,16 @@ use tokio::sync::watch;
 use super::connection::Connections;
 use crate::error::{Code, Error, Result, Stage};
 
-/// The shortest block: the server's clock for blocking commands is coarse, and zero would block for ever.
+/// The shortest time for which a command blocks. The server's clock for blocking commands is coarse, and a timeout of
+/// zero would block forever.
 const BLOCK_MIN: Duration = Duration::from_millis(10);
-/// The longest block, which bounds how long a command goes on after all its waiters have left.
+/// The longest time for which a command blocks. It bounds how long a command goes on after all its waiters have left.
 const BLOCK_MAX: Duration = Duration::from_secs(30);
 
-/// The blocking commands under way. A command goes on when its waiter leaves, and the next waiter joins it: dropping it
-/// would drop its connection, and workers leave often. A token that arrives without a waiter is put back. A token is
-/// lost only if its waiter leaves between the token's arrival and the waiter's next step.
+/// The blocking commands that are running. If a waiter leaves, its command goes on, and the next waiter joins it. If
+/// the command were dropped, its connection would close, and workers leave often. If a token arrives when there is no
+/// waiter, the token is put back. A token is lost only if its waiter leaves between the token's arrival and the
+/// waiter's next step.
 pub(super) struct Waits {
     connections: Arc<Connections>,
     running: Arc<Mutex<Running>>,
@@ -41,7 +44,7 @@ impl Waits {
         }
     }
 
-    /// Returns when there is a token in the list, after `timeout` at the latest.
+    /// Returns when there is a token in the list, and after `timeout` at the latest.
     pub(super) async fn wait(&self, list: &str, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -70,10 +73,10 @@ impl Waits {
         }
     }
 
-    /// Returns the running command that blocks on the list, or starts one.
+    /// Returns the command that is running and blocks on the list, or starts one.
     fn join(&self, list: &str, block: Duration) -> watch::Receiver<Option<End>> {
         let mut running = self.running.lock();
-        // A command without a sender ended with its runtime.
+        // A command whose sender is gone has ended with its runtime.
         if let Some(one) = running.get(list).filter(|one| one.has_changed().is_ok()) {
             return one.clone();
         }
@@ -106,7 +109,7 @@ async fn run(
     let answer = connections
         .query_apart::<Option<(String, String)>>(&pop, block)
         .await;
-    // After this, no waiter can join a command that has its answer.
+    // After this, no waiter can join this command, which already has its answer.
     running.lock().remove(&list);
     let end = match answer {
         Ok(Some(_)) => End::Token,

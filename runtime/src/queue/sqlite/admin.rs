@@ -1,4 +1,5 @@
-//! Implements the verbs for people and tidying workers in SQLite: lists, counts, dead letters, pauses and removals.
+//! Implements the operations for people, and for workers that remove old requests, in SQLite: lists, counts, dead
+//! letters, pauses and removals.
 
 use std::time::Duration;
 
@@ -192,7 +193,7 @@ impl Admin for SqliteFile {
 }
 
 impl SqliteFile {
-    /// Changes dead requests, each only if it died at the given time.
+    /// Changes several dead requests, each only if it died at the given time.
     async fn change_dead_letters(
         &self,
         queue: &str,
@@ -218,7 +219,7 @@ impl SqliteFile {
         Ok(answers)
     }
 
-    /// Runs a call that may change one request.
+    /// Runs a call that can change one request.
     async fn step<T: Send + 'static>(
         &self,
         queue: &str,
@@ -231,10 +232,11 @@ impl SqliteFile {
     }
 }
 
-/// Puts a request back to ready if it is dead and, if a time is given, died at that time.
+/// Makes a request ready again if it is dead and, if a time is given, died at that time. Returns whether the request
+/// was made ready.
 fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> rusqlite::Result<bool> {
     let moved = db
-        // This begins a new life, so that earlier attempts that still run cannot commit the request.
+        // This begins a new life of the request, so that earlier attempts that still run cannot commit it.
         .prepare_cached(&format!(
             "UPDATE request SET state = 'ready', attempts = 0, lost = 0, waited_ms = 0, error = NULL, coded = NULL, {FORGET_MARKS},
                  life_ms = max(?4, coalesce(life_ms, submitted_ms) + 1)
@@ -245,7 +247,8 @@ fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> r
     Ok(moved == 1)
 }
 
-/// Removes such a request for good.
+/// Permanently removes a request if it is dead and, if a time is given, died at that time. Returns whether the request
+/// was removed.
 fn purge_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> rusqlite::Result<bool> {
     let removed = db
         .prepare_cached(
@@ -255,11 +258,11 @@ fn purge_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> r
     Ok(removed == 1)
 }
 
-/// Removes the first requests that ended long ago. Returns their number.
+/// Removes the requests that ended `keep` ago or earlier, at most [`REAP_STEP`]. Returns their number.
 fn reap(db: &Connection, queue: &str, keep: Duration) -> rusqlite::Result<usize> {
     let until = now_ms().saturating_sub_unsigned(millis(keep));
     let mut removed = 0;
-    // Handling one state at a time lets the index give the first requests without a look at the rest.
+    // Because one state is handled at a time, the index gives the first requests without a scan of the rest.
     for state in [State::Done, State::Cancelled] {
         removed += db
             .prepare_cached(

@@ -1,8 +1,8 @@
-//! Audits a queue in SQLite: one consistent view of the file goes in, a sentence for each fault comes out.
+//! Audits a queue in SQLite: reads one consistent view of the file, and returns a sentence for each fault.
 
 use rusqlite::Connection;
 
-/// Finds the faults that the tables' own constraints do not rule out.
+/// Finds the faults that the tables' own constraints do not prevent.
 pub(super) fn audit(db: &Connection, queue: &str) -> rusqlite::Result<Vec<String>> {
     let mut faults: Vec<String> = db
         .prepare(

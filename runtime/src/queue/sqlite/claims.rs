@@ -1,4 +1,4 @@
-//! Implements claims in SQLite: each is given, renewed, and ended by exactly one verb.
+//! Implements the operations on claims in SQLite. Each claim is ended by exactly one operation.
 
 use std::time::{Duration, Instant};
 
@@ -128,7 +128,7 @@ impl Claims for SqliteFile {
             for host in hosts {
                 note.execute(params![host, now_ms()])?;
             }
-            // The count comes first: usually there are few hosts, and the sort is not needed.
+            // The count comes first. There are usually few hosts, and then nothing has to be sorted.
             db.prepare_cached(
                 "DELETE FROM reached WHERE (SELECT count(*) FROM reached) > ?1 AND host IN \
                  (SELECT host FROM reached ORDER BY noted_ms DESC, host LIMIT -1 OFFSET ?1)",
@@ -149,7 +149,7 @@ impl Claims for SqliteFile {
 }
 
 impl SqliteFile {
-    /// Runs a verb that ends a claim.
+    /// Runs an operation that ends a claim.
     async fn end(
         &self,
         ticket: &Ticket,
@@ -193,13 +193,13 @@ fn accept(ticket: Ticket, row: ClaimRow) -> Claim {
 /// The result of one step of a claim.
 struct ClaimRound {
     claims: Vec<ClaimRow>,
-    /// Set if another step may find more: documents are left, and claims are granted.
+    /// Set if another step may find more requests: documents are left to import, and claims are granted.
     again: bool,
-    /// The queue's `changes` at this moment.
+    /// The value of the queue's `changes` at this step.
     changes: i64,
 }
 
-/// A claimed request as its row has it.
+/// The row of a claimed request.
 struct ClaimRow {
     id: String,
     uri: String,
@@ -217,7 +217,7 @@ struct ClaimRow {
     stray: bool,
     cancel: bool,
     ending: Option<String>,
-    /// The output that the previous claim recorded.
+    /// The output that the previous claim recorded, if that is not the worker's own output.
     moved_from: Option<String>,
 }
 
@@ -257,8 +257,7 @@ impl ClaimRow {
     }
 }
 
-/// Takes the next requests, at most `count`, after due and lost requests have come back and documents have been
-/// imported.
+/// Takes the next requests, at most `count`. First makes due and lost requests ready, and imports documents.
 fn claim(db: &Connection, queue: &str, options: &ClaimOptions, count: usize) -> rusqlite::Result<ClaimRound> {
     let now = now_ms();
     let until = now.saturating_add_unsigned(millis(options.lease));
@@ -308,13 +307,13 @@ fn claim(db: &Connection, queue: &str, options: &ClaimOptions, count: usize) -> 
     })
 }
 
-/// A queue as a claim finds it. One statement reads all of this, and most claims can leave out the statements that would
-/// change nothing.
+/// A queue as a claim finds it. One statement reads all of this, so that most claims can leave out the statements that
+/// would change nothing.
 struct QueueState {
     paused: bool,
     binding: Option<u64>,
     changes: i64,
-    /// The last one given.
+    /// The last fence that was given.
     fence: u64,
     /// Set if the claim's nonce already holds claims.
     has_claims: bool,
@@ -324,7 +323,7 @@ struct QueueState {
 }
 
 impl QueueState {
-    /// Reads the state, after the queue was registered if it was not.
+    /// Reads the state of a queue. Registers the queue if it is not registered yet.
     fn read(db: &Connection, queue: &str, nonce: &str, now: i64) -> rusqlite::Result<Self> {
         let mut read = db.prepare_cached(&format!(
             "SELECT paused, binding, changes, fence,
@@ -357,11 +356,12 @@ impl QueueState {
     }
 }
 
-/// Selects the valid claims of the nonce `?2` in the queue `?1`: the range covers the nonce itself and its numbered
-/// ones, since `.` is the next character after the `-` before a number.
+/// Selects the valid claims of the nonce `?2` in the queue `?1`. The range covers the nonce itself and the nonce with a
+/// number appended, because `.` is the next character after the `-` before the number.
 const OF_NONCE: &str = "queue = ?1 AND nonce >= ?2 AND nonce < ?2 || '.' AND state = 'leased'";
 
-/// Returns the claims that this nonce was used for and that are still valid, because their answer was lost on the way.
+/// Extends and returns the valid claims that were made with this nonce. A worker repeats a nonce if it did not get the
+/// answer.
 fn claim_again(db: &Connection, queue: &str, nonce: &str, until: i64) -> rusqlite::Result<Vec<ClaimRow>> {
     let mut held = db
         .prepare_cached(&format!(
@@ -381,8 +381,8 @@ struct NextReady {
     output: Option<(String, String)>,
 }
 
-/// Returns the requests that this worker may have, at most `count`: first those that are only to be ended, then, where
-/// claims are granted, the ready ones.
+/// Returns the requests that this worker may claim, at most `count`. Requests that only have to be ended come first. If
+/// claims are granted (`open`), the other ready requests follow.
 fn candidates(
     db: &Connection,
     queue: &str,
@@ -400,7 +400,8 @@ fn candidates(
             "SELECT sequence, lost, output_id, output_uri FROM request
              WHERE queue = ?1 AND state = 'ready' AND {which} ORDER BY {order} LIMIT ?2"
         ))?;
-        // Each step reads one row. The number of rows is bounded, since nobody else can write meanwhile.
+        // Each step of this query reads one row. The number of rows is bounded, because nobody else can write while the
+        // query runs.
         let ready = statement.query_map(params![queue, rows(LOOK_MAX * LOOK_STEPS_MAX)], |row| {
             let output_id: Option<String> = row.get(2)?;
             Ok(NextReady {
@@ -426,7 +427,7 @@ fn candidates(
     Ok(found)
 }
 
-/// Gives a ready request to the worker, with the present fence of the queue.
+/// Gives a ready request to the worker, with the fence of `queue`.
 fn claim_ready(
     db: &Connection,
     options: &ClaimOptions,
@@ -496,7 +497,8 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
     if moved > 0 { wake(db, queue) } else { Ok(()) }
 }
 
-/// Turns the first documents of the intake into requests, or sets them aside. Returns whether there may be more.
+/// Turns the first documents of the intake table into requests, or sets them aside as invalid. Returns whether there
+/// may be more documents.
 fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
     let (documents, more) = read_intake(db, queue)?;
     for (number, document) in &documents {
@@ -525,7 +527,7 @@ fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
     Ok(more)
 }
 
-/// Returns the first documents of the intake with their numbers, and whether there may be more.
+/// Returns the first documents of the intake table with their numbers, and whether there may be more documents.
 fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, IntakeDocument)>, bool)> {
     let mut select = db.prepare_cached(
         "SELECT number, octet_length(document), CASE WHEN octet_length(document) > :longest
@@ -547,13 +549,14 @@ fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, Inta
     Ok((documents, true))
 }
 
-/// Returns whether there is such a request, whoever has it.
+/// Returns whether the request exists, no matter which worker has it.
 fn is_known(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT 1 FROM request WHERE queue = ?1 AND id = ?2")?
         .exists([&ticket.queue, &ticket.id])
 }
 
-/// Extends a lease. Returns whether a cancel is asked for; none if the claim is not valid any more.
+/// Extends a lease. Returns whether somebody has asked to cancel the request, or `None` if the claim is no longer
+/// valid.
 fn renew(db: &Connection, ticket: &Ticket, lease_ms: u64, progress: &str) -> rusqlite::Result<Option<bool>> {
     db.prepare_cached(
         "UPDATE request SET at_ms = :until, progress = :progress
@@ -570,7 +573,7 @@ fn renew(db: &Connection, ticket: &Ticket, lease_ms: u64, progress: &str) -> rus
     .optional()
 }
 
-/// Ends a claim as done. Returns false if the claim is not valid any more.
+/// Ends a claim as done. Returns false if the claim is no longer valid.
 fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<bool> {
     let settled = db
         .prepare_cached(&format!(
@@ -596,8 +599,8 @@ fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<b
     }
 }
 
-/// Ends a claim as failed; if a cancel is asked for, a retry becomes a cancel. Returns false if the claim is not valid
-/// any more.
+/// Ends a claim as failed. If somebody has asked to cancel the request, a retry becomes a cancel. Returns false if the
+/// claim is no longer valid.
 fn fail(
     db: &Connection,
     ticket: &Ticket,
@@ -649,8 +652,9 @@ fn fail(
     Ok(true)
 }
 
-/// Puts a request back whose claim has ended without a result, unless a cancel is asked for. After a lost claim a
-/// cancelled request is put back, too, and a worker ends it: only a worker can see what the attempt has left behind.
+/// Puts a request back whose claim has ended without a result, or cancels the request if somebody has asked for it.
+/// After a lost claim, a cancelled request is put back, too, and a worker ends it: only a worker can see the output
+/// that the lost attempt has left.
 fn put_back_or_cancel(
     db: &Connection,
     ticket: &Ticket,
@@ -672,8 +676,8 @@ fn put_back_or_cancel(
     Ok(())
 }
 
-/// Hands a claim back as if it had not been made; a request with a requested cancel is cancelled. Returns false if the
-/// claim is not valid any more.
+/// Hands a claim back as if it had not been made. If somebody has asked to cancel the request, it is cancelled. Returns
+/// false if the claim is no longer valid.
 fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     if !end(db, ticket, "release")? {
         return ended(db, ticket, "release");
@@ -688,11 +692,11 @@ fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// Selects the request of a ticket by its queue, ID, fence and nonce, as `?1` to `?4`.
+/// Selects the request of a ticket by its queue, id, fence and nonce, which are `?1` to `?4`.
 const OF_TICKET: &str = "queue = ?1 AND id = ?2 AND fence = ?3 AND nonce = ?4";
 
-/// Marks a valid claim as ended by this verb; the caller gives the request its next state in the same transaction.
-/// Returns false if the claim is not valid any more.
+/// Marks a valid claim as ended by this operation. The caller gives the request its next state in the same transaction.
+/// Returns false if the claim is no longer valid.
 fn end(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
     let marked = db
         .prepare_cached(&format!(
@@ -702,7 +706,7 @@ fn end(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
     Ok(marked == 1)
 }
 
-/// Returns whether this claim was ended by the same verb before, and no later claim was made.
+/// Returns whether the same operation has already ended this claim, and no later claim was made.
 fn ended(db: &Connection, ticket: &Ticket, verb: &str) -> rusqlite::Result<bool> {
     db.prepare_cached(&format!("SELECT 1 FROM request WHERE {OF_TICKET} AND ended = ?5"))?
         .exists(params![ticket.queue, ticket.id, ticket.fence, ticket.nonce, verb])

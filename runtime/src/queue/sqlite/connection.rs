@@ -1,5 +1,5 @@
-//! Connects to a SQLite file: calls go in and run on a blocking thread, one after the other and each atomically; values
-//! or classified errors come out. Calls that arrive together share one transaction, and so one sync of the file.
+//! Connects to a SQLite file. Calls run on a blocking thread, one after the other and each atomically. They return
+//! values or classified errors. Calls that arrive together share one transaction, and so one sync of the file.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -17,19 +17,19 @@ use super::data_loss::OpenFiles;
 use super::file::{failed, open, open_to_read};
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// The most calls that share a transaction, so that the first does not wait long for the last.
+/// The maximum number of calls that share a transaction, so that the first call does not wait long for the last one.
 const CALLS_MAX: usize = 64;
 
 /// The purpose for which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::queue) enum OpenMode {
-    /// The file is created if it is missing, and upgraded to the latest version.
+    /// The file is created if it is missing, and its tables are upgraded to the latest version.
     Write,
-    /// The file stays as it is, since workers of its version may use it; no call can write.
+    /// The file is not changed, because workers of the file's version may be using it. No call can write.
     Read,
 }
 
-/// A file that any number of processes may have open at once. This process has one connection to it, because SQLite
+/// A file that any number of processes can have open at once. Each `Database` has one connection to it, because SQLite
 /// allows only one writer at a time anyway.
 pub(super) struct Database {
     name: String,
@@ -47,32 +47,32 @@ struct DatabaseState {
     name: String,
     mode: OpenMode,
     seen: ChangesSeen,
-    /// The open files; none after they were lost.
+    /// The connection and its open files, or `None` after the files were lost.
     open: Option<OpenDatabase>,
 }
 
-/// A connection, and the files that it has open.
+/// A connection, with the files that it has open.
 struct OpenDatabase {
     connection: Connection,
     files: OpenFiles,
 }
 
-/// The error of all calls on a connection whose files were lost.
+/// The message for all calls on a connection whose files were lost.
 const LOST: &str = "its files were changed under this program: nothing was done; the latest acknowledged changes may be \
                     lost: look at the queue, submit again what is missing, and try again";
 
-/// All databases of this process. The connections of a process share SQLite's state of a file, so all of them must
-/// close lost files before one can be opened again.
+/// All databases of this process. The connections of a process share SQLite's state of a file. So all of them must
+/// close lost files before one of them can open the file again.
 static DATABASES: Mutex<Vec<Weak<SharedDatabase>>> = Mutex::new(Vec::new());
 
 #[derive(Default)]
 struct CallQueue {
     calls: VecDeque<Box<dyn QueuedCall>>,
-    /// Set while a thread is running that will take the calls.
+    /// Set while a thread is running that takes the calls.
     is_served: bool,
 }
 
-/// A piece of work and the receiver of its answer, which is sent once the end of the transaction is known.
+/// A call, with the channel for its answer. The answer is sent when the outcome of the transaction is known.
 trait QueuedCall: Send {
     fn writes(&self) -> bool;
     fn run(&mut self, db: &Connection, seen: &mut ChangesSeen) -> Result<(), CallError>;
@@ -88,9 +88,9 @@ struct DatabaseCall<T, F> {
 
 #[derive(Clone)]
 enum CallError {
-    /// The files that the connection has open are not those that others see.
+    /// The files that the connection has open are no longer the files at the database's path.
     Lost,
-    /// The files cannot be opened again.
+    /// The files were lost, and cannot be opened again.
     Closed(Class, String),
     Sqlite(Arc<rusqlite::Error>),
     Panic(Arc<Mutex<Option<Box<dyn Any + Send>>>>),
@@ -125,7 +125,7 @@ where
             (Some(Ok(value)), Ok(())) => Ok(value),
             (None, Ok(())) => unreachable!("a transaction is committed after its steps have run"),
         };
-        // The caller may have been cancelled: then nobody needs the answer.
+        // If the caller was cancelled, nobody needs the answer.
         let _ = self.reply.send(answer);
     }
 }
@@ -136,7 +136,7 @@ impl From<rusqlite::Error> for CallError {
     }
 }
 
-/// The value of each queue's `changes` when a claim last found nothing.
+/// The value that each queue's `changes` had when a claim last found nothing.
 pub(super) type ChangesSeen = HashMap<String, i64>;
 
 impl Database {
@@ -175,7 +175,7 @@ impl Database {
         self.write_seen(|db, _| work(db)).await
     }
 
-    /// Does [`Database::write`] with the map of changes seen; it belongs to the same call.
+    /// Does what [`Database::write`] does, and gives the call the map of the changes seen.
     pub(super) async fn write_seen<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
@@ -183,7 +183,7 @@ impl Database {
         self.run(true, work).await
     }
 
-    /// Runs one call that reads a consistent view.
+    /// Runs one call that reads a consistent view of the file.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection, &mut ChangesSeen) -> rusqlite::Result<T> + Send + 'static,
@@ -237,7 +237,7 @@ impl Database {
 }
 
 impl SharedDatabase {
-    /// Runs calls until none is waiting.
+    /// Runs calls until no call is waiting.
     fn serve(&self) {
         let inner = &mut *self.inner.lock();
         loop {
@@ -255,7 +255,8 @@ impl SharedDatabase {
     }
 }
 
-/// Takes the calls of the next transaction: several that write, or one that only reads and must not hold up writers.
+/// Takes the calls of the next transaction: either several calls that write, or one call that only reads. A call that
+/// reads runs alone, so that it does not hold up writers.
 fn next_calls(waiting: &mut VecDeque<Box<dyn QueuedCall>>) -> Vec<Box<dyn QueuedCall>> {
     let writes = waiting
         .iter()
@@ -277,8 +278,8 @@ impl DatabaseState {
         })
     }
 
-    /// Runs calls in one transaction. A call that fails is rolled back alone. All calls fail if the transaction fails,
-    /// or if somebody has replaced the files, so that other programs open different ones.
+    /// Runs calls in one transaction. If a call fails, only this call is rolled back. All calls fail if the transaction
+    /// fails, or if somebody has replaced the files, so that other programs open different files.
     fn run(&mut self, mut calls: Vec<Box<dyn QueuedCall>>) {
         let transaction = self.check().and_then(|()| {
             let done = self.run_within(&mut calls);
@@ -289,8 +290,9 @@ impl DatabaseState {
         }
     }
 
-    /// Checks that the connection has the same files open that others see. If not, closes it, and the next call opens
-    /// it again: otherwise a worker would go on for ever with files that nobody else sees, and acknowledge lost writes.
+    /// Checks that the open files are the files that other programs see. Closes the connection if they are not; the
+    /// next call then opens the present files. Otherwise a worker would go on forever with files that nobody else sees,
+    /// and would acknowledge lost writes.
     fn check(&mut self) -> Result<(), CallError> {
         let Some(open) = &mut self.open else {
             self.open = Some(
@@ -317,7 +319,7 @@ impl DatabaseState {
         self.close();
         let databases = DATABASES.lock().clone();
         for database in databases.iter().filter_map(Weak::upgrade) {
-            // A busy database finds the change by itself.
+            // A database that is busy finds the change by itself.
             if let Some(mut other) = database.inner.try_lock()
                 && other.path == self.path
             {
@@ -327,7 +329,7 @@ impl DatabaseState {
         Err(CallError::Lost)
     }
 
-    /// Closes the connection without writing: its pending writes belong to files that are lost.
+    /// Closes the connection without writing, because its pending writes belong to lost files.
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
             open.abandon();
@@ -346,7 +348,7 @@ impl DatabaseState {
             let savepoint = transaction.savepoint()?;
             match call.run(&savepoint, &mut self.seen) {
                 Ok(()) => savepoint.commit()?,
-                // Some faults, such as a full disk, end the whole transaction, so that the savepoint cannot be rolled
+                // Some faults, such as a full disk, end the whole transaction. Then the savepoint cannot be rolled
                 // back.
                 Err(fault) => savepoint.finish().map_err(|_| fault)?,
             }
@@ -380,7 +382,7 @@ impl OpenDatabase {
         let _ = self.connection.set_db_config(config, true);
     }
 
-    /// Returns whether the file is undamaged.
+    /// Returns whether SQLite finds the file undamaged.
     fn is_whole(&self) -> bool {
         let check = self
             .connection
@@ -389,7 +391,7 @@ impl OpenDatabase {
     }
 }
 
-/// Returns the machine's time in milliseconds since 1970; negative before that.
+/// Returns the machine's time in milliseconds since 1970. A time before 1970 is negative.
 pub(super) fn now_ms() -> i64 {
     let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     match SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -398,7 +400,7 @@ pub(super) fn now_ms() -> i64 {
     }
 }
 
-/// Returns the result of a blocking call; its panic continues in the caller.
+/// Returns the result of a blocking call. If the call has panicked, the panic continues in the caller.
 fn joined<T>(result: Result<T, JoinError>, name: &str) -> Result<T> {
     match result.map_err(JoinError::try_into_panic) {
         Ok(value) => Ok(value),
@@ -456,7 +458,7 @@ mod tests {
         }));
         let last = database.write(|db| insert(db, "last"));
         let panicking = futures_util::FutureExt::catch_unwind(panicking);
-        // While the first call runs, the others queue up in their order; the last one lets it continue.
+        // While the first call runs, the others wait in their order. The last one lets the first one continue.
         let gathering = async {
             has_begun.await.unwrap();
             tokio::join!(failing, panicking, last, async { go_on.send(()).unwrap() })
@@ -487,7 +489,7 @@ mod tests {
             Ok(())
         });
         let good = database.write(|db| insert(db, "good"));
-        // SQLite does the same itself when the disk is full.
+        // SQLite does this by itself when the disk is full.
         let ending = database.write(|db| {
             db.execute_batch("ROLLBACK")?;
             Err::<(), _>(rusqlite::Error::InvalidParameterName(FULL.into()))

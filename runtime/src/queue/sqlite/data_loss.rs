@@ -1,38 +1,38 @@
-//! Detects that the files of an open SQLite database were replaced: the database's path goes in; whether its files are
-//! still the ones at that path comes out.
+//! Detects that the files of an open SQLite database were replaced. Takes the database's path, and returns whether the
+//! open files are still the files at that path.
 //!
 //! While a connection is open, no other connection removes or replaces the files. If somebody does so by hand, later
-//! connections open other files and do not see what this one writes.
+//! connections open other files and do not see the writes of this connection.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The suffixes of the database, its log and the log's index.
+/// The suffixes of the database, of its log and of the log's index.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// The number of files, from the first on, that never become shorter by themselves while they are open.
+/// The number of files, from the first on, that SQLite does not shorten on its own while they are open.
 const GROWING: usize = 2;
 
-/// The device, inode and length of the file at a path; none if there is no file.
+/// The device, inode and length of the file at a path, or `None` if there is no file.
 type FileState = Option<(u64, u64, u64)>;
 
 /// The files of an open database.
 pub(super) struct OpenFiles {
     paths: [PathBuf; 3],
-    /// The files as they were when the database was opened; the lengths are the last ones seen.
+    /// The files at the time when the database was opened, with the lengths that were seen last.
     opened: [FileState; 3],
 }
 
-/// A change of the files by somebody else.
+/// A change that somebody else has made to the files.
 pub(super) struct FileChange {
     pub(super) what: &'static str,
-    /// Set if the database may be intact: compacting also makes a file shorter.
+    /// Set if the database may be intact, because compacting also makes a file shorter.
     pub(super) may_be_whole: bool,
 }
 
 impl OpenFiles {
-    /// Returns the files of a database that was just opened.
+    /// Returns the files of a database that has just been opened.
     pub(super) fn of(path: &Path) -> Self {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let paths = SUFFIXES.map(|suffix| {
@@ -44,7 +44,7 @@ impl OpenFiles {
         Self { paths, opened }
     }
 
-    /// Returns the first change since they were opened, if there is one.
+    /// Returns the first change since the files were opened, or `None` if there is no change.
     pub(super) fn changed(&mut self) -> Option<FileChange> {
         const REPLACED: [&str; 3] = [
             "the database is another file",
@@ -78,7 +78,7 @@ impl OpenFiles {
         None
     }
 
-    /// Accepts their present lengths.
+    /// Accepts the present lengths of the files.
     pub(super) fn accept(&mut self) {
         for (opened, path) in self.opened.iter_mut().zip(&self.paths) {
             if let (Some(opened), Some(now)) = (opened, file_state(path)) {
@@ -87,7 +87,7 @@ impl OpenFiles {
         }
     }
 
-    /// Returns whether this process still has removed files with these names open.
+    /// Returns whether this process still has a removed -wal or -shm file of this database open.
     pub(super) fn are_held_deleted(&self) -> bool {
         let deleted = self.paths[1..].iter().map(|path| {
             let mut name = OsString::from(path);

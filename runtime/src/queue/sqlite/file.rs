@@ -1,4 +1,4 @@
-//! Opens a SQLite file: a path goes in; a connection to tables of the latest version comes out, or a classified error.
+//! Opens a SQLite file. Takes a path, and returns a connection to tables of the latest version, or a classified error.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -12,18 +12,18 @@ use url::Url;
 
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// The longest wait for another process that writes.
+/// The longest wait for another process that is writing.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
-/// The pause between two tries to change the journal mode of a file that another process uses.
+/// The pause between two attempts to change the journal mode of a file that another process is using.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-/// The scripts that upgrade the tables of each version to the next, from version 1 on; `schema.sql` has the latest
+/// The scripts that upgrade the tables from each version to the next, from version 1 on. `schema.sql` has the latest
 /// tables.
 const UPGRADES: [&str; 2] = [include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 const SCHEMA_VERSION: i64 = 1 + UPGRADES.len() as i64;
-/// Tables, indexes and version of the latest schema.
+/// The tables, the indexes and the version of the latest schema.
 const SCHEMA: &str = include_str!("schema.sql");
 const STATEMENTS_CACHED: usize = 64;
-/// The version that marks a file that another program made.
+/// The value that stands for the version of a file that another program made.
 const FOREIGN: i64 = -1;
 
 /// Opens the file. Creates the file, its folder and its tables if they are missing, and upgrades tables of an older
@@ -40,7 +40,7 @@ pub(super) fn open(path: &Path, name: &str) -> Result<Connection> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|e| failed_to("folder").because(e))?;
     }
-    // Only the owner may read the file, because requests may have credentials in their URIs. SQLite gives its -wal and
+    // Only the owner may read the file, because the URIs of requests may contain credentials. SQLite gives the -wal and
     // -shm files the same mode.
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
@@ -65,7 +65,8 @@ pub(super) fn open(path: &Path, name: &str) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Opens the file without changing it. Reads of an older version see the tables as they would be after an upgrade.
+/// Opens the file without changing it. If the file has an older version, reads see the tables as an upgrade would make
+/// them.
 pub(super) fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
     let flags = OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE;
     let connection = match unused_uri(path) {
@@ -91,8 +92,9 @@ pub(super) fn open_to_read(path: &Path, name: &str) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Returns the URI that opens a file without its -wal and -shm, if they are not there and this user may not write the
-/// file. Otherwise SQLite would make them for this user, and the file's owner could not write them.
+/// If the -wal and -shm files of a file are missing and this user may not write to the file, returns a URI that opens
+/// the file without them. Otherwise returns `None`. If SQLite opened such a file by its path, it would create both
+/// files for this user, and the file's owner could not write to them.
 fn unused_uri(path: &Path) -> Option<Url> {
     let is_in_use = || {
         ["-wal", "-shm"].iter().any(|suffix| {
@@ -124,27 +126,27 @@ fn check_version(version: i64, name: &str) -> Result<()> {
     Err(Error::permanent(Stage::Queue, code, format!("{name}: {why}")))
 }
 
-/// Sets the connection up and returns the version of the file's tables; 0 if it has none.
+/// Sets the connection up. Returns the version of the file's tables, or 0 if it has no tables.
 fn set_up(connection: &Connection) -> rusqlite::Result<i64> {
     connection.busy_timeout(BUSY_WAIT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    // The file's maker is not trusted, so what its schema defines may not run.
+    // The program that made the file is not trusted, so code in its schema may not run.
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     // An acknowledged commit must survive a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // One statement reads both, because another process may be making the tables.
+    // One statement reads the version and whether there are tables, because another process may be creating the tables.
     let version = "SELECT CASE WHEN user_version = 0 AND EXISTS (SELECT 1 FROM sqlite_schema) THEN ?1 ELSE user_version END
         FROM pragma_user_version";
     connection.query_row(version, [FOREIGN], |row| row.get(0))
 }
 
-/// The versions of a file's tables, before and after it was prepared.
+/// The versions of a file's tables before and after the file was prepared.
 struct Versions {
     was: i64,
     is: i64,
 }
 
-/// Sets the connection up, and makes or upgrades the file's tables.
+/// Sets the connection up, and creates or upgrades the file's tables.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
     let found = set_up(connection)?;
     if found == FOREIGN {
@@ -166,7 +168,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
         is += 1;
         transaction.pragma_update(None, "user_version", is)?;
     }
-    // These came without a new version, so that programs without them go on with the file.
+    // These columns were added without a new version, so that programs that do not know them can still use the file.
     for (table, column) in [("request", "coded"), ("invalid", "code")] {
         let has_it = || columns(&transaction, table).map(|all| all.iter().any(|(name, _)| name == column));
         if is == SCHEMA_VERSION && !has_it()? {
@@ -177,8 +179,8 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
     Ok(Versions { was, is })
 }
 
-/// Puts views with the latest columns before the tables that lack some of them, for this connection alone: a missing
-/// column has the value that an upgrade would give it.
+/// For each table without the latest columns, creates a view that hides the table on this connection. In the view, a
+/// missing column has the value that an upgrade would give it.
 fn show_as_latest(connection: &Connection) -> rusqlite::Result<()> {
     let latest = Connection::open_in_memory()?;
     latest.execute_batch(SCHEMA)?;
@@ -204,7 +206,7 @@ fn show_as_latest(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Returns the columns of a table with their defaults; none if it is not there.
+/// Returns the columns of a table with their defaults. The list is empty if the table does not exist.
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(String, Option<String>)>> {
     connection
         .prepare("SELECT name, dflt_value FROM pragma_table_info(?1)")?
@@ -212,8 +214,8 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(String
         .collect()
 }
 
-/// Switches the file to WAL. The switch does not wait for other processes' locks as other statements do, so this waits:
-/// several processes may open a new file at once.
+/// Switches the file to WAL. Unlike other statements, the switch does not wait for the locks of other processes. So
+/// this function waits, because several processes may open a new file at once.
 fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
     let deadline = Instant::now() + BUSY_WAIT;
     loop {
@@ -229,7 +231,7 @@ fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Returns the classified error of SQLite.
+/// Returns an error of SQLite as a classified error.
 pub(super) fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
     let error = error.into();
     let class = match error.sqlite_error_code() {

@@ -1,6 +1,6 @@
-//! Keeps queues and plugins in a SQLite file, for one machine without a server. Requests move between their states in
-//! transactions, each one atomic step on the file and by the machine's clock; `schema.sql` describes the tables.
-//! Producers in other languages insert their documents into the table `intake`.
+//! Keeps queues and plugins in a SQLite file, for one machine without a server. Requests change their state in
+//! transactions. Each transaction is one atomic step on the file, and uses the machine's clock. `schema.sql` describes
+//! the tables. Producers in other languages insert their documents into the table `intake`.
 
 mod admin;
 mod audit;
@@ -30,11 +30,11 @@ impl SqliteFile {
     }
 }
 
-/// The assignments that clear what matters only until a request has ended.
+/// The assignments that clear the columns that matter only until a request has ended.
 const FORGET_MARKS: &str =
     "cancel = 0, ending = NULL, concluding = 0, stray = 0, output_id = NULL, output_uri = NULL";
 
-/// Returns a limit in SQLite's signed type, where a negative value would mean no limit.
+/// Returns a limit in SQLite's signed type, in which a negative value would mean no limit.
 fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

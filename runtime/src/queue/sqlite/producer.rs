@@ -1,4 +1,4 @@
-//! Submits requests in SQLite, and shows them.
+//! Submits requests in SQLite, and returns their status.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -48,7 +48,7 @@ impl Producer for SqliteFile {
     }
 }
 
-/// Creates a request, for both submit and intake.
+/// Creates a request, for a submit and for an imported document.
 pub(super) fn create(
     db: &Connection,
     queue: &str,
@@ -94,7 +94,7 @@ pub(super) fn create(
     Ok(Submitted::Created)
 }
 
-/// The columns of a status. Negative counts are shown as zero, because one broken row must not hide the others.
+/// The columns of a status. Negative counts are shown as zero, so that one broken row does not hide the others.
 pub(super) const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
     CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note,
     CASE state WHEN 'dead' THEN report END, CASE state WHEN 'delayed' THEN at_ms END AS due_ms,

@@ -1,24 +1,24 @@
-//! Registers the names of queues in SQLite, and counts the changes that waiting workers look for.
+//! Registers the names of queues in SQLite, and counts the changes for which idle workers wait.
 
 use rusqlite::{Connection, params};
 
 use super::connection::now_ms;
 
-/// Adds the queue's name to the table of queues.
+/// Adds the queue's name to the table of queues, if it is not there yet.
 pub(super) fn register(db: &Connection, queue: &str) -> rusqlite::Result<()> {
     db.prepare_cached("INSERT INTO queue (name) VALUES (?1) ON CONFLICT DO NOTHING")?
         .execute([queue])?;
     Ok(())
 }
 
-/// Lets waiting workers look again, in this process and in others.
+/// Tells waiting workers to look again, in this process and in others.
 pub(super) fn wake(db: &Connection, queue: &str) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE queue SET changes = changes + 1 WHERE name = ?1")?
         .execute([queue])?;
     Ok(())
 }
 
-/// Returns the queue's count of changes, and whether the next claim brings something into the queue.
+/// Returns the queue's count of changes, and whether the next claim would bring requests into the queue.
 pub(super) fn changes_and_due(db: &Connection, queue: &str) -> rusqlite::Result<(i64, bool)> {
     db.prepare_cached(
         "SELECT coalesce((SELECT changes FROM queue WHERE name = ?1), 0),

@@ -10,11 +10,11 @@ use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::registry::check_size;
 use crate::queue::{Binding, Component, ListedBinding, Registry, unreadable_binding, wrong_binding};
 
-/// The result of a bind within its transaction.
+/// The result of a bind, within its transaction.
 enum BindOutcome {
-    /// The binding has this number.
+    /// The binding was stored with this number.
     Bound(u64),
-    /// Another bind came first.
+    /// Another bind came first, so the number in force is not the expected one.
     Changed { expected: u64, current: u64 },
 }
 
@@ -140,7 +140,7 @@ impl Registry for SqliteFile {
     }
 }
 
-/// Returns a binding's number and its document.
+/// Returns a binding's number and its document from a row.
 fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }

@@ -3,12 +3,12 @@
 CREATE TABLE queue (
     name    TEXT    PRIMARY KEY,
     paused  INTEGER NOT NULL DEFAULT 0,
-    fence   INTEGER NOT NULL DEFAULT 0, -- the last one given
-    binding INTEGER,                    -- the number in force
+    fence   INTEGER NOT NULL DEFAULT 0, -- the last fence that was given
+    binding INTEGER,                    -- the number of the binding in force
     changes INTEGER NOT NULL DEFAULT 0  -- grows when there may be more to claim; idle workers watch it
 ) STRICT, WITHOUT ROWID;
 
--- The state is a column, so a request is in exactly one.
+-- The state is a column, so a request is in exactly one state.
 CREATE TABLE request (
     sequence     INTEGER PRIMARY KEY AUTOINCREMENT,
     queue        TEXT    NOT NULL,
@@ -19,31 +19,31 @@ CREATE TABLE request (
     priority     INTEGER NOT NULL,
     submitted_ms INTEGER NOT NULL,
     state        TEXT    NOT NULL CHECK (state IN ('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled')),
-    at_ms        INTEGER NOT NULL, -- delayed: when it is due; leased: the lease's end; ended: when
+    at_ms        INTEGER NOT NULL, -- when a delayed request is due, a lease ends, or an ended request ended
     attempts     INTEGER NOT NULL DEFAULT 0,
     lost         INTEGER NOT NULL DEFAULT 0,
-    cancel       INTEGER NOT NULL DEFAULT 0, -- whether a cancel is asked for
+    cancel       INTEGER NOT NULL DEFAULT 0, -- 1 if somebody has asked for a cancel
     error        TEXT,
     progress     TEXT, -- JSON, of the last claim
     receipt      TEXT,
-    -- Of the last claim:
+    -- These columns describe the last claim:
     fence        INTEGER,
     nonce        TEXT,
     worker       TEXT,
     binding      INTEGER,
-    ended        TEXT, -- the verb that ended it
-    -- Until the request has ended:
-    output_id    TEXT, -- the output that the last claim's worker writes to
+    ended        TEXT, -- the operation that ended it, or 'lost'
+    -- These columns matter until the request has ended:
+    output_id    TEXT, -- the output to which the worker of the last claim writes
     output_uri   TEXT,
-    stray        INTEGER NOT NULL DEFAULT 0, -- whether a claim was lost, so that only a worker can end the request
-    ending       TEXT, -- why it is to be given up; the next claim ends it
-    concluding   INTEGER NOT NULL DEFAULT 0, -- whether the last claim is there to end it
-    -- Of a request that was retried as a dead letter: when its present life began.
+    stray        INTEGER NOT NULL DEFAULT 0, -- 1 if an attempt may have left output: only a worker can end the request
+    ending       TEXT, -- the reason to give the request up: the next claim ends it
+    concluding   INTEGER NOT NULL DEFAULT 0, -- 1 if the last claim only has to end the request
+    -- The start of the present life of a request that was retried as a dead letter:
     life_ms      INTEGER,
-    note         TEXT, -- what else is to be said of how it ended
+    note         TEXT, -- a remark for people about how the request ended
     report       TEXT, -- the URI of the report that its worker has kept
-    waited_ms    INTEGER NOT NULL DEFAULT 0, -- how long it has waited for its next attempts after failures
-    coded        TEXT, -- the code of the error or of the ending, a space, and the text that it is the code of
+    waited_ms    INTEGER NOT NULL DEFAULT 0, -- the total time that the request has waited for retries
+    coded        TEXT, -- the code of `error` or of `ending`, a space, and the text to which the code belongs
     UNIQUE (queue, id)
 ) STRICT;
 
@@ -52,7 +52,7 @@ CREATE INDEX request_ending ON request (queue, sequence) WHERE state = 'ready' A
 CREATE INDEX request_state ON request (queue, state, at_ms);
 CREATE UNIQUE INDEX request_nonce ON request (queue, nonce) WHERE state = 'leased';
 
--- Where producers in other languages insert their documents, each of at most 64 KiB.
+-- Producers in other languages insert their documents here, each of at most 64 KiB.
 CREATE TABLE intake (
     number   INTEGER PRIMARY KEY AUTOINCREMENT,
     queue    TEXT    NOT NULL,
@@ -66,11 +66,11 @@ CREATE TABLE invalid (
     document TEXT    NOT NULL,
     reason   TEXT    NOT NULL,
     at_ms    INTEGER NOT NULL,
-    code     TEXT -- of the reason
+    code     TEXT -- the code of `reason`
 ) STRICT;
 CREATE INDEX invalid_queue ON invalid (queue, number);
 
--- Hosts (HOST:PORT) that have answered a worker.
+-- The hosts (HOST:PORT) that have answered a worker.
 CREATE TABLE reached (
     host     TEXT    PRIMARY KEY,
     noted_ms INTEGER NOT NULL

@@ -1,4 +1,4 @@
--- From version 1 of `schema.sql` to version 2.
+-- Upgrades the tables from version 1 of `schema.sql` to version 2.
 
 ALTER TABLE request ADD COLUMN output_id TEXT;
 ALTER TABLE request ADD COLUMN output_uri TEXT;

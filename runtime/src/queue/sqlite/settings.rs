@@ -1,4 +1,4 @@
-//! Checks whether requests are safe in the file: the connection goes in, a sentence for each danger comes out.
+//! Checks whether requests are safe in the file: takes the connection, and returns a sentence for each danger.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use rusqlite::Connection;
 use rustix::fs::{FsWord, StatFs, statfs};
 
-/// The value of `PRAGMA synchronous` on a connection that syncs each commit.
+/// The value of `PRAGMA synchronous` with which a connection syncs each commit.
 const FULL: i64 = 2;
 
-/// File systems whose files other machines write to, by the numbers in statfs(2).
+/// The network file systems, to which other machines can write, with their numbers in statfs(2).
 const NETWORK: [(FsWord, &str); 8] = [
     (0x6969, "NFS"),
     (0xFF53_4D42, "CIFS"),
@@ -21,7 +21,7 @@ const NETWORK: [(FsWord, &str); 8] = [
     (0x0BD0_0BD0, "Lustre"),
 ];
 
-/// File systems in memory.
+/// The file systems that are in memory, with their numbers in statfs(2).
 const MEMORY: [(FsWord, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58F6, "ramfs")];
 
 pub(super) fn settings(db: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -49,7 +49,8 @@ pub(super) fn settings(db: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(dangers)
 }
 
-/// Returns the danger if another user owns the file or everybody can use it. A group may share it on purpose.
+/// Returns the danger if another user owns the file, or if everybody can use it. Use by a group is no danger, because a
+/// group may share the file on purpose.
 fn others(found: &Metadata) -> Option<String> {
     const TO_DO: &str = "`chmod o=` it, its -wal and its -shm";
     if found.uid() != rustix::process::geteuid().as_raw() && found.uid() != 0 {
@@ -62,7 +63,7 @@ fn others(found: &Metadata) -> Option<String> {
     }
 }
 
-/// Returns the danger of the file system that the file is on.
+/// Returns the danger if the file is on a network file system or in memory.
 fn place(found: StatFs) -> Option<String> {
     let name = |systems: &[(FsWord, &'static str)]| {
         let known = systems.iter().find(|(number, _)| *number == found.f_type);

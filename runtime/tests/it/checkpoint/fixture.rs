@@ -1,4 +1,5 @@
-//! Runs attempts at one request within this process. Each attempt has its own lanes and limits. All share one folder.
+//! Runs attempts at one request within the test's own process. Each attempt has its own number of lanes and its own
+//! limits. All attempts share one folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,10 +24,10 @@ use tokio::runtime::Runtime;
 use crate::support::inputs::scripted_server::ScriptedServer;
 use crate::support::pipeline::{self as run, execution, placement, plugin};
 
-/// The target size of a chunk.
+/// The target size of a chunk, in bytes.
 pub(crate) const BATCH_BYTES: usize = 2_000;
 
-/// Returns limits under which a broken transfer ends the attempt, and each chunk has a checkpoint.
+/// Returns limits with which a broken transfer ends the attempt, and each chunk gets a checkpoint.
 pub(crate) fn limits() -> Limits {
     Limits {
         batch_bytes: BATCH_BYTES,
@@ -38,7 +39,8 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
-/// Returns alarms for many chunks. The first record is a reject, so each chunk has a reject in it or before it.
+/// Returns alarms as CSV, enough for many chunks. The first record is a reject, so at every checkpoint there is at
+/// least one reject.
 pub(crate) fn alarms(seed: u64) -> Vec<u8> {
     let mut csv = Vec::new();
     alarm_feed::write_alarms(&mut csv, seed, 6_000, 5).unwrap();
@@ -55,7 +57,7 @@ pub(crate) struct AttemptSettings {
     pub(crate) options: InputOptions,
     pub(crate) output_format: Option<Format>,
     pub(crate) lanes: usize,
-    /// The stop signal, which the attempt checks throughout.
+    /// The signal that stops the attempt.
     pub(crate) stop: Stop,
     pub(crate) progress: Arc<ProgressCounters>,
 }
@@ -80,7 +82,7 @@ pub(crate) struct CheckpointFixture {
     runtime: Runtime,
 }
 
-/// Everything that a reader can see of a request, except its attempts.
+/// The parts of a receipt that must not depend on the number of attempts.
 #[derive(Debug, PartialEq)]
 pub(crate) struct AttemptOutcome {
     output: run::RunOutcome,
@@ -97,7 +99,7 @@ impl AttemptOutcome {
     }
 }
 
-/// Returns the outcome of an attempt that nothing interrupts.
+/// Returns the outcome of an attempt that is not interrupted.
 pub(crate) fn undisturbed(bytes: &[u8], settings: &AttemptSettings) -> AttemptOutcome {
     let fixture = CheckpointFixture::new();
     let path = fixture.folder.path().join("a.csv");
@@ -144,7 +146,7 @@ impl CheckpointFixture {
         self.attempt_changed(uri, settings, limits, |_| ())
     }
 
-    /// Runs one attempt within these limits. `change` edits its job first.
+    /// Runs one attempt within these limits, after `change` has edited its job.
     pub(crate) fn attempt_changed(
         &self,
         uri: &str,
@@ -215,7 +217,7 @@ impl CheckpointFixture {
     }
 }
 
-/// Returns the number of input bytes that the progress shows as done.
+/// Returns the number of input bytes that the progress counter shows as read.
 pub(crate) fn shown(settings: &AttemptSettings) -> u64 {
     settings.progress.bytes.load(Ordering::Relaxed)
 }

@@ -1,5 +1,5 @@
-//! Tests that an attempt resumes from the checkpoint of a lost attempt, and that the output does not show it. If
-//! anything has changed, the attempt starts from the beginning.
+//! Tests that an attempt resumes from the checkpoint of a lost attempt, and that the output is the same as without the
+//! loss. If the input, the plugin or the settings have changed, the attempt starts from the beginning.
 
 mod fixture;
 mod rejected_checkpoints;

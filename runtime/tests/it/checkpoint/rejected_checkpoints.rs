@@ -1,4 +1,5 @@
-//! Tests that the next attempt starts over, and commits the right output, if anything differs from the checkpoint.
+//! Tests that the next attempt starts over if anything differs from the checkpoint. It must still commit the right
+//! output.
 
 use std::fs;
 use std::io::Write;
@@ -43,7 +44,8 @@ impl LostAttempt {
         )
     }
 
-    /// Loses an attempt at a file that the server serves in this way. The requests after the first get these actions.
+    /// Runs an attempt that is lost halfway through the file that `file` serves. The server answers the first request
+    /// with half of the file, and the next requests with `actions`.
     fn of(file: impl FnOnce(Vec<u8>) -> ServedFile, actions: Vec<Action>, settings: AttemptSettings) -> Self {
         let bytes = alarms(5);
         let file = file(bytes.clone());
@@ -66,7 +68,7 @@ impl LostAttempt {
         self
     }
 
-    /// Runs the next attempt. `change` edits its job first.
+    /// Runs the next attempt, after `change` has edited its job.
     #[track_caller]
     fn attempt_changed(&self, change: impl FnOnce(&mut Job)) -> Receipt {
         self.try_attempt_changed(change).unwrap()
@@ -111,7 +113,7 @@ fn a_file_that_has_changed_is_read_from_its_beginning() {
     assert_eq!(asked, [false, true, false]);
 }
 
-/// Returns a 206 response with these headers and the bytes from `first` on.
+/// Returns a 206 response with these headers. The body is `bytes` from `first` to the end.
 fn part(headers: &str, first: usize, total: usize, bytes: &[u8]) -> Vec<u8> {
     let headers = format!("{headers}Content-Range: bytes {first}-{}/{total}\r\n", total - 1);
     answer("206 Partial Content", &headers, &bytes[first..])
@@ -121,7 +123,7 @@ fn part(headers: &str, first: usize, total: usize, bytes: &[u8]) -> Vec<u8> {
 fn no_answer_to_the_range_that_leaves_a_doubt_is_taken() {
     const TAG: &str = "ETag: \"a\"\r\n";
     let lies: [CustomAnswer; 9] = [
-        // The whole file, under the same ETag.
+        // The answer is the whole file, with the same ETag.
         |bytes, _| answer("200 OK", TAG, bytes),
         |bytes, from| part("", from, bytes.len(), bytes),
         |bytes, from| part("ETag: \"b\"\r\n", from, bytes.len(), bytes),
@@ -138,7 +140,7 @@ fn no_answer_to_the_range_that_leaves_a_doubt_is_taken() {
         lost.starts_over_and_gives_the_same();
         assert_eq!(lost.server.requests().len(), 3);
     }
-    // The same kind of response is accepted if it tells the truth.
+    // A 206 response is accepted if its headers are true.
     let lost = LostAttempt::new(vec![Action::Custom(|bytes, from| {
         part(TAG, from, bytes.len(), bytes)
     })]);
@@ -153,7 +155,7 @@ fn without_a_strong_etag_a_length_ranges_or_utf8_there_is_no_checkpoint() {
         |bytes| ServedFile::new(bytes, Some("W/\"a\"")),
         |bytes| ServedFile::new(bytes, A).framed(Framing::Chunked),
         |bytes| ServedFile::new(bytes, A).with("Accept-Ranges: none"),
-        // The state of an MD5 cannot be saved, so an attempt with one cannot be resumed.
+        // The state of an MD5 digest cannot be saved, so an attempt that computes one cannot be resumed.
         |bytes| ServedFile::new(bytes, A).with("Content-MD5: 1B2M2Y8AsgTpgAmY7PhCfg=="),
     ];
     for (number, file) in files.into_iter().enumerate() {
@@ -344,7 +346,7 @@ fn a_checkpoint_of_version_1_is_none() {
     let lost = LostAttempt::new(Vec::new()).has_checkpoint();
     let path = lost.fixture.staged_one(".checkpoint");
     let text = fs::read_to_string(&path).unwrap();
-    // Version 1 was a single document, which had the staged files as a member.
+    // A checkpoint of version 1 was a single document, and the staged files were a member of it.
     let lines: Vec<_> = text.lines().collect();
     let [staged, progress, _] = lines[..] else {
         panic!("three lines: {text}");
@@ -364,11 +366,11 @@ fn a_checkpoint_of_version_1_is_none() {
         AttemptOutcome::of(&receipt),
         undisturbed(&lost.bytes, &lost.settings)
     );
-    // The reaper later removes the output and rejects of the earlier attempt as abandoned.
+    // The output and the rejects of the earlier attempt stay. The reaper later removes them as abandoned.
     assert_eq!(lost.fixture.staged("").len(), 2);
 }
 
-/// Flips a bit in one of the first bytes. Every checkpoint covers these bytes.
+/// Flips a bit near the start of the file, among the bytes that every checkpoint covers.
 fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     bytes[10] ^= 1;
@@ -384,7 +386,7 @@ fn truncate(path: &Path, bytes: u64) {
 fn a_checkpoint_that_was_damaged_or_has_lost_its_files_is_none() {
     let harms: [fn(&LostAttempt); 11] = [
         |lost| damage(&lost.fixture.staged_one(".checkpoint")),
-        // The document stays well-formed and plausible.
+        // The document stays well-formed and its values plausible, but its digest no longer matches.
         |lost| {
             let path = lost.fixture.staged_one(".checkpoint");
             let text = fs::read_to_string(&path).unwrap();
@@ -411,7 +413,7 @@ fn a_checkpoint_that_was_damaged_or_has_lost_its_files_is_none() {
             undisturbed(&lost.bytes, &lost.settings)
         );
         assert_eq!(range_of(&lost.server.requests()[1]), None);
-        // An unreadable checkpoint does not say which files belong to it. The reaper later removes them as abandoned.
+        // An unreadable checkpoint does not name its staged files. The reaper later removes these files as abandoned.
         let left = if number < 5 { 2 } else { 0 };
         assert_eq!(
             lost.fixture.staged("").len(),

@@ -1,4 +1,4 @@
-//! Tests attempts that lose their lease at any point, and the attempts after them.
+//! Tests attempts that lose their lease at any point, and the attempts that follow.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,10 +22,10 @@ use crate::support::inputs::served_file::{Action, ServedFile};
 
 const A: Option<&str> = Some("\"a\"");
 
-/// Returns random CSV or JSONL with every property in which records differ, and the settings for it.
+/// Returns random CSV or JSONL that contains every kind of record, and the settings for it.
 fn random_input(random: &mut Rng) -> (Vec<u8>, AttemptSettings) {
     let mut settings = AttemptSettings::of("clean");
-    // The decoder detects the format from fewer lines than these.
+    // The decoder needs fewer lines than this to detect the format.
     let lines = random.usize(3_000..9_000);
     let mut text = Vec::new();
     if random.bool() {
@@ -47,7 +47,7 @@ fn random_input(random: &mut Rng) -> (Vec<u8>, AttemptSettings) {
                     .choice(&["# \"\n", "\\,\\\n, \\\"\n", " \"x\\\"\n\" ,2,,\n", ",,\n"])
                     .unwrap())
                 .to_owned(),
-                // Detection needs records that are alike.
+                // Detection needs records of similar shape.
                 1 if !is_told => format!("{line}\n"),
                 2 => "\n".to_owned(),
                 3 => format!("x,{}\n", "long ".repeat(random.usize(..200))),
@@ -95,12 +95,12 @@ fn options_of_all_kinds(random: &mut Rng) -> InputOptions {
     }
 }
 
-/// Makes the attempt lose its lease after this many bytes of input.
+/// Makes the attempt lose its lease after it has read `bytes` bytes of input.
 pub(crate) fn lose_after(settings: &mut AttemptSettings, bytes: u64) {
     (settings.progress, settings.stop) = (Arc::default(), Stop::default());
     let (progress, stop) = (Arc::clone(&settings.progress), settings.stop.clone());
     std::thread::spawn(move || {
-        // The attempt and its pipeline hold the other references.
+        // When the attempt and its pipeline have ended, only this reference is left.
         while progress.bytes.load(Ordering::Relaxed) < bytes && Arc::strong_count(&progress) > 1 {
             std::thread::yield_now();
         }
@@ -108,7 +108,7 @@ pub(crate) fn lose_after(settings: &mut AttemptSettings, bytes: u64) {
     });
 }
 
-/// Runs attempts with different numbers of lanes until one ends. Each attempt before that loses its lease at a random
+/// Runs attempts with different numbers of lanes until one commits. Each earlier attempt loses its lease at a random
 /// point.
 fn attempts_at(
     fixture: &CheckpointFixture,
@@ -188,8 +188,8 @@ fn the_rest_is_asked_for_and_no_more_and_progress_starts_there() {
         panic!("{asked:?}")
     };
     assert!(asked[1].contains("\nif-range: \"a\""), "{asked:?}");
-    // The resumed attempt does not request the bytes before the checkpoint. The first attempt may have read part of a
-    // record beyond it.
+    // The resumed attempt does not request the bytes before the checkpoint again. The first attempt could have read
+    // part of a record beyond the checkpoint.
     assert!(
         (1..=first + BATCH_BYTES as u64).contains(&second_from),
         "{ranges:?}"
@@ -244,7 +244,7 @@ fn a_server_that_is_away_for_a_while_costs_nothing() {
     let actions = vec![Action::Cut(bytes.len() / 2), away(), away(), Action::Serve];
     let server = ServedFile::new(bytes.clone(), A).serve(actions);
     fixture.attempt(&uri(&server), &settings).unwrap_err();
-    // The server has neither the rest nor the whole file.
+    // The server now answers with 503, both for the rest and for the whole file.
     let error = fixture.attempt(&uri(&server), &settings).unwrap_err();
     assert!(error.report().contains("503"), "{}", error.report());
     let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
@@ -280,7 +280,7 @@ fn the_digest_of_the_whole_is_checked_also_where_only_the_rest_came() {
         "{}",
         error.report()
     );
-    // The server announced another digest with the first half.
+    // With the first half, the server announced another digest.
     let other = "Repr-Digest: sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
     let error = attempts(&right, other).unwrap_err();
     assert_eq!(error.class(), Class::Transient);
@@ -306,7 +306,7 @@ fn what_a_plugin_counted_before_a_checkpoint_counts_once() {
         let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
         assert!(receipt.attempt.resumed_from.is_some());
         assert_eq!(AttemptOutcome::of(&receipt), expected);
-        // The plugin does not receive ragged records.
+        // Ragged records are not given to the plugin.
         let ragged = receipt.rejects.by_code["ragged-row"];
         assert_eq!(receipt.counters["rows"], receipt.records.read - ragged);
         assert_eq!((receipt.counters["opened"], receipt.counters["finished"]), (1, 1));

@@ -1,4 +1,4 @@
-//! Tests checkpoints with workers that are real processes: killed, suspended and told to stop at a checkpoint.
+//! Tests checkpoints with real worker processes. They are killed, suspended or stopped at a checkpoint.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ const A: Option<&str> = Some("\"a\"");
 
 const OPTIONS: &str = "--queue q --concurrency 1 --allow-host 127.0.0.1 --allow-root .";
 
-/// The option that writes a checkpoint after each chunk, unless the last checkpoint is still being written.
+/// The option to write a checkpoint after each chunk, except while the last checkpoint is still being written.
 const OFTEN: &str = "--checkpoint 1";
 
 fn alarms(records: u64) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn alarms(records: u64) -> Vec<u8> {
     csv
 }
 
-/// Starts a worker with more options. `fault` may be empty.
+/// Starts a worker with the options in `more`. `fault` can be empty: then no fault is injected.
 fn worker(host: &Host, more: &str, fault: &str) -> Worker {
     let plugin = component("alarms");
     host.faulty_worker(&format!("{OPTIONS} {more} --plugin {}", plugin.display()), fault)
@@ -34,8 +34,8 @@ fn burst(host: &Host, more: &str) -> String {
     log
 }
 
-/// Runs a worker that is killed after checkpoint number `count`, and expires its lease. Returns `None` if it finished
-/// first.
+/// Runs a worker that is killed after checkpoint number `count`, and makes its lease expire. Returns `None` if the
+/// worker finished first.
 fn kill(host: &Host, more: &str, count: u32) -> Option<()> {
     let (code, log) = worker(
         host,
@@ -107,7 +107,7 @@ fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
-/// Tests both queues, with an input from a server and with one from a disk.
+/// Tests both queues. The input comes from a server.
 #[test]
 fn the_successor_of_a_killed_worker_goes_on_where_that_was() {
     let redis = RedisServer::start();
@@ -122,7 +122,7 @@ fn the_successor_of_a_killed_worker_goes_on_where_that_was() {
         let receipt = check(&host, &input, format);
         let from = receipt["attempt"]["resumed_from"]["offset"].as_u64().unwrap();
         assert!(from > 100_000, "{from}");
-        // The second request asked only for the rest.
+        // The second HTTP request asked only for the rest of the file.
         let asked = server.requests();
         assert_eq!(asked.len(), 2, "{asked:?}");
         let range = range_of(&asked[1]).unwrap();
@@ -143,7 +143,7 @@ fn workers_killed_at_random_checkpoints_lose_nothing_and_double_nothing() {
         submit(&host, path.to_str().unwrap());
         let format = ["csv", "jsonl"][round % 2];
         let more = format!("{OFTEN} --format {format}");
-        // After a third lost lease the request would be poison.
+        // At most two leases are lost, because a third loss would make the request poison.
         let _ = kill(&host, &more, random.u32(1..4)).and_then(|()| kill(&host, &more, random.u32(1..4)));
         burst(&host, &more);
         let receipt = check(&host, &input, format);
@@ -164,8 +164,8 @@ fn a_stopped_worker_that_wakes_up_while_its_successor_is_at_work_changes_nothing
         host.expire_lease("one");
         let mut successor = worker(&host, &format!("{OFTEN} --burst"), successors_stop);
         successor.wait_until_stopped();
-        // The zombie writes on after its checkpoint, which the successor has copied. It may finish, or find its lease
-        // lost or its files gone. None of this counts on the server any more.
+        // The zombie continues to write after its checkpoint, which the successor has copied. It can finish its work,
+        // find its lease lost or find its files removed. None of these endings may change the queue.
         zombie.signal("CONT");
         let refused = [
             "committed but not settled",
@@ -185,7 +185,7 @@ fn a_stopped_worker_that_wakes_up_while_its_successor_is_at_work_changes_nothing
     }
 }
 
-/// Starts a worker whose transfer stalls halfway, and returns once a checkpoint exists.
+/// Starts a worker whose transfer stalls halfway. Returns after the worker has written a checkpoint.
 fn stalled() -> (Host, ScriptedServer, Vec<u8>, Worker) {
     let (host, input) = (Host::embedded(), alarms(20_000));
     let server = ServedFile::new(input.clone(), A).serve(vec![Action::Stall(input.len() / 2)]);

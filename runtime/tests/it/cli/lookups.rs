@@ -1,15 +1,16 @@
-//! Tests that `inspect` and `report` show what exists, and name the places that they searched.
+//! Tests that `inspect` and `report` show existing results. If they find nothing, they name the places that they
+//! searched.
 
 use crate::support::host::{Host, component};
 use crate::support::redis::free_port;
 
-/// Checks the hint for ids of `ingest`, which are in no queue.
+/// Checks the hint for the ids of `ingest`: no queue knows these ids.
 #[test]
 fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
     let host = Host::embedded();
     let hint =
         |id: &str| format!("; of an `ingest`, name the receipt: `ingest-host report out/receipts/{id}.json`");
-    // The first code is for a host without a queue, the second for one with a queue.
+    // In the first round the host has no queue, in the second round it has one. Each case has its own error code.
     for code in ["queue-unknown", "request-unknown"] {
         for words in ["report a-1", "report a-1.json"] {
             let said = host.run(words).refused(1);
@@ -25,7 +26,7 @@ fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
     assert!(said.contains("1 record: 1 kept"), "{said}");
 }
 
-/// Checks that an unreachable server is not reported as an unknown id.
+/// Checks that the program does not report an unknown id if the server is unreachable.
 #[test]
 fn a_report_without_a_server_says_nothing_of_receipts() {
     let host = Host::on(&format!("redis://127.0.0.1:{}/", free_port()));

@@ -2,7 +2,7 @@
 
 use crate::support::host::{CommandOutput, Host, component};
 
-/// Checks that every log filter lets through the error that ended the program.
+/// Checks that every log filter lets the final error of the program through.
 #[test]
 fn an_error_is_logged_whatever_the_filter() {
     let host = Host::embedded();
@@ -33,7 +33,7 @@ fn an_error_is_logged_whatever_the_filter() {
     }
 }
 
-/// Checks that with several inputs each note names its input, even if the output does not.
+/// Checks that with several inputs each note names its input, even if all inputs share one output.
 #[test]
 fn a_note_begins_with_its_input() {
     let host = Host::embedded();
@@ -59,7 +59,7 @@ fn a_note_begins_with_its_input() {
         }
         both.ok();
     }
-    // Other notes name their input, too.
+    // The other notes name their input, too.
     host.write("one.csv", "n\nx\n");
     let config = r#"{"columns":{"n":{"type":"integer"}}}"#;
     let said = ingest(&format!(
@@ -80,7 +80,7 @@ fn a_note_begins_with_its_input() {
         "{}",
         said.stderr
     );
-    // A request that the gate refused has a report.
+    // If the gate refuses a request, a report exists.
     let said = ingest("quotes.csv --id refused --max-rejects 0").refused(1);
     let (_, report) = said.trim_end().rsplit_once("`ingest-host ").unwrap();
     let (report, _) = report.split_once('`').unwrap();
@@ -123,7 +123,7 @@ fn colours_are_left_out_where_they_are_not_wanted() {
         assert!(said.contains("worker stopped"), "{said}");
         assert_eq!(said.contains('\u{1b}'), has_colours, "{variables:?}: {said:?}");
     }
-    // A dumb terminal cannot move the cursor for a progress line.
+    // A dumb terminal cannot move the cursor, so there is no progress line.
     let said = on_a_terminal("ingest in.csv", &[("TERM", "dumb")]);
     assert!(
         said.contains("1 record: 1 kept") && !said.contains('\u{1b}'),

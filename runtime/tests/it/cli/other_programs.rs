@@ -1,4 +1,4 @@
-//! Tests that a command or an option of another program is answered with the one of this program.
+//! Tests the hints for commands and options of other programs: each error names the equivalent of this program.
 
 use crate::support::host::{Host, component};
 
@@ -124,7 +124,7 @@ fn an_option_of_another_program_is_answered_with_ours() {
             "tip: write --trim=true",
         ),
         ("run --queue q --no-header false", "tip: write --no-header=false"),
-        // An option of another command is named with that command.
+        // The hint for an option of another command names that command.
         (
             "queue list --sep ;",
             "tip: --delimiter is an option of `ingest-host run`, `ingest-host submit`, `ingest-host ingest`, \
@@ -145,7 +145,7 @@ fn an_option_of_another_program_is_answered_with_ours() {
         said.contains("Usage: ingest-host ingest") && !said.contains("--url <URL>"),
         "{said}"
     );
-    // An unknown option is never taken for a value.
+    // An unknown option is never taken as the value of another option.
     for words in [
         "ingest a.csv --frobnicate",
         "run --frobnicate",
@@ -234,7 +234,8 @@ fn a_slip_of_the_pen_is_answered_with_the_right_spelling() {
     assert!(said.contains("takes no config"), "{said}");
 }
 
-/// Checks the hint for a plugin in the wrong form: `run` and `ingest` take a file, a server takes a name and a version.
+/// Checks the hint for a plugin in the wrong form: `run` and `ingest` take a file, `plugin bind` takes a name and a
+/// version.
 #[test]
 fn a_plugin_named_in_the_other_way_is_told() {
     let host = Host::embedded();

@@ -1,4 +1,4 @@
-//! Tests which queue server the program finds, and how it reports one that it cannot use.
+//! Tests how the program finds its queue server, and how it reports a server that it cannot use.
 
 use crate::support::host::{CommandOutput, Host, component};
 use crate::support::redis::{RedisServer, free_port};
@@ -25,7 +25,7 @@ fn a_mistyped_file_is_no_empty_queue() {
             "queue.db: there is no such file; `submit`, `run`, `queue pause` and `plugin push` make one";
         assert!(said.contains(why), "`{words}`: {said}");
         assert!(!host.path("queue.db").exists(), "`{words}`");
-        // The program does not create the default file, either.
+        // The program does not create the default file of the user, either.
         let mut command = host.command();
         command.env_remove("REDIS_URL").args(words.split(' '));
         assert_eq!(command.output().unwrap().status.code(), Some(1));
@@ -142,7 +142,7 @@ fn the_queue_is_found_as_the_environment_says() {
     );
 }
 
-/// Checks a pod in Kubernetes, which sets REDIS_PORT there if a Service is named `redis`.
+/// Checks the program in a pod of Kubernetes, which sets REDIS_PORT if a Service is named `redis`.
 #[test]
 fn a_service_of_kubernetes_is_no_server() {
     let server = RedisServer::start();
@@ -156,11 +156,11 @@ fn a_service_of_kubernetes_is_no_server() {
             .args(words.split(' '));
         CommandOutput::new(&command.output().unwrap())
     };
-    // No server is named, so the program uses the default file of this user.
+    // No server is named, so the program uses the user's default file.
     in_a_pod("submit --queue q --no-check --uri a.csv --id two").ok();
     assert!(in_a_pod("status two").ok().starts_with("two  ready"));
     assert!(host.path(".local/share/ingest-host/queue.db").exists());
-    // A server in .env does not contradict REDIS_PORT.
+    // If .env names a server, the program uses it, although REDIS_PORT is set.
     host.write(".env", format!("REDIS_URL={}\n", server.url()));
     assert!(in_a_pod("status one").ok().starts_with("one  ready"));
 }
@@ -233,7 +233,7 @@ fn a_redis_cluster_is_named_at_the_start() {
         );
         assert!(!said.contains("trying again"), "{words}: {said}");
     }
-    // A user without the permission for INFO gets the same message.
+    // A user without permission for the INFO command gets the same message.
     let mut admin = redis::Client::open(server.url())
         .unwrap()
         .get_connection()

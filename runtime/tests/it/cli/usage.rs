@@ -1,4 +1,5 @@
-//! Tests that wrong usage exits with 2 and a failure with 1. Both errors name the cause and say what to do.
+//! Tests that wrong usage exits with code 2, and a failure with code 1. In both cases, the error names the cause and
+//! says what to do.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +46,7 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
     ] {
         let said = host.run(words).refused(2);
         assert!(said.contains(why), "`{words}`: {said}");
-        // The error does not begin with `error: config --id ...`, because the option is enough.
+        // The error names the option only, without a prefix such as `error: config --id`.
         let is_plain = |line: &str| !line.starts_with("error: config ");
         assert!(said.lines().all(is_plain), "`{words}`: {said}");
     }
@@ -115,7 +116,7 @@ fn no_error_repeats_itself() {
     }
 }
 
-/// Checks that a config that the plugin refuses is refused before any record is read.
+/// Checks that if a plugin refuses its config, the program stops before it reads any record.
 #[test]
 fn a_config_is_refused_before_any_record() {
     let host = Host::embedded();
@@ -141,7 +142,7 @@ fn a_config_is_refused_before_any_record() {
     assert_eq!(host.run("plugin history --queue q --json").ok(), "");
 }
 
-/// Checks that help and suggestions omit the commands that the program starts itself with.
+/// Checks that help and suggestions omit the internal commands, which only the program itself runs.
 #[test]
 fn internal_commands_are_not_suggested() {
     let host = Host::embedded();

@@ -1,4 +1,5 @@
-//! Tests that one of several attempts at a request counts, however each of them ends. The others leave nothing.
+//! Tests that exactly one of several attempts at a request counts, however the attempts end. The other attempts leave
+//! no files.
 
 use ingest_host::error::Code;
 use ingest_host::storage::Concluded;
@@ -54,7 +55,7 @@ fn what_a_dead_attempt_left_is_not_replaced() {
     assert_eq!(fs::read(fixture.path("orders/day-1~5.csv")).unwrap(), b"a\n");
     assert_eq!(fs::read(fixture.path("orders/day-1.csv")).unwrap(), b"dead");
 
-    // A file with the same bytes counts as the attempt's own output.
+    // If a file with the same bytes exists, it counts as the attempt's own output.
     let fixture = CommitFixture::new();
     fixture.seal(1, b"", b"");
     fs::write(fixture.path("orders/day-1.csv"), "a\n").unwrap();
@@ -64,7 +65,7 @@ fn what_a_dead_attempt_left_is_not_replaced() {
         ["orders/day-1.csv", "orders/receipts/day-1.json"]
     );
 
-    // A folder or a link under the name is treated like a file with other bytes.
+    // A folder or a link with the output's name is treated like a file with other bytes.
     let fixture = CommitFixture::new();
     fixture.seal(1, b"", b"");
     fs::create_dir(fixture.path("orders/day-1.csv")).unwrap();
@@ -98,7 +99,7 @@ fn a_request_is_done_once_even_if_its_plugin_was_swapped_in_between() {
 #[test]
 fn a_zombie_that_publishes_late_damages_nothing() {
     let fixture = CommitFixture::new();
-    // The zombie publishes its output before the winner starts, and nothing else.
+    // Before the winner starts, the zombie has published only its output.
     let zombie = fixture.seal(1, b"zombie\n", b"zombie's rejects\n");
     fs::write(fixture.path("orders/day-1.csv"), "zombie\n").unwrap();
     let winner = fixture.seal(2, b"winner\n", b"");
@@ -109,7 +110,7 @@ fn a_zombie_that_publishes_late_damages_nothing() {
     assert_eq!(publish(zombie, 1).unwrap(), Committed::Existing(receipt.clone()));
     assert_eq!(fixture.receipt(), receipt);
     assert_eq!(fs::read(fixture.path("orders/day-1~2.csv")).unwrap(), b"winner\n");
-    // The zombie found the receipt before it published its rejects.
+    // The zombie found the receipt before it could publish its rejects.
     assert_eq!(
         fixture.files(),
         [
@@ -155,14 +156,15 @@ fn of_many_attempts_exactly_one_creates_the_receipt() {
             .filter(|result| matches!(result, Ok(Committed::New(_))))
             .count();
         assert_eq!(created, 1, "{results:?}");
-        // The other attempts found the receipt, or learned that another one took over. Another request gets a conflict.
+        // The other attempts found the receipt, or learned that another attempt had taken over. An attempt at another
+        // request with the same id gets a conflict.
         let gave_way = |result: &Result<Committed>| match result {
             Ok(Committed::New(_)) => true,
             Ok(Committed::Existing(_)) => same,
             Err(error) => error.class() == Class::LeaseLost || !same && error.class() == Class::Permanent,
         };
         assert!(results.iter().all(gave_way), "{results:?}");
-        // Only the files that the receipt names exist.
+        // No files exist except those that the receipt names.
         let receipt = fixture.receipt();
         let named = [
             receipt.outputs[0].uri.clone(),
@@ -183,7 +185,7 @@ fn of_many_attempts_exactly_one_creates_the_receipt() {
     }
 }
 
-/// Makes it impossible to create a receipt.
+/// Makes the creation of a receipt fail.
 fn spoil_receipt(fixture: &CommitFixture) {
     fs::remove_dir_all(fixture.path("orders/receipts")).unwrap();
 }
@@ -207,7 +209,7 @@ fn without_a_receipt_what_was_published_is_taken_back() {
     assert!(!error.leaves_output());
     assert_eq!(fixture.visible_files(), [""; 0]);
 
-    // This attempt must not remove a file that existed before.
+    // The attempt must not remove this file, because it existed before the attempt.
     fs::write(fixture.path("orders/day-1.csv"), "a\n").unwrap();
     fail(fixture.seal(2, b"a\n", b""));
     assert_eq!(fixture.visible_files(), ["orders/day-1.csv"]);
@@ -217,7 +219,8 @@ fn without_a_receipt_what_was_published_is_taken_back() {
 fn what_another_attempt_names_is_not_taken_back() {
     let fixture = CommitFixture::new();
     let failed = commit::publish(fixture.seal(1, b"a\n", b""), ID, Format::Csv, |published| {
-        // The other attempt finds the name taken, takes over and writes its receipt. Then this one continues.
+        // A later attempt finds the name taken, takes over and writes its receipt. Then the earlier attempt
+        // continues.
         fixture.commit(2, b"a\n").unwrap();
         receipt(1, published)
     });
@@ -249,14 +252,14 @@ fn an_attempt_that_is_taken_over_from_cannot_commit_at_any_step() {
         ];
         assert_eq!(fixture.files(), files);
     };
-    // The first attempt is sealed when the other one commits.
+    // The first attempt is sealed, but not published, when the second attempt commits.
     let fixture = CommitFixture::new();
     let first = fixture.seal(1, b"first\n", b"");
     commit_other(&fixture);
     assert!(matches!(publish(first, 1), Ok(Committed::Existing(_))));
     check(&fixture);
 
-    // The first attempt has published when the other one commits, which removes the published files.
+    // The first attempt has published when the second attempt commits. The second attempt removes the published files.
     let fixture = CommitFixture::new();
     let first = fixture.seal(1, b"first\n", b"first's rejects\n");
     let failed = commit::publish(first, ID, Format::Csv, |published| {
@@ -277,7 +280,8 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
         life_ms,
         ..owner(ID, 1)
     };
-    // The late attempt publishes after the end, or the end comes between its publishing and its receipt.
+    // The earlier life is ended at one of two times: before the late attempt publishes, or between its publishing and
+    // its receipt.
     let fixture = CommitFixture::new();
     let sealed = fixture.seal_as(late(5), b"late\n", b"");
     end(&fixture);
@@ -302,7 +306,7 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
     assert_eq!(fixture.visible_files(), [""; 0]);
     end(&fixture);
 
-    // A late end of the earlier life does not affect the next life.
+    // The next life is not affected if the earlier life is ended again.
     let sealed = fixture.seal_as(late(6), b"again\n", b"");
     end(&fixture);
     let committed = commit::publish(sealed, ID, Format::Csv, |published| {
@@ -326,7 +330,7 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
         ..owner(ID, 1)
     };
     publish(fixture.seal_as(died, b"a\n", b"r\n"), 1).unwrap();
-    // This is the state after a crash before the staged names were removed.
+    // A crash before the removal of the staged names leaves this state.
     for (staged, file) in [
         (".staging", "orders/day-1.csv"),
         ("rejects/.staging", "rejects/orders/day-1.rejects.csv"),
@@ -351,7 +355,7 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
     ] {
         assert!(moved.join(file).exists(), "{file}");
     }
-    // The work counts as done in the other folder, too.
+    // In the other folder, too, the request counts as done.
     let mut staging = destination.storage().begin(owner(ID, 2)).unwrap();
     staging.output().write_all(b"a\n").unwrap();
     staging.rejects().unwrap().write_all(b"r\n").unwrap();
@@ -359,7 +363,7 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
     assert!(matches!(again, Ok(Committed::Existing(_))), "{again:?}");
 }
 
-/// Returns the prefix of the staged files of a request.
+/// Returns the key of a request. The names of its staged files begin with this key.
 fn key_of(queue: &str, id: &str) -> String {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(format!("{queue}\n{id}"));
@@ -411,7 +415,7 @@ fn an_output_is_known_by_its_folders_whatever_their_paths() {
     let elsewhere = identity(Some("../r1")).unwrap();
     assert!(elsewhere != own && identity(Some("../r1")).unwrap() == elsewhere);
     assert_ne!(identity(Some("../r2")).unwrap(), elsewhere);
-    // The program does not wait for input from a pipe in place of the file.
+    // A pipe in place of the file is an error. The program must not wait for input from it.
     let id = out.join(".output-id");
     fs::remove_file(&id).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, &id, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -424,7 +428,7 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
         let fixture = CommitFixture::new();
         let rejects: &[u8] = if dies_with_rejects { b"dead\n" } else { b"" };
         let dying = fixture.seal(1, b"dead\n", rejects);
-        // The panic stands for a crash of the process: nothing is taken back.
+        // The panic stands for a crash of the process, so nothing is cleaned up.
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _ = commit::publish(dying, ID, Format::Csv, |_| {
                 for folder in [".staging", "rejects/.staging"] {
@@ -440,7 +444,7 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
             "the process left nothing in staging"
         );
         assert!(fixture.path("orders/day-1.csv").exists());
-        // The successor writes other bytes, under the name that readers expect.
+        // The successor writes other bytes under the name that readers expect.
         fixture.commit(2, b"successor\n").unwrap();
         assert_eq!(fixture.receipt().outputs[0].uri, fixture.uri("orders/day-1.csv"));
         assert_eq!(
@@ -454,7 +458,7 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
     }
 }
 
-/// Makes a second link to each file of a folder, so that the file survives its removal.
+/// Makes a second link to each file of a folder, so that its content survives if the file is removed.
 fn keep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     let kept = folder.with_extension("kept");
@@ -464,7 +468,7 @@ fn keep(folder: &Path) {
     }
 }
 
-/// Moves the files that [`keep`] kept back into the folder, and returns their number.
+/// Moves the files that [`keep`] saved back into the folder, and returns their number.
 fn restore(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder.with_extension("kept")) else {
         return 0;
@@ -499,7 +503,7 @@ fn without_a_queue_a_conflict_does_not_blame_the_time() {
     );
 }
 
-/// Checks that a request waits for a newer worker if a newer worker may have committed it.
+/// Checks that a request waits for a newer worker if its receipt has a newer version.
 #[test]
 fn a_receipt_of_a_newer_version_is_left_to_a_newer_worker() {
     let fixture = CommitFixture::new();

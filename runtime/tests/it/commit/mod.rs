@@ -1,4 +1,4 @@
-//! Tests the commit: a published output is complete and never changes, whoever else tries to publish.
+//! Tests the commit: a published output is complete and never changes, even if other attempts try to publish.
 
 mod attempts;
 
@@ -22,7 +22,7 @@ use ingest_host::storage::{Artifact, EndedRequest, FileRole, Owner, Published, S
 const ID: &str = "day-1";
 const QUEUE: Option<&str> = Some("orders");
 
-/// A folder with a destination `out` in it.
+/// A temporary folder that contains the destination `out`.
 struct CommitFixture {
     folder: tempfile::TempDir,
     destination: Destination,
@@ -56,7 +56,7 @@ impl CommitFixture {
         staging.seal().unwrap()
     }
 
-    /// Runs one attempt from staging to receipt.
+    /// Stages, publishes and commits the output of one attempt.
     fn commit(&self, fence: u64, output: &[u8]) -> Result<Committed> {
         publish(self.seal(fence, output, b""), fence)
     }
@@ -78,7 +78,7 @@ impl CommitFixture {
         files
     }
 
-    /// Returns the names of the files that a reader sees.
+    /// Returns the names of the files that are not hidden.
     fn visible_files(&self) -> Vec<String> {
         let mut files = self.files();
         files.retain(|file| !file.split('/').any(|part| part.starts_with('.')));
@@ -90,7 +90,7 @@ impl CommitFixture {
     }
 }
 
-/// Returns the owner for an attempt at a request of the queue.
+/// Returns the owner of the staged files of one attempt.
 fn owner(id: &str, fence: u64) -> Owner {
     Owner {
         queue: QUEUE.map(Into::into),
@@ -100,7 +100,7 @@ fn owner(id: &str, fence: u64) -> Owner {
     }
 }
 
-/// Returns the request, to be ended in this life.
+/// Returns the request of the tests, whose life `life_ms` is to end in this state.
 fn ended(life_ms: i64, state: &str) -> EndedRequest<'_> {
     EndedRequest {
         queue: "orders",
@@ -112,12 +112,12 @@ fn ended(life_ms: i64, state: &str) -> EndedRequest<'_> {
     }
 }
 
-/// Publishes one attempt at the request.
+/// Publishes the sealed files of one attempt and creates its receipt.
 fn publish(sealed: Box<dyn SealedAttempt>, fence: u64) -> Result<Committed> {
     commit::publish(sealed, ID, Format::Csv, |published| receipt(fence, published))
 }
 
-/// Publishes an attempt at another request with the same id, as after the queue's server lost its data.
+/// Publishes an attempt at another request that has the same id. This happens if the queue's server has lost its data.
 fn publish_other(sealed: Box<dyn SealedAttempt>, fence: u64) -> Result<Committed> {
     commit::publish(sealed, ID, Format::Csv, |published| {
         let mut receipt = receipt(fence, published);
@@ -209,7 +209,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
         .append(&mut rejects, position, "bad-id", "id is empty", b",x")
         .unwrap();
     let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
-    // The pieces are smaller than the buffer, as large as it, and larger.
+    // The writes are smaller than the buffer, as large as the buffer, and larger than the buffer.
     let (mut rest, mut size) = (output.as_slice(), 1);
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(size.min(rest.len()));
@@ -324,8 +324,8 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
     );
 }
 
-/// Checks that staged files outlive the reaper's age limit while a worker runs their request. An attempt that waits for
-/// memory may write nothing for hours.
+/// Checks that the reaper keeps staged files beyond its age limit while any worker runs their request. An attempt that
+/// waits for memory can be without a write for hours.
 #[test]
 fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     let fixture = CommitFixture::new();
@@ -343,7 +343,7 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
         staging
     });
     assert_eq!(keys.len(), 2);
-    // The fence files of the request are kept, too.
+    // The reaper also keeps the fence files of the request.
     let fences = fixture.path(".staging/fences");
     fs::create_dir_all(&fences).unwrap();
     for key in &keys {
@@ -366,7 +366,7 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     assert!(kept.iter().any(|name| name.ends_with(".rejects")), "{kept:?}");
     assert!(kept.iter().any(|name| name.ends_with(".lock")), "{kept:?}");
     assert!(kept.iter().all(|name| !name.contains(&keys[0])), "{kept:?}");
-    // Another worker, which does not run this request, sees that someone does.
+    // Another worker does not run this request, but it sees that the request is running.
     assert_eq!(fixture.destination.storage().reap(hour, &[]).unwrap(), 0);
     assert_eq!(fixture.files(), kept);
     assert_eq!(
@@ -406,7 +406,7 @@ fn a_folder_that_was_removed_or_turned_is_found_out() {
         ["orders/day-1.csv", "orders/receipts/day-1.json"]
     );
 
-    // The folder is replaced by a link. Later outputs go to the target, and receipts name the target.
+    // A link replaces the folder. Later outputs go to the target of the link, and their receipts name the target.
     let elsewhere = fixture.folder.path().canonicalize().unwrap().join("elsewhere");
     fs::rename(fixture.path("orders"), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, fixture.path("orders")).unwrap();
@@ -426,7 +426,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
     let identity = fixture.destination.storage().identity().unwrap();
     fixture.commit(1, b"a\n").unwrap();
     fixture.destination.storage().check_identity().unwrap();
-    // The folder is removed. This process creates it again with the same id.
+    // The folder is removed. The same process creates the folder again, with the same id.
     fs::remove_dir_all(fixture.path("")).unwrap();
     fixture.commit(2, b"a\n").unwrap();
     fixture.destination.storage().check_identity().unwrap();
@@ -434,7 +434,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
         fs::read_to_string(fixture.path(".output-id")).unwrap().trim(),
         identity
     );
-    // A volume that was another output before is mounted there.
+    // At the same path, a volume is mounted that belongs to another output.
     fs::remove_dir_all(fixture.path("")).unwrap();
     fs::create_dir(fixture.path("")).unwrap();
     fs::write(fixture.path(".output-id"), "another\n").unwrap();
@@ -449,7 +449,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
         .storage()
         .check_identity()
         .expect_err("another output");
-    // The error does not blame whoever started the worker.
+    // The stage is `Commit` and not `Config`, because the arguments of the worker are not the cause.
     assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Permanent));
     assert!(
         error

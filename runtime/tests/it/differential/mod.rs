@@ -1,5 +1,5 @@
-//! Tests that the host reads and writes the same bytes as Python's `csv` and `json` modules do, for all options.
-//! Python's side is `model.py`, which names each intended difference. `SEED` in the environment repeats a run, and
+//! Tests that the host reads and writes the same bytes as Python's `csv` and `json` modules, for all options.
+//! `model.py` is the Python program. It names each intended difference. To repeat a run, set `SEED` in the environment.
 //! `CASES` sets the number of cases. `make fuzz` uses both.
 
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ use ingest_host::record::{Batch, Changes, ChangesReader, Verdict};
 use ingest_host::request::NewRequest;
 use serde_json::{Map, Value, json};
 
-/// The number of files of each kind, unless the environment sets another number.
+/// The number of files of each format, unless `CASES` in the environment sets another number.
 const CASES: usize = 3_000;
-/// The least percentage of files for each outcome or kind. The percentages by kind, except `refused`, count only files
-/// without an error.
+/// The minimum percentage of files for each outcome and for each property. The percentages for properties, except
+/// `refused`, count only files that are read without an error.
 const OF_CSV: &[(&str, u64)] = &[
     ("read", 10),
     ("rejected", 10),
@@ -52,7 +52,7 @@ fn json_lines_are_what_python_reads() {
     compare(jsonl_case, OF_JSONL);
 }
 
-/// The bytes of a file, and the members of a request that say how to read them.
+/// A test case: the bytes of a file, and the members of a request with the options for reading it.
 type Case = (Vec<u8>, Map<String, Value>);
 
 fn compare(make: fn(&mut Rng) -> Case, floors: &[(&str, u64)]) {
@@ -76,7 +76,7 @@ fn compare(make: fn(&mut Rng) -> Case, floors: &[(&str, u64)]) {
         let (input, options) = make(&mut random);
         let ours = read(&input, &options, &mut random);
         let case = json!({ "input": hex(&input), "options": options, "ours": ours });
-        // Python ends after the first difference.
+        // The Python program ends after the first difference.
         if writeln!(stdin, "{case}").is_err() {
             break;
         }
@@ -108,10 +108,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Returns what the host decodes from a file, in chunks and pieces of random sizes.
+/// Returns the header and the records that the host decodes from a file. Random sizes of chunks and reads are used.
 fn read(input: &[u8], options: &Map<String, Value>, random: &mut Rng) -> Value {
     // The first batch determines the columns of JSONL, so it must hold the whole file. The first chunk determines the
-    // format, so it must hold the whole file if no format is named.
+    // format. If no format is named, the first chunk must hold the whole file.
     let is_auto = option(options, "dialect", "none") == "auto";
     let is_named = option(options, "format", "none") == "csv" && !is_auto;
     let limits = Limits {
@@ -134,7 +134,7 @@ fn is_csv(options: &Map<String, Value>) -> bool {
     option(options, "format", "csv") == "csv"
 }
 
-/// Returns some of the numbers below `count`, in any order. Often it returns all of them.
+/// Returns some of the numbers below `count`, in random order. Often, it returns all of these numbers.
 fn some(random: &mut Rng, count: usize) -> Vec<usize> {
     let mut numbers = Vec::from_iter(0..count);
     if random.bool() {
@@ -168,7 +168,7 @@ fn try_read(
         ..
     } = opened;
     let all = Vec::from_iter(0..columns.len());
-    // JSONL keeps the columns that are not read.
+    // JSONL output also keeps the columns that the plugin does not read.
     let reads = if is_csv {
         some(random, all.len())
     } else {
@@ -235,10 +235,10 @@ fn try_read(
     }))
 }
 
-/// New texts for some cells of a batch.
+/// The edits of some cells of a batch.
 struct Edits {
     changes: Changes,
-    /// The new texts of each row, by output column.
+    /// For each row, the new texts by the index of the output column.
     texts: Vec<BTreeMap<usize, String>>,
 }
 
@@ -271,7 +271,7 @@ impl Edits {
     }
 }
 
-/// Records the records of a batch with their edits, in their order. Writes the well-formed ones.
+/// Appends the records of a batch, with their edits, to `records`. Writes the well-formed records with each encoder.
 fn take(
     batch: &mut Batch,
     width: usize,
@@ -313,7 +313,7 @@ fn take(
     records.extend(found.into_iter().map(|(_, record)| record));
 }
 
-/// A reader that returns pieces of one size.
+/// A reader that returns at most `self.1` bytes at each read.
 struct Pieces(Cursor<Vec<u8>>, usize);
 
 impl Read for Pieces {
@@ -323,7 +323,7 @@ impl Read for Pieces {
     }
 }
 
-/// Returns a text of `count` random pieces.
+/// Returns a text that consists of `count` random items of `pieces`.
 fn text(random: &mut Rng, pieces: &[&str], count: usize) -> String {
     (0..count).map(|_| *random.choice(pieces).unwrap()).collect()
 }
@@ -372,7 +372,7 @@ fn csv_case(random: &mut Rng) -> Case {
     let is_auto = dialect == "auto";
     let mut delimiter = option(&options, "delimiter", ",").to_owned();
     if dialect == "none" && !options.contains_key("delimiter") && random.u8(..5) == 0 {
-        // The file is written with another delimiter than it is read with.
+        // The file has another delimiter than the options say.
         (*random.choice(&[";", "\t", "|"]).unwrap()).clone_into(&mut delimiter);
     }
     if is_auto && random.u8(..4) > 0 {
@@ -382,7 +382,7 @@ fn csv_case(random: &mut Rng) -> Case {
     let text = if random.u8(..3) > 0 {
         table(random, &options, &delimiter)
     } else {
-        // The pieces include every character with a meaning.
+        // The pieces include every character that has a meaning in CSV.
         let mut pieces = vec![
             "a", "b", "1", "x y", " ", "é", ",", ";", "\t", "\"", "\"\"", "'", "\n", "\r\n", "\r", "\\", "^",
             "#",
@@ -392,7 +392,7 @@ fn csv_case(random: &mut Rng) -> Case {
         let count = random.usize(..60);
         text(random, &pieces, count)
     };
-    // Detection of columns by spaces requires LF at the end of each line.
+    // Columns separated by spaces are detected only if each line ends with LF.
     let text = match is_auto {
         true => text.replace("\r\n", "\n").replace('\r', "\n"),
         false => text,
@@ -412,10 +412,10 @@ fn option<'a>(options: &'a Map<String, Value>, name: &str, default: &'a str) -> 
     options.get(name).and_then(Value::as_str).unwrap_or(default)
 }
 
-/// Returns a table whose fields mostly follow the options. Some fields break them.
+/// Returns a table whose fields mostly follow the options. Unless the file is tidy, some fields violate them.
 fn table(random: &mut Rng, options: &Map<String, Value>, delimiter: &str) -> String {
     let is_spaced = option(options, "dialect", "none") == "spaces";
-    // Some files have no errors.
+    // A tidy file has no errors.
     let is_tidy = random.u8(..3) == 0;
     let quote = option(options, "quote", "\"");
     let escape = option(options, "escape", "none");
@@ -485,7 +485,7 @@ fn table(random: &mut Rng, options: &Map<String, Value>, delimiter: &str) -> Str
     table
 }
 
-/// Returns a text in an encoding, without the characters that the encoding lacks.
+/// Returns the text in this encoding, without the characters that the encoding cannot represent.
 fn encoded(text: &str, encoding: Option<&str>) -> Vec<u8> {
     match encoding {
         None => text.as_bytes().to_vec(),
@@ -540,7 +540,7 @@ fn object(random: &mut Rng) -> String {
     let mut members = Vec::new();
     let mut left = names.to_vec();
     for _ in 0..random.usize(..4) {
-        // Each spelling occurs at most once, but two of them are the name `a`.
+        // Each spelling occurs at most once, but two of the spellings stand for the name `a`.
         let name = left.remove(random.usize(..left.len()));
         let space = text(random, &["", " ", "\t"], 1);
         members.push(format!("{name}{space}:{space}{}", value(random, 2)));

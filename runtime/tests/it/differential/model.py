@@ -1,7 +1,7 @@
-"""Compares what the host reads and writes with what Python's csv and json modules make of the same bytes.
+"""Compares the data that the host reads and writes with the results of Python's csv and json modules.
 
-A line of stdin is a case: {"input": HEX, "options": {...}, "ours": {...}}. The first case in which the two differ is
-printed, and ends the program with exit code 1. Where they differ by design, a comment below says BY DESIGN.
+Each line of stdin is a case: {"input": HEX, "options": {...}, "ours": {...}}. The program prints the first case in
+which the two differ, and exits with code 1. A comment with BY DESIGN marks each intended difference.
 """
 
 import csv
@@ -15,11 +15,11 @@ csv.field_size_limit(1 << 30)
 
 
 class Refused(Exception):
-    """The whole input is an error, which has one of these texts in it."""
+    """The whole input is an error. The host's message must contain one of these texts."""
 
     def __init__(self, *texts, is_late=False):
         super().__init__(*texts)
-        self.is_late = is_late  # behind the first records
+        self.is_late = is_late  # true if the error is after the first records
 
     def is_meant_by(self, error):
         return error is not None and any(text in error for text in self.args)
@@ -29,20 +29,21 @@ def lines_of(text):
     return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
 
 
-# BY DESIGN: an escaped CRLF is one line end. To Python the CR is text and the LF ends the record. No input has this one.
+# BY DESIGN: an escaped CRLF is one line end. In Python, the CR is text and the LF ends the record. This character
+# stands for an escaped CRLF, and no input contains it.
 ESCAPED_CRLF = "\ue000"
 
 
 class Faults:
-    """What a raw record has that Python takes in silence."""
+    """The faults of a raw record that Python accepts without an error."""
 
     def __init__(self, raw, delimiter, quote, escape, trim):
         self.raw = raw
-        self.code = None  # of the reject
-        self.is_quoted = False  # any field
+        self.code = None  # the code of the reject
+        self.is_quoted = False  # true if any field is quoted
         self.is_open = False
-        self.ends_with_escape = False  # of an unquoted field
-        self.spaces = {}  # behind the quotes of which field, and how many
+        self.ends_with_escape = False  # true if an unquoted field ends with an escape
+        self.spaces = {}  # by the index of a field: the number of spaces after its closing quote
         at, field, size = 0, 0, len(raw)
         while True:
             while trim and raw[at : at + 1] == " ":
@@ -52,7 +53,8 @@ class Faults:
                 at += 1
                 while True:
                     if at >= size:
-                        # BY DESIGN: a quote that is never closed is an error. Python takes all that follows as text.
+                        # BY DESIGN: a quote that is never closed is an error. Python takes all text after it as the
+                        # field.
                         self.is_open = True
                         return
                     if raw[at] == escape:
@@ -67,24 +69,24 @@ class Faults:
                         break
                     else:
                         at += 1
-                # BY DESIGN: with trim, spaces behind a closing quote are none of the field. Python takes them as text.
+                # BY DESIGN: with `trim`, spaces after a closing quote do not belong to the field. In Python, they do.
                 while trim and raw[at : at + 1] == " ":
                     at += 1
                     self.spaces[field] = self.spaces.get(field, 0) + 1
                 if at < size and raw[at] not in (delimiter, "\r", "\n"):
-                    # BY DESIGN: text after a closing quote is a reject. Python appends it.
+                    # BY DESIGN: text after a closing quote is a reject. Python appends it to the field.
                     self.code = self.code or "stray-quote"
-                    # An escape has no meaning right behind a quote.
+                    # Directly after a quote, an escape has no meaning.
                     at += field not in self.spaces
             while at < size and raw[at] not in (delimiter, "\r", "\n"):
                 if raw[at] == escape:
                     if at + 1 == size:
-                        # BY DESIGN: an escape with nothing behind it is a reject. Python makes a line end of it.
+                        # BY DESIGN: an escape with nothing after it is a reject. Python reads it as a line end.
                         self.code = self.code or "stray-escape"
                         self.ends_with_escape = True
                     at += 1
                 elif raw[at] == quote:
-                    # BY DESIGN: a quote within an unquoted field is a reject. To Python it is text.
+                    # BY DESIGN: a quote within an unquoted field is a reject. In Python, it is text.
                     self.code = "stray-quote"
                 at += 1
             if at >= size or raw[at] != delimiter:
@@ -93,7 +95,7 @@ class Faults:
 
 
 def rows_of(lines, options):
-    """Yields the records, each as (raw, fields, faults)."""
+    """Yields each record as (fields, faults)."""
     delimiter = options.get("delimiter", ",")
     quote = options.get("quote", '"')
     quote = None if quote == "none" else quote
@@ -123,7 +125,7 @@ def rows_of(lines, options):
             at += 1
             continue
         if options.get("blank_rows") == "drop":
-            # Python has no rule for them, pandas' skip_blank_lines leaves them, too.
+            # Python has no rule for such rows, and `skip_blank_lines` of pandas keeps them, too.
             if not line.rstrip("\r\n").strip(delimiter + (" " if trim else "")):
                 at += 1
                 continue
@@ -138,7 +140,7 @@ def rows_of(lines, options):
 
 
 def with_tabs(text, options):
-    """A text whose fields stand apart by runs of spaces and tabs, with a tab in place of each run."""
+    """Replaces each run of spaces and tabs that separates two fields by one tab, and returns the text."""
     quote, escape, comment = (
         None if options.get(name, default) == "none" else re.escape(options.get(name, default))
         for name, default in (("quote", '"'), ("escape", "none"), ("comment", "none"))
@@ -164,15 +166,19 @@ def with_tabs(text, options):
         out += token
         is_line_start = is_field_start = not found and token in "\r\n"
         if is_behind_quote and text[at : at + 1] not in ("", " ", "\t", "\r", "\n"):
-            # An escape has no meaning right behind a quote.
+            # Directly after a quote, an escape has no meaning.
             out += text[at]
             at += 1
     return out
 
 
 def alike(text, options, delimiter, quote, counts_rules):
-    """What a dialect makes of a text: how many fields the first record has, how many records of a hundred have as many
-    (or, with `counts_rules`, are made as wide by the rules for rows), and whether any field has quotes and goes over a line end. None if there is no record."""
+    """Reads a text with a dialect. Returns None if the text contains no record.
+
+    Otherwise returns the number of fields of the first record, the percentage of records with this number, whether any
+    field is quoted, and whether a quoted field contains a line end. With `counts_rules`, a record also counts if the
+    rules for rows give it this number of fields.
+    """
     rows = list(rows_of(lines_of(text), {**options, "delimiter": delimiter, "quote": quote}))
     is_open = bool(rows) and rows[-1][1].is_open
     if is_open:
@@ -201,7 +207,7 @@ def is_decimal(text):
 
 
 def told(text, options, has_double, has_decimals, counts_rules):
-    """The delimiter and the quote that docs/formats.md tells of a text ("How a dialect is detected")."""
+    """Returns the delimiter and the quote that docs/formats.md specifies for a text ("How a dialect is detected")."""
     users = [options.get("escape"), options.get("comment")]
     default = options.get("quote", '"')
     has_single = "quote" not in options and not has_double
@@ -246,12 +252,14 @@ def told(text, options, has_double, has_decimals, counts_rules):
 
 
 def dialects(text, options):
-    """The dialects that may be told of a text, or why none can be."""
-    # The text is looked at without comments, escapes and spaces that are passed over, which may hold what counts here.
+    """Yields each dialect that the host may detect for a text, or the reason for which none is detected."""
+    # The host examines the text without comments, escapes and skipped spaces. If the options can cause these, the model
+    # tries both answers.
     is_plain = not options.get("trim") and all(options.get(name, "none") == "none" for name in ("escape", "comment"))
     has_double = [True, False] if '"' in text and not is_plain else ['"' in text]
     has_decimals = [is_decimal(text)] if is_plain else [True, False]
-    # docs/formats.md leaves open whether rows count that only a rule makes as wide.
+    # docs/formats.md does not say whether a row counts if only a rule for rows gives it the right width. So both
+    # answers are tried.
     for choices in itertools.product(has_double, has_decimals, [True, False]):
         try:
             yield told(text, options, *choices)
@@ -277,8 +285,8 @@ def names_of(header, options):
 
 
 def text_of_file(data, options):
-    """The text behind the lines that are skipped."""
-    # BY DESIGN: Latin-1 is Windows-1252. To Python it has control characters where that has letters.
+    """Decodes a file, and returns the text after the skipped lines."""
+    # BY DESIGN: Latin-1 means Windows-1252. In Python, Latin-1 has control characters where Windows-1252 has letters.
     encoding = {"latin_1": "cp1252"}.get(options.get("encoding"), options.get("encoding", "utf-8"))
     text = data.decode(encoding).removeprefix("\ufeff")
     skipped = options.get("skip_lines", 0)
@@ -295,7 +303,7 @@ IN_HEADER = {
 
 
 def read_csv(text, options):
-    """Returns the columns and the records, each as fields or the code of a reject."""
+    """Returns the columns and the records. A record is a list of fields, or the code of a reject."""
     rows = list(rows_of(lines_of(text), options))
     if not rows:
         raise Refused("is empty")
@@ -320,7 +328,8 @@ def read_csv(text, options):
             fields = fields + [""] * missing
         elif missing < 0 and options.get("long_rows") == "trailing-empty" and not any(fields[len(columns) :]):
             fields = fields[: len(columns)]
-        # BY DESIGN: a row of another width is a reject unless an option says otherwise. To Python it is a row.
+        # BY DESIGN: a row with another number of fields is a reject unless an option says otherwise. In Python, it is a
+        # row.
         code = faults.code or ("ragged-row" if len(fields) != len(columns) else None)
         records.append(code or fields)
     return columns, records
@@ -331,30 +340,31 @@ class Rejected(Exception):
 
 
 def members_of(pairs):
-    # BY DESIGN: a member that is there twice is a reject. Python takes the last one.
+    # BY DESIGN: a record with a duplicate member is a reject. Python takes the last value.
     if len({name for name, _ in pairs}) < len(pairs):
         raise Rejected("duplicate-member")
     return dict(pairs)
 
 
 def constant(name):
-    # BY DESIGN: NaN and Infinity are no JSON. Python reads them.
+    # BY DESIGN: NaN and Infinity are not JSON. Python accepts them.
     raise Rejected("not-json")
 
 
 def read_jsonl(data):
-    """Yields the records, each as an object or the code of a reject."""
+    """Yields each record as an object, or as the code of a reject."""
     for line in data.decode().split("\n"):
         if not line.strip(" \t\r"):
             continue
         try:
-            # Only the members of the record itself are looked at for whether they are there twice.
+            # Only the members of the record itself are checked for duplicates.
             value = json.loads(line, parse_constant=constant)
             if not isinstance(value, dict):
                 raise Rejected("not-json")
             decoder = json.JSONDecoder(object_pairs_hook=lambda pairs: pairs, parse_constant=constant)
             members_of(decoder.decode(line))
-            # BY DESIGN: half of a surrogate pair is no text. Python reads it. Within a value it is left as it is.
+            # BY DESIGN: half of a surrogate pair is not text. Python accepts it. Within a nested value, it stays
+            # unchanged.
             for text in [*value, *value.values()]:
                 if isinstance(text, str):
                     text.encode()
@@ -370,7 +380,7 @@ def text_of(value):
 
 
 def same_value(text, value):
-    """Whether a text stands for a value: numbers keep their digits, which Python may write otherwise."""
+    """Returns whether a text stands for a value. Numbers keep their digits, which Python could write differently."""
     if value is None or isinstance(value, str):
         return text == text_of(value)
     return json.loads(text) == value
@@ -391,10 +401,10 @@ NAMES = {"commas": ",", "semicolons": ";", "tabs": "\t", "bars": "|"}
 
 
 def widths(text, options, delimiter=None):
-    """How many fields each record has, the header first if there is one, without the rows at the end that are none."""
+    """Returns the number of fields of each row, with the header first if there is one. Leaves out the footer."""
     options = {**options, "delimiter": delimiter or options["delimiter"]}
     rows = list(rows_of(lines_of(text), options))
-    # Where a quote is never closed, nobody knows the rows at the end.
+    # If a quote is never closed, the rows at the end are unknown.
     if rows and rows[-1][1].is_open:
         rows.pop()
     elif options.get("skip_footer"):
@@ -404,7 +414,7 @@ def widths(text, options, delimiter=None):
 
 
 def is_legal(columns, records, text, options):
-    """Whether it is so much a table that nothing may be said against it: no record is a reject, or of another width."""
+    """Returns whether the host must accept a table: no record is a reject or has another number of fields."""
     if not records or any(isinstance(record, str) for record in records) or len(set(widths(text, options))) > 1:
         return False
     has_names = all(re.fullmatch("[a-z][a-z0-9]*", name) for name in columns) if options.get("header", True) else True
@@ -412,7 +422,7 @@ def is_legal(columns, records, text, options):
 
 
 def check_guess(error, columns, records, text, options):
-    """Checks what is said against a file of which nobody named the format: it has to be so by Python's records, too."""
+    """Checks the error for a file without a named format: Python's records must show the same fault."""
     is_plain = not options.get("trim") and all(
         options.get(name, default) == default for name, default in (("escape", "none"), ("comment", "none"), ("blank_rows", "keep"))
     )
@@ -421,7 +431,8 @@ def check_guess(error, columns, records, text, options):
     width = len(columns)
 
     def expect_fields(name, number, at):
-        # What stands for a text that is not plain, and a header without its quotes, may have other fields.
+        # If a text is not plain, the host examines a changed text and a header without its quotes. These can have other
+        # fields.
         if is_plain and '"' not in text and "'" not in text:
             expect(f"fields by {name}", number in widths(text, options, NAMES.get(name, name.strip('"')))[at:], True)
 
@@ -433,7 +444,7 @@ def check_guess(error, columns, records, text, options):
             expect_fields(found[3], int(found[2]), 0)
     elif found := re.search(r"has one field in its first line, but (\d+) of the next (\d+) have (\d+) by ([^:]+): say --skip-lines", error):
         expect("columns", width, 1)
-        # A header alone may stand under a title.
+        # Below a title, there can be a header only.
         is_alone = (found[1], found[2]) == ("1", "1")
         is_most = int(found[1]) >= 2 and (not is_plain or 2 * int(found[1]) >= len(below))
         expect("a table of them", is_alone or is_most, True)
@@ -442,7 +453,7 @@ def check_guess(error, columns, records, text, options):
         expect("columns", (width, NAMES[found[2]]), (int(found[1]), options["delimiter"]))
         expect_fields(found[4], int(found[3]), 0)
     elif "its header is only" in error:
-        # A column without a name has a number as its name.
+        # A column without a name gets a name with its number.
         named = [name for number, name in enumerate(columns, 1) if name != f"column_{number}"]
         is_unseen = all(c.isspace() or unicodedata.category(c) == "Cc" or c == "\ufeff" for c in "".join(named))
         expect("an unseen header", header and named != [] and is_unseen, True)
@@ -455,10 +466,10 @@ def check_guess(error, columns, records, text, options):
         expect("a wider table", int(found[4]) > width, True)
         if is_plain:
             expect("records", int(found[3]), len(below))
-            # A row that may be a title is not counted.
+            # The host does not count a row that could be a title.
             expect("records of that width", 0 < int(found[2]) <= below.count(int(found[4])), True)
     elif "begins with a sentence, not with a header" in error or "is a sentence (" in error:
-        # Without a header a single line may be one.
+        # Without a header, a file with a single line can be a sentence.
         first = columns if header else next(rows_of(lines_of(text), options))[0]
         expect("a sentence", (header or len(own) == 1) and len(options["delimiter"].join(first).split()) > 2, True)
     elif "is a text in Markdown, not a table" in error:
@@ -470,7 +481,7 @@ def check_guess(error, columns, records, text, options):
 
 
 def check_csv(data, options, ours):
-    """What became of a file: words that are counted."""
+    """Checks one CSV file. Returns words that describe the outcome and are counted."""
     error = ours.get("error")
     options = {"format": None, **options}
     try:
@@ -503,7 +514,7 @@ def check_csv(data, options, ours):
 
 
 def check_table(text, options, ours):
-    """The same, with a dialect that is known."""
+    """Checks one CSV file whose dialect is known. Returns words like `check_csv`."""
     error = ours.get("error")
     try:
         columns, records = read_csv(text, options)
@@ -515,7 +526,7 @@ def check_table(text, options, ours):
         columns = names_of(rows[0][0], options) if options.get("header", True) else rows[0][0]
         records = []
     if error is not None:
-        # What was named is not questioned, but a dialect that was told is.
+        # The host does not question a format that was named, but it questions a detected dialect.
         expect("named", options["format"] is None or options.get("dialect") == "auto", True)
         check_guess(error, columns, records, text, options)
         return ["refused"]
@@ -559,7 +570,7 @@ def check_table(text, options, ours):
 
 
 def value_at(text):
-    """Where the JSON value ends with which a text begins; none if it has none."""
+    """Returns the end of the JSON value at the start of a text, or None if the text does not start with a value."""
     try:
         return json.JSONDecoder(parse_constant=constant).raw_decode(text)[1]
     except (ValueError, Rejected):
@@ -567,7 +578,7 @@ def value_at(text):
 
 
 def document_of(text):
-    """What a text is that is no lines of objects, and whether it must be taken for that."""
+    """Returns the type of a text that is not lines of objects, or None, and whether the host must agree."""
     text = text.removeprefix("\ufeff").lstrip(" \t\r\n\f")
     line = text.split("\n")[0]
     behind = text[len(line) :].strip(" \t\r\n\f")
@@ -577,7 +588,7 @@ def document_of(text):
     if text.startswith("["):
         if value_at(line) is None:
             return "is a JSON array", end is not None
-        # A line of names above the objects is one reject.
+        # A line with an array of names above the objects is one reject.
         if behind.startswith("{"):
             return None, True
         return "is JSON lines of arrays" if behind.startswith("[") else "is a JSON array", True
@@ -587,7 +598,7 @@ def document_of(text):
 
 
 def check_jsonl(data, ours):
-    # BY DESIGN: a JSON document, and lines of arrays, are refused as a whole. Python reads values.
+    # BY DESIGN: a JSON document, and lines of arrays, are refused as a whole. Python reads their values.
     document, is_sure = document_of(data.decode())
     if (is_sure and document) or "error" in ours:
         expect(f"refused: it {document}", document is not None and document in ours.get("error", ""), True)

@@ -1,5 +1,5 @@
-//! Tests that a queued URI reaches public addresses and what the operator names, and nothing else. `ssrf/` tests
-//! attempts to reach other addresses.
+//! Tests that a queued URI can reach only public addresses and the addresses, hosts and folders that the operator
+//! allows. The tests in `ssrf/` try to reach other addresses.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -62,7 +62,7 @@ async fn an_allowed_host_is_reached() {
         (vec!["localhost"], "localhost"),
         (vec![with_port.as_str()], "LOCALHOST"),
         (vec!["127.0.0.1"], "127.0.0.1"),
-        // The name resolves into an allowed network.
+        // The host name resolves to an address in an allowed network.
         (vec!["127.0.0.0/8"], "localhost"),
     ] {
         open(hosts(&rules), &format!("http://{host}:{port}/a.csv"))
@@ -156,7 +156,7 @@ async fn a_queued_path_stays_below_its_root() {
         let error = refused(Access::default(), path).await;
         assert!(error.to_string().contains("only with --allow-root /"), "{error}");
     }
-    // The suggested option works as it is printed, also for a relative path.
+    // The error suggests an option, which works exactly as printed, even for a relative path.
     let here = std::env::current_dir().unwrap();
     for path in ["no.csv", "sub/../no.csv", "./no.csv"] {
         let error = refused(Access::default(), path).await.to_string();

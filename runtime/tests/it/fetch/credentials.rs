@@ -1,5 +1,5 @@
-//! Tests that the operator's credentials go only to their origin: not to a redirect's target, not over an unencrypted
-//! connection, not through a proxy from the environment.
+//! Tests that the operator's credentials go only to their origin. They are not sent to a redirect's target, over an
+//! unencrypted connection, or through a proxy from the environment.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -43,7 +43,7 @@ async fn credentials_go_to_their_origin_and_nowhere_else() {
     for origin in [RequestedBy::Queued, RequestedBy::Typed] {
         let elsewhere = serve(vec![answer("200 OK", "", CSV)]);
         let away = format!("http://{}/b", elsewhere.address);
-        // One redirect within the origin, then one to another port of the same host.
+        // The first redirect stays within the origin. The second one leads to another port of the same host.
         let server = serve(vec![redirect_to("/there"), redirect_to(&away)]);
         let address = server.address;
         let credentials =
@@ -79,7 +79,8 @@ async fn the_same_server_under_another_name_is_another_origin() {
     assert_eq!(has_key(&server), [false, true]);
 }
 
-/// Runs `ingest` on this URI with this authority trusted. Returns the exit code and the messages.
+/// Runs `ingest` on this URI. It trusts only this certificate authority. Returns the exit code, and the text of stdout
+/// and stderr.
 fn ingest(host: &Host, authority: &Authority, uri: &str) -> (Option<i32>, String) {
     let plugin = component("clean");
     let mut command = host.command();
@@ -94,7 +95,7 @@ fn ingest(host: &Host, authority: &Authority, uri: &str) -> (Option<i32>, String
     )
 }
 
-/// Returns a host that has a key for the server at this port.
+/// Returns a host with credentials for the server at this port.
 fn host_with_key_for(port: u16) -> Host {
     let host = Host::embedded();
     host.write(
@@ -131,14 +132,14 @@ fn a_server_that_nobody_vouches_for_gets_no_credentials() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("certificate"), "{said}");
     assert_eq!(heads.lock().unwrap().len(), 0);
-    // With the right authority the file is fetched as usual.
+    // If the program trusts the right authority, it fetches the file.
     let (code, said) = ingest(&host, &stranger, &format!("https://localhost:{port}/a.csv"));
     assert_eq!(code, Some(0), "{said}");
     assert!(heads.lock().unwrap()[0].contains("x-key: k"));
 }
 
-/// Checks that a proxy from the environment is ignored, because a proxy resolves names itself and so bypasses the
-/// address check.
+/// Checks that the program ignores a proxy from the environment. A proxy resolves names itself, so it would bypass the
+/// check of addresses.
 #[test]
 fn a_proxy_of_the_environment_is_not_used() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,5 @@
-//! Tests that a file must match the digests of its server and of its submitter. A file that does not match is not
-//! published.
+//! Tests that a file must match the digests that its server announces and the digest that its submitter gives. A file
+//! that does not match is not published.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +23,7 @@ fn md5(bytes: &[u8]) -> String {
     STANDARD.encode(Md5::digest(bytes))
 }
 
-/// Returns headers, each of which announces a digest of these bytes.
+/// Returns headers. Each header announces a digest of these bytes.
 fn announcements(bytes: &[u8]) -> Vec<String> {
     vec![
         format!("Content-MD5: {}", md5(bytes)),
@@ -88,7 +88,7 @@ async fn damage_that_a_decoder_finds_first_is_the_transfers_if_the_digest_says_s
         assert_eq!(error.class(), class, "{}", error.report());
         assert!(error.to_string().contains(what), "{error}");
     }
-    // A retry does not help if the file is corrupt on its server.
+    // If the file is corrupt on its server, a retry does not help.
     let announced = format!("Repr-Digest: sha-256=:{}:", sha256(&damaged));
     let server = ServedFile::new(damaged, None).with(&announced).serve(vec![]);
     let error = fails(&format!("http://{}/a.csv.gz", server.address)).await;
@@ -195,13 +195,13 @@ fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
     }
 }
 
-/// Checks all forms of heads. A body that ends with its connection gets a warning, and a body that is known to be cut
-/// is an error.
+/// Checks response heads with every kind of framing. If only the end of the connection ends the body, a warning is
+/// logged. If the body is known to be incomplete, that is an error.
 #[test]
 fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
     let host = Host::embedded();
     let chunked = "4\r\nn\n1\n\r\n4\r\n2\n3\n\r\n0\r\n\r\n";
-    // The first lines of the head, the body, and whether the body may be cut.
+    // Each case has the first lines of the head, the body, and whether the body could be incomplete.
     let published = [
         ("HTTP/1.1 200 OK\r\nContent-Length: 4", "n\n1\n", false),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", chunked, false),
@@ -241,10 +241,10 @@ fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
         std::fs::remove_dir_all(host.path("out")).unwrap();
     }
     let cut = [
-        // HTTP/1.0 does not define the end of a body with a transfer coding.
+        // In HTTP/1.0, a transfer coding does not define the end of the body.
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\n\r\nn\n1\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nn\n1\n\r\n",
-        // The chunks determine the end, not the length, which is too small.
+        // The chunks determine the end of the body. The `Content-Length`, which is too small, is ignored.
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\nn\n1\n\r\n4\r\n2",
         "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nn\n1\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 8\r\n\r\nn\n1\n",
@@ -277,7 +277,7 @@ fn a_queued_file_with_another_sha256_is_a_dead_letter() {
         host.run_with("submit --queue q --uri a.csv", &["--id", id, "--sha256", sha256])
             .ok();
     }
-    // Another digest makes another request, which cannot use the same id.
+    // With another digest it is another request, so it cannot have the same id.
     host.run_with("submit --queue q --uri a.csv --id right", &["--sha256", &wrong])
         .refused(1);
     let clean = component("clean");

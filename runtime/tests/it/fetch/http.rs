@@ -1,5 +1,5 @@
-//! Tests that a body fetched over HTTP arrives complete and in bounded memory, or fails with an error that says whether
-//! to retry.
+//! Tests that a body fetched over HTTP arrives complete and in bounded memory. Otherwise the error says whether to
+//! retry.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ async fn a_body_that_breaks_off_is_a_transient_error() {
         ("chunk.csv", [&chunked[..], b"5\r\nid,na\r\n"].concat()),
         ("within-chunk.csv", [&chunked[..], b"5\r\nid"].concat()),
         ("bad-chunk.csv", [&chunked[..], b"5\r\nid,na\r\nzz\r\n"].concat()),
-        // The decoder must not mistake the end of the transfer for the end of the data.
+        // The transfer ends before the compressed data ends, and the decoder must notice the difference.
         (
             "packed.csv.gz",
             [head.as_bytes(), &packed[..packed.len() - 4]].concat(),
@@ -199,7 +199,7 @@ async fn redirects_are_followed_up_to_a_limit() {
         .unwrap();
     assert_eq!(source.uri, format!("http://{}/b.csv", target.address));
     assert_eq!(read(source).await.unwrap().0, CSV);
-    // Credentials go only to the server that they are for.
+    // Credentials are sent only to the server that they belong to.
     let requests = first.requests();
     assert!(requests[1].starts_with("GET /moved/a.csv?x=1 "), "{requests:?}");
     assert!(
@@ -241,7 +241,7 @@ async fn redirects_are_followed_up_to_a_limit() {
 
 #[tokio::test]
 async fn a_server_that_falls_silent_is_a_transient_error() {
-    // Only the limit under test is short, so that a slow machine cannot reach another one first.
+    // Only the tested limit is short. On a slow machine, no other limit can be reached first.
     let (long, short) = (Duration::from_secs(300), Duration::from_millis(100));
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
     for (sent, what, http_connect, http_first_byte, http_idle) in [
@@ -307,7 +307,7 @@ async fn a_stop_ends_a_blocked_read_and_a_blocked_open() {
             (Class::LeaseLost, "worker stopped: the lease is lost")
         );
     }
-    // A local file cannot block, but reading a long one stops between two reads.
+    // A read of a local file does not block, but the attempt can be stopped between two reads.
     let folder = tempfile::tempdir().unwrap();
     let stop = Stop::default();
     let fetcher = Fetcher::new(Access::default(), &limits());

@@ -1,4 +1,4 @@
-//! Tests the limits of an input: a slow server, an input that is too long, and one that decompresses to too many bytes.
+//! Tests the limits of an input: its server is too slow, it is too long, or it decompresses to too many bytes.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -69,10 +69,11 @@ async fn a_reader_that_takes_its_time_is_not_the_servers_fault() {
     let (runtime, sent) = (tokio::runtime::Handle::current(), server.sent.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let (mut reader, _) = source.into_reader(Digesting::default()).unwrap();
-        // The reader waits for the last two of these bytes.
+        // The server sends 30 bytes at once, and the next two slowly. This read waits for those two.
         let mut read = vec![0; 32];
         reader.read_exact(&mut read).unwrap();
-        // The server sends less than the minimum for more than two windows, but no read waits for it.
+        // For more than two windows, the server sends less than the minimum rate. This is no error, because no read
+        // waits for the bytes.
         runtime.block_on(sent.notified());
         reader.read_to_end(&mut read).map(|_| read)
     });
@@ -131,14 +132,14 @@ async fn what_is_fetched_may_be_as_long_as_its_limit() {
                     Class::Permanent,
                     "and 99999 is the limit of what is fetched",
                 );
-                // An announced length is refused before any byte is read.
+                // If the announced length is too large, the input is refused before any byte is read.
                 assert_eq!(open_with(&uri, &limits).await.is_err(), announced, "{uri}");
             }
         }
     }
 }
 
-/// Returns this many equal bytes, compressed as far as gzip can.
+/// Returns `bytes` equal bytes, compressed with gzip's highest compression.
 fn bomb(bytes: usize) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     let block = vec![b'0'; 1 << 20];
@@ -157,7 +158,7 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
     let gzip_bomb = bomb(BYTES);
     assert!(BYTES / gzip_bomb.len() > 1_000, "{} bytes", gzip_bomb.len());
     let zstd_bomb = zstd::encode_all(std::io::repeat(b'0').take(BYTES as u64), 3).unwrap();
-    // Each layer is within the larger limit, but both together are not.
+    // Each layer alone is within the larger limit, but both together are not.
     let layered = gzip(&gzip_bomb);
     let before = process::peak_bytes(std::process::id());
     for (name, packed, header, input_ratio_max) in [
@@ -190,7 +191,7 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
             "{name}: found out after {bytes} bytes"
         );
     }
-    // If an operator allows it, all bytes are read, and still without much memory.
+    // If the operator lifts the limit, all bytes are read, and the memory stays small.
     let limits = Limits {
         input_ratio_max: u64::MAX,
         ..limits()
@@ -244,7 +245,8 @@ async fn the_ratio_counts_from_its_size_on_and_for_packed_bytes_only() {
 async fn a_frame_may_ask_for_as_much_memory_as_its_limit() {
     let folder = tempfile::tempdir().unwrap();
     for (window_log, fits) in [(27u8, true), (28, false)] {
-        // RFC 8878: the magic number, a window of 2^window_log bytes, and one last block with three raw bytes.
+        // The frame follows RFC 8878: the magic number, a window of 2^window_log bytes, and a last block with three raw
+        // bytes.
         let frame = [
             &[0x28, 0xb5, 0x2f, 0xfd, 0, (window_log - 10) << 3, 0x19, 0, 0],
             &b"a\n1"[..],
@@ -266,7 +268,8 @@ async fn a_frame_may_ask_for_as_much_memory_as_its_limit() {
     }
 }
 
-/// Returns the number of decompressed bytes of a source, or the number up to its failure. It does not keep the bytes.
+/// Returns the number of decompressed bytes of a source. Fails with the number of bytes before the error, and the
+/// error. The bytes are not kept in memory.
 async fn drain(source: ingest_host::fetch::Source) -> Result<u64, (u64, Error)> {
     let reading = tokio::task::spawn_blocking(move || {
         let (mut reader, fetched) = source

@@ -1,4 +1,4 @@
-//! Tests fetching and decompression: complete data comes out, and incomplete data is an error.
+//! Tests fetching and decompression. Complete data is returned, and incomplete data is an error.
 
 mod access;
 mod credentials;

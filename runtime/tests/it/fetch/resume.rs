@@ -1,4 +1,5 @@
-//! Tests that a broken transfer resumes where it ended, or ends with a typed error. It never mixes two files.
+//! Tests that a broken transfer is resumed at the byte where it broke, or ends with a typed error. A resumed transfer
+//! never mixes the bytes of two files.
 
 use std::io::Read;
 use std::time::Duration;
@@ -59,7 +60,7 @@ async fn a_connection_cut_anywhere_is_resumed_byte_for_byte() {
         assert_eq!(requests.len(), 2, "round {round}: {requests:?}");
         assert!(!requests[0].contains("range:"), "{requests:?}");
         assert!(requests[1].contains("\nif-range: \"a\""), "{requests:?}");
-        // The client may have received all of the sent bytes or fewer.
+        // The client has received all bytes that were sent before the cut, or fewer.
         let from: usize = requests[1]
             .split("\nrange: bytes=")
             .nth(1)
@@ -117,7 +118,7 @@ async fn several_cuts_and_stalls_in_one_transfer_are_survived() {
     let (read, fetched) = read(source).await.unwrap();
     assert!(read == bytes, "the content differs");
     assert_eq!(fetched, digest(&bytes));
-    // The client may see more stalls than the server made if the machine is busy.
+    // On a busy machine, the client can see more stalls than the server makes.
     assert!(server.requests().len() > count, "{:?}", server.requests());
 }
 
@@ -170,7 +171,7 @@ async fn resumes_in_vain_have_an_end() {
     assert_eq!(server.requests().len(), 8);
 }
 
-/// Returns wrong answers to a request for the bytes from 10 on of a file of 100 bytes.
+/// Returns wrong responses to a request for the bytes of a 100-byte file from offset 10 to the end.
 fn lies(bytes: &[u8]) -> Vec<(Action, &'static str)> {
     let rest = &bytes[10..];
     let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 0xff).collect();
@@ -265,8 +266,8 @@ fn lies(bytes: &[u8]) -> Vec<(Action, &'static str)> {
     ]
 }
 
-/// Checks that the first byte of a rest may take as long as the first byte of the whole file, and does not count as
-/// slow.
+/// Checks that the first byte of a resumed transfer may take as long as the first byte of a whole file. This wait does
+/// not count as a slow transfer.
 #[tokio::test]
 async fn a_rest_may_begin_late() {
     let bytes: Vec<u8> = (0..100).collect();
@@ -284,7 +285,7 @@ async fn a_rest_may_begin_late() {
     assert_eq!(read(source).await.unwrap(), (bytes.clone(), digest(&bytes)));
     assert_eq!(server.requests().len(), 2, "{:?}", server.requests());
 
-    // The same holds for a rest from a checkpoint.
+    // The same holds for a transfer that resumes from a checkpoint.
     let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Serve, late]);
     let fetcher = Fetcher::new(Access::default(), &limits);
     let source = fetcher
@@ -360,7 +361,7 @@ async fn a_resumed_request_is_redirected_and_guarded_as_the_first_was() {
             .all(|head| head.contains("authorization: Basic"))
     );
 
-    // A redirect of the rest cannot reach a place that a queued URI must not reach.
+    // A redirect of the resumed transfer cannot reach an address that a queued URI must not reach.
     let elsewhere = serve(vec![]);
     let lured = format!(
         "Location: http://127.0.0.2:{}/a.csv\r\n",
@@ -420,7 +421,7 @@ async fn a_truncated_body_is_never_taken_for_a_whole_one() {
             let server = file.serve(vec![Action::Cut(cut)]);
             is_transient(&fails(&uri(&server)).await, "the transfer broke off");
         }
-        // If the end of the connection is the end of the body, only the content shows a cut.
+        // If the body ends with its connection, only the content can show that the body was cut.
         let cut = rng.usize(50..bytes.len() - 50);
         let server = ServedFile::new(bytes, A)
             .framed(Framing::Close)

@@ -1,5 +1,5 @@
-//! Tests that a file is read from below an allowed folder or not at all, whatever its kind, and whatever replaces it
-//! while it is opened.
+//! Tests that only files below an allowed folder are read. This holds for every type of file, and even if the file is
+//! replaced while it is opened.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ async fn refused(root: &Path, path: &Path) -> Error {
         .unwrap_or_else(|| panic!("{} was opened", path.display()))
 }
 
-/// Runs a test twice: with `openat2`, and on threads in a sandbox that forbids `openat2`.
+/// Runs a test twice: first with the system call `openat2`, then on threads in a sandbox that forbids this call.
 fn in_both_ways(test: impl AsyncFn() + Sync) {
     let run = || tokio::runtime::Runtime::new().unwrap().block_on(test());
     run();
@@ -51,7 +51,8 @@ fn in_both_ways(test: impl AsyncFn() + Sync) {
     });
 }
 
-/// Checks that only regular files are read. The other kinds must not block the worker: nobody writes to the pipe.
+/// Checks that only regular files are read. Other types of file must not block the worker. For example, no process
+/// writes to the pipe.
 #[test]
 fn only_regular_files_are_read() {
     in_both_ways(async || {
@@ -110,7 +111,8 @@ fn a_link_may_lead_to_another_allowed_folder() {
     });
 }
 
-/// Checks that a magic link of /proc is refused. It can lead out of any folder without a name to check.
+/// Checks that a magic link of /proc is refused. Such a link can lead out of any folder, and has no target name that
+/// could be checked.
 #[test]
 fn a_link_of_proc_is_no_way_out() {
     in_both_ways(async || {
@@ -137,8 +139,8 @@ fn a_link_of_proc_is_no_way_out() {
     });
 }
 
-/// Swaps a file and a folder for links to a secret in a busy loop. Each read returns data from below the folder, or an
-/// error.
+/// In a busy loop, replaces a file and a folder with links to a secret. Each read must return data from below the
+/// folder, or fail.
 #[test]
 fn a_race_for_a_link_is_lost() {
     in_both_ways(async || {

@@ -1,4 +1,4 @@
-//! Tests real servers: harmless deviations from HTTP are accepted, and harmful ones are reported.
+//! Tests the behavior of real servers. Harmless deviations from HTTP are accepted, and harmful ones are errors.
 
 use std::io::Write;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
-/// Starts a server that answers once.
+/// Starts a server that answers one request.
 fn once(status: &str, headers: &str, body: &[u8]) -> ScriptedServer {
     serve(vec![answer(status, headers, body)])
 }
@@ -63,7 +63,7 @@ async fn a_server_says_when_to_come_back() {
             "Retry-After: 18446744073709551615\r\n".to_owned(),
             Some(u64::MAX),
         ),
-        // A number above 64 bits also means forever.
+        // A number of seconds that does not fit into 64 bits also means forever.
         (
             "503 Service Unavailable",
             "Retry-After: 18446744073709551616\r\n".to_owned(),
@@ -83,7 +83,7 @@ async fn a_server_says_when_to_come_back() {
         ("202 Accepted", "Retry-After: 5\r\n".to_owned(), Some(5)),
         ("202 Accepted", String::new(), None),
         ("425 Too Early", String::new(), None),
-        // Dates count by the server's own clock, in each format of a date.
+        // A date is compared with the server's own clock. All formats of dates are accepted.
         (
             "503 Service Unavailable",
             format!("{date}Retry-After: Wed, 21 Oct 2015 07:29:30 GMT\r\n"),
@@ -104,13 +104,13 @@ async fn a_server_says_when_to_come_back() {
             format!("{date}Retry-After: Wed, 21 Oct 2015 07:00:00 GMT\r\n"),
             Some(0),
         ),
-        // If the server sends no date, this machine's clock counts.
+        // If the server sends no `Date` header, the date is compared with the clock of this machine.
         (
             "503 Service Unavailable",
             "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n".to_owned(),
             Some(0),
         ),
-        // A status that is usually final is retried if it has `Retry-After`.
+        // This status is usually final, but it is retried if the response has `Retry-After`.
         ("403 Forbidden", "Retry-After: 60\r\n".to_owned(), Some(60)),
         (
             "413 Payload Too Large",
@@ -168,7 +168,7 @@ async fn a_host_that_is_not_reached_is_named() {
             "{error}"
         );
     }
-    // A server that accepts the connection is reachable, whatever it answers.
+    // A server that accepts the connection counts as reached, even if its answer is invalid.
     let server = once("200 OK", "", b"no TLS");
     let error = fails(&format!("https://{}/a.csv", server.address)).await;
     assert_eq!(
@@ -196,7 +196,7 @@ async fn a_host_that_is_not_reached_is_named() {
             error.report()
         );
     }
-    // The error names the target of the redirect, not its source.
+    // The error names the target of the redirect, not the redirecting URL.
     let location = format!("Location: http://{address}/b.csv\r\n");
     let server = once("302 Found", &location, b"");
     assert_eq!(
@@ -217,7 +217,7 @@ async fn one_range_that_is_the_whole_is_the_file() {
         let server = once("206 Partial Content", &headers, CSV);
         assert_eq!(fetch(&uri(&server)).await.unwrap(), (CSV.to_vec(), digest(CSV)));
     }
-    // The range announces a length, so a chunked body of another length is an error.
+    // The `Content-Range` announces the length of the file, so a chunked body with another length is an error.
     for (length, told) in [
         (length + 1, "announced 52 bytes and sent 51"),
         (length - 1, "announced 50 bytes and sent more"),
@@ -294,7 +294,7 @@ async fn a_200_that_says_it_is_a_part_is_no_file() {
                 "{part}: {error}"
             );
         }
-        // Either the range has another unit than bytes, or it does not show that more bytes exist.
+        // The range has a unit other than bytes, or it does not show that more bytes exist.
         for range in [
             &whole[..],
             "Content-Range: rows 8-9/20\r\n",
@@ -482,7 +482,7 @@ async fn a_location_in_latin_1_is_read() {
 
 #[tokio::test]
 async fn a_first_byte_may_take_longer_than_the_next_ones() {
-    // The rate would be too low if the wait for the first byte counted.
+    // If the wait for the first byte counted, the transfer rate would be below the minimum.
     let limits = Limits {
         http_first_byte: Duration::from_secs(60),
         http_idle: Duration::from_millis(300),
@@ -527,8 +527,8 @@ async fn heads_that_curl_takes_are_taken() {
     assert_eq!(fetch(&uri(&serve(vec![body]))).await.unwrap().0, CSV);
 }
 
-/// Checks that a head is an error if it leaves a doubt about the end of the body or its compression, whatever the body
-/// is.
+/// Checks that an ambiguous head is an error, whatever the body is. A head is ambiguous if the end or the compression
+/// of the body is in doubt.
 #[tokio::test]
 async fn heads_with_a_garbled_length_or_coding_are_refused() {
     let headers: [&[u8]; 44] = [
@@ -559,7 +559,8 @@ async fn heads_with_a_garbled_length_or_coding_are_refused() {
         b"Transfer-Encoding: chunked;x=1",
         b"Transfer-Encoding: chunked\r\nTransfer-Encoding: \xff",
         b"Transfer-Encoding chunked",
-        // The host decodes none of these codings. Each may be a damaged `chunked`, or leave the body compressed.
+        // The host decodes none of these transfer codings. Each coding could be a damaged `chunked`, or could leave the
+        // body compressed.
         b"Transfer-Encoding: chunkd",
         b"Transfer-Encoding: chunkedx",
         b"Transfer-Encoding: sharded",
@@ -590,7 +591,7 @@ async fn heads_with_a_garbled_length_or_coding_are_refused() {
             );
         }
     }
-    // A line that is no header may be a damaged header of this kind.
+    // A line that is no valid header could be a damaged header that determines the length of the body.
     for line in [
         "no header at all",
         "X Name: with a blank",

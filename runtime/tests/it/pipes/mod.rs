@@ -1,4 +1,4 @@
-//! Tests `ingest-host ingest` together with other programs: standard input, stdout, several inputs and patterns.
+//! Tests `ingest-host ingest` in combination with other programs: standard input, stdout, several inputs and patterns.
 
 mod several_inputs;
 mod standard_input;
@@ -15,7 +15,7 @@ use crate::support::host::{CommandOutput, Host, component, path_of, wait_for};
 
 const ROWS: &str = "a,b\n1,x\n2,y\n";
 
-/// Returns the command `ingest` with the plugin `clean`, which keeps every record if it has no config.
+/// Returns the command `ingest` with the plugin `clean` and no config, so that the plugin keeps every record.
 fn clean(host: &Host, args: &[&str]) -> Command {
     let mut command = host.command();
     command.env("TMPDIR", host.path(""));
@@ -31,7 +31,7 @@ fn said(mut command: Command) -> CommandOutput {
     CommandOutput::new(&command.output().expect("the program runs"))
 }
 
-/// Runs a command with these bytes on standard input.
+/// Runs a command, and writes these bytes to its standard input.
 fn piped(mut command: Command, bytes: &[u8]) -> CommandOutput {
     command
         .stdin(Stdio::piped())
@@ -40,7 +40,7 @@ fn piped(mut command: Command, bytes: &[u8]) -> CommandOutput {
     let mut child = command.spawn().expect("the program runs");
     let mut stdin = child.stdin.take().expect("piped");
     let bytes = bytes.to_vec();
-    // The command may end before it has read all bytes.
+    // The command can end before it has read all bytes.
     let writer = std::thread::spawn(move || stdin.write_all(&bytes).ok());
     let output = child.wait_with_output().expect("it ends");
     writer.join().expect("the writer ends");
@@ -57,7 +57,7 @@ fn output(receipt: &Value) -> String {
     std::fs::read_to_string(path_of(&receipt["outputs"][0]["uri"])).unwrap()
 }
 
-/// Returns the sorted names in a folder.
+/// Returns the sorted names of the files in a folder.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries
@@ -67,7 +67,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Checks that no staged file for stdout is left.
+/// Checks that the command has left no staged file of an output to stdout.
 #[track_caller]
 fn leaves_no_staging(host: &Host) {
     let left: Vec<_> = names(&host.path(""))
@@ -77,7 +77,7 @@ fn leaves_no_staging(host: &Host) {
     assert_eq!(left, [] as [String; 0]);
 }
 
-/// Interrupts a command after it has read its standard input, which stays open.
+/// Interrupts a command after it has read all bytes from its standard input, which stays open.
 fn interrupted(mut command: Command) -> CommandOutput {
     command
         .stdin(Stdio::piped())
@@ -93,7 +93,7 @@ fn interrupted(mut command: Command) -> CommandOutput {
     said
 }
 
-/// Waits until a process has read all of its standard input. The process handles signals by then.
+/// Waits until a process has read all bytes in its standard input. By then, the process handles signals.
 fn wait_until_read(child: &Child) {
     let pipe = format!("/proc/{}/fd/0", child.id());
     wait_for("standard input to be read", || {

@@ -1,4 +1,4 @@
-//! Tests that each of several inputs has its own output and receipt, whatever happens to the others.
+//! Tests that each of several inputs has its own output and receipt, even if other inputs fail.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -98,7 +98,7 @@ fn one_that_fails_does_not_hold_up_the_others() {
     }
 }
 
-/// Checks that an error names the input's whole path, because files in several folders may have the same name.
+/// Checks that an error contains the whole path of the input, because inputs in several folders can have the same name.
 #[test]
 fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
     let host = Host::embedded();
@@ -140,7 +140,7 @@ fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
             assert_eq!(told.ends_with(transient), *code == "http-status", "{stderr}");
         }
     }
-    // With a single input the error does not name the path.
+    // If there is only one input, the error contains only its name.
     let stderr = ingest("o", &["parts/3.csv"]);
     assert!(stderr.starts_with("error: decode 3.csv: record 1"), "{stderr}");
     let stderr = ingest("o", &[&busy]);
@@ -231,7 +231,8 @@ fn a_file_is_no_folder_for_outputs() {
         );
     }
     assert_eq!(names(&host.path("")), ["in.csv", "there.csv"]);
-    // These are folders: a path with a slash at its end, an existing folder, and names without a data file's extension.
+    // These names are folders: a path that ends with a slash, an existing folder, and names without the extension of a
+    // data file.
     std::fs::create_dir(host.path("is.csv")).unwrap();
     for folder in ["new.csv/", "is.csv", "v1.2", "conf.d"] {
         said(clean(&host, &["in.csv", "--output", folder])).ok();

@@ -1,4 +1,4 @@
-//! Tests that standard input works like a file.
+//! Tests that standard input gives the same results as a file.
 
 use std::fs::File;
 use std::io::Write;
@@ -31,7 +31,7 @@ fn standard_input_is_an_input_as_a_file_is() {
         );
         assert_eq!(output(&receipt), ROWS);
     }
-    // Standard input can also be a file, or be empty.
+    // Standard input can also be a file, or can be empty.
     let mut command = clean(&host, &["-", "--json", "--id", "named"]);
     command.stdin(File::open(host.write("plain.csv", ROWS)).unwrap());
     let receipt = receipt(said(command));
@@ -59,7 +59,7 @@ fn what_is_known_of_standard_input_is_held_against_it() {
     .refused(1);
     assert!(said.contains("stdin: has the SHA-256"), "{said}");
     assert_eq!(names(&host.path("o/receipts")), [] as [String; 0]);
-    // The transfer was cut within gzip.
+    // The input is gzip data whose end is missing.
     let packed = gzip(ROWS.repeat(1_000).as_bytes());
     let said = piped(clean(&host, &["-"]), &packed[..packed.len() - 9]).refused(1);
     assert!(said.contains("stdin: "), "{said}");
@@ -74,7 +74,7 @@ fn what_is_known_of_standard_input_is_held_against_it() {
     );
 }
 
-/// Checks standard input from a terminal, which `script` provides.
+/// Checks standard input from a terminal, which the command `script` provides.
 #[test]
 fn a_terminal_is_read_and_says_so() {
     let host = Host::embedded();
@@ -103,7 +103,7 @@ fn a_terminal_is_read_and_says_so() {
     let said = CommandOutput::new(&child.wait_with_output().unwrap()).ok();
     drop(keys);
     assert!(said.contains("reading from the terminal: Ctrl-D"), "{said}");
-    // The terminal shows the typed line, and then the output.
+    // The terminal shows the typed line and then the same line as output.
     assert_eq!(said.matches("1,x\r\n").count(), 2, "{said}");
     assert!(said.contains("1 record: 1 kept"), "{said}");
 }
@@ -125,7 +125,7 @@ fn standard_input_of_any_size_takes_no_more_memory() {
         for _ in 0..megabytes {
             stdin.write_all(lines.as_bytes()).unwrap();
         }
-        // The program still runs, and has read all but the contents of the pipe.
+        // The program still waits for its input. Only the bytes in the pipe are still unread.
         let peak = peak_bytes(child.id());
         drop(stdin);
         assert!(child.wait().unwrap().success());

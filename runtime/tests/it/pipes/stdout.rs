@@ -1,4 +1,4 @@
-//! Tests that stdout contains the records of the output and nothing else.
+//! Tests that stdout contains only the records of the output.
 
 use std::fs::File;
 use std::io::Read;
@@ -60,7 +60,7 @@ fn what_is_not_wholly_good_does_not_begin_on_stdout() {
     host.write("good.csv", ROWS);
     host.write("other.csv", "a,c\n1,x\n");
     host.write("semicolon.csv", "a;b\n1;x\n");
-    // The end of the file is missing, and more comes before it than any buffer holds.
+    // The end of the file is missing. The part before it is larger than any buffer.
     host.write("broken.csv", format!("a,b\n{}3,\"four", "1,x\n".repeat(1 << 19)));
     host.write("rejects.csv", "a,b\n1\n2,x\n");
     for (args, code, why) in [
@@ -99,7 +99,7 @@ fn what_is_not_wholly_good_does_not_begin_on_stdout() {
         );
         leaves_no_staging(&host);
     }
-    // Refused records are kept if `--rejects` names a folder.
+    // If `--rejects` names a folder and the gate refuses the output, the rejects are kept there.
     let said = said(clean(
         &host,
         &[
@@ -133,7 +133,7 @@ fn several_inputs_on_stdout_are_one_table() {
     host.write("2.jsonl", "{\"b\":2}");
     let said = self::said(clean(&host, &["*.jsonl", "--output", "-"]));
     assert_eq!(said.ok(), "{\"a\":1}\n{\"b\":2}\n");
-    // An empty JSONL file has no columns.
+    // An empty JSONL file has no columns, so the next file determines the header.
     host.write("0.jsonl", "");
     let said = self::said(clean(
         &host,
@@ -178,7 +178,7 @@ fn a_reader_that_leaves_early_ends_it_quietly() {
     );
 }
 
-/// Checks that a signal ends the program while it waits for a reader that does not read.
+/// Checks that a signal ends the program while it waits for a process that does not read its output.
 #[test]
 fn a_signal_ends_the_wait_for_a_reader() {
     let host = Host::embedded();
@@ -200,7 +200,7 @@ fn a_signal_ends_the_wait_for_a_reader() {
     leaves_no_staging(&host);
 }
 
-/// Runs the pipelines of docs/operations.md in a shell.
+/// Runs the shell pipelines of docs/operations.md.
 #[test]
 fn it_stands_in_the_pipelines_of_the_documents() {
     let host = Host::embedded();

@@ -1,8 +1,8 @@
-//! Compression for tests: bytes flow in, the same bytes flow out compressed.
+//! Compresses bytes for tests.
 
 use std::io::Write;
 
-/// Returns the bytes compressed by gzip.
+/// Returns these bytes in gzip format.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).expect("a vector takes all");

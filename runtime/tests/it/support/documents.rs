@@ -20,13 +20,13 @@ pub(crate) fn in_folder(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Returns the text of a document, given by its path from the root.
+/// Returns the text of a document. The path is relative to the root folder.
 pub(crate) fn text(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Returns the fenced blocks of a language, in their order.
+/// Returns the fenced blocks of a language, in order.
 pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     text.split(&fence)
@@ -35,7 +35,8 @@ pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns the first fenced block of this language that contains `part`, from README.md or a document in `docs/`.
+/// Searches README.md and the documents in `docs/`. Returns the first fenced block of this language that contains
+/// `part`.
 pub(crate) fn block(language: &str, part: &str) -> String {
     let mut paths = vec![root().join("README.md")];
     paths.extend(in_folder(&root().join("docs")));

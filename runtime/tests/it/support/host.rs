@@ -1,4 +1,4 @@
-//! Runs the real program with real components, in a folder of its own.
+//! Runs the real program with real components, in a folder of its own for each test.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::process::peak_bytes;
 
-/// The longest time that a test waits for an event.
+/// The maximum time that a test waits for an event.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Returns the path of an example plugin's component. The first call builds all of them.
+/// Returns the path of the component of an example plugin. The first call builds the components of all example plugins.
 pub(crate) fn component(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
@@ -58,15 +58,16 @@ pub(crate) fn cache() -> Cache {
     Cache::open(&folder.join("components"), &folder).expect("a cache")
 }
 
-/// A folder with the program's files, and a server's URL. Each command runs in this folder with an empty environment.
+/// A folder for the program's files, and the URL of a queue server. Each command runs in this folder, with an empty
+/// environment.
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) url: String,
-    /// The folder of compiled plugins. By default all tests share it.
+    /// The folder of compiled plugins, which all tests share by default.
     pub(crate) cache: PathBuf,
 }
 
-/// The exit code of a command and what it printed.
+/// The exit code of a command, and its output.
 pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -95,7 +96,7 @@ impl CommandOutput {
         self.stdout
     }
 
-    /// Checks that the command succeeded, and returns its stdout, in which each line is a JSON document.
+    /// Checks that the command succeeded, and parses each line of its stdout as a JSON document.
     #[track_caller]
     pub(crate) fn json(self) -> Vec<Value> {
         self.ok()
@@ -164,18 +165,20 @@ impl Host {
         command
     }
 
-    /// Runs a command to its end. Spaces separate its words.
+    /// Runs a command to its end. The words in `words` are separated by spaces.
     pub(crate) fn run(&self, words: &str) -> CommandOutput {
         self.run_with(words, &[])
     }
 
-    /// Runs a command to its end. Spaces separate its words, and further arguments are passed unchanged.
+    /// Runs a command to its end. The words in `words` are separated by spaces, and the arguments in `more` are passed
+    /// unchanged.
     pub(crate) fn run_with(&self, words: &str, more: &[&str]) -> CommandOutput {
         let output = self.command().args(words.split_whitespace()).args(more).output();
         CommandOutput::new(&output.expect("the program runs"))
     }
 
-    /// Runs a script as `bash -e` does. The program is in its path, and temporary files are in the host's folder.
+    /// Runs a script with `bash -e`. The program's folder is in `PATH`, and temporary files are written to the host's
+    /// folder.
     pub(crate) fn bash(&self, script: &str) -> CommandOutput {
         let program = Path::new(env!("CARGO_BIN_EXE_ingest-host"));
         let program = program.parent().expect("a folder").display();
@@ -200,7 +203,7 @@ impl Host {
         self.faulty_worker(words, "")
     }
 
-    /// Starts a worker with a fault from `runtime/src/fail_points.rs`.
+    /// Starts a worker in the background, with a fault that `runtime/src/fail_points.rs` injects.
     pub(crate) fn faulty_worker(&self, words: &str, fault: &str) -> Worker {
         let mut command = self.command();
         command.env("INGEST_HOST_FAULT", fault);
@@ -228,22 +231,22 @@ impl Host {
         }
     }
 
-    /// Returns the status of a request.
+    /// Returns the status of a request as JSON.
     pub(crate) fn status(&self, id: &str) -> Value {
         self.run(&format!("status {id} --json")).json().remove(0)
     }
 
-    /// Makes the lease of a request expire now, directly on the server.
+    /// Changes the data in the queue so that the lease of a request has expired.
     pub(crate) fn expire_lease(&self, id: &str) {
         self.set_time("leased", id, 0);
     }
 
-    /// Makes a delayed request due now, directly on the server.
+    /// Changes the data in the queue so that a delayed request is due.
     pub(crate) fn make_due(&self, id: &str) {
         self.set_time("delayed", id, 1);
     }
 
-    /// Sets the end of a done request to years ago, directly on the server.
+    /// Changes the data in the queue so that a done request ended years ago.
     pub(crate) fn end_long_ago(&self, id: &str) {
         self.set_time("done", id, 1);
     }
@@ -268,7 +271,7 @@ impl Host {
         }
     }
 
-    /// Stores input options for a request as another version would, directly on the server.
+    /// Changes the input options of a request in the queue, as a program of another version could store them.
     pub(crate) fn store_input(&self, id: &str, input: &str) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let db = open_sqlite(path);
@@ -282,7 +285,7 @@ impl Host {
         }
     }
 
-    /// Makes a delayed request due now and sets the time that it has waited for retries, directly on the server.
+    /// Changes the data in the queue so that a delayed request is due, and has already waited `waited_ms` for retries.
     pub(crate) fn let_wait(&self, id: &str, waited_ms: u64) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let db = open_sqlite(path);
@@ -302,10 +305,10 @@ impl Host {
         self.set_time("delayed", id, 0);
     }
 
-    /// Puts a document on the intake list of queue `q`, as an external producer does.
+    /// Pushes a document to the intake list of queue `q`, like an external producer.
     pub(crate) fn push(&self, document: &str) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
-            // The first worker creates the file and its tables.
+            // If the file does not exist, a first worker creates it with its tables.
             if !Path::new(path).exists() {
                 let plugin = component("clean").display().to_string();
                 self.run(&format!("run --queue q --burst --plugin {plugin}")).ok();
@@ -320,7 +323,7 @@ impl Host {
         }
     }
 
-    /// Waits until a request is in a state.
+    /// Waits until a request is in this state.
     #[track_caller]
     pub(crate) fn wait_for_state(&self, id: &str, state: &str) -> Value {
         wait_for(&format!("request {id} to be {state}"), || {
@@ -349,7 +352,7 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A worker in the background. It is killed when this value is dropped.
+/// A worker in the background. Dropping this value kills the worker.
 pub(crate) struct Worker {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
@@ -357,7 +360,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Waits for a line of the worker's log with this text.
+    /// Waits until the worker logs a line with this text.
     #[track_caller]
     pub(crate) fn wait_for_log(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -374,7 +377,7 @@ impl Worker {
         }
     }
 
-    /// Waits for a line of the worker's log with one of these texts.
+    /// Waits until the worker logs a line with one of these texts.
     #[track_caller]
     pub(crate) fn wait_for_any_log(&mut self, texts: &[&str]) {
         while !texts.iter().any(|text| self.log.contains(text)) {
@@ -387,7 +390,7 @@ impl Worker {
         self.child.id()
     }
 
-    /// Returns the process ids of its running children.
+    /// Returns the process ids of the worker's running child processes.
     pub(crate) fn children(&self) -> Vec<u32> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let lists = threads
@@ -401,7 +404,7 @@ impl Worker {
             .collect()
     }
 
-    /// Waits until a signal has stopped the process.
+    /// Waits until the process is stopped by a signal.
     #[track_caller]
     pub(crate) fn wait_until_stopped(&self) {
         let stat = format!("/proc/{}/stat", self.child.id());
@@ -412,12 +415,12 @@ impl Worker {
         });
     }
 
-    /// Returns the largest memory of the worker so far, without its child processes.
+    /// Returns the peak memory of the worker so far, in bytes. The memory of its child processes is not included.
     pub(crate) fn peak_bytes(&self) -> u64 {
         peak_bytes(self.child.id())
     }
 
-    /// Sends a signal by its name.
+    /// Sends the signal with this name to the worker.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill")
@@ -427,13 +430,13 @@ impl Worker {
         assert!(status.success());
     }
 
-    /// Asks the worker to stop and waits for its end. Returns its exit code and its whole log.
+    /// Asks the worker to stop, and waits for its end. Returns the worker's exit code and its whole log.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         self.signal("TERM");
         self.ended()
     }
 
-    /// Waits for the end of the worker. Returns its exit code and its whole log.
+    /// Waits for the end of the worker. Returns the worker's exit code and its whole log.
     pub(crate) fn ended(&mut self) -> (Option<i32>, String) {
         let status = self.child.wait().expect("the worker ends");
         self.log.extend(self.lines.iter().map(|line| line + "\n"));
@@ -448,7 +451,7 @@ impl Drop for Worker {
     }
 }
 
-/// Returns the SHA-256 of a file, as the system's `sha256sum` computes it.
+/// Returns the SHA-256 digest of a file. The system's `sha256sum` computes it.
 pub(crate) fn sha256sum(path: &Path) -> String {
     let output = Command::new("sha256sum")
         .arg(path)

@@ -1,4 +1,4 @@
-//! A real HTTP server on loopback.
+//! A real HTTP server on the loopback address.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -67,7 +67,7 @@ impl Files {
         self.put(name, bytes)
     }
 
-    /// Adds a file whose second half is sent only after [`Files::let_go`], and returns its URL.
+    /// Adds a file and returns its URL. The second half of the file is sent only after [`Files::let_go`].
     pub(crate) fn hold(&self, name: &str, bytes: impl Into<Bytes>) -> String {
         self.shared
             .held
@@ -86,7 +86,7 @@ impl Files {
             .insert(name.to_owned(), times);
     }
 
-    /// Sends the second half of a held file, for all requests from now on.
+    /// Releases a held file: its second half is sent to all requests, including earlier ones.
     pub(crate) fn let_go(&self, name: &str) {
         self.shared.held.lock().expect("unpoisoned")[name].add_permits(1 << 20);
     }

@@ -1,4 +1,4 @@
-//! Shared parts of the runtime's tests: the program in its own folder, servers, inputs, and handwritten plugins.
+//! Shared code of the runtime's tests: the program in a folder of its own, servers, inputs, and hand-written plugins.
 
 pub(crate) mod compress;
 pub(crate) mod documents;

@@ -1,4 +1,4 @@
-//! Runs one input through the whole pipeline in this process, in any number of lanes.
+//! Runs one input through the whole pipeline in the test's process, with any number of lanes.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -19,18 +19,18 @@ use jiff::Timestamp;
 
 use super::host::{cache, component, path_of};
 
-/// Returns the engine that all tests of a program share.
+/// Returns the engine that all tests in this process share.
 pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| Engine::new(&Limits::default(), Some(cache())).unwrap())
 }
 
-/// Returns an example plugin.
+/// Returns an example plugin, loaded into the shared engine.
 pub(crate) fn plugin(name: &str) -> Plugin {
     engine().load_file(&component(name)).unwrap()
 }
 
-/// One run of the pipeline, for any number of lanes.
+/// A run of the pipeline. The number of lanes is chosen when the run is started.
 pub(crate) struct PipelineRun<'a> {
     pub(crate) input: &'a [u8],
     pub(crate) options: InputOptions,
@@ -40,7 +40,7 @@ pub(crate) struct PipelineRun<'a> {
     pub(crate) limits: Limits,
 }
 
-/// Returns the placement of an attempt at a request that was submitted in 1970.
+/// Returns the placement of an attempt. Its request was submitted in 1970.
 pub(crate) fn placement(owner: Owner, uri: &str, output: &Path) -> Placement {
     Placement {
         owner,
@@ -50,7 +50,7 @@ pub(crate) fn placement(owner: Owner, uri: &str, output: &Path) -> Placement {
     }
 }
 
-/// Returns the execution of a first attempt by a worker named test, in 1970.
+/// Returns the execution of a first attempt in 1970, by a worker with the name `test`.
 pub(crate) fn execution(lanes: usize, stop: Stop, progress: Arc<ProgressCounters>) -> Execution {
     Execution {
         attempt: 1,
@@ -62,7 +62,7 @@ pub(crate) fn execution(lanes: usize, stop: Stop, progress: Arc<ProgressCounters
     }
 }
 
-/// All results of a run that a reader can see.
+/// All results of a run that a reader can see. They must not depend on the number of lanes.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RunOutcome {
     pub(crate) output: String,
@@ -75,7 +75,7 @@ pub(crate) struct RunOutcome {
 }
 
 impl<'a> PipelineRun<'a> {
-    /// Creates a run of CSV through a plugin.
+    /// Creates a run with CSV as input.
     pub(crate) fn of(plugin: &'a Plugin, config: &'a str, input: &'a str, limits: Limits) -> Self {
         Self {
             input: input.as_bytes(),
@@ -103,7 +103,7 @@ impl<'a> PipelineRun<'a> {
             config: self.config.into(),
             output_format: self.output_format,
             profile: true,
-            // The gate lets any number of rejects pass, because these tests are about other things.
+            // The gate accepts any number of rejects, because these tests do not check the gate.
             gate: Gate::new(vec!["100%".parse().unwrap()], 0),
             limits: Arc::new(limits),
         };
@@ -119,7 +119,7 @@ impl<'a> PipelineRun<'a> {
         Ok(RunOutcome::of(&receipt))
     }
 
-    /// Runs with one lane and with several, and checks that the results are the same.
+    /// Runs the pipeline with one lane and with several lanes, and checks that the results are the same.
     pub(crate) fn runs_alike(&self) -> Result<RunOutcome, String> {
         let one = self.run(1).map_err(|error| error.report());
         for lanes in [2, 3] {

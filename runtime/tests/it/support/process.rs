@@ -1,14 +1,14 @@
-//! Runs a test in its own process, and measures the memory of processes.
+//! Runs a test in a process of its own, and measures the memory of processes.
 
 use std::process::Command;
 
 const IS_OWN: &str = "INGEST_HOST_TEST_HAS_ITS_OWN_PROCESS";
 
-/// Returns true in a process that runs only the calling test. Otherwise runs the test in such a process, and returns
-/// false when the test has passed there.
+/// Returns true if this process runs only the calling test. Otherwise runs the test in such a process, and returns
+/// false when it has passed there.
 ///
-/// A test that measures its whole process needs this. So does a test that measures the peak memory of a program that it
-/// starts: until that program is loaded, the kernel counts the memory of the process that starts it.
+/// A test needs this if it measures its whole process, or the peak memory of a program that it starts. Until the
+/// started program is loaded, the kernel counts the memory of the parent process as the program's memory.
 #[track_caller]
 pub(crate) fn is_own() -> bool {
     if std::env::var_os(IS_OWN).is_some() {
@@ -31,7 +31,7 @@ pub(crate) fn is_own() -> bool {
     false
 }
 
-/// Returns the most memory that a process has taken so far, in bytes.
+/// Returns the peak memory of a process so far, in bytes.
 pub(crate) fn peak_bytes(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process lives");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! Starts a real redis-server for one test, on a free port and in a temporary folder.
+//! Starts a real redis-server for one test, on a free port and with a temporary folder.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const START: Duration = Duration::from_secs(20);
 
-/// A running server. It ends when this value is dropped, also if the test panics.
+/// A running server. Dropping this value ends the server, even if the test panics.
 pub(crate) struct RedisServer {
     folder: TempDir,
     port: u16,
@@ -18,7 +18,7 @@ pub(crate) struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server that keeps nothing on disk.
+    /// Starts a server that stores nothing on disk.
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
@@ -27,7 +27,7 @@ impl RedisServer {
     pub(crate) fn start_with(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // Another program may take the port before the server starts.
+        // Another program could take the port before the server starts.
         for _ in 0..10 {
             let port = free_port();
             let mut process = spawn(&folder, port, &options);
@@ -70,12 +70,12 @@ impl RedisServer {
         );
     }
 
-    /// Stops the process of the server: connections stay open, and nothing is answered.
+    /// Suspends the server's process: connections stay open, and no request is answered.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// Continues the process of a frozen server.
+    /// Resumes the process of a suspended server.
     pub(crate) fn thaw(&self) {
         self.signal("-CONT");
     }
@@ -123,14 +123,14 @@ fn spawn(folder: &TempDir, port: u16, options: &[String]) -> Child {
         .expect("these tests need redis-server: `apt-get install redis-server` or `brew install redis`")
 }
 
-/// Waits until the process answers. Returns false if it has ended.
+/// Waits until the server answers. Returns false if its process has ended.
 fn answers(process: &mut Child, port: u16) -> bool {
     let deadline = Instant::now() + START;
     while Instant::now() < deadline {
         if process.try_wait().expect("the state of a child").is_some() {
             return false;
         }
-        // A server that requires a password has also started.
+        // A server that answers with NOAUTH requires a password, and has also started.
         if ping(port).is_ok_and(|answer| answer.starts_with("+PONG") || answer.starts_with("-NOAUTH")) {
             return true;
         }

@@ -1,8 +1,8 @@
-//! Turns the queue's SQLite file into one of an older version.
+//! Converts a queue's SQLite file to an older version of the schema.
 
 use std::path::Path;
 
-/// Statements that take each version of the schema back to the version before it, from version 2 on.
+/// SQL statements for each step back. The first entry leads from version 2 to version 1, and so on.
 const STEPS_BACK: [&str; 2] = [
     "DROP INDEX request_ending;
      ALTER TABLE request DROP COLUMN output_id;
@@ -17,7 +17,7 @@ const STEPS_BACK: [&str; 2] = [
      DROP TABLE reached;",
 ];
 
-/// Takes a queue's file back to an older schema version. Keeps its requests.
+/// Converts a queue's file to an older version of the schema. The requests in it are kept.
 pub(crate) fn take_back_to_version(file: &Path, version: usize) {
     let db = rusqlite::Connection::open(file).expect("the queue's file");
     assert_eq!(
@@ -33,7 +33,7 @@ pub(crate) fn take_back_to_version(file: &Path, version: usize) {
         .expect("a version can be set");
 }
 
-/// Returns the version of a file's schema.
+/// Returns the schema version of a queue's file.
 pub(crate) fn version_of(file: &Path) -> usize {
     let db = rusqlite::Connection::open(file).expect("the queue's file");
     let version = db.query_row("PRAGMA user_version", [], |row| row.get(0));

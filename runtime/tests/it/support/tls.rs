@@ -1,4 +1,4 @@
-//! TLS for tests: a certificate authority of a test's own, its certificate for this machine, and an HTTPS server.
+//! TLS for tests: a certificate authority for one test, its certificate for this machine, and an HTTPS server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -11,7 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
-/// Files in PEM form: `ca.pem` for clients, `cert.pem` and `key.pem` for a server on `localhost`.
+/// A certificate authority with its files in PEM format: `ca.pem` for clients, and `cert.pem` and `key.pem` for a
+/// server on `localhost`.
 pub(crate) struct Authority {
     folder: TempDir,
 }
@@ -41,7 +42,8 @@ impl Authority {
         self.folder.path().join(name)
     }
 
-    /// Starts a server that gives the same answer to each request. Returns its port and the heads of the requests.
+    /// Starts a server that sends the same answer to each request. Returns the server's port, and a list to which the
+    /// head of each request is added.
     pub(crate) fn serve(&self, answer: Vec<u8>) -> (u16, Arc<Mutex<Vec<String>>>) {
         let certificate = CertificateDer::from_pem_file(self.path("cert.pem")).expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(self.path("key.pem")).expect("a key");
@@ -62,7 +64,8 @@ impl Authority {
                 let server = ServerConnection::new(Arc::clone(&config)).expect("a session");
                 let mut stream = BufReader::new(StreamOwned::new(server, connection));
                 let mut head = String::new();
-                // A client that does not trust the certificate sends nothing.
+                // A client that does not trust the certificate sends nothing, so the loop also ends at the end of the
+                // data.
                 while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).is_ok_and(|bytes| bytes > 0)
                 {
                 }

@@ -1,28 +1,28 @@
-//! Handwritten components: plugins that do what no compiler would emit.
+//! Hand-written components: plugins that contain code that no compiler emits.
 
 use std::fmt::Write;
 
-/// The address of answers in a component's memory.
+/// The address in the component's memory where the answer of a function begins.
 pub(crate) const ANSWER: u32 = 0x1000;
-/// The address of free space for texts and lists.
+/// The address of free memory for texts and lists.
 pub(crate) const ROOM: u32 = 0x2000;
 
-/// A handwritten plugin. By default it reads the first column and keeps every record.
+/// A hand-written plugin. By default, it reads the first column and keeps every record.
 pub(crate) struct HandWrittenPlugin {
-    /// The bodies of core functions, each of which returns the address of its answer. `open` and `process` have five
-    /// parameters.
+    /// The body of the core function `open`. Like the two bodies below, it returns the address of its answer. The
+    /// functions `open` and `process` have five parameters.
     pub(crate) open: String,
     pub(crate) process: String,
     pub(crate) finish: String,
-    /// The initial contents of the memory, each with its address.
+    /// The initial contents of the memory, as pairs of an address and the bytes there.
     pub(crate) data: Vec<(u32, Vec<u8>)>,
-    /// The size of the memory in pages of 64 KiB.
+    /// The size of the memory, in pages of 64 KiB.
     pub(crate) pages: u32,
-    /// More code for the core module, imports first.
+    /// Additional code of the core module. It begins with the imports, if it has any.
     pub(crate) core: String,
-    /// More code for the component, before the core module is instantiated.
+    /// Additional code of the component. It comes before the core module is instantiated.
     pub(crate) imports: String,
-    /// The arguments of the core module's instantiation.
+    /// The arguments with which the core module is instantiated.
     pub(crate) with: String,
     pub(crate) stateful: bool,
 }
@@ -43,12 +43,12 @@ impl Default for HandWrittenPlugin {
     }
 }
 
-/// Returns numbers as bytes in memory order.
+/// Returns the numbers as little-endian bytes.
 pub(crate) fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Returns an answer of `process`: the addresses and lengths of the three lists.
+/// Returns the answer of `process`: the address and the length of each of its three lists.
 pub(crate) fn answer(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u32)) -> Vec<u8> {
     words(&[
         0, verdicts.0, verdicts.1, operands.0, operands.1, bytes.0, bytes.1,
@@ -56,7 +56,7 @@ pub(crate) fn answer(verdicts: (u32, u32), operands: (u32, u32), bytes: (u32, u3
 }
 
 impl HandWrittenPlugin {
-    /// Returns a plugin that answers each batch with these changes.
+    /// Returns a plugin that answers each batch with these verdicts, operands and bytes.
     pub(crate) fn answering(verdicts: &[u8], operands: &[u32], bytes: &[u8]) -> Self {
         let (of_operands, of_bytes) = (ROOM + 0x1000, ROOM + 0x2000);
         let lists = answer(
@@ -79,20 +79,20 @@ impl HandWrittenPlugin {
         self.component_with_memories("")
     }
 
-    /// Returns a component with more memories after the one that it shares with the host.
+    /// Returns a component with additional memories. They follow the memory that it shares with the host.
     pub(crate) fn component_with_memories(&self, memories: &str) -> Vec<u8> {
         let mut data = String::new();
         let own = [
-            // describe: name and version.
+            // The answer of `describe`: the address and length of the name and of the version.
             (16, words(&[32, 12, 48, 5])),
             (32, b"hand-written".to_vec()),
             (48, b"0.1.0".to_vec()),
-            // open: reads the first column, which is the output's only one.
+            // The answer of `open`: the plugin reads the first column, and the output has only this column.
             (256, words(&[0, 300, 1, 0, 0, 320, 1, u32::from(self.stateful)])),
             (300, words(&[0])),
             (320, words(&[352, 1, 0, 1, 0])),
             (352, b"n".to_vec()),
-            // finish: nothing. check: no objection.
+            // The answers of `finish` (no counters) and of `check` (no objection).
             (512, words(&[0; 6])),
             (600, words(&[0; 3])),
         ];

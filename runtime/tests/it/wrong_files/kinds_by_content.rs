@@ -1,4 +1,4 @@
-//! Tests that a file of another kind is recognized by its content, whatever its name.
+//! Tests that a file of another type is recognized by its content, whatever its name is.
 
 use super::{assert_refused, assert_taken, host_of, ingest, output, refused};
 use crate::support::compress::gzip;
@@ -34,12 +34,12 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
 
 const CSV: &[u8] = b"a,b\n1,2\n";
 
-/// The bytes of `CSV`, as compression tools write them.
+/// The bytes of `CSV` in the form that compression tools write.
 const XZ: &[u8] = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F\x02\0!\x01\x16\0\0\0t/\xe5\xa3\x01\0\x07a,b\n1,2\n\0\xbe\x9c\xbdI\xb5\x12*\xfe\0\x01 \x08\xbb\x19\xd9\xbb\x1f\xb6\xf3}\x01\0\0\0\0\x04YZ";
 const BZ2: &[u8] = b"BZh91AY&SY\xbf\x87@\x7f\0\0\x03Y\0\0\x10\0\x040\x000\0 \x000\xc0\x08i\xb2\x88#'\x8b\xb9\"\x9c(H_\xc3\xa0?\x80";
 const LZ4: &[u8] = b"\x04\"M\x18d@\xa7\x08\0\0\x80a,b\n1,2\n\0\0\0\0\x0e\xd9y\x98";
 
-/// Returns files of other kinds: their usual names, their bytes, and the expected messages.
+/// Returns files of other types. Each has a usual name, its bytes and the expected message.
 fn binaries() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let sheet = b"application/vnd.oasis.opendocument.spreadsheet";
     vec![
@@ -134,7 +134,7 @@ fn another_kind_of_file_is_named_whatever_it_is_called() {
     }
 }
 
-/// Texts that are not records, and the expected messages.
+/// Texts that contain no records. Each has the expected message.
 const TEXTS: &[(&str, &str)] = &[
     (
         "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
@@ -213,7 +213,7 @@ fn a_page_or_a_document_is_named_in_both_formats() {
     );
 }
 
-/// The first lines of other kinds of files, which could also begin a table.
+/// The first lines of files of other types. A table could begin with the same lines.
 const GUESSES: &[(&str, &str)] = &[
     (
         "CREATE TABLE a (\n  b int,\n  c int\n);\n",

@@ -1,5 +1,5 @@
-//! Tests that a file that is no table is refused before its first record. The error names what the file is and what to
-//! do. A legal table is never refused.
+//! Tests that a file that is not a table is refused before its first record is processed. The error says what the file
+//! is and what to do. A valid table is never refused.
 
 mod kinds_by_content;
 mod names_and_types;
@@ -13,7 +13,8 @@ fn ingest(host: &Host, uri: &str, more: &[&str]) -> CommandOutput {
     host.run_with(&format!("ingest {uri} {id} --plugin {clean}"), more)
 }
 
-/// Ingests a file in a folder of its own and returns the error. Checks that nothing is published.
+/// Ingests a file with this name, which is alone in its folder, and returns the error. Checks that no output is
+/// published.
 #[track_caller]
 fn refused(name: &str, bytes: impl AsRef<[u8]>, more: &[&str]) -> String {
     let host = Host::embedded();
@@ -30,7 +31,7 @@ fn assert_refused(name: &str, bytes: impl AsRef<[u8]>, more: &[&str], message: &
     assert!(error.contains(message), "{name} {more:?}: {error}");
 }
 
-/// Ingests a file and returns the output.
+/// Ingests a file and returns its output.
 #[track_caller]
 fn output(host: &Host, uri: &str, more: &[&str]) -> String {
     let more = [&["--json"][..], more].concat();
@@ -46,7 +47,7 @@ fn assert_taken(name: &str, text: &str, more: &[&str]) {
     assert_eq!(output, expected, "{name} {more:?}");
 }
 
-/// Returns a host with one file.
+/// Returns a host whose folder contains one file.
 fn host_of(name: &str, text: &str) -> Host {
     let host = Host::embedded();
     host.write(name, text);

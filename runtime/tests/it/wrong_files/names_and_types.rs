@@ -127,7 +127,7 @@ fn a_content_type_tells_the_format_the_delimiter_and_the_encoding() {
     };
     let contradiction = "the server calls it windows-1252, but its text is UTF-8";
     refused("n", "text/csv; charset=iso-8859-1", utf8.to_vec(), contradiction);
-    // The contradiction is found even if only the end of the file shows it.
+    // The contradiction is detected even if only the end of the file shows it.
     let late = format!("name\n{}café\n", "x\n".repeat(100_000));
     refused(
         "o",

@@ -1,4 +1,4 @@
-//! Tests that a text that is no table is recognized by its shape. An odd but legal table is accepted.
+//! Tests that a text that is not a table is recognized by its shape. An unusual but valid table is accepted.
 
 use super::{assert_refused, assert_taken, host_of, ingest, output, refused};
 use crate::support::host::Host;
@@ -267,7 +267,8 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
     }
 }
 
-/// Messages, each with texts that are no tables. Each text is refused also if it ends after its first records.
+/// Messages, each with texts that are not tables. Each text must also be refused if the file ends after the text's
+/// first records.
 const SHAPES: &[(&str, &[&str])] = &[
     (
         "say --skip-lines 1",
@@ -443,7 +444,7 @@ fn an_error_over_its_explanation_is_a_notice() {
     assert_taken("a.csv", "select,from\n1,2\n", &[]);
 }
 
-/// Returns a host with one file for each text, and the names of the files.
+/// Returns a host with one file for each text, and the names of these files.
 fn host_with(texts: &[String]) -> (Host, Vec<String>) {
     let host = Host::embedded();
     let files: Vec<_> = (0..texts.len()).map(|number| format!("f{number}.csv")).collect();
@@ -464,7 +465,7 @@ fn what_is_said_of_a_title_leads_to_the_table() {
             "Monthly report 2024;\nid;name\n1;x\n2;y\n",
             &["--skip-lines", "1", "--delimiter", ";"],
         ),
-        // An escaped line end also counts as a line.
+        // A line end that is escaped also counts as the end of a line.
         (
             "Title\n1\\\n2\nid;b;c\n1;2;3\n4;5;6\n7;8;9\n",
             &["--escape", "\\", "--skip-lines", "3", "--delimiter", ";"],
@@ -486,7 +487,7 @@ fn what_is_said_of_a_title_leads_to_the_table() {
         let output = output(&host, "a.csv", more);
         assert!(output.starts_with("id"), "{text:?}: {output}");
     }
-    // A user who sets only the delimiter also gets the next hint.
+    // A user who sets only the delimiter also gets the hint about the title.
     assert_refused(
         "a.csv",
         "Monthly report 2024;\nid;name\n1;x\n2;y\n",
@@ -500,12 +501,12 @@ fn what_is_said_of_a_title_leads_to_the_table() {
         &[],
         "names 1 of 3 columns (\"total\")",
     );
-    // The columns of an index may have no names.
+    // The index columns of a table can be without names.
     let written = output(&host_of("a.csv", ",,value\nA,x,1\nB,y,2\n"), "a.csv", &[]);
     assert_eq!(written, "column_1,column_2,value\nA,x,1\nB,y,2\n");
 }
 
-/// Headers of tables that look like something else.
+/// Headers of tables that look like other texts.
 const ODD_HEADERS: &[&str] = &[
     "error,message",
     "error,count",
@@ -536,8 +537,8 @@ const ODD_HEADERS: &[&str] = &[
     "a b,c  d",
 ];
 
-/// Headers of one column, each with a value, and whether the header is legal without records. Servers write some of
-/// them as messages.
+/// Headers of tables with one column. Each has a value for the column, and says whether the header alone is a valid
+/// file. Some of these headers look like messages of servers.
 const ODD_COLUMNS: &[(&str, &str, bool)] = &[
     ("error", "x", true),
     ("no data", "1", false),
@@ -588,7 +589,7 @@ fn a_legal_table_is_taken_however_few_of_its_records_there_are() {
     }
 }
 
-/// Ingests tables, each with its expected number of rejects.
+/// Ingests the tables, and checks that each has the expected number of rejects.
 #[track_caller]
 fn assert_taken_each(tables: &[(String, u64)], ends: &str, more: &[&str]) {
     let texts: Vec<_> = tables.iter().map(|(text, _)| text.replace('\n', ends)).collect();
@@ -605,7 +606,8 @@ fn assert_taken_each(tables: &[(String, u64)], ends: &str, more: &[&str]) {
 
 #[test]
 fn what_is_said_goes_before_what_is_guessed() {
-    // In order: one column that looks like two columns, a title that is the header, and a sentence.
+    // The options take precedence over a guess. The cases are a column that looks like two columns, a sentence as the
+    // header, file names of another format, and a title as the header.
     assert_taken("a.csv", "a;b\n1;2\n", &["--delimiter", ","]);
     assert_taken("a.csv", "No data\n", &["--input-format", "csv"]);
     assert_taken("a.json", "a,b\n1,2\n", &["--input-format", "csv"]);

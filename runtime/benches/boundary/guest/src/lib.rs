@@ -1,7 +1,7 @@
-//! Runs the plugin's side of the benchmark of the boundary: records come in by one of the ways of `ablation.wit`, and
-//! the results of the work go back by the same way.
+//! The guest of the boundary benchmark. It receives records by one of the methods of `ablation.wit`, and returns the
+//! results of the work by the same method.
 
-// Native linkers refuse the names of the exports, and nobody runs this natively.
+// Native linkers refuse the names of the exports, and a native build is never run.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {

@@ -1,17 +1,17 @@
-//! Does the work on a record, for each form that records have. The benchmark also compiles this file natively: each way
-//! across the boundary must give the same results as the native code.
+//! The work on a record, for each form in which records arrive. The benchmark also compiles this file natively. Every
+//! method must give the same results as the native code.
 
 pub(crate) const KEEP: u8 = 0;
 pub(crate) const EDIT: u8 = 1;
 pub(crate) const DROP: u8 = 3;
 
-/// The output columns of the two cells that are edited.
+/// The output columns of the two edited cells.
 pub(crate) const TIME_COLUMNS: [u32; 2] = [4, 5];
 
-/// The offset of the separator between date and time in `2017-10-23 12:04:38`.
+/// The offset of the separator between date and time, as in `2017-10-23 12:04:38`.
 const SEPARATOR: usize = 10;
 
-/// A batch, and the fields of it that the guest works on.
+/// A batch, and the indexes of the fields that the guest works on.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {
     pub(crate) bytes: &'a [u8],
@@ -21,7 +21,7 @@ pub(crate) struct Fields<'a> {
     pub(crate) times: [usize; 2],
 }
 
-/// The changes of a batch, in the form of the interface for plugins.
+/// The changes of a batch, in the form of the plugin interface.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) verdicts: Vec<u8>,
@@ -119,7 +119,8 @@ pub(crate) fn verdicts(fields: Fields<'_>) -> Vec<u8> {
 }
 
 pub(crate) fn count_spaces(bytes: &[u8]) -> u32 {
-    // The count of a piece fits into a byte, so a compiler with vectors can add sixteen counts at once.
+    // The count of a piece fits into a byte. With vector instructions, the compiler can therefore add sixteen counts at
+    // once.
     let pieces = bytes.chunks(u8::MAX as usize);
     pieces
         .map(|piece| u32::from(piece.iter().map(|&byte| u8::from(byte == b' ')).sum::<u8>()))

@@ -1,8 +1,8 @@
--- Lists the requests in a state whose time is at or after a given one.
+-- Lists the requests in a state whose time is at or after a given time.
 --
 -- KEYS[1]  the queue's base
--- ARGV     state, the time, how many at most
--- Returns  for each request: id, time, attempts, whether it is to be ended (1 or 0)
+-- ARGV     the state, the time, the maximum number of requests
+-- Returns  for each request: its id, time and attempts, and whether it has to be ended (1 or 0)
 
 local state = ARGV[1]
 local fault = broken('ZCARD', state)

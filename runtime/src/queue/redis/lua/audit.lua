@@ -1,7 +1,7 @@
--- Checks requests one by one, each as it is at this moment, so that a live queue gives no false alarm.
+-- Checks requests one by one in their present state, so that a queue in use gives no false alarm.
 --
 -- KEYS[1]  the queue's base
--- ARGV     ids, of requests that may exist
+-- ARGV     the ids of requests, which may no longer exist
 -- Returns  a sentence for each fault
 
 local faults = {}

@@ -1,8 +1,8 @@
--- Checks entries of the nonce index, each as it is at this moment.
+-- Checks entries of the nonce index in their present state.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     nonces
--- Returns  a sentence for each that does not belong to a claim
+-- Returns  a sentence for each nonce that does not belong to a claim
 
 local faults = {}
 for _, nonce in ipairs(ARGV) do

@@ -1,9 +1,10 @@
--- Withdraws a request, or asks the worker that has it to stop. Only a worker can see
--- the output of a lost attempt, so the next worker that claims such a request ends it.
+-- Withdraws a request, or asks the worker that has the request to stop. If a claim of the request was lost, the next
+-- worker that claims the request ends it, because only a worker can see the output of a lost attempt.
 --
 -- KEYS[1]  the queue's base
--- ARGV[1]  id
--- Returns  the state that the request was in; `ending` if a worker has to end it; `unknown` if there is no such request
+-- ARGV[1]  the id
+-- Returns  the state in which the request was; `ending` if the next claim has to end it; `unknown` if there is no such
+--          request
 
 local fault = broken('ZCARD', unpack(STATES))
   or broken('HLEN', 'nonces')

@@ -1,14 +1,24 @@
--- Takes the next requests, after due and lost requests have come back to the queue.
+-- Takes the next requests, after due and lost requests have become ready.
 --
 -- KEYS[1]  the queue's base
--- ARGV     worker, lease in ms, lost leases that make a request poison, whether a binding is needed (1 or 0), how many
---          requests may come back to the queue in one call, how many ready ones are looked at and how many are skipped
---          before that, the worker's output (an id and a URI), whether requests of other outputs may be claimed (1 or 0); then
---          a nonce for each request that is wanted
--- Returns  whether claims are granted (1 or 0), the length of the intake list, and for each claim: id, uri, priority,
---          submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms, stray, cancel, ending, waited_ms, coded, output of the
---          claim before; nil for what its hash does not have. Then the last fence that was given before, and how many ready ones
---          were skipped or looked at in vain, if there are more; else 0
+-- ARGV[1]  the worker
+-- ARGV[2]  the lease in ms
+-- ARGV[3]  the number of lost leases after which a request is poison
+-- ARGV[4]  whether the claim needs a binding (1 or 0)
+-- ARGV[5]  the maximum number of delayed requests, and of lost requests, that become ready
+-- ARGV[6]  the maximum number of ready requests to examine
+-- ARGV[7]  the number of ready requests to skip before that
+-- ARGV[8]  the worker's output (an id and a URI)
+-- ARGV[9]  whether the worker also takes requests of other outputs (1 or 0)
+-- ARGV     from 10 on: a nonce for each wanted request
+-- Returns  a list of five:
+--          1. whether claims are granted (1 or 0)
+--          2. the length of the intake list
+--          3. for each claim: id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms,
+--             stray, cancel, ending, waited_ms, coded, and the output of the claim before. A field that the hash does
+--             not have is nil
+--          4. the last fence that was given before this claim
+--          5. the number of ready requests that were skipped or examined, if there may be more; otherwise 0
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
   or broken('LLEN', 'wake', 'in')
@@ -29,7 +39,7 @@ local function reply(open, claims, looked)
   return { open and 1 or 0, redis.call('LLEN', key('in')), claims, fence_before, looked or 0 }
 end
 
--- The fields that are returned for a request, in this order.
+-- The fields of a request that are returned, in this order.
 local ANSWERED = {
   'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding', 'life_ms', 'stray', 'cancel',
   'ending', 'waited_ms', 'coded',
@@ -48,7 +58,7 @@ local function forward_due()
   end
 end
 
--- Returns whether the hash exists. If the server does not say, the script ends before it changes anything of this
+-- Returns whether the hash exists. If the server cannot answer, the script ends before it changes anything of this
 -- request.
 local function has_hash(id)
   local found = redis.pcall('HEXISTS', request_key(id), 'uri')
@@ -99,8 +109,9 @@ local function recover_lost()
   end
 end
 
--- Returns the first ready ids that this worker may claim, with their fields and how to claim them. A suspect, which
--- becomes poison with one more loss, comes alone. If claims are withheld, returns only requests that are to be ended.
+-- Returns the first ready requests that this worker may claim. A suspect, which becomes poison with one more lost
+-- lease, is returned alone. If claims are withheld (`open` is false), returns only requests that have to be ended. Also
+-- returns the number of ready requests that the next step has to skip.
 local function take_ready(open)
   local found, gone, looked = {}, {}, from
   local names = { unpack(ANSWERED) }
@@ -108,7 +119,7 @@ local function take_ready(open)
   names[ENDED], names[PROGRESS], names[OUTPUT] = 'ended', 'progress', 'output'
   local is_full = false
   while not is_full and #found < #nonces and looked < from + look_max do
-    -- If the first ones are not for this worker, the next look takes more at once.
+    -- If the first requests are not for this worker, the next look takes more requests at once.
     local count = math.max(#nonces - #found, looked > 0 and 100 or 0)
     local ids = open and redis.call('ZRANGE', key('ready'), looked, looked + count - 1)
       or redis.call('ZRANGEBYSCORE', key('ready'), FIRST, FIRST, 'LIMIT', looked, count)
@@ -150,7 +161,7 @@ local function take_ready(open)
 end
 
 begin_in_any_case()
--- The worker repeats nonces of valid claims because their answer was lost on the way.
+-- A worker repeats the nonces of valid claims if it did not get the answer.
 local held = {}
 for _, id in ipairs(redis.call('HMGET', key('nonces'), unpack(nonces))) do
   if id and redis.call('ZSCORE', key('leased'), id) and has_hash(id) then

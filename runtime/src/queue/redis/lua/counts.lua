@@ -1,7 +1,7 @@
 -- Counts the requests and documents of a queue.
 --
 -- KEYS[1]  the queue's base
--- Returns  JSON: a number for each state, intake, invalid, paused, binding
+-- Returns  JSON: the number of requests in each state, and `intake`, `invalid`, `paused` and `binding`
 
 local fault = broken('ZCARD', unpack(STATES))
   or broken('LLEN', 'in', 'invalid')

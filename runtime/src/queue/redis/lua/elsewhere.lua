@@ -1,8 +1,11 @@
--- Counts the requests that wait for a worker with the output of a lost attempt.
+-- Counts the ready requests that wait for a worker with the output of a lost attempt, if this worker has another
+-- output.
 --
 -- KEYS[1]  the queue's base
--- ARGV     the worker's output (an id and a URI), how many ready requests are skipped, how many are then looked at
--- Returns  how many were looked at; for each other output: the output, how many of them wait for it
+-- ARGV     the worker's output (an id and a URI), the number of ready requests to skip, the number of ready requests to
+--          examine
+-- Returns  the number of examined requests; for each other output: the output, and the number of requests that wait for
+--          it
 
 local own, from, count = string.match(ARGV[1], '^%S+'), tonumber(ARGV[2]), tonumber(ARGV[3])
 local counts, outputs = {}, {}

@@ -1,11 +1,16 @@
--- Ends a claim as failed. A retry of a request that somebody asked to cancel is a cancel. With `conclude` the
--- next claim ends the request, for the given reason unless it has one already.
+-- Ends a claim as failed. If somebody has asked to cancel the request, a retry becomes a cancel. With `conclude`, the
+-- next claim ends the request; the error is the reason for that, unless the request already has a reason.
 --
 -- KEYS[1]  the queue's base
--- ARGV     id, fence, nonce, why, what next (`retry`, `retry-contested`, `dead`, `cancelled` or `conclude`), delay of the next
---          claim in ms, the URI of the report that was kept (empty if none was), the code of `why`, a space and `why` (empty if it
---          has no code)
--- Returns  1, also when this claim failed before; 0 if the claim is not valid any more
+-- ARGV[1]  the id
+-- ARGV[2]  the fence
+-- ARGV[3]  the nonce
+-- ARGV[4]  the error
+-- ARGV[5]  what happens next: `retry`, `retry-contested`, `dead`, `cancelled` or `conclude`
+-- ARGV[6]  the delay of the next claim in ms
+-- ARGV[7]  the URI of the report that was kept (empty if none was kept)
+-- ARGV[8]  the code of the error, a space and the error (empty if the error has no code)
+-- Returns  1, also if this claim has failed before; 0 if the claim is no longer valid
 
 local fault = broken('ZCARD', 'leased', 'ready', 'delayed', 'dead', 'cancelled')
   or broken('LLEN', 'wake')

@@ -1,12 +1,16 @@
--- Takes documents off the intake list: each becomes a request or is set aside as invalid. The caller has read
--- and checked them; another worker may have done the same, so a document is taken only while it is the list's
--- head.
+-- Takes documents off the intake list: each becomes a request or is set aside as invalid. The caller has read and
+-- checked the documents. Another worker may have done the same, so a document is taken only while it is the head of the
+-- list.
 --
 -- KEYS[1]  the queue's base
--- ARGV     why a document whose id belongs to a request of other content is invalid, and the code of that; then eleven
---          for each document, in the list's order: its length, itself or its beginning, why it is invalid and the code
---          of that (empty if it is valid), and the seven of a request as in submit.lua (empty if it is invalid)
--- Returns  how many documents were taken
+-- ARGV[1]  the reason why a document is invalid if its id belongs to a request with other content
+-- ARGV[2]  the code of that reason
+-- ARGV     from 3 on, eleven for each document, in the order of the list:
+--          - the document's length
+--          - the document, or its beginning
+--          - the reason why the document is invalid, and the code of that reason (empty if the document is valid)
+--          - the seven arguments of a request as in submit.lua (empty if the document is invalid)
+-- Returns  the number of documents that were taken
 
 local fault = broken('ZCARD', unpack(STATES))
   or broken('LLEN', 'wake', 'in', 'invalid')

@@ -1,9 +1,12 @@
--- Reads the head of the intake list. Documents of any size may be in it, so bytes are counted, too.
+-- Reads the first documents of the intake list. A document there can have any size, so the number of bytes is bounded,
+-- too.
 --
 -- KEYS[1]  the queue's base
--- ARGV     the most documents to read, the bytes after which no more are read, the longest document, how much of a
---          longer one is given
--- Returns  for each document its length and itself, or its beginning
+-- ARGV[1]  the maximum number of documents to read
+-- ARGV[2]  the number of bytes after which no more documents are read
+-- ARGV[3]  the maximum length of a document in bytes
+-- ARGV[4]  the number of bytes that are returned of a longer document
+-- Returns  for each document: its length, and the document or its beginning
 
 local count, budget, longest, clip = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local answers, bytes = {}, 0

@@ -1,7 +1,7 @@
--- Remembers hosts that have answered a worker, and forgets those that were noted first.
+-- Remembers hosts that have answered a worker. If there are too many, forgets the hosts that were noted first.
 --
--- KEYS[1]  `ingest:reached`, a key of no queue's
--- ARGV     how many are remembered, then the hosts
+-- KEYS[1]  `ingest:reached`, a key that belongs to no queue
+-- ARGV     the maximum number of hosts to remember, then the hosts
 
 local now = now_ms()
 for index = 2, #ARGV do

@@ -1,7 +1,7 @@
 -- Withholds claims, or grants them again.
 --
 -- KEYS[1]  the queue's base
--- ARGV[1]  1 to withhold, 0 to grant
+-- ARGV[1]  1 to withhold claims, 0 to grant them
 -- Returns  1
 
 begin_in_any_case()

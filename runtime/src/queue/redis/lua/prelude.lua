@@ -1,15 +1,18 @@
--- Defines what the scripts share; it is prepended to each of them.
+-- Defines the functions that the scripts share. This file is prepended to each script.
 --
--- KEYS[1]  the queue's base, `ingest:{<queue>}`. Not a key itself: all keys of the queue are made from it, so
---          that the braces put them into one cluster slot.
+-- KEYS[1]  the queue's base, `ingest:{<queue>}`. It is no key itself. The names of all keys of the queue begin with it,
+--          so that the braces put them into one cluster slot.
 --
--- A request is a hash, and its id is a member of exactly one of the sorted sets in STATES.
+-- A request is a hash. Its id is a member of exactly one of the sorted sets in STATES.
 --
--- Only a worker can see what an attempt has published. So once a claim of a request was lost (its hash has `stray`),
--- only a worker ends it. A cancel (`cancel`) and the last loss (`ending`, the reason) mark it, and it comes before all
--- other ready requests. Its next claim (`concluding`) ends it without an attempt. Until it has ended, it can be claimed
--- only by workers with the output of the lost attempt (`output`, an id and a URI), or by those that take requests of
--- other outputs.
+-- Only a worker can see what an attempt has published. So after a claim of a request was lost (the hash has `stray`),
+-- only a worker ends the request:
+--
+-- - A cancel sets `cancel` in the hash, and the last allowed loss sets `ending` (the reason). Such a request comes
+--   before all other ready requests.
+-- - The next claim of such a request (`concluding`) ends it without an attempt.
+-- - Until the request has ended, only workers with the output of the lost attempt (`output`, an id and a URI) can claim
+--   it, or workers that take requests of other outputs.
 
 local base = KEYS[1]
 local STATES = { 'ready', 'delayed', 'leased', 'done', 'dead', 'cancelled' }
@@ -29,10 +32,10 @@ local function now_ms()
 end
 
 -- A script that fails halfway is not rolled back, and would leave a request in no state. So before its first write,
--- each script checks the keys that it uses after it.
+-- each script checks the keys that it uses after that write.
 
--- Returns an error if one of these keys does not have the type that the queue keeps there, tested with a command for
--- that type; nil if all have. The server's own error would not name the key.
+-- Returns an error if one of these keys does not have the type that the queue needs there, otherwise nil. `command`
+-- works only on keys of that type. The server's own error would not name the key.
 local function broken(command, ...)
   for _, name in ipairs({ ... }) do
     local answer = redis.pcall(command, key(name))
@@ -50,8 +53,8 @@ local function broken(command, ...)
   return nil
 end
 
--- Returns an error if the user may not run one of these commands; nil if it may, or if the server cannot say (before
--- version 7).
+-- Returns an error if the user may not run one of these commands. Returns nil if the user may run all of them, or if
+-- the server cannot say so (before version 7).
 local function denied(...)
   for _, command in ipairs(redis.acl_check_cmd and { ... } or {}) do
     if not redis.acl_check_cmd(command, key('ready')) then
@@ -61,13 +64,14 @@ local function denied(...)
   return nil
 end
 
--- Makes a server with a full memory accept the script's later writes: it refuses commands that need memory, unless the
--- script has written before. Scripts that keep or end a claim begin with this write, which changes nothing.
+-- Makes a server with a full memory accept the script's later writes. Such a server refuses commands that need memory,
+-- unless the script has already written something. Scripts that keep or end a claim begin with this write, which
+-- changes nothing.
 local function begin_in_any_case()
   redis.call('HDEL', key('nonces'), '')
 end
 
--- Returns the state of a request, nil if there is none.
+-- Returns the state of a request, or nil if there is no such request.
 local function state_of(id)
   for _, state in ipairs(STATES) do
     if redis.call('ZSCORE', key(state), id) then
@@ -83,8 +87,8 @@ local function is_dead(id, died_ms)
   return since and (died_ms == '' or tonumber(since) == tonumber(died_ms))
 end
 
--- Lets up to `count` waiting workers look again. The number of unused tokens is bounded, and a claim that finds nothing
--- removes them.
+-- Tells up to `count` waiting workers to look again. The number of unused tokens is bounded, and a claim that finds
+-- nothing removes them.
 local function wake(count)
   local room = WAKE_MAX - redis.call('LLEN', key('wake'))
   for _ = 1, math.min(count, room) do
@@ -92,7 +96,7 @@ local function wake(count)
   end
 end
 
--- The rank of a request that is only to be ended, or whose hash is gone: before all others.
+-- The rank of a request that only has to be ended, or whose hash is gone. It is lower than all other ranks.
 local FIRST = 0
 
 local function make_ready(id)
@@ -102,7 +106,7 @@ local function make_ready(id)
   wake(1)
 end
 
--- Creates a request. Returns 'created', the state of the same request if it is there already, or 'conflict'.
+-- Creates a request. Returns 'created', 'conflict', or the state of the same request if that exists already.
 local function create(request, now)
   local hash = request_key(request.id)
   local state = state_of(request.id)
@@ -110,8 +114,8 @@ local function create(request, now)
     local digest = redis.call('HGET', hash, 'digest')
     return (digest == request.digest or digest == request.digest_before) and state or 'conflict'
   end
-  -- The highest priority comes first, then the oldest. 201 priorities of 2^44 requests each stay below 2^53, up to
-  -- which a score is exact.
+  -- The highest priority comes first, then the oldest request. 201 priorities with 2^44 requests each stay below 2^53.
+  -- Up to that number, a score is exact.
   local rank = (100 - tonumber(request.priority)) * 2 ^ 44 + redis.call('INCR', key('sequence'))
   redis.call('DEL', hash)
   redis.call('HSET', hash,
@@ -125,7 +129,7 @@ local function create(request, now)
   return 'created'
 end
 
--- Reads the seven arguments of a request that start at `first`.
+-- Reads the seven arguments of a request, which start at the index `first`.
 local function request_at(first)
   return {
     id = ARGV[first], uri = ARGV[first + 1], priority = ARGV[first + 2],
@@ -134,8 +138,8 @@ local function request_at(first)
   }
 end
 
--- Returns the standing of the claim with this fence and nonce: 'held'; the verb that ended it; or nil if it is unknown
--- or another claim came after it.
+-- Returns 'held' if the claim with this fence and nonce is valid. If the claim has ended, returns the operation that
+-- ended it. Returns nil if the claim is unknown, or if another claim came after it.
 local function standing(id, fence, nonce)
   local last = redis.call('HMGET', request_key(id), 'fence', 'nonce', 'ended')
   if last[1] ~= fence or last[2] ~= nonce then
@@ -144,7 +148,7 @@ local function standing(id, fence, nonce)
   return redis.call('ZSCORE', key('leased'), id) and 'held' or last[3]
 end
 
--- Ends the claim of a leased request. The caller puts the request into its next state in the same script.
+-- Ends the claim of a leased request. The caller gives the request its next state in the same script.
 local function end_claim(id, verb)
   local hash = request_key(id)
   redis.call('ZREM', key('leased'), id)
@@ -152,7 +156,7 @@ local function end_claim(id, verb)
   redis.call('HSET', hash, 'ended', verb)
 end
 
--- Subtracts the current attempt from the count of attempts, unless the claim was only to end the request.
+-- Subtracts the current attempt from the count of attempts, unless the claim only had to end the request.
 local function uncount_attempt(id)
   if redis.call('HEXISTS', request_key(id), 'concluding') == 1 then
     return
@@ -161,13 +165,14 @@ local function uncount_attempt(id)
   redis.call('HSET', request_key(id), 'attempts', math.max(0, attempts - 1))
 end
 
--- Removes the fields that matter only until a request has ended.
+-- Removes the fields that matter only until the request has ended.
 local function forget_marks(id)
   redis.call('HDEL', request_key(id), 'cancel', 'ending', 'concluding', 'stray', 'output')
 end
 
--- Puts a request back whose claim ended without a result, unless somebody asked to cancel it. Only a worker can
--- see the output of a lost attempt, so after a loss a cancelled request is put back, too, and a worker ends it.
+-- Puts a request back whose claim has ended without a result, unless somebody has asked to cancel the request. After a
+-- lost claim, a cancelled request is put back, too, and a worker ends it: only a worker can see the output of the lost
+-- attempt.
 local function put_back_or_cancel(id, now, delay_ms)
   local marks = redis.call('HMGET', request_key(id), 'cancel', 'stray')
   if marks[1] and not marks[2] then
@@ -185,7 +190,7 @@ local function put_back_or_cancel(id, now, delay_ms)
   end
 end
 
--- Returns a count for people: a whole number from 0, whatever the hash holds.
+-- Returns a count for people: a whole number of at least 0, whatever the hash contains.
 local function count_of(text)
   local count = tonumber(text or 0) or 0
   return count > 0 and count < 2 ^ 32 and math.floor(count) or 0

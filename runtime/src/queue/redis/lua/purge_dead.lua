@@ -1,8 +1,8 @@
--- Removes dead requests for good.
+-- Permanently removes dead requests.
 --
 -- KEYS[1]  the queue's base
--- ARGV     two for each request: its id, and the time of its death (empty if any will do)
--- Returns  for each request `done`; `gone` if it is not dead, or not since that time
+-- ARGV     two for each request: its id, and the time of its death (empty if any time will do)
+-- Returns  for each request: `done`, or `gone` if it is not dead or did not die at that time
 
 local fault = broken('ZCARD', 'dead')
   or denied('DEL')

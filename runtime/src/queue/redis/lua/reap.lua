@@ -1,8 +1,9 @@
--- Removes requests that were done or cancelled long ago: in each state, those that ended first.
+-- Removes requests that were done or cancelled long ago. In each state, the requests that ended first are removed
+-- first.
 --
 -- KEYS[1]  the queue's base
--- ARGV     for how long an ended request is kept, in ms; how many are removed at most
--- Returns  how many were removed
+-- ARGV     the time for which an ended request is kept, in ms; the maximum number of requests to remove
+-- Returns  the number of removed requests
 
 local fault = broken('ZCARD', 'done', 'cancelled')
   or denied('DEL')

@@ -1,8 +1,8 @@
--- Hands a claim back as if it had not been made; a request that somebody asked to cancel is cancelled.
+-- Hands a claim back as if it had not been made. If somebody has asked to cancel the request, it is cancelled.
 --
 -- KEYS[1]  the queue's base
--- ARGV     id, fence, nonce
--- Returns  1, also when this claim was released before; 0 if the claim is not valid any more
+-- ARGV     the id, the fence, the nonce
+-- Returns  1, also if this claim was released before; 0 if the claim is no longer valid
 
 local fault = broken('ZCARD', 'leased', 'ready', 'cancelled')
   or broken('LLEN', 'wake')

@@ -1,7 +1,8 @@
--- Lists the requests in a state: those that come next, or those that ended last.
+-- Lists the requests in a state. The first request of the list is the one that comes next. In a list of ended requests,
+-- it is the one that ended last.
 --
 -- KEYS[1]  the queue's base
--- ARGV     state, the index of the last one wanted
+-- ARGV     the state, the index of the last request to return
 -- Returns  a list of JSON texts as in status.lua
 
 local state, last = ARGV[1], ARGV[2]

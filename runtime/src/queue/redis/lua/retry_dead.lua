@@ -1,8 +1,8 @@
--- Puts dead requests back to ready, as if they were new.
+-- Makes dead requests ready again, as if they were new.
 --
 -- KEYS[1]  the queue's base
--- ARGV     two for each request: its id, and the time of its death (empty if any will do)
--- Returns  for each request `done`; `gone` if it is not dead, or not since that time; `lost` if its hash is
+-- ARGV     two for each request: its id, and the time of its death (empty if any time will do)
+-- Returns  for each request: `done`; `gone` if it is not dead or did not die at that time; `lost` if its hash is lost
 
 local fault = broken('ZCARD', 'dead', 'ready')
   or broken('LLEN', 'wake')
@@ -16,13 +16,13 @@ local function retry(id, died_ms)
   if not is_dead(id, died_ms) then
     return 'gone'
   end
-  -- A dead letter without its hash, or one that another program has put there, has nothing to retry.
+  -- A dead letter has nothing to retry if its hash is lost, or if another program has put it there.
   local rank = redis.pcall('HGET', hash, 'rank')
   if type(rank) ~= 'string' then
     return 'lost'
   end
   redis.call('ZREM', key('dead'), id)
-  -- This begins a new life, so that earlier attempts that still run cannot commit the request.
+  -- This begins a new life of the request, so that earlier attempts that still run cannot commit it.
   local before = redis.call('HMGET', hash, 'life_ms', 'submitted_ms')
   local life_ms = math.max(now_ms(), (tonumber(before[1] or before[2] or nil) or 0) + 1)
   redis.call('HSET', hash, 'attempts', 0, 'lost', 0, 'life_ms', string.format('%.0f', life_ms))

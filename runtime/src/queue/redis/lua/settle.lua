@@ -1,8 +1,8 @@
 -- Ends a claim as done.
 --
 -- KEYS[1]  the queue's base
--- ARGV     id, fence, nonce, receipt
--- Returns  1, also when this claim was settled before; 0 if the claim is not valid any more
+-- ARGV     the id, the fence, the nonce, the receipt
+-- Returns  1, also if this claim was settled before; 0 if the claim is no longer valid
 
 local fault = broken('ZCARD', 'leased', 'done')
   or broken('HLEN', 'nonces')
@@ -25,8 +25,8 @@ if last[4] or last[5] then
   redis.call('HSET', hash, 'note', last[4] and 'the cancel came too late: its output was committed'
     or 'it was to be given up (' .. last[5] .. '), but its output was committed')
 end
--- Each command costs time, and most requests have none of these fields. The field `output` may stay: it matters only
--- while a request is ready.
+-- Each command costs time, and most requests have none of these fields. The field `output` can stay, because it matters
+-- only while a request is ready.
 if last[4] or last[5] or last[6] or last[7] or last[8] then
   redis.call('HDEL', hash, 'error', 'coded', 'cancel', 'ending', 'concluding', 'stray')
 end

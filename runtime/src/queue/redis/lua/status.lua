@@ -1,9 +1,10 @@
 -- Returns one request.
 --
 -- KEYS[1]  the queue's base
--- ARGV[1]  id
--- Returns  JSON: id, state, uri, attempts, lost, cancel, ending, output, note, error, coded, report, due_ms, lease_ends_ms, receipt,
---          progress and input options (as texts); nil if there is no such request
+-- ARGV[1]  the id
+-- Returns  JSON: id, state, uri, attempts, lost, cancel, ending, output, note, error, coded, report, due_ms,
+--          lease_ends_ms; and as texts the receipt, the progress and the input options. Returns nil if there is no such
+--          request
 
 local fault = broken('ZCARD', unpack(STATES))
 if fault then

@@ -1,6 +1,6 @@
-//! Addresses that no queued URI may reach, in all the spellings that people and libraries use.
+//! Addresses that queued URIs must not reach, in all spellings that people and libraries use.
 
-/// Addresses of this machine, in spellings that some libraries accept.
+/// Addresses of this machine, also in spellings that only some libraries accept.
 pub(crate) const THIS_MACHINE: [&str; 54] = [
     "http://127.0.0.1:PORT/",
     "http://127.0.0.1.:PORT/",
@@ -58,7 +58,8 @@ pub(crate) const THIS_MACHINE: [&str; 54] = [
     "https://localhost:PORT/",
 ];
 
-/// Addresses that are not public, one of each kind, and some at which clouds serve their guests.
+/// Addresses that are not public: at least one of each kind, and some at which clouds offer services to their virtual
+/// machines.
 pub(crate) const ELSEWHERE: [&str; 41] = [
     "0.0.0.1",
     "10.0.0.1",
@@ -103,7 +104,7 @@ pub(crate) const ELSEWHERE: [&str; 41] = [
     "ff02::1",
 ];
 
-/// Other spellings of the address of a cloud's metadata service.
+/// Other spellings of the address of the clouds' metadata service.
 pub(crate) const METADATA: [&str; 6] = [
     "http://2852039166/",
     "http://0xa9fea9fe/",

@@ -1,5 +1,5 @@
-//! Tests that no queued URI makes this host connect to a place that its producer must not reach. It covers spellings of
-//! addresses, answers of name servers, and redirects.
+//! Tests that no queued URI makes the host connect to an address that the producer must not reach. The tests cover
+//! spellings of addresses, answers of name servers, and redirects.
 
 mod addresses;
 
@@ -17,7 +17,7 @@ use crate::support::inputs::served_file::{Action, ServedFile};
 use crate::support::inputs::{limits, read};
 use addresses::{ELSEWHERE, METADATA, THIS_MACHINE};
 
-/// A listener on all addresses of this machine. A connection to it is a leak.
+/// A listener on all addresses of this machine. A connection to the listener is a leak.
 struct LeakDetector {
     listener: TcpListener,
     port: u16,
@@ -25,7 +25,7 @@ struct LeakDetector {
 
 impl LeakDetector {
     fn set() -> Self {
-        // The first address includes IPv4. A machine without IPv6 has no IPv6 address that could leak.
+        // The address `[::]` includes IPv4. If the machine has no IPv6, IPv4 alone is enough.
         let listener = TcpListener::bind("[::]:0")
             .or_else(|_| TcpListener::bind("0.0.0.0:0"))
             .unwrap();
@@ -34,7 +34,8 @@ impl LeakDetector {
         Self { listener, port }
     }
 
-    /// Checks that nothing has connected. The kernel completes connections before they are accepted, so none is missed.
+    /// Checks that no client has connected. The kernel completes a connection before the listener accepts it, so the
+    /// check misses none.
     #[track_caller]
     fn assert_untouched(&self, by: &str) {
         let caught = self.listener.accept().map(|(_, peer)| peer);
@@ -43,7 +44,8 @@ impl LeakDetector {
     }
 }
 
-/// A name service with answers for each name. It gives them in their order, and repeats the last one forever.
+/// A name service for tests, with a list of answers for each name. It returns the answers in order, and repeats the
+/// last one forever.
 #[derive(Clone, Default)]
 struct FakeDns {
     answers: Arc<Mutex<HashMap<String, Vec<Vec<IpAddr>>>>>,
@@ -68,7 +70,7 @@ impl FakeDns {
         Access::new(&allowed, &[]).unwrap().looking_up(move |name| {
             names.asked.lock().unwrap().push(name.to_owned());
             let mut answers = names.answers.lock().unwrap();
-            // The system's resolver also ignores the root's dot at the end of a name.
+            // The system's resolver also ignores the final dot of a name, which stands for the DNS root.
             let answers = answers
                 .get_mut(name.trim_end_matches('.'))
                 .ok_or(io::ErrorKind::NotFound)?;
@@ -114,7 +116,7 @@ async fn no_spelling_of_a_forbidden_address_gets_through() {
         .map(|spelling| spelling.replace("PORT", &port));
     let elsewhere = ELSEWHERE.iter().map(|address| url_of(address));
     for uri in here.chain(elsewhere).chain(METADATA.map(str::to_owned)) {
-        // A URI with white space before it counts as a path.
+        // A URI that begins with white space counts as a path.
         let wanted = if uri.starts_with(' ') {
             "only with --allow-root"
         } else {
@@ -127,7 +129,7 @@ async fn no_spelling_of_a_forbidden_address_gets_through() {
     }
 }
 
-/// Checks URIs that have no host, show another host than they mean, or are not HTTP.
+/// Checks URIs without a host, URIs that seem to name another host, and URIs that are not HTTP.
 #[tokio::test]
 async fn no_trick_with_a_uri_gets_through() {
     let trap = LeakDetector::set();
@@ -188,13 +190,13 @@ async fn a_name_of_a_forbidden_address_gets_nowhere() {
     }
 }
 
-/// Checks that only the allowed addresses of a name are tried. 127.0.0.2 stands for a public address.
+/// Checks that the host connects only to the allowed addresses of a name. 127.0.0.2 stands for a public address.
 #[tokio::test]
 async fn of_a_names_addresses_the_forbidden_ones_are_left_out() {
     let trap = LeakDetector::set();
     let names = FakeDns::default().with("files.example", &[&["127.0.0.1", "::1", "127.0.0.2", "10.0.0.1"]]);
     let uri = format!("http://files.example:{}/a.csv", trap.port);
-    // Only the leak detector listens at 127.0.0.2, and it shows the address of each connection.
+    // Only the leak detector listens at 127.0.0.2. It shows to which address a client connected.
     let opening = open(names.access(&["127.0.0.2"]), &uri);
     let peer = tokio::select! {
         _ = opening => panic!("the trap answers nobody"),
@@ -204,19 +206,19 @@ async fn of_a_names_addresses_the_forbidden_ones_are_left_out() {
     trap.assert_untouched("the other addresses");
 }
 
-/// Returns the address of this machine that a client connects to.
+/// Accepts a connection, and returns the address of this machine to which the client connected.
 async fn touched(trap: &LeakDetector) -> IpAddr {
     let listener = tokio::net::TcpListener::from_std(trap.listener.try_clone().unwrap()).unwrap();
     let (connection, _) = listener.accept().await.unwrap();
     connection.local_addr().unwrap().ip().to_canonical()
 }
 
-/// Checks a name whose first address is allowed and whose later ones are forbidden. A connection goes to the address
-/// that was checked, and each further connection checks the address again.
+/// Checks a name whose first address is allowed and whose second address is forbidden. The host connects to exactly the
+/// address that it has checked. For each new connection, it checks the address again.
 #[tokio::test]
 async fn a_name_that_changes_its_address_gets_nowhere_with_it() {
     let bytes = b"id\n1\n2\n3\n";
-    // The server is on 127.0.0.1, which is allowed here. The second address of its name is forbidden.
+    // The server listens at 127.0.0.1, which is allowed here. The name's second address is forbidden.
     let server = ServedFile::new(bytes, Some("\"a\"")).serve(vec![
         Action::Cut(4),
         Action::Send(answer("200 OK", "", b"stolen")),
@@ -367,7 +369,7 @@ async fn each_hop_of_a_chain_is_checked_and_a_chain_has_an_end() {
     assert_eq!(around.requests().len(), 11);
 }
 
-/// Checks that an allowed name does not allow another port, a name below it, or its numeric address.
+/// Checks that a rule for a name allows no other port, no subdomain, and not the numeric address.
 #[tokio::test]
 async fn the_operators_list_opens_what_it_names_and_no_more() {
     let trap = LeakDetector::set();

@@ -1,4 +1,4 @@
-//! Inputs for tests: bytes to fetch, a function that fetches them, and HTTP servers to fetch them from.
+//! Helpers for tests of inputs: bytes to fetch, functions that fetch them, and HTTP servers that serve them.
 
 pub(crate) mod scripted_server;
 pub(crate) mod served_file;
@@ -35,7 +35,7 @@ pub(crate) async fn open_with(uri: &str, limits: &Limits) -> Result<Source> {
         .await
 }
 
-/// Reads all of a source on a thread of its own, as a stage does.
+/// Reads all bytes of a source on a separate thread, like a stage of the pipeline.
 pub(crate) async fn read(source: Source) -> Result<(Vec<u8>, Digest)> {
     let reading = tokio::task::spawn_blocking(move || {
         let (mut reader, fetched) = source.into_reader(Digesting::default())?;

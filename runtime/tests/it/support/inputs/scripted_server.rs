@@ -1,4 +1,4 @@
-//! HTTP servers: one that behaves well, and several that send exactly the given bytes.
+//! HTTP servers for tests: one that follows the HTTP standard, and several that send exactly the given bytes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-/// A server that sends exactly the given bytes, and keeps the head of each request.
+/// A server that sends exactly the given bytes, and records the head of each request.
 pub(crate) struct ScriptedServer {
     pub(crate) address: SocketAddr,
     pub(crate) sent: Arc<Notify>,
@@ -18,12 +18,12 @@ impl ScriptedServer {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Sends some bytes on each connection, sends the others after a pause, and closes the connection.
+    /// Starts a server that, on each connection, sends `at_once`, pauses, sends `later` and closes the connection.
     pub(crate) fn pausing(at_once: Vec<u8>, pause: std::time::Duration, later: Vec<u8>) -> Self {
         Self::start(move |_, mut connection| {
             connection.write_all(&at_once).unwrap();
             std::thread::sleep(pause);
-            // A client that does not wait has closed the connection.
+            // A client that does not wait closes the connection, and then this write fails.
             let _ = connection.write_all(&later);
         })
     }
@@ -53,17 +53,17 @@ impl ScriptedServer {
     }
 }
 
-/// Sends the next of the answers on each connection, and closes the connection.
+/// Starts a server that sends the next answer on each connection, and closes the connection.
 pub(crate) fn serve(answers: Vec<Vec<u8>>) -> ScriptedServer {
     let mut answers = answers.into_iter();
     ScriptedServer::start(move |_, mut connection| {
-        // A client that has read enough may have closed the connection.
+        // A client that has read enough closes the connection, and then this write fails.
         let _ = connection.write_all(&answers.next().unwrap_or_default());
     })
 }
 
-/// Answers and keeps the connection open, but closes it when the next request arrives. Answers that request on another
-/// connection.
+/// Starts a server that sends the first answer and keeps the connection open. When the next request arrives, the server
+/// closes this connection. It sends the second answer on a new connection.
 pub(crate) fn gone_after(first: Vec<u8>, next: Vec<u8>, how: Hangup) -> ScriptedServer {
     let mut first = Some(first);
     ScriptedServer::start(move |_, mut connection| match first.take() {
@@ -79,7 +79,7 @@ pub(crate) fn gone_after(first: Vec<u8>, next: Vec<u8>, how: Hangup) -> Scripted
     })
 }
 
-/// Sends some bytes on each connection, then stays silent and keeps it open.
+/// Starts a server that sends these bytes on each connection, and then sends nothing and keeps the connection open.
 pub(crate) fn silent_after(bytes: Vec<u8>) -> ScriptedServer {
     let mut open = Vec::new();
     ScriptedServer::start(move |_, mut connection| {
@@ -88,18 +88,19 @@ pub(crate) fn silent_after(bytes: Vec<u8>) -> ScriptedServer {
     })
 }
 
-/// The way in which a server ends a connection before it has sent anything.
+/// How a server ends a connection before it has sent any bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hangup {
-    /// Reads the data that arrives, and closes the connection.
+    /// The server reads the data that arrives, and closes the connection.
     Close,
-    /// Closes with unread bytes, which resets the connection.
+    /// The server closes the connection while bytes are unread, which resets the connection.
     Reset,
-    /// Keeps the connection open and sends nothing.
+    /// The server keeps the connection open and sends nothing.
     Silence,
 }
 
-/// Accepts connections and ends them, so that no TLS handshake succeeds. Returns the server's address.
+/// Starts a server that accepts connections and ends them in this manner, so no TLS handshake succeeds. Returns the
+/// server's address.
 pub(crate) fn hang_up(how: Hangup) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -112,7 +113,7 @@ pub(crate) fn hang_up(how: Hangup) -> SocketAddr {
                     let mut sent = [0; 16_384];
                     let _ = connection.read(&mut sent);
                 }
-                // Waits until data has arrived.
+                // The call returns when data has arrived, and leaves the data unread.
                 Hangup::Reset => drop(connection.peek(&mut [0])),
                 Hangup::Silence => open.push(connection),
             }
@@ -121,7 +122,7 @@ pub(crate) fn hang_up(how: Hangup) -> SocketAddr {
     address
 }
 
-/// Sends a body of this many bytes in chunks.
+/// Starts a server that sends a body of `bytes` bytes in HTTP chunks.
 pub(crate) fn long_body(bytes: usize) -> ScriptedServer {
     ScriptedServer::start(move |_, mut connection| {
         connection
@@ -135,14 +136,14 @@ pub(crate) fn long_body(bytes: usize) -> ScriptedServer {
     })
 }
 
-/// Returns a complete answer that closes its connection.
+/// Returns a complete response. The server closes the connection after it.
 pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n");
     [head.as_bytes(), body].concat()
 }
 
-/// Starts a real server and returns its address.
+/// Starts a server with this router, and returns its address.
 pub(crate) async fn serve_forever(router: axum::Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

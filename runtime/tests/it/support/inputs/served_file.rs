@@ -1,4 +1,5 @@
-//! A file behind an HTTP server that answers ranges as RFC 9110 says. A test can make single answers wrong.
+//! A file on an HTTP server that answers range requests as RFC 9110 specifies. A test can replace single answers with
+//! wrong ones.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -6,18 +7,18 @@ use std::time::Duration;
 
 use super::scripted_server::{ScriptedServer, answer};
 
-/// A file on a server.
+/// A file, and how a server sends it.
 #[derive(Clone)]
 pub(crate) struct ServedFile {
     pub(crate) bytes: Vec<u8>,
     pub(crate) etag: Option<&'static str>,
-    /// The framing of a body with the whole file.
+    /// The framing of the body of a response that contains the whole file.
     pub(crate) framing: Framing,
-    /// Further header lines.
+    /// Additional header lines.
     pub(crate) headers: String,
 }
 
-/// The way in which a client learns the end of a body.
+/// How a client recognizes the end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length,
@@ -26,27 +27,28 @@ pub(crate) enum Framing {
     Close,
 }
 
-/// A function that makes an answer from the file's bytes and the first requested byte.
+/// A function that creates a response from the bytes of the file and the first requested offset.
 pub(crate) type CustomAnswer = fn(&[u8], usize) -> Vec<u8>;
 
-/// The server's answer to one request.
+/// The server's response to one request.
 #[derive(Clone)]
 pub(crate) enum Action {
-    /// The right answer.
+    /// The server sends the correct response.
     Serve,
-    /// The right answer up to this many bytes of its body. Then the connection is cut.
+    /// The server sends at most this many bytes of the correct body. Then it closes the connection.
     Cut(usize),
-    /// The right answer up to this many bytes of its body. Then nothing more is sent.
+    /// The server sends at most this many bytes of the correct body. Then it sends nothing more and keeps the
+    /// connection open.
     Stall(usize),
-    /// The right answer up to this many bytes of its body at once. Then one byte follows after each pause.
+    /// The server sends this many bytes of the correct body at once. Then it pauses before each further byte.
     Trickle(usize, Duration),
-    /// The right head, and the body after a pause.
+    /// The server sends the correct head, pauses, and sends the body.
     Late(Duration),
-    /// The right answer for another file.
+    /// The server sends the correct response for another file.
     ServeOther(ServedFile),
-    /// These bytes. Then the connection ends.
+    /// The server sends these bytes. Then it closes the connection.
     Send(Vec<u8>),
-    /// The result of a function.
+    /// The server sends the response that the function returns.
     Custom(CustomAnswer),
 }
 
@@ -71,7 +73,8 @@ impl ServedFile {
         self
     }
 
-    /// Serves the file. Each request gets the next of the actions, and further requests get the right answer.
+    /// Starts a server with this file. The actions apply to the first requests, in order. All later requests get the
+    /// correct response.
     pub(crate) fn serve(self, actions: Vec<Action>) -> ScriptedServer {
         let mut actions = actions.into_iter();
         let mut silent = Vec::new();
@@ -100,7 +103,7 @@ impl ServedFile {
                     return silent.push(connection);
                 }
             };
-            // The client may have closed the connection before.
+            // If the client has already closed the connection, this call fails.
             let _ = connection.shutdown(Shutdown::Both);
         })
     }
@@ -151,7 +154,7 @@ impl ServedFile {
     }
 }
 
-/// Returns the first byte that a request asks for, if it asks for a range.
+/// Returns the first offset of a range request, or `None` if the request is for the whole file.
 fn range_start(request: &str) -> Option<usize> {
     let range = request
         .lines()
@@ -166,7 +169,7 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// Sends the head and at most this many bytes of the body. Returns false if the client is gone.
+    /// Sends the head and at most `bytes` bytes of the body. Returns false if the client has closed the connection.
     fn send(&self, connection: &TcpStream, bytes: usize) -> bool {
         let body = &self.body[..bytes.min(self.body.len())];
         let end = bytes >= self.body.len();
@@ -192,12 +195,13 @@ fn chunked(chunk: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()
 }
 
-/// Returns false if the client is gone, as a client that has read enough may be.
+/// Writes all bytes. Returns false if the client has closed the connection, for example because it has read enough.
 fn write(mut connection: &TcpStream, bytes: &[u8]) -> bool {
     connection.write_all(bytes).is_ok()
 }
 
-/// Returns a 206 with these headers. It has the tag `"a"` if the headers have none.
+/// Returns an action that sends a 206 response with these headers. If the headers contain no `ETag`, the tag `"a"` is
+/// added.
 pub(crate) fn partial(headers: &str, body: &[u8]) -> Action {
     match headers.contains("ETag:") {
         true => untagged_partial(headers, body),
@@ -205,7 +209,7 @@ pub(crate) fn partial(headers: &str, body: &[u8]) -> Action {
     }
 }
 
-/// Returns a 206 with exactly these headers.
+/// Returns an action that sends a 206 response with exactly these headers.
 pub(crate) fn untagged_partial(headers: &str, body: &[u8]) -> Action {
     Action::Send(answer("206 Partial Content", headers, body))
 }
