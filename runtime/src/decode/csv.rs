@@ -96,8 +96,8 @@ impl CsvOptions {
         self.rules
     }
 
-    /// Returns `text` without the footer, which is the rows at the end that are not records. `text` must reach to the
-    /// end of the file.
+    /// Returns `text` without the footer. The footer consists of the rows at the end that are not records. `text` must
+    /// reach to the end of the file.
     pub(super) fn without_footer(self, text: &[u8]) -> &[u8] {
         match self.footer {
             0 => text,
@@ -248,7 +248,7 @@ fn whole_rows(mut parser: Parser, raw: &[u8]) -> Used {
     used
 }
 
-/// Decodes chunks of CSV.
+/// The decoder of CSV that does not have to be rewritten.
 #[derive(Clone)]
 struct CsvDecoder {
     name: Arc<str>,
@@ -402,7 +402,7 @@ impl CsvDecoder {
 /// The number of bytes of a field that are copied at once.
 const BLOCK: usize = 32;
 
-/// Extracts the fields of the chosen columns from records.
+/// The columns that the plugin reads. They are used to extract fields from records.
 #[derive(Debug, Clone, Default)]
 struct Projection {
     quote: u8,
@@ -500,7 +500,7 @@ impl Projection {
     }
 }
 
-/// Reads the header of a file to find its columns.
+/// A reader of the header of a file, which finds the columns.
 struct HeaderReader<'a> {
     name: &'a str,
     parser: Parser,

@@ -1,5 +1,5 @@
 //! A stretch of CSV (8 KiB) goes in; the positions of its delimiters and line ends come out. One pass finds all
-//! positions, so that the fields of each record can be looked up. Only for records with a quote the scanner is needed.
+//! positions, so that the fields of each record can be looked up. The scanner is needed only for records with a quote.
 
 use crate::format::csv::{BLOCK, Marks, Scanner};
 
@@ -30,8 +30,8 @@ impl Index {
     /// Returns the ends of the fields of the record that begins at `start`. Records must be looked up in the order of
     /// the text. `raw` must hold whole records, and must stay the same until [`Index::clear`] is called.
     ///
-    /// Returns `None` if the scanner has to find the record, because it has a quote, has no line end, or is longer than
-    /// a stretch.
+    /// Returns `None` if the record has a quote, has no line end, or is longer than a stretch. The scanner has to find
+    /// such a record.
     #[inline]
     pub(super) fn ends(&mut self, scanner: &Scanner, raw: &[u8], start: usize) -> Option<&[u32]> {
         self.pass(start);

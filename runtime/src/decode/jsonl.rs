@@ -22,13 +22,14 @@ use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
 use crate::format::{Format, Span, clip};
 use crate::record::{Batch, ChunkError, MalformedRecord, Row, Used};
 
-/// The most memory that a decoder keeps for the keys of the next record, in bytes.
+/// The maximum memory that a decoder keeps for the keys of the next record, in bytes.
 const KEPT_BYTES: usize = 1 << 20;
 
 /// The length in bytes of `"":0,`, the shortest member with a comma after it.
 const MEMBER_BYTES_MIN: usize = 5;
 
-/// The number of keys outside all columns at which room is made for all further keys of the object.
+/// A number of keys outside all columns. When an object reaches this number, room is made for all further keys of the
+/// object at once.
 const MANY_KEYS: usize = 1 << 16;
 
 /// The code and the reason of a reject.
@@ -113,7 +114,7 @@ fn records_end(raw: &[u8], last: bool) -> Option<usize> {
     memrchr(b'\n', raw).map(|feed| feed + 1)
 }
 
-/// Decodes chunks of JSON objects.
+/// The decoder of JSONL.
 #[derive(Clone)]
 struct JsonlDecoder {
     lines: LineSplitter,
@@ -168,7 +169,7 @@ impl Decoder for JsonlDecoder {
     }
 }
 
-/// Cuts chunks into lines.
+/// A splitter that cuts chunks into lines.
 #[derive(Clone)]
 struct LineSplitter {
     name: Arc<str>,
@@ -290,7 +291,7 @@ impl ColumnNames {
     }
 }
 
-/// Extracts the fields that the plugin reads from objects.
+/// A reader that extracts from objects the fields that the plugin reads.
 #[derive(Clone, Default)]
 struct FieldReader {
     keys: Keys,
@@ -310,8 +311,9 @@ struct FieldReader {
 /// The keys of a long record use the memory that is reserved for its fields and its output. This memory is free again
 /// before the fields and the output are made.
 ///
-/// The keys need at most 1.6 times the length of the record: eight bytes for each member, which has at least five bytes
-/// itself. The texts of keys with escapes do not raise this maximum, because such a text is shorter than its key.
+/// Each key needs eight bytes, and its member has at least five bytes in the record. So the keys need at most 1.6 times
+/// the length of the record. The texts of keys with escapes do not raise this maximum, because such a text is shorter
+/// than its key.
 #[derive(Clone, Default)]
 struct UnknownKeys {
     /// The spans of the keys in the object, without quotes. For a key with escapes, the span is its position in `names`

@@ -53,7 +53,7 @@ use crate::format::{Format, Hints, OtherType, clip};
 use crate::record::{Batch, ChunkError};
 use crate::request::{DialectFrom, InputOptions};
 
-/// Decodes the chunks of an input. The result for a chunk does not depend on other chunks.
+/// A decoder of the chunks of an input. The result for a chunk does not depend on other chunks.
 pub trait Decoder: Send {
     /// Chooses the columns whose fields go into [`Batch::fields`]. `reads` holds indices into the list of all columns:
     /// [`Decoding::columns`], followed by the members named in `more`. Must be called once, before the first
@@ -84,8 +84,8 @@ pub struct Decoding {
     pub columns: Vec<String>,
     /// The input's format.
     pub format: Format,
-    /// The dialect for CSV output. If the input is CSV, this is its delimiter and, if it has one, its quote. For an
-    /// input of another format, this is the default dialect.
+    /// The dialect for CSV output. For a CSV input, this dialect has the input's delimiter and quote. If the input has
+    /// no quote, the dialect has the default quote. For other formats, this is the default dialect.
     pub dialect: Dialect,
     /// True if the decoded text has other bytes than the input, because the input is in another encoding or because its
     /// spaces became tabs.
@@ -111,7 +111,7 @@ pub struct Decoding {
 /// # Errors
 /// Fails in these cases:
 ///
-/// - The beginning of the input proves that it is another kind of file, whatever `options` say.
+/// - The beginning of the input proves that the input is another kind of file, whatever `options` say.
 /// - The input is probably not a table, and `options` do not name the format.
 /// - The columns cannot be found, because CSV is empty or has a malformed header.
 /// - Two columns have the same name, a name is longer than `limits.column_name_bytes_max`, or there are more columns
@@ -325,7 +325,7 @@ impl InputText {
     }
 
     /// Replaces the spaces between fields by tabs, if the request says that spaces separate the fields. Returns the
-    /// text, and a flag that is true if the request says so.
+    /// text, and a flag that is true in this case.
     fn with_tabs(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
         if options.dialect != Some(DialectFrom::Spaces) {
             return Ok((self, false));

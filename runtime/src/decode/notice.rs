@@ -1,6 +1,6 @@
 //! Recognizes a notice that a server sent in place of a file, by the first records of the text. The records of a notice
-//! are sentences or the words of an error. Its first line has such words, or text that continues after a comma, as in a
-//! sentence: names of columns do not continue. The result is a guess.
+//! are sentences or the words of an error. Another sign is text that continues after a comma: sentences continue there,
+//! and names of columns do not. The result is a guess.
 
 /// Phrases that servers and people write in place of a file. A phrase is the whole line, or a punctuation mark follows
 /// it.
@@ -94,7 +94,7 @@ const WORDS_OF_SENTENCES: &[&str] = &[
 /// The minimum number of words in a sentence that has no word of [`WORDS_OF_SENTENCES`].
 const WORDS_OF_PROSE: usize = 7;
 
-/// A text that may be a notice.
+/// A text that is possibly a notice.
 pub(super) struct NoticeCandidate<'a> {
     /// The first line, without its quotes.
     pub(super) line: &'a str,
@@ -192,8 +192,8 @@ fn ends_sentence(line: &str) -> bool {
     line.ends_with(['。', '｡', '！', '．', '।', '۔'])
 }
 
-/// Returns whether a line explains an error: it is a sentence by its end, and also by its words or by a mark that only
-/// sentences have.
+/// Returns whether a line explains an error. Such a line ends like a sentence. It also has the words of a sentence, or
+/// ends with a mark that only sentences have.
 fn is_explanation(line: &str) -> bool {
     is_sentence(line) && (has_words_of_sentence(line) || ends_sentence(line))
 }

@@ -1,5 +1,5 @@
-//! A reader goes in; a sample comes out, which is the beginning of the input and serves to detect its format. From the
-//! sample and the reader, this module makes an input for a splitter or a reader of the whole input.
+//! A reader goes in; a sample comes out, which is the beginning of the input and serves to detect its format. Together
+//! with the reader, the sample can be turned into an input for a splitter, or into a reader of the whole input.
 
 use std::io::{Cursor, Read};
 
@@ -15,7 +15,7 @@ pub(super) const SAMPLE_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Sample {
     bytes: Vec<u8>,
-    /// True if the sample is the start of the file. Only there a byte order mark can be.
+    /// True if the sample is the start of the file. A byte order mark is possible only there.
     is_start: bool,
     /// True if the sample is the whole input.
     pub(super) whole: bool,
@@ -38,7 +38,7 @@ impl Sample {
         })
     }
 
-    /// Returns the sample with its flag `is_start` set to this value.
+    /// Returns the sample with its field `is_start` set to the argument.
     pub(super) fn at_start(self, is_start: bool) -> Self {
         Self { is_start, ..self }
     }

@@ -78,8 +78,8 @@ pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// Returns the delimiter that gives the most records as many fields as the first record, with this number of fields.
-/// Returns `None` if no delimiter gives several fields to [`ALIKE_PERCENT`] of the records.
+/// Returns the delimiter with which the most records have as many fields as the first record. Also returns this number
+/// of fields. Returns `None` if no delimiter gives several fields to [`ALIKE_PERCENT`] of the records.
 fn another_of(
     text: &[u8],
     whole: bool,
@@ -240,9 +240,9 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
             }
             has_columns = true;
             let is_usual = quotes.last() == Some(&quote);
-            // An apostrophe stays the quote, unless the usual quote makes more records alike. If both make equally many
-            // alike, a line end within a quoted field decides against the apostrophe: a wrong quote usually joins
-            // lines.
+            // An apostrophe stays the quote, unless more records have the same number of fields with the usual quote.
+            // If the two quotes are equal in this, a line end in a record with a quoted field decides against the
+            // apostrophe: a wrong quote usually joins lines.
             let is_better = match &best {
                 Some((other, is_over_lines)) => {
                     percent > other.percent || percent == other.percent && *is_over_lines
@@ -326,7 +326,7 @@ pub(super) fn has_decimal_commas(text: &[u8]) -> bool {
     memchr::memchr_iter(b',', text).all(|at| at > 0 && is_digit(at - 1) && is_digit(at + 1))
 }
 
-/// The result of comparing the numbers of fields of records.
+/// A measure of how many records have the same number of fields.
 struct Alike {
     /// The number of fields of the first record.
     fields: usize,
@@ -428,7 +428,7 @@ mod tests {
             ("a,b\n\"1;2\",\"x\ny\"\n\"3;4\",5\n", ',', '"'),
             ("a;b\n'1;2';3\n'it''s';4\n", ';', '\''),
             ("a,b\nit's,1\nthat's,2\n", ',', '"'),
-            // An apostrophe is no quote if more records are alike without it.
+            // An apostrophe is not a quote if more records have the same number of fields without it.
             ("band,nick,n\n'N Sync,a,1\nThe Boys',b,2\nAbba,c,3\n", ',', '"'),
             ("band;n\r'N Sync;1\rThe Boys';2\rAbba;3\r", ';', '"'),
             ("a;b\n'x\ny';2\n'z';3\n", ';', '\''),

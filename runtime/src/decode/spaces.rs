@@ -28,7 +28,7 @@ enum FieldState {
     Space,
     Field,
     Quoted,
-    /// After a closing quote. If another quote follows, the field goes on.
+    /// After a closing quote. If another quote follows, the field continues.
     Closed,
     /// After an escape, which is within quotes if `is_quoted` is true.
     Escaped {

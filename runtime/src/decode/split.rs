@@ -21,7 +21,7 @@ const LINE_END_BYTES: usize = 3;
 const LONG_CHUNK_COPIES: usize = 3;
 
 /// The multiple that is added if the record is rewritten. Each byte of the record can be a quote, and rewriting doubles
-/// it.
+/// each quote.
 const REWRITTEN_COPIES: usize = 2;
 
 /// A function that returns the end of the last complete record in some bytes, or `None` if no record is complete. The
@@ -34,11 +34,12 @@ pub(super) type WholeRows = Box<dyn Fn(&[u8]) -> Used + Send>;
 /// The rows at the end of an input that are not records.
 pub(super) struct Footer {
     pub(super) rows: usize,
-    /// Counts the complete rows in some bytes, including rows of the footer. The input must continue after these bytes.
+    /// A function that counts the complete rows in some bytes, including rows of the footer. It expects that the input
+    /// continues after these bytes.
     pub(super) whole_rows: WholeRows,
 }
 
-/// Splits an input into chunks.
+/// A splitter, which cuts an input into chunks.
 pub struct Splitter {
     reader: Box<dyn Read + Send>,
     name: String,
@@ -73,7 +74,7 @@ pub(super) struct InputStart {
 }
 
 impl InputStart {
-    /// Returns this position for a first record with the number `record`.
+    /// Returns the origin of the first chunk. Its first record is at this position, and has the number `record`.
     pub(super) fn at(self, record: u64) -> ChunkOrigin {
         ChunkOrigin(Position {
             record,
@@ -186,8 +187,8 @@ impl Splitter {
         self.footer = Some(footer);
     }
 
-    /// Returns a flag that any thread can set when the rest of the input is no longer needed. The splitter checks it
-    /// before each read, even within a chunk, and then reads nothing more.
+    /// Returns a flag that any thread can set when the rest of the input is no longer needed. The splitter checks the
+    /// flag before each read, even within a chunk. If the flag is set, the splitter fails and reads nothing more.
     pub fn abandoned(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.abandoned)
     }
@@ -234,8 +235,8 @@ impl Splitter {
         }
         let left = self.filled - end;
         let held = self.hold(left)?;
-        // At the end of the input the new buffer gets no spare room. To fill a buffer of the usual length with zeros
-        // would take longer than to process a small file.
+        // At the end of the input the new buffer gets no spare room. Filling a buffer of the usual length with zeros
+        // would take longer than processing a small file.
         let bytes = if self.ended {
             left
         } else {
@@ -304,7 +305,7 @@ impl Splitter {
     }
 
     /// Calls `find` with as many of the next bytes as a chunk usually has. Then calls `find` with more and more bytes
-    /// from the same start, until it returns a result.
+    /// from the same start, until `find` returns a result.
     fn look<T>(
         &mut self,
         mut find: impl FnMut(&Self, &[u8], bool) -> Result<Option<T>, ChunkError>,

@@ -45,8 +45,9 @@ pub struct CsvRecord {
     pub line_feeds: usize,
     /// True if any field of the record is quoted.
     pub quoted: bool,
-    /// The position of the first fault, or `None`. The fault is a quote within an unquoted field, or text after a
-    /// closing quote. In both cases the rest of the field counts as unquoted, so that the record ends with its line.
+    /// The position of the first fault in the use of quotes, or `None`. The fault is a quote within an unquoted field,
+    /// or text after a closing quote. In both cases the rest of the field counts as unquoted, so that the record ends
+    /// with its line.
     pub stray: Option<usize>,
 }
 

@@ -48,7 +48,7 @@ impl Format {
 /// The type of an output column's values, for formats that have types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColumnType {
-    /// The type of the input's value.
+    /// The type that the value has in the input.
     #[default]
     Inherit,
     /// A text.

@@ -196,7 +196,7 @@ impl<'a> ParsedNumber<&'a [u8]> {
             return None;
         }
         let value = match text {
-            // This is exact, and faster than to parse a float.
+            // This is exact, and faster than parsing a float.
             [b'0'..=b'9', ..] if inferred == Inferred::Integer && text.len() <= EXACT_DIGITS => {
                 let add = |value, digit: &u8| 10.0 * value + f64::from(digit - b'0');
                 text.iter().fold(0.0, add)

@@ -1,7 +1,7 @@
 //! The bytes of an output go in; the profile of its columns comes out. This profile is the quality report in a receipt.
 //!
-//! Each lane profiles its own rows, and the profiles are merged at the end. The result does not depend on how the rows were
-//! assigned to lanes.
+//! Each lane profiles its own rows, and the profiles are merged at the end. The result does not depend on which lane
+//! profiled which rows.
 
 mod column;
 mod distinct;

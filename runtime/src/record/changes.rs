@@ -248,7 +248,7 @@ impl<'a> ChangesReader<'a> {
     }
 
     /// Compares only a few numbers to check all cells. If this shows that all cells are valid, advances to the end of
-    /// their texts and returns true.
+    /// their texts and returns true. Otherwise returns false, and the cells can still be valid.
     #[inline]
     fn pass_well(&mut self, cells: &[[u32; 2]]) -> bool {
         let (mut after, mut end) = (0, self.texts.start);

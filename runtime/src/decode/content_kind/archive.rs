@@ -8,7 +8,7 @@ use crate::format::clip;
 
 use Advice::{Convert, Extract, TakeTheFile};
 
-/// The names of entries that show that a ZIP archive is a more specific kind of file.
+/// Names of entries in ZIP archives. Each name shows a more specific kind of file.
 const ZIP_ENTRIES: &[(&str, &str, Advice)] = &[
     ("xl/", "an Excel workbook (XLSX)", Advice::SaveSheet),
     ("word/", "a Word document (DOCX)", Advice::SaveSheet),
@@ -40,7 +40,7 @@ pub(super) fn is_zip(bytes: &[u8]) -> bool {
     }
 }
 
-/// Returns the kind of a ZIP archive, as shown by the entries that begin in the sample.
+/// Returns the kind of a ZIP archive. The entries that begin in the sample show the kind.
 pub(super) fn zip(bytes: &[u8]) -> Kind {
     let entries = || {
         memmem::find_iter(bytes, b"PK\x03\x04").filter_map(|at| {
@@ -97,7 +97,7 @@ pub(super) fn tar(bytes: &[u8]) -> Option<Kind> {
     /// The positions of the mode, the owner, the group, the size and the time.
     const NUMBERS: [std::ops::Range<usize>; 5] = [100..108, 108..116, 116..124, 124..136, 136..148];
     let header = bytes.first_chunk::<512>()?;
-    // A number is written in octal digits, or as bytes of which the first is at least 0x80.
+    // A number is written in octal digits, or in binary with a first byte of at least 0x80.
     let is_number =
         |field: &[u8]| field[0] >= 0x80 || field.iter().all(|byte| matches!(byte, b'0'..=b'7' | b' ' | 0));
     if !header.contains(&0) || !NUMBERS.into_iter().all(|number| is_number(&header[number])) {
@@ -121,8 +121,8 @@ pub(super) fn tar(bytes: &[u8]) -> Option<Kind> {
     })
 }
 
-/// Returns whether bytes begin with a cpio header. Its numbers have eight hex digits each, or in an older format octal
-/// digits. After the header comes a name that ends with NUL.
+/// Returns whether bytes begin with a cpio header. The numbers in the header have eight hex digits each. In an older
+/// format, they have octal digits. After the header comes a name that ends with NUL.
 pub(super) fn is_cpio(bytes: &[u8]) -> bool {
     let header = |len: usize, is_digit: fn(&u8) -> bool, size: std::ops::Range<usize>, radix: u32| {
         let digits = bytes.get(6..len).filter(|header| header.iter().all(is_digit))?;

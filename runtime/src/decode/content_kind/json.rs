@@ -57,8 +57,8 @@ fn has_stray_quote(text: &[u8], delimiter: u8) -> bool {
     records.take(RECORDS).any(|record| record.stray.is_some())
 }
 
-/// Returns the kind of a text that is a JSON document or has arrays on its lines, in place of one object on each line.
-/// Otherwise returns `None`.
+/// Returns the kind of a text that is a JSON document, or that has an array on each line. Returns `None` if the text
+/// can be JSONL, with one object on each line.
 pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     let line_bytes = memchr::memchr(b'\n', text).unwrap_or(text.len());
@@ -124,7 +124,7 @@ fn of_object(text: &[u8]) -> Advice {
     }
 }
 
-/// Returns the path of the first list of objects within an object, in the syntax of `jq`, such as `.data`. The text may
+/// Returns the path of the first list of objects within an object, in the syntax of `jq`, such as `.data`. The text can
 /// be cut off after its beginning. Returns `None` if there is no such list, or if a name in the path cannot be quoted
 /// for a shell.
 pub(super) fn list_in(text: &[u8]) -> Option<String> {

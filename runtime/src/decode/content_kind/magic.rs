@@ -1,6 +1,6 @@
 //! Recognizes a binary format by its mark, which is the magic bytes near the start of a file. A mark alone is no proof,
 //! because a text can begin with the same bytes. For example, `PK,name` is a CSV header, and so is `яы` in an encoding
-//! with one byte for each letter. The proof is other bytes of the format around the mark.
+//! with one byte for each letter. Other bytes of the format, around the mark, are the proof.
 
 use memchr::memmem;
 
@@ -145,7 +145,7 @@ const MARKS: &[MagicMark] = &[
     ),
     (0, b"PAR1", "a Parquet file", Convert, is_parquet),
     (0, b"PARE", "an encrypted Parquet file", Convert, unproved),
-    // The check proves only a file without rows, because its footer follows the mark.
+    // The check proves only a file without rows: in such a file, the footer follows the mark.
     (0, b"ORC", "an ORC file", Convert, |bytes| {
         bytes.get(3..6) == Some(&[8, 3, 0x10])
     }),
@@ -200,7 +200,8 @@ const MARKS: &[MagicMark] = &[
         Convert,
         by_mark,
     ),
-    // The mark comes after a checksum of eight bytes. The page of this header must otherwise be empty.
+    // The mark comes after a checksum of eight bytes. Most bytes after the mark, up to the end of the page, must be
+    // zero.
     (8, b"DUCK", "a DuckDB database", Convert, |bytes| {
         bytes.get(13..20) == Some(&[0; 7])
             && bytes
@@ -324,7 +325,8 @@ const MARKS: &[MagicMark] = &[
             memmem::find(start, b"matroska").is_some() || memmem::find(start, b"webm").is_some()
         },
     ),
-    // The next part must follow at byte 12 in the old version, or after some stuffing bytes in the new version.
+    // In the old version, the next part must begin at byte 12. In the new version, it must begin after some stuffing
+    // bytes.
     (0, b"\0\0\x01\xba", "an MPEG video", TakeTheFile, |bytes| {
         let next = bytes.get(13).map(|filled| 14 + usize::from(filled & 7));
         [Some(12), next]
@@ -406,13 +408,13 @@ fn by_mark(_: &[u8]) -> bool {
     true
 }
 
-/// Returns false, because nothing but the mark is at a fixed offset in this format.
+/// Returns false, because this format has no other bytes at a fixed offset that could prove it.
 fn unproved(_: &[u8]) -> bool {
     false
 }
 
-/// Returns the kind of a file with these first bytes, or `None`. `is_utf8` says that the file, if it is a text, must be
-/// UTF-8. `is_named` says that the request names the format, so that a guess does not count.
+/// Returns the kind of a file with these first bytes, or `None`. `is_utf8` says that a text must be in UTF-8.
+/// `is_named` says that the request names the format, so that a guess does not count.
 pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     let has_binary = has_binary(bytes);
     // As a text, such a file would be refused anyway, because its header is not UTF-8.

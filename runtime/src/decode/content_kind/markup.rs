@@ -161,7 +161,7 @@ fn has_page_on_its_first_line(text: &[u8]) -> bool {
 /// The maximum number of lines of a long document that are examined.
 const ELEMENTS: usize = 100;
 
-/// The tags that text follows.
+/// The tags of headings, which text follows.
 const HEADINGS: &[&[u8]] = &[b"h1", b"h2", b"h3", b"title", b"center"];
 
 /// The tags that only pages begin with, even if the tag is alone on its line.
@@ -282,7 +282,7 @@ impl<'a> MarkupTag<'a> {
             .position(|byte| !is_name(byte))
             .unwrap_or(inner.len());
         let (name, rest) = inner.split_at(name_bytes);
-        // Such a name is the scheme of an address.
+        // A name that ends with a colon is the scheme of an address.
         if name.ends_with(b":") {
             return None;
         }

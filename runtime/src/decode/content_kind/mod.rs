@@ -1,4 +1,4 @@
-//! Recognizes an input that does not consist of records by its beginning. Such an input is an archive, a page or a
+//! Recognizes, by its beginning, an input that does not consist of records. Such an input is an archive, a page or a
 //! document. If the input could also be a legal CSV file, its kind is a guess. If the request names the format, guesses
 //! do not count. `shape.rs` makes other guesses.
 
@@ -63,7 +63,7 @@ impl Kind {
         }
     }
 
-    /// Returns the same kind as a guess.
+    /// Returns the same kind, marked as a guess.
     fn guessed(self) -> Self {
         let is_guess = true;
         Self { is_guess, ..self }
@@ -152,7 +152,7 @@ pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
 pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_named: bool) -> Option<Kind> {
     let bytes = sample.bytes();
     if has_utf16_mark(bytes) {
-        return None; // The check of the byte order mark reports it.
+        return None; // The check of the byte order mark reports UTF-16.
     }
     let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
     let is_encoding =
@@ -175,8 +175,9 @@ pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_
     magic::of(bytes, encoding.is_none(), is_named).or_else(binary)
 }
 
-/// Returns the kind of an input by its decoded text, or `None` if it can really be text. Decoding does not prove this,
-/// because some encodings map any byte to a character. `is_named` says that the request names the format.
+/// Returns the kind of an input by its decoded text, or `None` if the input can really be text. Successful decoding
+/// does not prove this, because some encodings map any byte to a character. `is_named` says that the request names the
+/// format.
 pub(super) fn of_decoded(sample: &Sample, is_named: bool) -> Option<Kind> {
     let start = &sample.bytes()[..sample.bytes().len().min(1 << 10)];
     // Binary data has almost every control character.

@@ -316,7 +316,7 @@ pub(super) fn is_delimiter(byte: &u8) -> bool {
 /// Returns whether an SQL statement ends with its first line and contains `word`.
 fn is_statement(rest: &[u8], word: &str) -> bool {
     let line = first_line(rest).trim_ascii().to_ascii_uppercase();
-    // With another semicolon, the semicolons could separate fields.
+    // If the line had another semicolon, the semicolons could separate fields.
     line.iter().position(|byte| *byte == b';') == line.len().checked_sub(1)
         && memmem::find(&line, word.as_bytes()).is_some()
 }

@@ -14,8 +14,8 @@ pub(super) struct Utf16 {
     pub(super) is_certain: bool,
 }
 
-/// Returns the byte order in which bytes are a text, or `None` if they are a text in both byte orders or in none.
-/// `is_named` says that the request names UTF-16: in this case fewer code units are enough.
+/// Returns the byte order in which bytes can be read as a text. Returns `None` if this is possible in both byte orders,
+/// or in neither. `is_named` says that the request names UTF-16: in this case fewer code units are enough.
 pub(super) fn detect(bytes: &[u8], is_named: bool) -> Option<Utf16> {
     memchr::memchr(0, bytes)?;
     let [little, big] = [u16::from_le_bytes, u16::from_be_bytes].map(|unit| Units::count(bytes, unit));
@@ -54,8 +54,8 @@ struct Units {
     lines: usize,
     /// The number of printable ASCII characters and white space.
     ascii: usize,
-    /// The same number without `N` and `0`. In the other byte order, 一 and the ideographic space look like these two
-    /// characters.
+    /// The number of printable ASCII characters and white space, without `N` and `0`. In the other byte order, 一 and
+    /// the ideographic space look like these two.
     ascii_only: usize,
     /// The number of units up to U+00FF.
     latin: usize,

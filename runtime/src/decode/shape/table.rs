@@ -188,7 +188,8 @@ pub(super) fn is_surely_title(line: &str) -> bool {
     has_letter && (words >= 4 || words >= 2 && has_digit || characters(line) >= 2 && has_year(line))
 }
 
-/// Returns the number of Chinese and Japanese characters, because these languages have no spaces between words.
+/// Returns the number of Chinese and Japanese characters. They are counted because these languages have no spaces
+/// between words.
 fn characters(line: &str) -> usize {
     let is_one =
         |c: &char| matches!(c, '\u{3040}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}');
@@ -230,9 +231,9 @@ pub(super) fn may_be_header(record: &SampleRecord<'_>, delimiter: u8) -> bool {
                 .is_some_and(|name| name.iter().any(is_letter) && !name.iter().any(u8::is_ascii_digit))
 }
 
-/// Returns whether `title` is above the names of two columns. The title must have several words. In addition, only a
-/// title can have these words, or all rows have digits. Empty rows and further lines of the title can come between the
-/// title and the names.
+/// Returns whether `title` is above the names of two columns. The title must have several words. In addition, it must
+/// have words that only a title can have, or all rows must have digits. Empty rows and further lines of the title can
+/// come between the title and the names.
 pub(super) fn is_title_over(title: &str, below: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let is_below_title = |record: &SampleRecord<'_>| record.filled(dialect) >= 2;
     let first = below.iter().take(LINES_OVER_HEADER).position(is_below_title);
