@@ -1,6 +1,6 @@
 //! CSV goes in; batches of records come out. The module [`crate::format::csv`] defines which records are well-formed.
 //!
-//! The table shows how irregular CSV is handled. docs/formats.md has the same table for users.
+//! The table shows how irregular CSV is handled. The table for users is in docs/formats.md.
 //!
 //! | input | handling |
 //! |---|---|
@@ -8,22 +8,22 @@
 //! | LF, CRLF or a lone CR, even mixed in one file | each ends a record |
 //! | a line end within quotes | is text, and counts in line numbers |
 //! | `""` within quotes | is one quote |
-//! | a quote within an unquoted field, or text after a closing quote | the record is malformed (`stray-quote`) and ends with its line |
+//! | a quote in an unquoted field, text after a closing quote | malformed (`stray-quote`); the record ends with its line |
 //! | a quote that is never closed | an error: otherwise the quote would silently swallow the rest of the file |
 //! | NUL and other control characters | are text |
 //! | bytes that are not UTF-8 | the record is malformed (`not-utf8`); in the header they are an error |
 //! | UTF-16 | an error that names UTF-16, unless the request names the encoding |
 //! | an empty line | is skipped and not counted as a record, as in most readers |
 //! | more or fewer fields than the header | the record is malformed (`ragged-row`) |
-//! | a delimiter at the end of a line | adds a field: a column if the header ends with a delimiter too, otherwise the record is malformed (`ragged-row`) |
+//! | a delimiter at the end of a line | adds a field; if the header has no such delimiter: `ragged-row` |
 //! | no line end after the last record | makes no difference |
-//! | one column | each line that is not empty is a record; the output has `""` for an empty field, because an empty line is not a record |
+//! | one column | each line is a record, except empty lines; so the output has `""` for an empty field |
 //! | a header and nothing else | an input without records |
 //! | a page of HTML in place of the file | an error |
 //! | an empty file, or only empty lines | an error: the columns are unknown |
 //! | two columns with the same name | an error |
 //! | a column without a name | is named `column_N`, where N is its number, from 1 |
-//! | a column name, a record or a number of columns beyond its limit | an error; a field has no limit except that of its record |
+//! | a column name, a record or a number of columns beyond its limit | an error; fields have no limit of their own |
 //! | white space around a field | is text |
 //!
 //! Options of a request change some of this handling. If such options only exclude lines or rows from the records, the
@@ -132,8 +132,8 @@ pub(super) struct Header {
 /// if it names the delimiter.
 ///
 /// # Errors
-/// Fails if the header is missing, is malformed, has too many columns, or has two columns of one name. Returns the reader's
-/// errors.
+/// Fails if the header is missing, is malformed, has too many columns, or has two columns with the same name. Returns
+/// the reader's errors.
 pub(super) fn open(
     text: PeekedInput,
     name: &str,

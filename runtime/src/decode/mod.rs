@@ -357,7 +357,8 @@ impl InputText {
     }
 }
 
-/// Opens the rest of an input whose format, columns and dialect are known. `options` must be the same as at the first opening.
+/// Opens the rest of an input whose format, columns and dialect are known. `options` must be the same as when the input
+/// was first opened.
 ///
 /// # Errors
 /// Fails if the options contradict each other.
