@@ -80,8 +80,8 @@ pub(crate) fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
 /// beginning.
 ///
 /// # Errors
-/// Fails if the text is not UTF-8. The error is a sentence without its subject, such as "is UTF-16: ...". It names
-/// UTF-16 and UTF-32 because some editors call them only "Unicode".
+/// Fails if the text is not UTF-8. The error is a sentence without a subject, such as "is UTF-16: ...". The error names
+/// UTF-16 and UTF-32, which some editors call only "Unicode".
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, String> {
     // JSON begins with an ASCII character. So the positions of zero bytes show the encoding as clearly as a byte order
     // mark does (RFC 4627, section 3).
@@ -124,8 +124,8 @@ const NEAR: f64 = 0.7;
 /// The maximum number of files that are compared with the missing file.
 const FILES_COMPARED_MAX: usize = 10_000;
 
-/// Returns the file that the operator may have meant instead of a missing file. It is in the same folder, `may_be`
-/// accepts it, and its name is the most similar. Returns `None` if no name is similar.
+/// Returns the file that the operator may have meant instead of a missing file. This file is in the same folder,
+/// `may_be` accepts it, and its name is the most similar. Returns `None` if no name is similar.
 pub(crate) fn near_file(missing: &Path, may_be: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let (folder, name) = (missing.parent()?, missing.file_name()?.to_str()?.to_lowercase());
     let here = match folder.as_os_str().is_empty() {

@@ -115,8 +115,8 @@ pub enum ResumedStaging {
     Refused(String),
 }
 
-/// The checkpoints of an attempt. When this value is dropped, the last checkpoint is removed, and so are the files of
-/// the previous attempt that remain.
+/// The checkpoints of an attempt. When this value is dropped, the last checkpoint and the remaining files of the
+/// previous attempt are removed.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     last: LastCheckpoint,
@@ -243,8 +243,8 @@ impl Checkpoints {
         written.synced
     }
 
-    /// Keeps the last checkpoint and its staged files on the disk. The checkpoint and the files are from this attempt,
-    /// whose prefix is `name`, or from the previous one.
+    /// Keeps the last checkpoint and its staged files on the disk. They come from this attempt, whose files have the
+    /// prefix `name`, or from the previous attempt.
     pub(super) fn keep(&mut self, name: &str, staged: [Option<&mut Temporary>; 2]) {
         if self.end_writing().is_err() {
             return;
@@ -295,8 +295,8 @@ impl CheckpointWriter {
             inherited: Vec::new(),
         };
         for (file, path) in &self.files {
-            // The modification time is set to now, so that the reaper does not remove the staged files of a recent
-            // checkpoint as old.
+            // The modification time is set to now, because the reaper removes files with an old modification time, and
+            // this checkpoint is recent.
             let touched = file.set_modified(SystemTime::now());
             if let Err(error) = touched.and_then(|()| file.sync_data()) {
                 written.synced = Err(disk::failed(error, "cannot be synced", path));
@@ -338,7 +338,7 @@ impl Destination {
     /// Returns the last checkpoint of a request, or `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// Returns the reason why the file is no valid checkpoint.
+    /// Returns the reason why the file is not a valid checkpoint.
     pub fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
         find(&self.checkpoint_path(queue, id))
     }

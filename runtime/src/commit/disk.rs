@@ -15,8 +15,8 @@ use crate::digest::{Digest, Digesting};
 use crate::document::open_regular;
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// Returns the error for a failed operation on a path. It is permanent if a retry cannot help, for example if a
-/// permission is missing, and otherwise transient, for example if the disk is full.
+/// Returns the error for a failed operation on a path. The error is permanent if a retry cannot help, for example if a
+/// permission is missing. Otherwise the error is transient, for example if the disk is full.
 pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Error {
     let class = match error.kind() {
         ErrorKind::PermissionDenied
@@ -49,7 +49,7 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
         }
         match fs::create_dir(path) {
             Ok(()) => path.parent().map_or(Ok(()), sync_folder)?,
-            // Another attempt can have created the folder meanwhile.
+            // Another attempt could have created the folder meanwhile.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
             Err(error) => return Err(failed(error)),
         }
@@ -76,7 +76,7 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
             staged.was_renamed = true;
             Ok(())
         }
-        // This file system, such as NFS, cannot rename a file without replacing an existing one.
+        // The file system cannot rename a file without replacing an existing file. NFS is an example.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::hard_link(&staged.path, path),
         Err(error) => Err(error.into()),
     };
@@ -138,7 +138,7 @@ impl Temporary {
     }
 
     /// Returns whether the file was renamed from its staged name to its final name, as on a file system without hard
-    /// links. If so, no other attempt can have revoked the file.
+    /// links. If so, no other attempt could have revoked the file.
     pub(super) fn was_renamed(&self) -> bool {
         self.was_renamed
     }

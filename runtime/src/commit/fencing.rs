@@ -1,14 +1,14 @@
-//! Stops the other attempts at a request. Afterwards no other attempt at the request can publish or commit, and only
-//! files that a receipt names are visible.
+//! Lets one attempt at a request stop all others. Afterwards no other attempt at the request can publish or commit, and
+//! only files that a receipt names are visible.
 //!
 //! A worker that is considered lost can still be running. So each staged file of an attempt has a unique name,
-//! `<key>.<fence>.<random>.<what>`. The attempt publishes the file by linking the final name to the staged file. If
-//! another attempt renames the staged file, the attempt is stopped for good: its next link, or the rename of its
+//! `<key>.<fence>.<random>.<what>`. The attempt publishes the file by linking the final name to the staged file.
+//! Another attempt stops this attempt for good by renaming the staged file: the next link, or the rename of the
 //! receipt, fails. While the staged file exists, its inode identifies the published file of the attempt.
 //!
-//! An attempt that commits first creates the staged file of its receipt, and then looks for a lock file of the request.
-//! An attempt that takes over first creates the lock file, and then lists the staged files. So at least one of the two
-//! attempts sees the other.
+//! To commit, an attempt creates the staged file of its receipt, and then looks for a lock file of the request. To take
+//! over, an attempt creates the lock file, and then lists the staged files. So at least one of the two attempts sees
+//! the other.
 //!
 //! ```text
 //! <output>/.staging/<key>.<fence>.<random>.output        staged, linked to its final name when it is published
@@ -123,7 +123,7 @@ impl RequestKey {
             .join(format!("{}.ended", self.0))
     }
 
-    /// Returns whether the request has a lock file, because another attempt has taken it over.
+    /// Returns whether the request has a lock file. A lock file shows that another attempt has taken over.
     pub(super) fn has_lock_file(&self, folders: &Folders) -> Result<bool> {
         let path = self.lock_path(folders);
         path.try_exists()
@@ -162,12 +162,12 @@ impl RequestKey {
                     );
                     return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
                 }
-                // This file system has no locks. On it, two processes that take over at the same moment could disturb
-                // each other.
+                // The file system has no locks. Two processes that take over at the same moment could then disturb each
+                // other.
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            // The previous holder of the lock can have removed the file.
+            // The previous holder of the lock could have removed the file.
             let is_there = |found| {
                 let own = file.metadata();
                 own.is_ok_and(|own| disk::inode(&own) == disk::inode(&found))
@@ -180,8 +180,8 @@ impl RequestKey {
         }
     }
 
-    /// Returns the marker that says that this life of the request, or a later one, has ended without a receipt. Returns
-    /// `None` if there is no such marker.
+    /// Returns the marker of a request that has ended without a receipt. Returns `None` if there is no marker, or if
+    /// the marker belongs to an earlier life of the request.
     fn ended(&self, folders: &Folders, life_ms: i64) -> Result<Option<EndedMarker>> {
         let path = self.ended_path(folders);
         let document = match read_regular(&path, DOCUMENT_BYTES_MAX) {
@@ -199,10 +199,10 @@ impl RequestKey {
         Ok((marker.life_ms >= life_ms).then_some(marker))
     }
 
-    /// Checks that neither this life of the request nor a later one has ended without a receipt.
+    /// Checks that there is no marker of this life of the request, or of a later life.
     ///
     /// # Errors
-    /// Fails permanently if such a life has ended.
+    /// Fails permanently if there is such a marker, because the request has ended without a receipt.
     pub(super) fn check_life(&self, folders: &Folders, life_ms: i64) -> Result<()> {
         let Some(marker) = self.ended(folders, life_ms)? else {
             return Ok(());
@@ -317,8 +317,9 @@ struct StagedFile {
 }
 
 impl StagedFile {
-    /// Renames the file, so that its attempt can no longer use it. Returns `None` if no published file can belong to
-    /// this file, or if the file no longer exists because another process was faster.
+    /// Renames the file, so that its attempt can no longer use it. Returns `None` if the file no longer exists, because
+    /// another process was faster. A file that is neither output nor rejects is removed instead, and the result is also
+    /// `None`.
     fn revoke(self, key: &RequestKey) -> Result<Option<RevokedFile>> {
         let is_rejects = match &*self.what {
             "output" => false,
@@ -364,7 +365,7 @@ pub(super) struct RevokedFile {
 }
 
 impl RevokedFile {
-    /// Returns the names under which the attempt can have published the file.
+    /// Returns the names under which the attempt could have published the file.
     fn final_names(&self, id: &str) -> Vec<String> {
         let fence = self.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
@@ -380,12 +381,12 @@ impl RevokedFile {
 
 impl Destination {
     /// Ends a request without another attempt. If an attempt has committed the request, returns its receipt. Otherwise
-    /// removes all visible output of the request, and makes sure that no attempt that is still running can commit it.
-    /// `submitted_at` and `life_ms` are values of the request. `state` is the next state of the request; it appears in
-    /// messages for people. A second call changes nothing.
+    /// removes all visible output of the request, and prevents attempts that are still running from committing the
+    /// request. `submitted_at` and `life_ms` are values of the request. `state` is the next state of the request; it
+    /// appears in messages for people. A second call changes nothing.
     ///
     /// # Errors
-    /// Fails with stage commit and the path. The request has not ended then.
+    /// Fails with stage commit and the path. After an error, the request has not ended.
     pub fn conclude(
         &self,
         (queue, id): (&str, &str),

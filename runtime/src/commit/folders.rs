@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::disk;
 use crate::error::Result;
 
-/// The folders to which attempts write. Each queue has its own set, and so have requests without a queue.
+/// The folders to which attempts write. Each queue has its own set. Requests without a queue share another set.
 #[derive(Debug)]
 pub(super) struct Folders {
     pub(super) output: Folder,

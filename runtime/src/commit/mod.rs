@@ -24,9 +24,9 @@
 //! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
 //! <output>/.output-id                         identifies this output; also in <rejects> if that is elsewhere
 //! ```
-//! If the final name of the output or the rejects is already taken, and the existing file has other bytes and does not
-//! belong to an attempt at the same request, the fence of the claim is added to the name: `<id>~<fence>.<format>`. No
-//! id contains a `~`, so this is never the name of another request's file.
+//! The final name of the output or of the rejects can already be taken. If the existing file has other bytes, and does
+//! not belong to an attempt at the same request, the fence of the claim is added to the name: `<id>~<fence>.<format>`.
+//! No id contains a `~`, so this is never the name of another request's file.
 //!
 //! All functions of this module block, so they must not be called within an async task.
 
@@ -212,7 +212,7 @@ impl Destination {
     ///
     /// # Errors
     /// Fails with stage commit and the path: permanently if a folder cannot be created or written, transiently if the
-    /// disk is full or if the output was replaced by another one. Fails permanently, with stage config, if
+    /// disk is full, or if the folder has another id than before. Fails permanently, with stage config, if
     /// [`Destination::check_queue`] fails, or if rejects and outputs have the same folder.
     pub fn stage(&self, owner: Owner) -> Result<Staging> {
         let folders = self.folders(owner.queue.as_deref())?;
@@ -268,10 +268,10 @@ impl Destination {
     /// Removes the files of attempts that never ended: staged files that were last written longer ago than
     /// `older_than`. Skips files that cannot be removed. Returns the number of files that were removed.
     ///
-    /// An attempt that waits for memory can write nothing for any length of time. So each worker that reaps passes the
-    /// queue and id of the requests that it is working on (`at_work`). The files of these requests are kept, and their
-    /// modification time is set to now, so that other workers keep them, too. The interval between two calls must be
-    /// far shorter than `older_than`.
+    /// An attempt that waits for memory can write nothing for any length of time. So a worker that calls this function
+    /// passes the queue and the id of each request that it is working on (`at_work`). The files of these requests are
+    /// kept, and their modification time is set to now, so that other workers keep them, too. The interval between two
+    /// calls must be far shorter than `older_than`.
     ///
     /// # Errors
     /// Fails if the staging folder exists and cannot be read.

@@ -151,7 +151,7 @@ impl Sealed {
     /// names the files. It replaces the report of an earlier attempt. Returns the report's URI.
     ///
     /// # Errors
-    /// Fails with stage commit if a file cannot be written. New files are removed then, if possible.
+    /// Fails with stage commit if a file cannot be written. After an error, new files are removed if possible.
     pub fn quarantine(
         mut self,
         id: &str,
@@ -202,9 +202,9 @@ impl Sealed {
         Ok(file_uri(&path))
     }
 
-    /// Removes the files that this attempt has published. If another attempt has taken over, it has already removed
-    /// them. If a file cannot be removed, the staged files are kept, so that the next attempt can tell which attempt
-    /// the file belongs to. Returns false if a file could not be removed.
+    /// Removes the files that this attempt has published. If another attempt has taken over, that attempt has already
+    /// removed them. If a file cannot be removed, the staged files are kept, so that the next attempt can tell who
+    /// published the file. Returns false if a file could not be removed.
     fn unpublish(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[PlacedFile]) -> bool {
         if placed.iter().all(|placed| !placed.is_new) {
             return true;
@@ -344,7 +344,7 @@ impl Sealed {
     }
 }
 
-/// Returns the error of an attempt that another attempt has stopped.
+/// Returns the error for an attempt that was stopped by another attempt.
 fn superseded(of: impl std::fmt::Display) -> Error {
     let what = format!("{of}: another attempt at the request has taken over");
     Error::new(Stage::Commit, Class::LeaseLost, Code::LeaseLost, what)
@@ -396,7 +396,7 @@ fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()
             bytes,
             sha256: sha256.clone(),
         };
-        // The folder can have had another path when the receipt was written.
+        // The folder could have had another path when the receipt was written.
         let found = match Location::parse(uri, Stage::Commit)? {
             Location::File(file) => match file.file_name() {
                 Some(name) => disk::has_bytes(&folder.path().join(name), &digest)?,

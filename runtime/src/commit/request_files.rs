@@ -14,8 +14,8 @@ use crate::escape;
 use crate::location::file_uri;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, Unreadable};
 
-/// Returns the two names that a file of a request can get: the usual name, and a name with `mark` for the case that the
-/// usual name is taken. No id contains a `~`, so files of two requests with the same suffix never have the same name.
+/// Returns the two names that a file of a request can get: the usual name, and a name with `mark` if the usual name is
+/// taken. No id contains a `~`, so files of two requests with the same suffix never have the same name.
 pub(super) fn names(id: &str, mark: &str, suffix: &str) -> [String; 2] {
     [format!("{id}.{suffix}"), format!("{id}~{mark}.{suffix}")]
 }
@@ -50,9 +50,9 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
     Ok(Some(receipt))
 }
 
-/// Returns whether the receipt names this file as output or rejects. Only the last part of the path is compared: the
-/// folder can have had another path when the receipt was written, because it was moved or is mounted elsewhere on
-/// another machine.
+/// Returns whether the receipt names this file as output or rejects. Only the file's name is compared, because the
+/// folder could have had another path when the receipt was written. For example, the folder was moved later, or another
+/// machine wrote the receipt.
 pub(super) fn names_file(receipt: &Receipt, path: &Path) -> bool {
     let uri = file_uri(path);
     let is_named = |named: &str| last_segment(named) == last_segment(&uri);

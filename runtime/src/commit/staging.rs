@@ -125,7 +125,7 @@ impl Staging {
     /// Writes all buffered bytes, and syncs the files that must survive a power cut.
     ///
     /// # Errors
-    /// Returns errors of stage commit, with the path: transient if there is no space.
+    /// Fails with stage commit and the path: transiently if the disk is full.
     pub fn seal(mut self) -> Result<Sealed> {
         self.checkpoints.end_writing()?;
         let staged_receipt = self.folders.staging.path().join(format!("{}.receipt", self.name));
@@ -204,7 +204,7 @@ impl Staged {
     /// both digests are computed together, which takes less time.
     ///
     /// # Errors
-    /// Returns errors of stage commit, with the path: transient if there is no space.
+    /// Fails with stage commit and the path: transiently if the disk is full.
     pub fn write_beside(&mut self, bytes: &[u8], (digesting, others): (&mut Digesting, &[u8])) -> Result<()> {
         if bytes.len() < BUFFER_BYTES {
             digesting.update(others);

@@ -1,7 +1,7 @@
 //! Computes the length and the SHA-256 of bytes. Receipts use both values to identify inputs, outputs and rejects.
 //!
-//! Each step of SHA-256 waits for the previous step, so a single stream leaves a core idle half of the time. If code
-//! has to digest two streams, it therefore calls [`update_both`], which takes hardly more time than one stream alone.
+//! Each step of SHA-256 waits for the previous step, so a single stream leaves a core idle half of the time. Code that
+//! digests two streams therefore calls [`update_both`], which takes hardly more time than one stream alone.
 
 mod compress;
 
