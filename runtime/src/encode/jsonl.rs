@@ -1,5 +1,5 @@
-//! Writes JSONL: records go in; JSON objects come out, one on each line. If the input is also JSONL, unchanged parts
-//! are copied with their white space: whole records, and in an edited record the members that are not edited.
+//! Writes JSONL: records go in; JSON objects come out, one on each line. If the input is also JSONL, unchanged records
+//! are copied with their white space, and so are the unchanged members of edited records.
 
 use std::collections::HashSet;
 

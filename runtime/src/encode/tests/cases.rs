@@ -150,7 +150,7 @@ pub(super) struct Case {
     more: Vec<&'static str>,
     fates: Vec<(Fate, ColumnType)>,
     added: Vec<(&'static str, ColumnType)>,
-    /// Keys that sort the columns of the output, unless their order is unchanged.
+    /// The keys that sort the columns of the output, or `None` if the order of the columns is unchanged.
     order: Option<Vec<u8>>,
     /// For each column, a key that sorts the columns, and true if the plugin reads the column.
     reads: Vec<(u8, bool)>,

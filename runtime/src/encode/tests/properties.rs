@@ -10,7 +10,7 @@ use crate::decode::{self, Decoding};
 use crate::record::Batch;
 use crate::request::InputOptions;
 
-/// Decodes an output again.
+/// Decodes an output, so that a test can compare its values.
 fn decode(text: &[u8], format: Format, more: &[String]) -> Vec<Vec<String>> {
     let options = InputOptions {
         format: Some(format),
