@@ -44,8 +44,8 @@ pub(super) struct ContentRange {
 
 impl FileVersion {
     /// Returns the version of the file in an answer with the whole file, or `None` if the rest of the file could not be
-    /// requested later. The rest can be requested if the answer was not changed on its way (status 203), has a strong
-    /// entity tag, and does not say that the server has no ranges.
+    /// requested later. The rest can be requested if the answer has a strong entity tag, if it was not changed by a
+    /// proxy (status 203), and if it does not say that the server supports no ranges.
     pub(super) fn of(url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let none = |ranges: &HeaderValue| ranges.as_bytes().eq_ignore_ascii_case(b"none");
         let is_plain = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
