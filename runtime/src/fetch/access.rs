@@ -131,8 +131,8 @@ impl Access {
         Ok(())
     }
 
-    /// Returns which addresses a queued URI may connect to for the host of this URL, or the reason why it may not
-    /// connect.
+    /// Returns the address policy for a queued URI with this URL, or the reason why the URI must not connect to its
+    /// host.
     pub(super) fn admit(&self, url: &Url) -> Result<AddressPolicy, NotPublic> {
         let Some(host) = url.host() else {
             // This cannot happen: http and https URLs have a host.
@@ -222,8 +222,8 @@ impl fmt::Display for NotPublic {
 
 impl std::error::Error for NotPublic {}
 
-/// The IPv4 networks that are not public, from the IANA special-purpose registry (RFC 6890 and later), and the address
-/// at which Azure's hypervisor answers its virtual machines.
+/// The IPv4 networks that are not public. They come from the IANA special-purpose registry (RFC 6890 and later), except
+/// the address at which Azure's hypervisor answers its virtual machines.
 const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([0, 0, 0, 0], 8),        // this network
     v4([10, 0, 0, 0], 8),       // private

@@ -62,7 +62,7 @@ impl Credentials {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // The parser's message is left out, because it may quote a value.
+        // The parser's message is left out, because it could quote a value.
         let document: HashMap<String, HashMap<String, String>> =
             strict_json::from_str(text).map_err(|error| {
                 let (line, column) = (error.line(), error.column());

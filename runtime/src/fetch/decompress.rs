@@ -3,7 +3,7 @@
 //!
 //! A name (`.gz`, `.zst`) or a content type alone does not cause decompression, because servers and tools often
 //! decompress a file and keep its name. But if the name or the content type indicates a compression, an input that is
-//! too short for it is an error, not an empty file.
+//! too short for this compression is an error, not an empty file.
 //!
 //! If there is a `Content-Encoding`, the input must be encoded in this way. The decoded content can be a compressed
 //! file.
@@ -84,7 +84,7 @@ pub(super) fn decompress(
             return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
         }
         let unpacked = peeked.decoder(compression, name, room)?;
-        // If there are several layers of compression, the count is the count of the outer layer, because its bytes were
+        // If there are several layers of compression, only the bytes of the outer layer count, because these were
         // fetched.
         taken = taken.or(unpacked.taken);
         input = unpacked.plain;

@@ -616,8 +616,8 @@ fn is_unsure(error: &reqwest::Error, url: &Url) -> bool {
     url.scheme() == "https" && error.is_connect() && !error.is_dns() && error.is_timeout()
 }
 
-/// Returns whether a connection could have failed because of a mistyped host. It did not if, for example, too many
-/// files are open.
+/// Returns whether a connection could have failed because of a mistyped host. Errors with another reason, such as too
+/// many open files, do not count.
 fn found_no_way(error: &reqwest::Error) -> bool {
     error.is_timeout()
         || has_kind(error, |kind| {

@@ -99,12 +99,12 @@ impl Fetcher {
         }
     }
 
-    /// Opens the rest of an input, from the byte `from` on. This byte must be before the end of the input. Otherwise
-    /// does the same as [`Fetcher::open_blocking`].
+    /// Opens the rest of an input, from the byte `from` on. This byte must be before the end of the input. Apart from
+    /// this, works as [`Fetcher::open_blocking`].
     ///
     /// # Errors
     /// Fails as [`Fetcher::open`] does, and transiently if the input has another identity, or if the server does not
-    /// send the rest alone.
+    /// send only the rest.
     pub fn open_rest_blocking(
         &self,
         uri: &str,

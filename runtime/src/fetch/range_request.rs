@@ -44,8 +44,11 @@ pub(super) struct ContentRange {
 
 impl FileVersion {
     /// Returns the version of the file in an answer with the whole file, or `None` if the rest of the file could not be
-    /// requested later. The rest can be requested if the answer has a strong entity tag, if it was not changed by a
-    /// proxy (status 203), and if it does not say that the server supports no ranges.
+    /// requested later. The rest can be requested if all of this is true:
+    ///
+    /// - The answer has a strong entity tag.
+    /// - No proxy has changed the answer (status 203).
+    /// - The server does not refuse ranges (`Accept-Ranges: none`).
     pub(super) fn of(url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let none = |ranges: &HeaderValue| ranges.as_bytes().eq_ignore_ascii_case(b"none");
         let is_plain = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
@@ -226,8 +229,8 @@ fn parse_range(value: &HeaderValue) -> Option<(u64, u64, u64)> {
     Some((first, last, total))
 }
 
-/// Parses a range such as `bytes 10-99/100` or `bytes 10-99/*`. Returns its first byte, its last byte and the total
-/// length of the file, if it is given. The crate `headers` is not used: it accepts too much (`+10`, the first of
+/// Parses a range such as `bytes 10-99/100` or `bytes 10-99/*`. Returns its first byte, its last byte and, if it is
+/// given, the total length of the file. The crate `headers` is not used: it accepts too much (`+10`, the first of
 /// several ranges), and it refuses `Bytes`.
 fn parse_part(value: &HeaderValue) -> Option<(u64, u64, Option<u64>)> {
     let (unit, range) = value.to_str().ok()?.split_once(' ')?;

@@ -190,8 +190,8 @@ impl SharedRawBody {
     }
 
     /// Moves the digest of the bytes so far to the caller, which must complete it. Returns `None` at the end of the
-    /// input. Also returns `None` if the digest must be compared with an expected one. This comparison must come before
-    /// a decoder reports damaged data.
+    /// input. Also returns `None` if the digest must be compared with an expected digest, because this comparison must
+    /// come before a decoder reports damaged data.
     pub(super) fn detach_digest(&self) -> Option<Digesting> {
         let mut raw = self.0.lock();
         let is_checked = raw.sha256.is_some() || !raw.checksums.is_empty();

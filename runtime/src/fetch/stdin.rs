@@ -17,7 +17,7 @@ const LOOK_EVERY: Timespec = Timespec {
 /// A reader of standard input. If a stop is requested, a read that waits for bytes ends.
 pub(super) struct Stdin {
     stop: Stop,
-    /// True after the end of the input. Without this flag, another read would continue on a terminal.
+    /// True after the end of the input. On a terminal, another read would wait for more input.
     has_ended: bool,
 }
 

@@ -24,7 +24,7 @@ use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::stop::Stop;
 
-/// The longest wait requested by a server (`Retry-After`) that does not end the attempt.
+/// The longest requested wait (`Retry-After`) after which a transfer is still resumed. A longer wait ends the attempt.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
 /// The URL that was opened. It is requested again if the transfer breaks off.
@@ -35,8 +35,8 @@ pub(super) struct RequestedUrl {
     pub(super) requested_by: RequestedBy,
 }
 
-/// Starts to fetch the body of `response`, which is the whole file. `url` is the URL after all redirects. `total` is
-/// the announced length of the file.
+/// Starts to fetch the body of `response`, which contains the whole file. `url` is the URL after all redirects. `total`
+/// is the announced length of the file.
 pub(super) fn start(
     requested: RequestedUrl,
     url: &Url,
@@ -54,7 +54,7 @@ pub(super) fn start(
     )
 }
 
-/// Starts to fetch the body of `response`, which is the rest of a version of a file, or a part of this rest.
+/// Starts to fetch the body of `response`, which contains the rest of a version of a file, or a part of this rest.
 pub(super) fn start_rest(
     requested: RequestedUrl,
     url: &Url,
@@ -298,8 +298,8 @@ impl Transfer {
     /// Requests the rest of a transfer that broke off.
     ///
     /// # Errors
-    /// All errors are transient, because the next attempt starts from zero or from a checkpoint. It finds out what is
-    /// wrong with the file.
+    /// All errors are transient, because the next attempt starts from zero or from a checkpoint. That attempt also
+    /// finds out what is wrong with the file.
     async fn resume(&mut self, mut broken: Error) -> Result<AnswerPart> {
         let Some(version) = self.version.clone() else {
             return Err(broken);

@@ -30,8 +30,8 @@ pub fn redact(uri: &str) -> String {
             Some(url) => Cow::from(url),
             None => Cow::from(uri),
         },
-        // The URI is malformed. Its password could contain unescaped `?` and `#`, so only the text after the last `@`
-        // is searched for them.
+        // The URI is malformed. Its password could contain an unescaped `?` or `#`. So a query or a fragment can begin
+        // only after the last `@`.
         Some((Err(_), _)) => {
             let from = uri.rfind('@').unwrap_or_default();
             let end = uri[from..].find(['?', '#']).map_or(uri.len(), |at| from + at);
@@ -311,8 +311,8 @@ fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
     })
 }
 
-/// Returns a text in which each authority has lost the part before its `@`. If an authority is not a host, its password
-/// can continue after it. Then everything up to the last `@` of the text is removed. If there is no such `@`, the
+/// Removes from each authority in a text the part before its `@`. If an authority does not look like a host, a password
+/// could continue after it. Then everything up to the last `@` of the text is removed. If there is no further `@`, the
 /// authority is hidden.
 fn strip_userinfo(text: &str) -> String {
     let text = &opaque_without_userinfo(text);
@@ -399,7 +399,7 @@ fn is_closing(c: char) -> bool {
 fn hide_values(text: &str, is_path: bool) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     let query = text.find(['?', '#']);
-    // If a URI is within a path, the text from its host on contains no folders.
+    // If a path contains a URI, the text from the URI's host on has no folders.
     let nested = if is_path {
         let own = scheme(text).map_or(0, |scheme| scheme.len() + 1);
         let named = authorities(&text[own..]).find(|authority| authority.is_named);
@@ -443,7 +443,7 @@ fn value_length(text: &str, is_query: bool) -> usize {
         .map_or(text.len(), |(at, _)| at)
 }
 
-/// Returns a text in which `***` replaces each component that shows a secret when it is percent-decoded.
+/// Returns a text in which `***` replaces each component that contains a secret after percent-decoding.
 fn hide_encoded(text: &str, clean: &impl Fn(&str) -> String) -> String {
     let is_delimiter = |c: char| matches!(c, '/' | '\\' | '?' | '&' | '=' | ';' | '#' | '@' | ':');
     let mut shown = String::with_capacity(text.len());
@@ -542,11 +542,12 @@ const WITHIN: &[&str] = &[
     "jwt",
 ];
 
-/// The names that are names of secrets only as whole names: `code` is one, but `zipcode` and `country_code` are not.
+/// The words that make a name the name of a secret only if they are the whole name: `zipcode` and `country_code` are
+/// not names of secrets.
 const WHOLE: [&str; 3] = ["code", "pin", "policy"];
 
-/// The words that make a name the name of a secret if a word of this name consists only of them and of words in
-/// [`BESIDE`]: `authkey` is such a word, but `keyboard` is not.
+/// The parts of words that name a secret. A name is the name of a secret if one of its words consists only of these
+/// parts and of parts in [`BESIDE`], such as `authkey`, but not `keyboard`.
 const WORDS: &[&str] = &[
     "assertion",
     "auth",
@@ -584,7 +585,7 @@ const WORDS: &[&str] = &[
     "xsrf",
 ];
 
-/// The words that can be joined to [`WORDS`] without a gap.
+/// The parts of words that can be joined to [`WORDS`] without a gap.
 const BESIDE: &[&str] = &[
     "access", "account", "admin", "amz", "api", "app", "asp", "aspx", "aws", "az", "azure", "basic", "bot",
     "client", "data", "db", "device", "digest", "download", "enc", "file", "ftp", "gcp", "git", "google",
