@@ -124,7 +124,7 @@ const NEAR: f64 = 0.7;
 /// The maximum number of files that are compared with the missing file.
 const FILES_COMPARED_MAX: usize = 10_000;
 
-/// Returns the file that the operator may have meant instead of a missing file. This file is in the same folder,
+/// Returns the file that the operator probably meant instead of a missing file. This file is in the same folder,
 /// `may_be` accepts it, and its name is the most similar. Returns `None` if no name is similar.
 pub(crate) fn near_file(missing: &Path, may_be: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let (folder, name) = (missing.parent()?, missing.file_name()?.to_str()?.to_lowercase());

@@ -38,9 +38,9 @@ pub struct Receipt {
     pub request: RequestPart,
     /// The attempt that did the work.
     pub attempt: AttemptPart,
-    /// The inputs that were read. Today there is always one.
+    /// The inputs that were read. Today there is always exactly one input.
     pub inputs: Vec<InputPart>,
-    /// The plugins that transformed the inputs, with their configs, in order. Today there is always one.
+    /// The plugins that transformed the inputs, with their configs, in order. Today there is always exactly one plugin.
     pub steps: Vec<StepPart>,
     /// The number of the queue's binding, if the plugins came from a binding.
     pub binding: Option<u64>,
@@ -233,10 +233,10 @@ pub struct RequestPart {
     pub uri: String,
     /// The time at which the request was submitted.
     pub submitted_at: String,
-    /// The id of the request that this request is a part of. Today always null.
+    /// The id of the request that this request is a part of. Today it is always null.
     #[serde(default)]
     pub parent: Option<String>,
-    /// The name of the group that this request belongs to. Today always null.
+    /// The name of the group that this request belongs to. Today it is always null.
     #[serde(default)]
     pub group: Option<String>,
 }
@@ -285,7 +285,7 @@ pub struct InputPart {
     pub format: String,
     /// The input's columns, in order.
     pub columns: Vec<String>,
-    /// The options for reading the input that were given. Receipts that version 0.1.0 of this program wrote do not have
+    /// The options that were given for reading the input. Receipts that version 0.1.0 of this program wrote do not have
     /// them.
     #[serde(
         default,

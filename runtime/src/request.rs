@@ -162,7 +162,7 @@ impl NewRequest {
     }
 }
 
-/// The encoding as which the first versions of this program treated [`ASCII`].
+/// The encoding that the first versions of this program used for [`ASCII`].
 const ASCII_BEFORE: &str = "windows-1252";
 
 fn digest_of(uri: &str, input: &InputOptions) -> String {

@@ -35,7 +35,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::stop::Stop;
 
-/// The source of a URI, which decides what the URI may reach.
+/// The requester of a URI, who determines what the URI may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestedBy {
     /// A person has typed the URI at the command line. The person may read everything that the process can read.

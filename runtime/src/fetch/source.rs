@@ -127,7 +127,7 @@ impl Fetched {
     /// Moves the digest of the bytes that were read so far to the caller. Then the reader computes no digest. The
     /// caller digests the bytes itself, at a lower cost, and calls [`Fetched::is_all`] at the end. Returns `None` if
     /// the input is compressed, because the reader's bytes are then not the fetched bytes. Also returns `None` if the
-    /// digest must be compared with an expected one, because the reader does this.
+    /// digest must be compared with an expected digest, because the reader does this comparison.
     pub fn detach_digest(&self) -> Option<Digesting> {
         self.is_plain.then(|| self.raw.detach_digest()).flatten()
     }
@@ -268,8 +268,8 @@ impl Source {
     /// Returns the errors of the first read. Each error of the reader wraps an error of this crate, which
     /// [`Error::from_io`] extracts:
     ///
-    /// - a transient error of stage fetch if the transfer breaks off for good, if it is too slow, if the length or
-    ///   digest is not the announced one, or if the file changes meanwhile
+    /// - a transient error of stage fetch if the transfer breaks off for good, if it is too slow, if the length or the
+    ///   digest differs from the announced value, or if the file changes meanwhile
     /// - a permanent error of stage fetch if the input is longer than its limit or does not have the required SHA-256
     /// - a permanent error of stage decompress if the data is corrupt, truncated or longer than its limits
     /// - the error of the stop as soon as a stop is requested

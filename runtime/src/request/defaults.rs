@@ -39,8 +39,8 @@ impl InputOptions {
             || self.trim.is_some()
     }
 
-    /// Returns these options, with `defaults` for the options that are not given. Of the options for the syntax, takes
-    /// only those in `questions` from `defaults`.
+    /// Returns these options, with `defaults` for the options that are not given. Takes an option for the syntax from
+    /// `defaults` only if it is in `questions`.
     fn take(self, defaults: &Self, questions: &SyntaxMembers) -> Self {
         let says_what_is_between = self.delimiter.is_some() || self.dialect.is_some();
         let between = questions.between && !says_what_is_between;
@@ -215,7 +215,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Checks that two valid sets of options merge into a valid set, in which the options of the first set count.
+        /// Checks that two valid sets of options merge into a valid set, in which the options of the first set take
+        /// precedence.
         #[test]
         fn merged_options_are_right(first in syntax_options(), second in syntax_options()) {
             let merged = first.clone().or(&second);

@@ -27,8 +27,8 @@ pub const SKIP_FOOTER_MAX: u32 = 1_000;
 /// The options for reading an input. They are needed if the name and the first bytes of the input do not show how to
 /// read it. The options for CSV have no effect on other formats.
 ///
-/// If stored options have an unknown member, they are refused: a newer program has written the member, and without it,
-/// the input could be read wrongly.
+/// Stored options with an unknown member are refused. A newer program has written the member, and without it the input
+/// could be read wrongly.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputOptions {
@@ -52,8 +52,9 @@ pub struct InputOptions {
     /// is false.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub trim: Option<bool>,
-    /// CSV input: whether the first record is a header. The default is true. If it is false, the columns are named
-    /// `column_1`, `column_2`, ...
+    /// CSV input: whether the first record is a header. By default, the content type decides this if it has the
+    /// parameter `header`, and otherwise it is true. Without a header, the columns are named `column_1`, `column_2`,
+    /// ...
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// CSV input: how delimiter and quote are determined if they are not given.
@@ -93,7 +94,7 @@ pub struct InputOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DialectFrom {
-    /// The delimiter and the quote, if they are not given, are detected from the first records.
+    /// If the delimiter or the quote is not given, it is detected from the first records.
     Auto,
     /// One or more spaces separate the fields.
     Spaces,
