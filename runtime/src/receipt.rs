@@ -27,8 +27,8 @@ pub fn now() -> Timestamp {
 
 /// A receipt. Its times are in UTC in the form of RFC 3339. Its digests are SHA-256 in lowercase hex.
 ///
-/// A receipt is written as version 2. If it has one input and one step, it also contains the short forms of version 1,
-/// because a worker of version 0.1.0 that takes over a committed request reads these. [`Receipt::read`] reads both
+/// A receipt is written as version 2. If it has exactly one input and one step, it also contains the short forms of
+/// version 1. A worker of version 0.1.0 that takes over a committed request reads these. [`Receipt::read`] reads both
 /// versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
@@ -120,8 +120,8 @@ struct ReadReceipt {
     inputs: Option<Vec<InputPart>>,
     steps: Option<Vec<StepPart>>,
     // Version 1 has these three members instead. In version 2, they repeat the only elements of the lists. If a worker
-    // of version 0.1.0 settles a request that a newer worker has committed, it stores these members without the lists,
-    // but with the version number 2.
+    // of version 0.1.0 settles a request that a newer worker has committed, it stores only these members, but with the
+    // version number 2.
     input: Option<InputPart>,
     plugin: Option<PluginPart>,
     config_sha256: Option<String>,
@@ -433,8 +433,8 @@ pub struct ColumnQuality {
     pub inferred: Option<Inferred>,
     /// The number of filled cells.
     pub filled: u64,
-    /// The number of different texts. Above [`EXACT_MAX`], the number is an estimate with a standard error of 1.6 %, or
-    /// of up to 6.5 % if there are more than 256 columns.
+    /// The number of different texts. Above [`EXACT_MAX`], the number is an estimate. Its standard error is 1.6 %, or
+    /// up to 6.5 % if there are more than 256 columns.
     pub distinct: u64,
     /// The smallest number if all filled cells are numbers, otherwise the first text in the order of bytes. A long text
     /// is cut to its first 64 characters and ends with `…`.

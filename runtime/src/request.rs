@@ -76,8 +76,10 @@ impl NewRequest {
 
     /// Reads and checks a JSON document from an intake list. If the document has no `id`, the request gets a random id.
     ///
-    /// The document gives the input in one of two forms: in `inputs`, a list with one element, or in the short form, in
-    /// which the element's members are members of the document. Both forms give the same request.
+    /// The input is given in one of two forms. Both give the same request:
+    ///
+    /// - `inputs` is a list with one element.
+    /// - In the short form, the element's members are members of the document itself.
     ///
     /// A document is valid if all of this is true:
     ///

@@ -24,9 +24,9 @@
 //! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
 //! <output>/.output-id                         identifies this output; also in <rejects> if that is elsewhere
 //! ```
-//! The final name of the output or of the rejects can already be taken. If the existing file has other bytes, and does
-//! not belong to an attempt at the same request, the fence of the claim is added to the name: `<id>~<fence>.<format>`.
-//! No id contains a `~`, so this is never the name of another request's file.
+//! The final name of the output or of the rejects can already be taken. If the existing file belongs to no attempt at
+//! the same request and has other bytes, the fence of the claim is added to the name: `<id>~<fence>.<format>`. No id
+//! contains a `~`, so this is never the name of another request's file.
 //!
 //! All functions of this module block, so they must not be called within an async task.
 
@@ -118,9 +118,9 @@ impl Destination {
         })
     }
 
-    /// Returns the id of the output. The id is a random text in a file of the output's folder, so it is the same on
-    /// every machine and under every path to this folder. If the rejects are outside the output's folder, the id of
-    /// their folder is added. Creates the folders.
+    /// Returns the id of the output. The id is a random text in a file of the output's folder. So every machine and
+    /// every path to this folder gives the same id. If the rejects are outside the output's folder, the id of their
+    /// folder is added. Creates the folders.
     ///
     /// # Errors
     /// Fails as [`Destination::stage`] does.
@@ -194,8 +194,8 @@ impl Destination {
     /// worker that checks this when it starts does not claim requests that are certain to fail.
     ///
     /// # Errors
-    /// Fails permanently, with stage config, if the queue's name is invalid, or if its folder would be the folder of
-    /// outputs, receipts or rejects.
+    /// Fails permanently, with stage config, if the queue's name is invalid. Also fails if the queue's folder would be
+    /// the folder of outputs, receipts or rejects.
     pub fn check_queue(&self, queue: &str) -> Result<()> {
         check_usable_queue_name(queue)?;
         let (output, rejects) = (self.output.join(queue), self.rejects.join(queue));
@@ -211,16 +211,19 @@ impl Destination {
     /// destination cannot be written.
     ///
     /// # Errors
-    /// Fails with stage commit and the path: permanently if a folder cannot be created or written, transiently if the
-    /// disk is full, or if the folder has another id than before. Fails permanently, with stage config, if
-    /// [`Destination::check_queue`] fails, or if rejects and outputs have the same folder.
+    /// Fails in these cases:
+    ///
+    /// - permanently, with stage commit and the path, if a folder cannot be created or written
+    /// - transiently, with stage commit and the path, if the disk is full, or if a folder has another id than before
+    /// - permanently, with stage config, if [`Destination::check_queue`] fails, or if rejects and outputs have the same
+    ///   folder
     pub fn stage(&self, owner: Owner) -> Result<Staging> {
         let folders = self.folders(owner.queue.as_deref())?;
         Staging::new(folders, owner, self.passing.as_ref())
     }
 
-    /// Returns the folders of a queue. Reuses the open folders of the previous attempt if they have not changed,
-    /// because checking each part of each path takes longer than writing a small output.
+    /// Returns the folders of a queue. Reuses the open folders of the previous attempt if they have not changed.
+    /// Checking each part of each path would take longer than writing a small output.
     fn folders(&self, queue: Option<&str>) -> Result<Arc<Folders>> {
         let kept = || self.kept.lock();
         let key = queue.map(str::to_owned);

@@ -60,9 +60,12 @@ impl Sealed {
     /// existing file. If there is already a receipt for the same request or the same work, returns that receipt.
     ///
     /// # Errors
-    /// Fails with stage commit: permanently if there is a receipt for other work, or if the request has ended without a
-    /// receipt; with class lease lost if another attempt has taken over. If no receipt could be created, the published
-    /// files are removed.
+    /// Fails with stage commit:
+    ///
+    /// - permanently if there is a receipt for other work, or if the request has ended without a receipt
+    /// - with class lease lost if another attempt has taken over
+    ///
+    /// If no receipt could be created, the published files are removed.
     pub fn publish(
         mut self,
         id: &str,
@@ -266,8 +269,9 @@ impl Sealed {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
-        // This check must come before any file gets its final name. The staged output shows whether another attempt has
-        // stopped this one, and without hard links the staged output is renamed.
+        // This check must come before any file gets its final name. Only the staged output shows whether another
+        // attempt has stopped this attempt. On a file system without hard links, the staged output is renamed to its
+        // final name.
         if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
             self.take_over_taken(key, id)?;
         }

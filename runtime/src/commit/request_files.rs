@@ -14,8 +14,9 @@ use crate::escape;
 use crate::location::file_uri;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, Unreadable};
 
-/// Returns the two names that a file of a request can get: the usual name, and a name with `mark` if the usual name is
-/// taken. No id contains a `~`, so files of two requests with the same suffix never have the same name.
+/// Returns the two names that a file of a request can get. The first is the usual name. The second contains `mark`, and
+/// is used if the usual name is taken. No id contains a `~`, so files of two requests with the same suffix never have
+/// the same name.
 pub(super) fn names(id: &str, mark: &str, suffix: &str) -> [String; 2] {
     [format!("{id}.{suffix}"), format!("{id}~{mark}.{suffix}")]
 }

@@ -22,8 +22,11 @@ use crate::record::{Batch, Edits, RowFields};
 /// dialect of the input, and also of the output if the output is CSV.
 ///
 /// # Errors
-/// Fails if the output has no columns although the input has some, if two columns of the output have the same name, or
-/// if the source of a column does not exist.
+/// Fails in these cases:
+///
+/// - The input has columns, but the output has none.
+/// - Two columns of the output have the same name.
+/// - The source of a column does not exist.
 pub fn new(
     output: Format,
     input: Format,

@@ -1,5 +1,5 @@
 //! Decides which hosts and files a queued URI may reach. A producer must not be able to read data that only the worker
-//! can reach: data on the worker's network, in a cloud's metadata service, or on the worker's disk.
+//! can reach: on the worker's network, in a cloud's metadata service, or on the worker's disk.
 
 use std::fmt;
 use std::io;
@@ -48,8 +48,8 @@ impl Access {
     ///
     /// - a name, which allows exactly that host, whatever addresses it has
     /// - an address, or a network in CIDR notation, which also allows every name that resolves to an address in it
-    /// - a name or an address with a port (`intranet:8080`, `[fd00::1]:8080`), which allows only this port, and only
-    ///   for URIs that contain the same name or address
+    /// - a name or an address with a port (`intranet:8080`, `[fd00::1]:8080`), which allows only this port, and only if
+    ///   the URI contains the same name or address
     ///
     /// A root is a folder below which files may be read.
     ///

@@ -1,4 +1,4 @@
-//! Checks the digests that a server announces: the headers of an answer and the digest of the received bytes go in; an
+//! Checks the digests that a server announces. The headers of an answer and the digest of the received bytes go in. An
 //! error comes out if a digest differs.
 //!
 //! The headers are `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530).

@@ -1,9 +1,9 @@
 //! Decompresses inputs: compressed bytes go in; plain bytes come out. The first bytes show whether the input is gzip
 //! (with one or several members) or zstd (with one or several frames). Any other input passes through unchanged.
 //!
-//! A name (`.gz`, `.zst`) or a content type alone does not cause decompression, because servers and tools often
-//! decompress a file and keep its name. But if the name or the content type indicates a compression, an input that is
-//! too short for this compression is an error, not an empty file.
+//! A name (`.gz`, `.zst`) or a content type alone does not cause decompression: servers and tools often decompress a
+//! file and keep its name. But if the name or the content type indicates a compression, an input that is too short for
+//! this compression is an error, not an empty file.
 //!
 //! If there is a `Content-Encoding`, the input must be encoded in this way. The decoded content can be a compressed
 //! file.

@@ -397,8 +397,8 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Returns whether the headers say where the body ends, so that truncation is detected: RFC 9112, section 6.3. A
-/// transfer coding takes precedence over a length. If there is a transfer coding and the last one is not `chunked`, the
-/// body ends when the connection ends, whatever length the headers state.
+/// transfer coding takes precedence over a length. If the last transfer coding is not `chunked`, the body ends when the
+/// connection ends, whatever length the headers state.
 fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
     if version >= Version::HTTP_2 {
         return true;
@@ -540,7 +540,7 @@ fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
 }
 
 /// Returns the text of a `Location`. If the value is not UTF-8, for example Latin-1, its bytes beyond ASCII are
-/// percent-encoded, so that the server gets back the bytes that it sent.
+/// percent-encoded. So the server gets back the bytes that it sent.
 fn location_text(location: &HeaderValue) -> String {
     let bytes = location.as_bytes();
     if let Ok(text) = str::from_utf8(bytes) {

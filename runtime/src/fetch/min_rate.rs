@@ -1,4 +1,4 @@
-//! Checks the rate of a sender: the reader's waiting time and the number of received bytes go in; an error comes out if
+//! Checks the rate of a sender. The reader's waiting time and the number of received bytes go in. An error comes out if
 //! the sender is too slow. The time in which the reader does other work does not count, because a slow plugin is not
 //! the server's fault.
 

@@ -69,13 +69,17 @@ impl Fetcher {
         }
     }
 
-    /// Opens a local file (a `file:` URI or a path relative to the current folder), or sends a request to an HTTP
-    /// server and waits for the head of its answer. Needs a Tokio runtime, in which a task then fetches the body.
+    /// Opens an input. A local file is given as a `file:` URI or as a path, which can be relative to the current
+    /// folder. For an `http:` or `https:` URI, sends a request and waits for the head of the answer. Needs a Tokio
+    /// runtime, in which a task then fetches the body of the answer.
     ///
     /// # Errors
-    /// Fails with stage fetch and the redacted URI: permanently if there is no such file, if the URI must not be
-    /// reached, or if its scheme is not supported; transiently if a server cannot be reached or reports a temporary
-    /// problem. As soon as a stop is requested, returns the error of `stop`.
+    /// Fails with stage fetch and the redacted URI:
+    ///
+    /// - permanently if the file does not exist, if the URI must not be reached, or if its scheme is not supported
+    /// - transiently if a server cannot be reached or reports a temporary problem
+    ///
+    /// As soon as a stop is requested, returns the error of `stop`.
     pub async fn open(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {
         tokio::select! {
             biased;

@@ -1,6 +1,6 @@
 //! Defines the readers of an input: raw bytes go in; the same bytes come out. On the way, they are counted and
 //! digested, and their digest is compared with announced digests. At the end of the plain bytes, the digest of the raw
-//! bytes is stored for other code, unless that code computes the digest itself.
+//! bytes is stored for other code. It is not stored if that code computes the digest itself.
 
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};

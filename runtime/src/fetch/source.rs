@@ -1,4 +1,4 @@
-//! Opens an input: a local file, standard input or an HTTP answer goes in; its metadata and a reader of its plain bytes
+//! Opens an input. A local file, standard input or an HTTP answer goes in. Its metadata and a reader of its plain bytes
 //! come out. The reader counts and digests the raw bytes, compares their digest with announced digests, and checks
 //! limits.
 
@@ -91,7 +91,7 @@ impl InputBounds {
 }
 
 /// The digest of the fetched bytes of an input, before decompression. The digest exists only after the plain bytes were
-/// read to their end without an error, so it always covers a complete and undamaged input.
+/// read to their end without an error. So it always covers a complete and undamaged input.
 #[derive(Clone)]
 pub struct Fetched {
     digest: Arc<OnceLock<Digest>>,
@@ -268,8 +268,9 @@ impl Source {
     /// Returns the errors of the first read. Each error of the reader wraps an error of this crate, which
     /// [`Error::from_io`] extracts:
     ///
-    /// - a transient error of stage fetch if the transfer breaks off for good, if it is too slow, if the length or the
-    ///   digest differs from the announced value, or if the file changes meanwhile
+    /// - a transient error of stage fetch if the transfer breaks off for good or is too slow
+    /// - a transient error of stage fetch if the length or the digest differs from the announced value, or if the file
+    ///   changes while it is read
     /// - a permanent error of stage fetch if the input is longer than its limit or does not have the required SHA-256
     /// - a permanent error of stage decompress if the data is corrupt, truncated or longer than its limits
     /// - the error of the stop as soon as a stop is requested

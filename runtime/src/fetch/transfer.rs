@@ -1,4 +1,4 @@
-//! Transfers the body of an answer: a task puts the bytes from the network into a bounded channel, and a blocking
+//! Transfers the body of an answer. A task puts the bytes from the network into a bounded channel, and a blocking
 //! reader takes them out. If the transfer breaks off, the task requests the rest.
 
 use std::fmt::Display;

@@ -55,8 +55,8 @@ fn without_fragment(mut url: Url) -> Option<String> {
 }
 
 /// Returns a text for people, without secrets. Each URI in the text is redacted as [`redact`] does it. The values of
-/// members that have the name of a secret are hidden. This function is for texts that come from elsewhere, such as a
-/// document that is not a valid request, or an error of a library.
+/// members that have the name of a secret are hidden. This function is for texts from elsewhere, such as an invalid
+/// request document, or an error of a library.
 pub fn redact_within(text: &str) -> String {
     let text = hide_members(&unescape(text));
     let mut shown = String::with_capacity(text.len());
@@ -169,8 +169,8 @@ fn redact_token(token: &str) -> String {
     }
 }
 
-/// Returns the length of `=VALUE` at the start of `rest`, if `before` ends with the name of a secret in quotes or
-/// brackets, as in `"token"=VALUE`. Otherwise returns `None`.
+/// Returns the length of `=VALUE` at the start of `rest`. Returns `None` unless `before` ends with the name of a secret
+/// in quotes or brackets, as in `"token"=VALUE`.
 fn marked_value_length(before: &str, rest: &str) -> Option<usize> {
     let value = rest.strip_prefix('=')?;
     let name = before.trim_end_matches(|c: char| is_closing(c) && !c.is_whitespace());
@@ -547,7 +547,7 @@ const WITHIN: &[&str] = &[
 const WHOLE: [&str; 3] = ["code", "pin", "policy"];
 
 /// The parts of words that name a secret. A name is the name of a secret if one of its words consists only of these
-/// parts and of parts in [`BESIDE`], such as `authkey`, but not `keyboard`.
+/// parts and of parts in [`BESIDE`]. So `authkey` is the name of a secret, but `keyboard` is not.
 const WORDS: &[&str] = &[
     "assertion",
     "auth",

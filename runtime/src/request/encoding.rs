@@ -1,4 +1,4 @@
-//! Parses names of encodings: a name that a person or a program has written goes in; the encoding's name in the
+//! Parses names of encodings. A name that a person or a program has written goes in. The encoding's name in the
 //! Encoding Standard comes out.
 
 use encoding_rs::Encoding;
@@ -71,10 +71,13 @@ const ASCII_NAMES: [&str; 12] = [
     "us",
 ];
 
-/// Returns the name that this crate uses for an encoding, or `None` if the encoding is not known. `label` is a label of
-/// the Encoding Standard, such as `utf-16` or `latin1`, or a name that Python uses, such as `latin_1`, `cp1252` or
-/// `utf_8_sig`. As in the standard, Latin-1 means Windows-1252: it differs from Latin-1 only in bytes that are control
-/// characters there, and text does not contain these.
+/// Returns the name that this crate uses for an encoding, or `None` if the encoding is not known. `label` can be:
+///
+/// - a label of the Encoding Standard, such as `utf-16` or `latin1`
+/// - a name that Python uses, such as `latin_1`, `cp1252` or `utf_8_sig`
+///
+/// As in the standard, Latin-1 means Windows-1252. The two differ only in bytes that are control characters in Latin-1,
+/// and text does not contain these.
 pub fn parse_encoding(label: &str) -> Option<String> {
     let for_label = |label: &str| Encoding::for_label_no_replacement(label.as_bytes());
     let plain = label.trim_ascii().to_ascii_lowercase().replace(['_', ' '], "-");

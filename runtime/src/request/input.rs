@@ -293,8 +293,8 @@ impl InputOptions {
         }
     }
 
-    /// Returns the dialect of the output: the delimiter of the input, and the quote of the input or, if the input has
-    /// no quote, the default quote. Options that are not given have their defaults.
+    /// Returns the dialect of the output. It has the delimiter and the quote of the input. If the input has no quote,
+    /// it has the default quote. Options that are not given have their defaults.
     ///
     /// # Errors
     /// Fails as [`InputOptions::syntax`] does.

@@ -34,8 +34,11 @@ struct Outcome {
 struct Counts {
     cases: u32,
     written: usize,
-    /// The numbers of records with a member that is in no column (`late`), with their members in another order than the
-    /// columns (`shuffled`), and without a member for one of the columns (`missing`).
+    /// Three numbers of records:
+    ///
+    /// - `late`: a member is in no column
+    /// - `shuffled`: the members are in another order than the columns
+    /// - `missing`: one of the columns has no member
     late: usize,
     shuffled: usize,
     missing: usize,
