@@ -120,8 +120,8 @@ struct ReadReceipt {
     inputs: Option<Vec<InputPart>>,
     steps: Option<Vec<StepPart>>,
     // Version 1 has these three members instead. In version 2, they repeat the only elements of the lists. If a worker
-    // of version 0.1.0 settles a request that a newer worker has committed, it stores only these members, but with the
-    // version number 2.
+    // of version 0.1.0 settles a request that a newer worker has committed, it stores the receipt with these members
+    // and without the lists, but with the version number 2.
     input: Option<InputPart>,
     plugin: Option<PluginPart>,
     config_sha256: Option<String>,
