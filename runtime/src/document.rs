@@ -120,7 +120,6 @@ fn unfit(what: &str) -> io::Error {
 
 /// The minimum similarity, from 0 to 1, of two file names that a person can confuse.
 const NEAR: f64 = 0.7;
-
 /// The maximum number of files that are compared with the missing file.
 const FILES_COMPARED_MAX: usize = 10_000;
 
