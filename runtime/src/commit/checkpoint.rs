@@ -1,10 +1,10 @@
-//! Writes and reads checkpoints: an attempt syncs its staged files and then a file with its progress; if the attempt is
-//! lost, the next one gets that progress and resumes from a copy of the staged files.
+//! Writes and reads checkpoints. An attempt syncs its staged files, and then writes and syncs a file with its progress.
+//! If the attempt is lost, the next attempt reads that progress and resumes from a copy of the staged files.
 //!
-//! The file of a checkpoint is in the staging folder, under a name that all attempts at a request share:
-//! [`StoredCheckpoint`] knows its form. An attempt never writes to the staged files of another attempt, which may still
-//! be running although it was considered lost. The bytes that a checkpoint covers do not change any more, and the
-//! attempt that resumes digests them again.
+//! A checkpoint's file is in the staging folder. All attempts at a request use the same name for it.
+//! [`StoredCheckpoint`] defines its format. An attempt never writes to the staged files of another attempt, because an
+//! attempt that is considered lost can still be running. The bytes that a checkpoint covers never change. The attempt
+//! that resumes copies them, and compares their digests with the checkpoint.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -27,27 +27,28 @@ use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::stop::Stop;
 
-/// The most bytes of a checkpoint's file. The longest come from inputs with many long column names and rejects with
-/// many codes.
+/// The maximum size of a checkpoint's file, in bytes. The file is long if the input has many long column names, or if
+/// the rejects have many codes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// The most characters of a staged name: twice 32 hexadecimal digits, and a number between them.
+/// The maximum length of [`StagedPart::name`], in characters. A name consists of 32 hexadecimal digits, a number and 32
+/// more hexadecimal digits, separated by dots.
 const STAGED_NAME_CHARS_MAX: usize = 96;
 
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// The first bytes of an attempt's staged files, which are synced.
+/// The part of an attempt's staged files that a checkpoint covers: the first bytes of each file, which are synced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StagedPart {
-    /// The prefix of the names of the attempt's files.
+    /// The prefix of the names of the attempt's staged files.
     name: String,
     output: Midstate,
     rejects: Option<Midstate>,
 }
 
 impl StagedPart {
-    /// Returns whether this can be a staged part. The name becomes part of a path, so it must not lead elsewhere.
+    /// Returns whether the values are valid. The name becomes part of a path, so it must not lead to another folder.
     fn is_sound(&self) -> bool {
         let rejects = self.rejects.as_ref();
         self.name.len() <= STAGED_NAME_CHARS_MAX
@@ -61,12 +62,12 @@ impl StagedPart {
     }
 }
 
-/// The checkpoint in a file. The file has a line with the staged part as JSON, the progress, and a line with the SHA-256
-/// of both.
+/// The content of a checkpoint's file. The file consists of a line with the staged part as JSON, the progress, and a
+/// line with the SHA-256 of both.
 pub struct StoredCheckpoint {
-    /// The staged files.
+    /// The part of the staged files that the checkpoint covers.
     pub staged: StagedPart,
-    /// The progress, as the attempt that wrote the checkpoint gave it.
+    /// The progress, in the form that the attempt passed to [`Staging::checkpoint`].
     pub progress: String,
 }
 
@@ -78,7 +79,7 @@ struct StagedLine {
 }
 
 impl StoredCheckpoint {
-    /// Returns the text of the file.
+    /// Returns the text of a checkpoint's file.
     fn into_text(self) -> String {
         let Self { staged, progress } = self;
         let staged = serde_json::to_string(&StagedLine { staged }).expect("a staged part serializes");
@@ -87,10 +88,10 @@ impl StoredCheckpoint {
         format!("{text}\n{digest}\n")
     }
 
-    /// Reads the text of a file.
+    /// Parses the text of a checkpoint's file.
     ///
     /// # Errors
-    /// Returns the reason why it is no valid checkpoint.
+    /// Returns the reason why the text is not a valid checkpoint.
     fn parse(text: &str) -> Result<Self, String> {
         let lines = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
         let text = match lines {
@@ -108,13 +109,14 @@ impl StoredCheckpoint {
 
 /// The result of [`Destination::resume_from`].
 pub enum ResumedStaging {
-    /// The staged files were copied and are those of the checkpoint.
+    /// The staged files were copied, and their bytes match the checkpoint.
     Copied(Box<Staging>),
-    /// The checkpoint cannot be used, for this reason.
+    /// The checkpoint cannot be used. The text is the reason.
     Refused(String),
 }
 
-/// The checkpoints of an attempt. Dropping this removes the last one, and the remaining files of the previous attempt.
+/// The checkpoints of an attempt. When this value is dropped, the last checkpoint and the remaining files of the
+/// previous attempt are removed.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     last: LastCheckpoint,
@@ -126,27 +128,31 @@ pub(super) struct Checkpoints {
 enum LastCheckpoint {
     #[default]
     None,
-    /// A checkpoint of the previous attempt. The thread that writes the first one of this attempt has its staged files.
+    /// A checkpoint of the previous attempt. While a thread writes the first checkpoint of this attempt, that thread
+    /// holds the staged files, and `staged` is empty.
     Inherited { file: Temporary, staged: Vec<Temporary> },
-    /// A checkpoint of this attempt, by its file.
+    /// A checkpoint of this attempt. The value is the checkpoint's file.
     Own(Temporary),
 }
 
 /// The result of writing a checkpoint.
 struct WrittenCheckpoint {
-    /// The result of syncing the staged files. The kernel reports a fault only once, so it must fail the attempt.
+    /// The result of syncing the staged files. An error must fail the attempt, because the kernel reports a fault only
+    /// once.
     synced: Result<()>,
-    /// The checkpoint's file, if it was written and synced, too.
+    /// The checkpoint's file, or `None` if this file could not be written and synced.
     file: Option<Temporary>,
     inherited: Vec<Temporary>,
 }
 
 impl Staging {
     /// Starts a thread that syncs all staged bytes and then writes the checkpoint with the progress that
-    /// `make_progress` returns. Does nothing outside a queue, and while the previous checkpoint is still being written.
+    /// `make_progress` returns. Does nothing if the attempt is outside a queue, or if the previous checkpoint is still
+    /// being written.
     ///
     /// # Errors
-    /// Fails if the staged bytes cannot be written. If only the checkpoint cannot be written, the attempt goes on.
+    /// Fails if the staged bytes cannot be written, or if the bytes of the previous checkpoint could not be synced. If
+    /// only the checkpoint's file cannot be written, the attempt continues.
     pub fn checkpoint(&mut self, make_progress: impl FnOnce() -> String) -> Result<()> {
         let (Some(queue), Some(id)) = (&self.owner.queue, &self.owner.id) else {
             return Ok(());
@@ -160,7 +166,7 @@ impl Staging {
         let rejects = self.rejects.as_mut().map(Staged::flush_to_file).transpose()?;
         let staged = [Some(&self.output), self.rejects.as_ref()].into_iter().flatten();
         let handles = staged.map(|staged| Ok((staged.handle()?, staged.path().to_owned())));
-        // If a file handle cannot be cloned, or no thread can be started below, there is no checkpoint.
+        // If a file handle cannot be cloned, or if the thread cannot be started, no checkpoint is written.
         let Ok(files) = handles.collect::<std::io::Result<Vec<_>>>() else {
             return Ok(());
         };
@@ -199,7 +205,7 @@ impl Staging {
         is_written && matches!(self.checkpoints.last, LastCheckpoint::Own(_))
     }
 
-    /// Ends the attempt, but leaves the last checkpoint with its staged files to the next attempt.
+    /// Ends the attempt, but keeps the last checkpoint and its staged files for the next attempt.
     pub fn keep(mut self) {
         let rejects = self.rejects.as_mut().map(Staged::place);
         self.checkpoints
@@ -208,7 +214,7 @@ impl Staging {
 }
 
 impl Checkpoints {
-    /// Creates the state of an attempt that takes over the files of another one.
+    /// Creates the state of an attempt that takes over the files of an earlier attempt.
     fn inherit(file: PathBuf, staged: Vec<PathBuf>) -> Self {
         Self {
             last: LastCheckpoint::Inherited {
@@ -219,7 +225,7 @@ impl Checkpoints {
         }
     }
 
-    /// Waits for the checkpoint that is being written.
+    /// Waits until no checkpoint is being written any more. Fails if the staged files could not be synced.
     pub(super) fn end_writing(&mut self) -> Result<()> {
         let Some(writing) = self.writing.take() else {
             return Ok(());
@@ -237,8 +243,8 @@ impl Checkpoints {
         written.synced
     }
 
-    /// Keeps the last checkpoint and its staged files in place: files of this attempt, whose name is `name`, or those
-    /// that it inherited.
+    /// Keeps the last checkpoint and its staged files on the disk. They come from this attempt, whose files have the
+    /// prefix `name`, or from the previous attempt.
     pub(super) fn keep(&mut self, name: &str, staged: [Option<&mut Temporary>; 2]) {
         if self.end_writing().is_err() {
             return;
@@ -250,7 +256,7 @@ impl Checkpoints {
                 file.keep();
             }
             LastCheckpoint::Own(file) => {
-                // A later attempt may have replaced the checkpoint meanwhile, and then does not need these files.
+                // If a later attempt has replaced the checkpoint meanwhile, these files are no longer needed.
                 let names_these = matches!(find(file.path()), Ok(Some(stored)) if stored.staged.name == name);
                 if names_these {
                     staged.into_iter().flatten().for_each(Temporary::keep);
@@ -263,7 +269,7 @@ impl Checkpoints {
 
 impl Drop for Checkpoints {
     fn drop(&mut self) {
-        // Files that the thread has created must be removed, too.
+        // The files that the thread has created must be removed, too.
         if let Some(Ok(written)) = self.writing.take().map(JoinHandle::join) {
             drop(written);
         }
@@ -289,7 +295,8 @@ impl CheckpointWriter {
             inherited: Vec::new(),
         };
         for (file, path) in &self.files {
-            // The new time keeps the reaper from removing staged files as old while their checkpoint is new.
+            // The modification time is set to now, because the reaper removes files with an old modification time, and
+            // this checkpoint is recent.
             let touched = file.set_modified(SystemTime::now());
             if let Err(error) = touched.and_then(|()| file.sync_data()) {
                 written.synced = Err(disk::failed(error, "cannot be synced", path));
@@ -318,7 +325,7 @@ impl CheckpointWriter {
             file.sync_all()
         });
         written.map_err(|error| disk::failed(error, "cannot be written", path))?;
-        // The names of the staged files must be durable before that of the checkpoint.
+        // The names of the staged files must be durable before the checkpoint gets its final name.
         self.folders.staging.sync()?;
         self.folders.rejects_staging.sync()?;
         fs::rename(path, &self.path).map_err(|error| disk::failed(error, "cannot be renamed", path))?;
@@ -328,19 +335,20 @@ impl CheckpointWriter {
 }
 
 impl Destination {
-    /// Returns the last checkpoint of a request, as it was written; none if there is none.
+    /// Returns the last checkpoint of a request, or `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// Returns the reason why the file is no valid checkpoint.
+    /// Returns the reason why the file is not a valid checkpoint.
     pub fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
         find(&self.checkpoint_path(queue, id))
     }
 
-    /// Begins an attempt's output with a copy of the files that an earlier attempt at the same request had staged;
-    /// otherwise like [`Destination::stage`]. The files of the earlier attempt are removed when this one ends.
+    /// Begins an attempt's output as [`Destination::stage`] does, but with a copy of the files that an earlier attempt
+    /// at the same request has staged. The files of the earlier attempt are removed when this attempt ends.
     ///
     /// # Errors
-    /// Fails as [`Destination::stage`] does, and if `stop` is requested. The owner must be a request of a queue.
+    /// Fails as [`Destination::stage`] does, if the copy cannot be written, or if a stop is requested. If the owner is
+    /// not a request of a queue, the result is [`ResumedStaging::Refused`].
     pub fn resume_from(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<ResumedStaging> {
         let refused = |why: &str| Ok(ResumedStaging::Refused(why.to_owned()));
         let file = match (&owner.queue, &owner.id) {
@@ -361,7 +369,7 @@ impl Destination {
         Ok(ResumedStaging::Copied(staging.into()))
     }
 
-    /// Removes the last checkpoint of a request, if there is one, and its staged files.
+    /// Removes the last checkpoint of a request and its staged files, if there is a checkpoint.
     pub fn forget_checkpoint(&self, queue: &str, id: &str) {
         let found = self.find_checkpoint(queue, id);
         if let Ok(Some(stored)) = &found {
@@ -388,11 +396,11 @@ impl Destination {
 /// The result of copying a staged file.
 enum Copied {
     Whole,
-    /// The file's bytes are not those that the checkpoint names, for this reason.
+    /// The file cannot be read, or its bytes do not match the checkpoint. The text is the reason.
     Refused(String),
 }
 
-/// Copies the first bytes of a staged file, which must have the expected digest.
+/// Copies the first bytes of a staged file. The copied bytes must have the expected length and digest.
 fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Result<Copied> {
     let unusable = |why: &dyn std::fmt::Display| Ok(Copied::Refused(format!("{}: {why}", from.display())));
     let mut file = match open_regular(from) {
@@ -423,7 +431,7 @@ fn copy(from: &Path, to: &mut Staged, expected: &Midstate, stop: &Stop) -> Resul
     Ok(Copied::Whole)
 }
 
-/// Reads the checkpoint in a file; returns none if there is no file.
+/// Reads the checkpoint in a file. Returns `None` if the file does not exist.
 fn find(path: &Path) -> Result<Option<StoredCheckpoint>, String> {
     match read_regular(path, FILE_BYTES_MAX) {
         Ok(bytes) => StoredCheckpoint::parse(&String::from_utf8_lossy(&bytes)).map(Some),

@@ -1,14 +1,14 @@
-//! Stops other attempts at a request: an attempt goes in; afterwards no other attempt at the request can publish or
-//! commit, and only files that a receipt names are visible.
+//! Lets one attempt at a request stop all others. Afterwards no other attempt at the request can publish or commit, and
+//! only files that a receipt names are visible.
 //!
-//! A worker that was considered lost may still be running. So each file that an attempt stages has a name of its own,
-//! `<key>.<fence>.<random>.<what>`, and the attempt publishes it by linking the final name to the staged file. Renaming
-//! the staged file stops the attempt for good: its next link, or the rename of its receipt, fails. While the staged
-//! file exists, its inode identifies the published file of the attempt.
+//! A worker that is considered lost can still be running. So each staged file of an attempt has a unique name,
+//! `<key>.<fence>.<random>.<what>`. The attempt publishes the file by linking the final name to the staged file.
+//! Another attempt stops this attempt for good by renaming the staged file: the next link, or the rename of the
+//! receipt, fails. While the staged file exists, its inode identifies the published file of the attempt.
 //!
-//! An attempt creates the staged file of its receipt first and then looks for a lock file of the request. The attempt
-//! that takes over creates the lock file first and then lists the staged files. So at least one of the two sees the
-//! other.
+//! To commit, an attempt creates the staged file of its receipt, and then looks for a lock file of the request. To take
+//! over, an attempt creates the lock file, and then lists the staged files. So at least one of the two attempts sees
+//! the other.
 //!
 //! ```text
 //! <output>/.staging/<key>.<fence>.<random>.output        staged, linked to its final name when it is published
@@ -36,11 +36,12 @@ use crate::fail_points;
 use crate::format::Format;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
 
-/// The longest wait for another process that takes over the same request and holds the lock for a few file operations.
+/// The longest wait for the lock of a request. Another process that takes over the same request holds it for a few file
+/// operations.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// The length of a key: half of a SHA-256 in hex.
+/// The length of a key in characters: half of a SHA-256 in hex.
 const KEY_CHARS: usize = 32;
 
 const REVOKED: &str = "revoked";
@@ -48,30 +49,31 @@ const REVOKED: &str = "revoked";
 /// The attempt that an output belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
-    /// The queue of the request; none outside a queue.
+    /// The queue of the request, or `None` outside a queue.
     pub queue: Option<String>,
-    /// The request's id; none if it becomes known only when the input has been read.
+    /// The request's id, or `None` if the id is not known before the input has been read.
     pub id: Option<String>,
     /// The fence of the claim; 0 outside a queue.
     pub fence: u64,
-    /// The start of this life of the request, in ms since 1970 by the server's clock: see
+    /// The start of this life of the request, in milliseconds since 1970 by the server's clock: see
     /// [`crate::queue::Claim::life_ms`].
     pub life_ms: i64,
-    /// Set if an earlier attempt at the request was lost and may still be running.
+    /// True if an earlier attempt at the request was lost and can still be running.
     pub is_contested: bool,
 }
 
 /// The result of [`Destination::conclude`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Concluded {
-    /// An attempt had committed the request: it is done.
+    /// An attempt has committed the request, so the request is done.
     Committed(Box<Receipt>),
-    /// No output of the request is visible, and no late attempt can commit it any more.
+    /// No output of the request is visible, and no attempt that is still running can commit the request.
     Ended,
 }
 
-/// The document that keeps late attempts from committing a request that ended without a receipt. Unknown members of a
-/// newer version are ignored: in any case the request has ended.
+/// The document that says that a request has ended without a receipt. It stops attempts that are still running from
+/// committing the request. Unknown members from a newer version are ignored, because the request has ended whatever
+/// they say.
 #[derive(Debug, Serialize, Deserialize)]
 struct EndedMarker {
     queue: String,
@@ -83,7 +85,7 @@ struct EndedMarker {
     at: String,
 }
 
-/// A key in the names of all files of the attempts at one request.
+/// The key of a request: the beginning of the names of all staged files of its attempts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RequestKey(String);
 
@@ -94,13 +96,13 @@ impl RequestKey {
         Self(key)
     }
 
-    /// Returns the key in the name of a file, if it has the form of one.
+    /// Returns the part of a file's name before the first dot, as the key, or `None` if the name has no dot.
     pub(super) fn in_name(name: &OsStr) -> Option<Self> {
         let (key, _) = name.to_str()?.split_once('.')?;
         Some(Self(key.to_owned()))
     }
 
-    /// Returns the prefix of the names of an attempt's staged files.
+    /// Returns the prefix for the names of an attempt's staged files.
     pub(super) fn staged_name(&self, fence: u64, random: &str) -> String {
         format!("{}.{fence}.{random}", self.0)
     }
@@ -121,14 +123,15 @@ impl RequestKey {
             .join(format!("{}.ended", self.0))
     }
 
-    /// Returns whether another attempt has taken over this request.
+    /// Returns whether the request has a lock file. A lock file shows that another attempt has taken over.
     pub(super) fn has_lock_file(&self, folders: &Folders) -> Result<bool> {
         let path = self.lock_path(folders);
         path.try_exists()
             .map_err(|error| disk::failed(error, "cannot be read", &path))
     }
 
-    /// Takes the request's lock. From now on other attempts see that they are not alone.
+    /// Takes the request's lock. From now on, other attempts at the request can see that there is more than one
+    /// attempt.
     ///
     /// # Errors
     /// Fails transiently if another process holds the lock for longer than [`LOCK_WAIT`].
@@ -159,25 +162,26 @@ impl RequestKey {
                     );
                     return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
                 }
-                // This file system has no locks. Two processes that take over at the same moment could then disturb
-                // each other.
+                // The file system has no locks. Two processes that take over at the same moment could then disturb each
+                // other.
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            // Its last holder may have removed the file.
+            // The previous holder of the lock could have removed the file.
             let is_there = |found| {
                 let own = file.metadata();
                 own.is_ok_and(|own| disk::inode(&own) == disk::inode(&found))
             };
             if fs::metadata(&path).is_ok_and(is_there) {
-                // The reaper goes by this time when it removes old lock files.
+                // The reaper removes lock files by their modification time.
                 let _ = file.set_modified(SystemTime::now());
                 return Ok(RequestLock { path, _file: file });
             }
         }
     }
 
-    /// Returns the marker of this life of the request, or of a later one, if it was ended without a receipt.
+    /// Returns the marker of a request that has ended without a receipt. Returns `None` if there is no marker, or if
+    /// the marker belongs to an earlier life of the request.
     fn ended(&self, folders: &Folders, life_ms: i64) -> Result<Option<EndedMarker>> {
         let path = self.ended_path(folders);
         let document = match read_regular(&path, DOCUMENT_BYTES_MAX) {
@@ -195,10 +199,10 @@ impl RequestKey {
         Ok((marker.life_ms >= life_ms).then_some(marker))
     }
 
-    /// Checks that neither this life of the request nor a later one was ended without a receipt.
+    /// Checks that there is no marker of this life of the request, or of a later life.
     ///
     /// # Errors
-    /// Fails permanently if one was.
+    /// Fails permanently if there is such a marker, because the request has ended without a receipt.
     pub(super) fn check_life(&self, folders: &Folders, life_ms: i64) -> Result<()> {
         let Some(marker) = self.ended(folders, life_ms)? else {
             return Ok(());
@@ -210,8 +214,8 @@ impl RequestKey {
         Err(Error::permanent(Stage::Commit, Code::RequestEnded, what))
     }
 
-    /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`: renames
-    /// them, so that their attempts can neither publish nor commit any more. The caller holds the request's lock.
+    /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`. Revoking
+    /// renames a file, so that its attempt can neither publish nor commit. The caller must hold the request's lock.
     pub(super) fn revoke(&self, folders: &Folders, own: Option<&str>) -> Result<Vec<RevokedFile>> {
         let mut revoked = Vec::new();
         let mut visited = Vec::new();
@@ -254,8 +258,9 @@ impl RequestKey {
         })
     }
 
-    /// Removes the published files that belong to these revoked files, except files that the receipt names; then
-    /// removes the revoked files. Returns the number of published files removed. The caller holds the request's lock.
+    /// Removes the published files that belong to these revoked files, except files that the receipt names. Then
+    /// removes the revoked files. Returns the number of published files that were removed. The caller must hold the
+    /// request's lock.
     pub(super) fn remove_published(
         folders: &Folders,
         id: &str,
@@ -285,14 +290,14 @@ impl RequestKey {
     }
 }
 
-/// The lock of a request, held until it is dropped.
+/// The lock of a request. It is released when this value is dropped.
 pub(super) struct RequestLock {
     path: PathBuf,
     _file: File,
 }
 
 impl RequestLock {
-    /// Removes the lock file. The caller has seen a receipt, so no other attempt can commit any more.
+    /// Removes the lock file. The caller must have seen a receipt, so that no other attempt can commit any more.
     pub(super) fn remove(self) {
         let _ = fs::remove_file(&self.path);
     }
@@ -312,8 +317,9 @@ struct StagedFile {
 }
 
 impl StagedFile {
-    /// Renames the file, so that its attempt cannot use it any more. Returns none if no published file can belong to
-    /// it, or if another process has renamed it first.
+    /// Renames the file, so that its attempt can no longer use it. Returns `None` if the file no longer exists, because
+    /// another process was faster. A file that is neither output nor rejects is removed instead, and the result is also
+    /// `None`.
     fn revoke(self, key: &RequestKey) -> Result<Option<RevokedFile>> {
         let is_rejects = match &*self.what {
             "output" => false,
@@ -349,17 +355,17 @@ impl StagedFile {
     }
 }
 
-/// A staged file that its attempt cannot use any more.
+/// A staged file that was renamed, so that its attempt can no longer use it.
 pub(super) struct RevokedFile {
     path: PathBuf,
-    /// The device and the inode of the file.
+    /// The device number and the inode number of the file.
     inode: (u64, u64),
     fence: u64,
     is_rejects: bool,
 }
 
 impl RevokedFile {
-    /// Returns the names under which the attempt may have published the file.
+    /// Returns the names under which the attempt could have published the file.
     fn final_names(&self, id: &str) -> Vec<String> {
         let fence = self.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
@@ -374,12 +380,13 @@ impl RevokedFile {
 }
 
 impl Destination {
-    /// Ends a request without another attempt. If an attempt has committed it, it is done. Otherwise this removes all
-    /// its visible output, and no attempt that is still running can commit it. `submitted_at` and `life_ms` are those
-    /// of the request; `state` is its next state, for people. A second call changes nothing.
+    /// Ends a request without another attempt. If an attempt has committed the request, returns its receipt. Otherwise
+    /// removes all visible output of the request, and prevents attempts that are still running from committing the
+    /// request. `submitted_at` and `life_ms` are values of the request. `state` is the next state of the request; it
+    /// appears in messages for people. A second call changes nothing.
     ///
     /// # Errors
-    /// Fails with stage commit and the path; then the request has not ended.
+    /// Fails with stage commit and the path. After an error, the request has not ended.
     pub fn conclude(
         &self,
         (queue, id): (&str, &str),
@@ -392,7 +399,8 @@ impl Destination {
         let key = RequestKey::of(Some(queue), id);
         let lock = key.lock(&folders)?;
         if key.ended(&folders, life_ms)?.is_some() {
-            // Another worker has ended the request. It may be in its next life by now, which must not be disturbed.
+            // Another worker has ended the request. The request can be in its next life by now, and an attempt at that
+            // life must not be stopped.
             let receipt = read_receipt(&receipt_path(&folders, id))?;
             return Ok(
                 match receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {
@@ -439,10 +447,10 @@ impl Destination {
         Ok(Concluded::Ended)
     }
 
-    /// Returns the receipt of a request, if an attempt at it has committed.
+    /// Returns the receipt of a request, or `None` if no attempt has committed the request.
     ///
     /// # Errors
-    /// Fails with stage commit if a receipt cannot be read.
+    /// Fails with stage commit if the receipt cannot be read.
     pub fn committed(&self, (queue, id): (&str, &str), submitted_at: &str) -> Result<Option<Receipt>> {
         let folders = self.folders(Some(queue))?;
         let receipt = read_receipt(&receipt_path(&folders, id))?;

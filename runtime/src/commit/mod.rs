@@ -1,10 +1,16 @@
-//! Commits an attempt: output and rejects go in as bytes; files under final names and a receipt come out, all or
-//! nothing.
+//! Commits an attempt: the bytes of output and rejects go in; files under their final names and a receipt come out.
+//! Without the receipt, the files do not count.
 //!
-//! Bytes are staged under a name that only this attempt uses, sealed (flushed, digested, synced) and published under
-//! their final names by hard links, which never replace an existing file. The receipt comes last, once those names are
-//! synced, and decides: only one of all attempts at a request creates it, and the files that it names are never touched
-//! again. Attempts that commit at the same time share the syncs of their folders.
+//! A commit has these steps:
+//!
+//! - The attempt stages its bytes: it writes them to files whose names only this attempt uses.
+//! - It seals the files: the bytes are flushed, digested and synced.
+//! - It publishes the files under their final names by hard links, which never replace an existing file, and syncs
+//!   those names.
+//! - It creates the receipt last. Of all attempts at a request, only one can create the receipt. The files that the
+//!   receipt names are never changed again.
+//!
+//! Attempts that commit at the same time share the syncs of their folders.
 //!
 //! ```text
 //! <output>/[<queue>/]<id>.<format>            output
@@ -18,11 +24,11 @@
 //! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
 //! <output>/.output-id                         identifies this output; also in <rejects> if that is elsewhere
 //! ```
-//! If another file already has the name of the output or the rejects, and neither has the same bytes nor belongs to an
-//! attempt at the same request, the name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so this
-//! is never the name of another request's file.
+//! The final name of the output or of the rejects can already be taken. If the existing file belongs to no attempt at
+//! the same request and has other bytes, the fence of the claim is added to the name: `<id>~<fence>.<format>`. No id
+//! contains a `~`, so this is never the name of another request's file.
 //!
-//! All functions block, so they must not be called within an async task.
+//! All functions of this module block, so they must not be called within an async task.
 
 mod checkpoint;
 mod differences;
@@ -61,23 +67,24 @@ use crate::receipt::Receipt;
 
 const RECEIPTS: &str = "receipts";
 const REJECTS: &str = "rejects";
-/// The quarantine folder; the dot hides it from programs that read a folder of outputs.
+/// The name of the quarantine folder. The dot hides the folder from programs that read a folder of outputs.
 const QUARANTINE: &str = ".quarantine";
 const STAGING: &str = ".staging";
-/// The folder in the staging folder that keeps attempts at one request apart: see `fencing.rs`.
+/// The folder within the staging folder for the lock files and markers of requests: see `fencing.rs`.
 const FENCES: &str = "fences";
-/// The file in the output's folder with the id of the output, which is the same on every machine and under every path.
+/// The file in the output's folder that contains the id of the output. The id is the same on every machine and under
+/// every path.
 const OUTPUT_ID: &str = ".output-id";
 const IDENTITY_BYTES_MAX: u64 = 1_024;
 
-/// The factor by which a staged file that is also published is kept longer than others: until the request has ended, it
-/// alone shows which attempt the published file belongs to.
+/// The factor by which the reaper keeps a staged file longer if the file is also published. Until the request has
+/// ended, only the staged file shows which attempt the published file belongs to.
 const PUBLISHED_KEPT_TIMES: u32 = 24;
 
-/// The most queues whose folders are kept open; more than a worker normally serves.
+/// The maximum number of queues whose folders are kept open. A worker normally serves fewer queues.
 const KEPT_MAX: usize = 64;
 
-/// The place for output, rejects and receipts.
+/// The folders for output, rejects and receipts.
 #[derive(Debug)]
 pub struct Destination {
     output: PathBuf,
@@ -85,16 +92,16 @@ pub struct Destination {
     kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
     identity: Mutex<Option<String>>,
     is_replaced: AtomicBool,
-    /// Set if outputs are passed on instead of published.
+    /// The state for passing outputs on, or `None` if outputs are published.
     passing: Option<PassedOn>,
 }
 
 impl Destination {
     /// Returns a destination in the local file system. The arguments are paths or `file:` URIs of folders, which need
-    /// not exist. Rejects go to a folder `rejects` in the output by default.
+    /// not exist. By default, rejects go to the folder `rejects` within the output's folder.
     ///
     /// # Errors
-    /// Fails permanently, with stage config, if a URI is malformed or of another scheme.
+    /// Fails permanently, with stage config, if a URI is malformed or has another scheme.
     pub fn new(output: &str, rejects: Option<&str>) -> Result<Self> {
         let output = local_folder("--output", output)?;
         let rejects = match rejects {
@@ -111,8 +118,9 @@ impl Destination {
         })
     }
 
-    /// Returns the id of the output: a random word that is kept in its folder, so that it is the same on every machine
-    /// and under every path that leads there. Creates the folder.
+    /// Returns the id of the output. The id is a random text in a file of the output's folder. So every machine and
+    /// every path to this folder gives the same id. If the rejects are outside the output's folder, the id of their
+    /// folder is added. Creates the folders.
     ///
     /// # Errors
     /// Fails as [`Destination::stage`] does.
@@ -129,7 +137,7 @@ impl Destination {
         Ok(found)
     }
 
-    /// Returns whether the rejects go to a folder that is not within the output's, by their real paths.
+    /// Returns whether the real path of the rejects' folder is outside the output's folder.
     fn has_rejects_elsewhere(&self) -> Result<bool> {
         let (output, rejects) = (
             disk::create_folders(&self.output)?,
@@ -143,10 +151,10 @@ impl Destination {
         file_uri(&self.output)
     }
 
-    /// Writes the id into the folder again if it was removed meanwhile.
+    /// Writes the id into each folder again if the file with the id was removed meanwhile.
     ///
     /// # Errors
-    /// Fails transiently if the folder has another id now, such as that of a volume that was mounted there: see
+    /// Fails transiently if a folder has another id now, for example because another volume was mounted there: see
     /// [`Destination::check_identity`].
     fn keep_identity(&self) -> Result<()> {
         let identity = self.identity.lock();
@@ -165,11 +173,12 @@ impl Destination {
         Ok(())
     }
 
-    /// Checks that no attempt has found another output under the path than [`Destination::identity`] did. The claims of
-    /// this worker name the earlier one, so it must make no more of them.
+    /// Checks that the output's folder is still the one whose id [`Destination::identity`] returned. If an attempt has
+    /// found another id there, this worker must not claim any more requests, because its claims name the earlier id.
     ///
     /// # Errors
-    /// Fails permanently, with stage commit, if one has: only a new worker can use the other output.
+    /// Fails permanently, with stage commit, if an attempt has found another id: only a new worker can use the other
+    /// output.
     pub fn check_identity(&self) -> Result<()> {
         if self.is_replaced.load(Ordering::Relaxed) {
             return Err(Error::permanent(
@@ -181,11 +190,12 @@ impl Destination {
         Ok(())
     }
 
-    /// Checks that a queue can have a folder of its own here. [`Destination::stage`] does so too, but a worker that
-    /// checks at its start does not claim requests that must fail.
+    /// Checks that a queue can have its own folder in this destination. [`Destination::stage`] checks this, too. But a
+    /// worker that checks this when it starts does not claim requests that are certain to fail.
     ///
     /// # Errors
-    /// Fails permanently, with stage config, if the queue's name is invalid or is the name of a folder of this module.
+    /// Fails permanently, with stage config, if the queue's name is invalid. Also fails if the queue's folder would be
+    /// the folder of outputs, receipts or rejects.
     pub fn check_queue(&self, queue: &str) -> Result<()> {
         check_usable_queue_name(queue)?;
         let (output, rejects) = (self.output.join(queue), self.rejects.join(queue));
@@ -197,20 +207,23 @@ impl Destination {
         Ok(())
     }
 
-    /// Begins an attempt's output. Creates the folders, so that a destination that cannot be written fails before any
-    /// work is done.
+    /// Begins an attempt's output. Creates the folders, so that an attempt fails before any work is done if the
+    /// destination cannot be written.
     ///
     /// # Errors
-    /// Fails with stage commit and the path: permanently if a folder cannot be created or written, transiently if there
-    /// is no space. Fails with stage config if the queue's name is invalid or is the name of a folder of this module,
-    /// or if rejects and outputs have the same folder.
+    /// Fails in these cases:
+    ///
+    /// - permanently, with stage commit and the path, if a folder cannot be created or written
+    /// - transiently, with stage commit and the path, if the disk is full, or if a folder has another id than before
+    /// - permanently, with stage config, if [`Destination::check_queue`] fails, or if rejects and outputs have the same
+    ///   folder
     pub fn stage(&self, owner: Owner) -> Result<Staging> {
         let folders = self.folders(owner.queue.as_deref())?;
         Staging::new(folders, owner, self.passing.as_ref())
     }
 
-    /// Returns the folders of a queue. Reuses those of the previous attempt if they have not changed, because checking
-    /// each part of each path takes longer than writing a small output.
+    /// Returns the folders of a queue. Reuses the open folders of the previous attempt if they have not changed.
+    /// Checking each part of each path would take longer than writing a small output.
     fn folders(&self, queue: Option<&str>) -> Result<Arc<Folders>> {
         let kept = || self.kept.lock();
         let key = queue.map(str::to_owned);
@@ -243,8 +256,8 @@ impl Destination {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         }
         self.keep_identity()?;
-        // Each attempt looks for a file in this folder. If it did not exist, that lookup would wait for the locks of
-        // the staging folder.
+        // Each attempt looks for a lock file in this folder. If the folder did not exist, the lookup would wait for the
+        // kernel's locks of the staging folder.
         disk::create_folders(&folders.staging.path().join(FENCES))?;
         let folders = Arc::new(folders);
         let mut kept = kept();
@@ -255,12 +268,13 @@ impl Destination {
         Ok(folders)
     }
 
-    /// Removes the files of attempts that never ended: staged files that were not written for `older_than`. Returns the
-    /// number of files removed; skips those that cannot be removed.
+    /// Removes the files of attempts that never ended: staged files that were last written longer ago than
+    /// `older_than`. Skips files that cannot be removed. Returns the number of files that were removed.
     ///
-    /// An attempt may write nothing for any length of time while it waits for memory. So each worker that reaps passes
-    /// the requests that it is working on (`at_work`, by queue and id): their files are kept, and marked as written
-    /// now, so that other workers keep them too. It must do so far more often than `older_than`.
+    /// An attempt that waits for memory can write nothing for any length of time. So a worker that calls this function
+    /// passes the queue and the id of each request that it is working on (`at_work`). The files of these requests are
+    /// kept, and their modification time is set to now, so that other workers keep them, too. The interval between two
+    /// calls must be far shorter than `older_than`.
     ///
     /// # Errors
     /// Fails if the staging folder exists and cannot be read.
@@ -296,14 +310,15 @@ impl Destination {
     }
 }
 
-/// Returns the URI of a published receipt, which lies beside the output that it names; none if it names none.
+/// Returns the URI of a published receipt, which lies in a folder beside the output that it names. Returns `None` if
+/// the receipt names no output.
 pub fn receipt_uri(receipt: &Receipt) -> Option<String> {
     let output = receipt.outputs.first()?;
     let (folder, _) = output.uri.rsplit_once('/')?;
     Some(format!("{folder}/{RECEIPTS}/{}.json", receipt.request.id))
 }
 
-/// Returns the id of a folder. If it has none yet, gives it the one passed, or a new one.
+/// Returns the id of a folder. If the folder has no id yet, gives it the id in `given`, or a new id.
 fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
     let path = disk::create_folders(folder)?.join(OUTPUT_ID);
     for _ in 0..2 {
@@ -321,13 +336,13 @@ fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let new = path.with_extension(&random);
         let mut staged = disk::Temporary::new(new.clone());
-        // Queues store this id durably, so the file must be durable, too.
+        // Queues store this id durably, so the file with the id must be durable, too.
         let written = File::create_new(&new).and_then(|mut file| {
             writeln!(file, "{}", given.unwrap_or(&random))?;
             file.sync_all()
         });
         written.map_err(|error| disk::failed(error, "cannot be written", &new))?;
-        // If another worker was faster, its id counts.
+        // If another worker has created the file first, the id of that worker counts.
         disk::publish(&mut staged, &path)?;
         path.parent().map_or(Ok(()), disk::sync_folder)?;
     }
@@ -345,7 +360,7 @@ fn replaced(folder: &Path) -> String {
     )
 }
 
-/// Reads the id of an output, which is a short word.
+/// Reads the id of an output, which is a short text.
 fn read_identity(path: &Path) -> std::io::Result<String> {
     let bytes = read_regular(path, IDENTITY_BYTES_MAX)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -363,7 +378,7 @@ fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {
         Location::File(path) => {
             std::path::absolute(path).map_err(|error| refused("not a path").because(error))
         }
-        // Object stores belong here.
+        // A destination for object stores would be added here.
         Location::Http(_) | Location::Other(_) => Err(refused(
             "is not supported, only folders of the local file system, as a path or a file: URI",
         )),

@@ -1,5 +1,5 @@
-//! Passes an output on instead of publishing it, such as to stdout: it is staged in a folder that its owner removes,
-//! complete before any byte is passed on, and without a receipt.
+//! Passes outputs on instead of publishing them, for example to stdout. An output is staged in a folder that the caller
+//! removes later. No byte is passed on before the output is complete, and no receipt is stored.
 
 use std::fs;
 use std::path::Path;
@@ -18,18 +18,18 @@ use crate::location::file_uri;
 use crate::names::check_id;
 use crate::receipt::Receipt;
 
-/// The form of an output and the bytes before its first row.
+/// The format of an output and the bytes before its first row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputHead {
     /// The format.
     pub format: Format,
-    /// The dialect of CSV.
+    /// The dialect, if the format is CSV.
     pub dialect: Option<Dialect>,
-    /// The header; empty for JSONL.
+    /// The bytes of the header. Empty for JSONL.
     pub bytes: Vec<u8>,
 }
 
-/// The state that all outputs passed on by one destination share.
+/// The state that is shared by all outputs that one destination passes on.
 #[derive(Debug)]
 pub(super) struct PassedOn {
     head: Mutex<Option<OutputHead>>,
@@ -37,12 +37,13 @@ pub(super) struct PassedOn {
 }
 
 impl PassedOn {
-    /// Returns whether rejects are kept, unlike the output.
+    /// Returns whether rejects are published, although the output is not.
     pub(super) fn keeps_rejects(&self) -> bool {
         self.keeps_rejects
     }
 
-    /// Creates the folders beside the output's. They are not synced, because a power cut may remove them.
+    /// Creates the folders within the output's folder. The folders are not synced, because they need not survive a
+    /// power cut.
     pub(super) fn create_folders(&self, output: &Path) -> Result<()> {
         let fences = Path::new(STAGING).join(FENCES);
         let rejects = (!self.keeps_rejects).then(|| Path::new(REJECTS).join(STAGING));
@@ -59,8 +60,8 @@ impl PassedOn {
 }
 
 impl Destination {
-    /// Returns a destination that leaves outputs in `folder`, for the caller to pass on one after the other. Rejects
-    /// are kept if they have a folder.
+    /// Returns a destination that leaves outputs in `folder`. The caller passes them on one after the other. Rejects
+    /// are published if `rejects` names a folder for them.
     ///
     /// # Errors
     /// Fails as [`Destination::new`] does.
@@ -74,17 +75,17 @@ impl Destination {
         Ok(destination)
     }
 
-    /// Returns whether outputs are passed on.
+    /// Returns whether this destination passes outputs on instead of publishing them.
     pub fn passes_on(&self) -> bool {
         self.passing.is_some()
     }
 
-    /// Returns whether an output begins with its head. Of several outputs that are passed on, only the first one with
-    /// columns does.
+    /// Returns whether an output begins with its header. If several outputs are passed on, only the first output with
+    /// columns begins with its header.
     ///
     /// # Errors
-    /// Fails permanently, with stage encode, if the output does not fit behind the ones before: its format, dialect or
-    /// header differs.
+    /// Fails permanently, with stage encode, if the output cannot be appended to the earlier outputs because its
+    /// format, dialect or header differs.
     pub fn takes_head(&self, head: &OutputHead, has_columns: bool) -> Result<bool> {
         let Some(passing) = &self.passing else {
             return Ok(true);
@@ -132,11 +133,11 @@ impl OutputHead {
 }
 
 impl Sealed {
-    /// Leaves the output in staging, where the receipt names it, and publishes the rejects if they are kept. The
-    /// receipt is not stored.
+    /// Leaves the output in the staging folder, and returns a receipt that names the output there. Publishes the
+    /// rejects if the destination has a folder for them. The receipt is not stored.
     ///
     /// # Errors
-    /// Fails with stage commit, if the rejects cannot be published.
+    /// Fails with stage commit if the rejects cannot be published.
     pub fn pass_on(
         mut self,
         id: &str,
@@ -149,10 +150,11 @@ impl Sealed {
         Ok(Committed::New(make_receipt(&Published { output, rejects })))
     }
 
-    /// Publishes the rejects of an output that is passed on or was refused, if rejects are kept.
+    /// Publishes the rejects of an output that is passed on or was refused, if the destination has a folder for
+    /// rejects.
     ///
     /// # Errors
-    /// Fails with stage commit.
+    /// Fails with stage commit if the rejects cannot be published.
     pub fn publish_rejects(&mut self, id: &str, destination: &Destination) -> Result<Option<Artifact>> {
         check_id(id)?;
         let stay = destination.passing.as_ref().is_some_and(PassedOn::keeps_rejects);

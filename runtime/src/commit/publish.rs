@@ -1,5 +1,5 @@
-//! Publishes sealed bytes under final names, with a receipt. The order keeps the promise: data first, synced, then the
-//! receipt; an attempt that comes second finds the receipt and stops.
+//! Publishes sealed files under their final names, with a receipt. The order of the steps makes a commit safe: first
+//! the data is published and synced, then the receipt is created. A later attempt finds the receipt and stops.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use crate::location::{Location, file_uri};
 use crate::names::check_id;
 use crate::receipt::{Receipt, RejectsPart, Report, RequestPart};
 
-/// The published files, for the receipt.
+/// The published files, as the receipt describes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// The output.
     pub output: Artifact,
-    /// The rejects; none if nothing was rejected.
+    /// The rejects, or `None` if nothing was rejected.
     pub rejects: Option<Artifact>,
 }
 
@@ -33,7 +33,7 @@ pub struct Published {
 pub struct Artifact {
     /// The file's URI.
     pub uri: String,
-    /// The file's length.
+    /// The file's length in bytes.
     pub bytes: u64,
     /// The SHA-256 of the file's bytes, in lowercase hex.
     pub sha256: String,
@@ -42,27 +42,30 @@ pub struct Artifact {
 /// The receipt of a request that is now committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// The receipt that this attempt has created.
+    /// This attempt has created the receipt.
     New(Receipt),
-    /// An earlier receipt, for the same request of a queue or for the same work.
+    /// The receipt existed already, for the same request of a queue or for the same work.
     Existing(Receipt),
 }
 
 /// A file under its final name.
 pub(super) struct PlacedFile {
     path: PathBuf,
-    /// Set if this attempt gave the file its name.
+    /// True if this attempt gave the file its name.
     is_new: bool,
 }
 
 impl Sealed {
     /// Publishes output and rejects, then creates the receipt that `make_receipt` returns. Never replaces or changes an
-    /// existing file. If there is a receipt for the same work already, that one counts.
+    /// existing file. If there is already a receipt for the same request or the same work, returns that receipt.
     ///
     /// # Errors
-    /// Fails with stage commit: permanently if there is a receipt for other work or the request was ended (the error
-    /// says which); with class lease lost if another attempt has taken over. If no receipt could be created, the
-    /// published files are removed.
+    /// Fails with stage commit:
+    ///
+    /// - permanently if there is a receipt for other work, or if the request has ended without a receipt
+    /// - with class lease lost if another attempt has taken over
+    ///
+    /// If no receipt could be created, the published files are removed.
     pub fn publish(
         mut self,
         id: &str,
@@ -72,9 +75,9 @@ impl Sealed {
         check_id(id)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
-        // This must come before the search for other attempts: see `fencing.rs`.
+        // The staged receipt must exist before the search for other attempts: see `fencing.rs`.
         let document = DocumentFile::create(&self.staged_receipt)?;
-        // Outside a queue no lease decides who may commit, so concurrent commits wait for each other.
+        // Outside a queue, no lease decides which attempt may commit, so concurrent commits wait for each other.
         let alone = match self.owner.queue {
             None => Some(key.lock(&self.folders)?),
             Some(_) => None,
@@ -108,10 +111,10 @@ impl Sealed {
         committed
     }
 
-    /// Returns the receipt of an earlier attempt at the same request of a queue, if there is one.
+    /// Returns the receipt of an earlier attempt at the same request of a queue, or `None` if there is no such receipt.
     ///
     /// # Errors
-    /// Fails with stage commit if a receipt cannot be read.
+    /// Fails with stage commit if the receipt cannot be read.
     pub fn existing(&self, request: &RequestPart) -> Result<Option<Receipt>> {
         check_id(&request.id)?;
         let Some(queue) = &request.queue else {
@@ -121,10 +124,12 @@ impl Sealed {
         Ok(existing.filter(|receipt| receipt.is_for(queue, &request.id, &request.submitted_at)))
     }
 
-    /// Stops every other attempt at the request, and removes the files that they published if no receipt names them.
+    /// Stops all other attempts at the request. Removes the files that they have published, except files that a receipt
+    /// names.
     ///
     /// # Errors
-    /// Fails with class lease lost if another attempt has stopped this one, and permanently if the request was ended.
+    /// Fails with class lease lost if another attempt has stopped this attempt, and permanently if the request has
+    /// ended.
     fn take_over(&mut self, key: &RequestKey, id: &str) -> Result<()> {
         let _lock = key.lock(&self.folders)?;
         self.is_fenced = true;
@@ -138,18 +143,18 @@ impl Sealed {
         Ok(())
     }
 
-    /// Returns whether no other attempt has revoked this one's staged files.
+    /// Returns true if no other attempt has revoked the staged files of this attempt.
     fn is_in_force(&self) -> Result<bool> {
         let path = self.staged_output.path();
         path.try_exists()
             .map_err(|error| disk::failed(error, "cannot be read", path))
     }
 
-    /// Puts output and rejects into quarantine, with the report that `make_report` returns, which alone names them. It
-    /// replaces the report of an earlier attempt. Returns the report's URI.
+    /// Moves output and rejects into quarantine, and writes the report that `make_report` returns. Only this report
+    /// names the files. It replaces the report of an earlier attempt. Returns the report's URI.
     ///
     /// # Errors
-    /// Fails as [`Sealed::publish`] does; then no new file stays.
+    /// Fails with stage commit if a file cannot be written. After an error, new files are removed if possible.
     pub fn quarantine(
         mut self,
         id: &str,
@@ -160,7 +165,7 @@ impl Sealed {
         let mut placed = Vec::new();
         let kept = self.place_and_report(id, output_format, make_report, &mut placed);
         if kept.is_err() {
-            // A file that cannot be removed does no harm in quarantine.
+            // A file that cannot be removed does no harm in the quarantine.
             let _ = remove_unnamed(&placed, None);
         }
         kept
@@ -173,7 +178,7 @@ impl Sealed {
         make_report: impl FnOnce(&Published) -> Report,
         placed: &mut Vec<PlacedFile>,
     ) -> Result<String> {
-        // The digest in a second name keeps other bytes of an earlier attempt.
+        // The second name contains the digest. So a file of an earlier attempt with other bytes keeps its name.
         let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..SHORT_DIGEST_CHARS], suffix);
         let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
         let named = names(output_format.name(), &self.output);
@@ -200,9 +205,9 @@ impl Sealed {
         Ok(file_uri(&path))
     }
 
-    /// Removes the files that this attempt published, unless another attempt has taken over and removed them already.
-    /// If a file cannot be removed, the staged files stay, so that the next attempt can tell which attempt it belongs
-    /// to. Returns false if a file stays.
+    /// Removes the files that this attempt has published. If another attempt has taken over, that attempt has already
+    /// removed them. If a file cannot be removed, the staged files are kept, so that the next attempt can tell who
+    /// published the file. Returns false if a file could not be removed.
     fn unpublish(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[PlacedFile]) -> bool {
         if placed.iter().all(|placed| !placed.is_new) {
             return true;
@@ -230,7 +235,7 @@ impl Sealed {
         is_taken_back
     }
 
-    /// Returns the result of a commit that finds an existing receipt.
+    /// Returns the result of a commit that has found an existing receipt.
     fn compare(
         &self,
         id: &str,
@@ -249,7 +254,7 @@ impl Sealed {
         existing_or_conflict(&self.folders, existing, &own, path)
     }
 
-    /// Publishes the files and lists them in `placed`; then creates the receipt at `path`.
+    /// Publishes the files and lists them in `placed`, then creates the receipt at `path`.
     #[expect(clippy::too_many_arguments, reason = "one step of a commit, in two parts")]
     fn place_and_record(
         &mut self,
@@ -264,8 +269,9 @@ impl Sealed {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
-        // This must come before anything is placed: the staged output shows whether an attempt is in force, and placing
-        // may remove it.
+        // This check must come before any file gets its final name. Only the staged output shows whether another
+        // attempt has stopped this attempt. On a file system without hard links, the staged output is renamed to its
+        // final name.
         if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
             self.take_over_taken(key, id)?;
         }
@@ -299,7 +305,7 @@ impl Sealed {
         committed
     }
 
-    /// Gives the output this name. Returns none if the name is taken.
+    /// Gives the output the final name `name`. Returns `None` if the name is taken.
     fn place_output(&mut self, name: &str, placed: &mut Vec<PlacedFile>) -> Result<Option<Artifact>> {
         check_length(&self.staged_output, &self.output)?;
         let path = self.folders.output.path().join(name);
@@ -311,8 +317,8 @@ impl Sealed {
         Ok(Some(artifact))
     }
 
-    /// Takes over, unless this attempt already has: a taken name may belong to an attempt that the queue's server has
-    /// forgotten.
+    /// Takes over from other attempts, unless this attempt has done so already. A final name that is taken can belong
+    /// to an attempt that the queue's server has forgotten.
     fn take_over_taken(&mut self, key: &RequestKey, id: &str) -> Result<()> {
         if self.owner.queue.is_none() || self.is_fenced {
             return Ok(());
@@ -320,12 +326,12 @@ impl Sealed {
         self.take_over(key, id)
     }
 
-    /// Creates the receipt; returns false if there is one already. All files that a visible receipt names exist, even
-    /// after a power cut.
+    /// Creates the receipt. Returns false if there is already a receipt. All files that a visible receipt names exist,
+    /// even after a power cut.
     fn create_receipt(&self, document: DocumentFile, receipt: &Receipt, path: &Path) -> Result<bool> {
         let mut staged = document.write(receipt)?;
-        // On most file systems the sync above has written the new names to the journal, so these syncs have little to
-        // do.
+        // On most file systems, syncing the staged receipt has also written the new names to the journal, so these
+        // syncs take little time.
         self.folders.output.sync()?;
         if self.rejects.is_some() {
             self.folders.rejects.sync()?;
@@ -335,20 +341,20 @@ impl Sealed {
             Err(_) if !staged.path().exists() => return Err(superseded(path.display())),
             is_new => is_new?,
         };
-        // The receipt now exists, but a power cut may still remove its name: only a look at the output can tell how the
-        // request ended.
+        // The receipt now exists, but a power cut could still remove its name. So after an error here, the next attempt
+        // must look in the output's folder for the receipt.
         self.folders.receipts.sync().map_err(Error::leaving_output)?;
         Ok(is_new)
     }
 }
 
-/// Returns the error of an attempt that another one has stopped.
+/// Returns the error for an attempt that was stopped by another attempt.
 fn superseded(of: impl std::fmt::Display) -> Error {
     let what = format!("{of}: another attempt at the request has taken over");
     Error::new(Stage::Commit, Class::LeaseLost, Code::LeaseLost, what)
 }
 
-/// Returns the existing receipt, if it is for the same request or the same work.
+/// Returns the existing receipt if it is for the same request or the same work, and otherwise an error.
 fn existing_or_conflict(
     folders: &Folders,
     existing: Receipt,
@@ -375,8 +381,8 @@ fn existing_or_conflict(
     Err(Error::permanent(Stage::Commit, Code::OutputConflict, what))
 }
 
-/// Checks that the files that a receipt names exist and have the recorded bytes; otherwise the work was not done
-/// before.
+/// Checks that the files that a receipt names exist, and that their bytes match its digests. If not, the receipt cannot
+/// count as the result.
 fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()> {
     let outputs = receipt
         .outputs
@@ -394,7 +400,7 @@ fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()
             bytes,
             sha256: sha256.clone(),
         };
-        // The folder may have had another path when the receipt was written.
+        // The folder could have had another path when the receipt was written.
         let found = match Location::parse(uri, Stage::Commit)? {
             Location::File(file) => match file.file_name() {
                 Some(name) => disk::has_bytes(&folder.path().join(name), &digest)?,
@@ -432,7 +438,8 @@ fn check_length(staged: &Temporary, digest: &Digest) -> Result<()> {
     Ok(())
 }
 
-/// Gives a staged file the first of the names that is free or has the same bytes already.
+/// Gives a staged file the first of the names that is free. If a file with the same bytes already has a name, uses that
+/// file instead.
 pub(super) fn place(
     staged: &mut Temporary,
     digest: &Digest,
@@ -441,7 +448,7 @@ pub(super) fn place(
     placed: &mut Vec<PlacedFile>,
 ) -> Result<Artifact> {
     check_length(staged, digest)?;
-    // Each name is tried twice: it can become free in between, when another attempt removes its own file.
+    // Each name is tried twice, because it becomes free if another attempt removes its own file in between.
     for name in names.iter().flat_map(|name| [name, name]) {
         let path = folder.path().join(name);
         let is_new = disk::link(staged, &path)?;
@@ -451,7 +458,7 @@ pub(super) fn place(
             return Ok(artifact);
         }
     }
-    // The error is transient, because a later attempt has another fence and so another name.
+    // The error is transient, because a later attempt has another fence and therefore another second name.
     let what = format!(
         "{}: is there already, with other bytes",
         folder.path().join(&names[1]).display()
@@ -459,7 +466,7 @@ pub(super) fn place(
     Err(Error::transient(Stage::Commit, Code::OutputUnwritable, what))
 }
 
-/// Removes published files that no receipt names.
+/// Removes the files that this attempt has published, except files that the receipt names.
 fn remove_unnamed(placed: &[PlacedFile], receipt: Option<&Receipt>) -> Result<()> {
     for PlacedFile { path, is_new } in placed {
         if *is_new && !receipt.is_some_and(|receipt| names_file(receipt, path)) {
@@ -486,12 +493,12 @@ mod tests {
     use super::*;
     use crate::commit::Owner;
 
-    /// Returns a sealed attempt with an output, in new folders that `change` has changed.
+    /// Returns a sealed attempt with an output. `change` modifies the new folders before they are used.
     fn sealed(root: &Path, change: impl FnOnce(&mut Folders)) -> Sealed {
         sealed_with(root, change, None)
     }
 
-    /// Returns the same with rejects.
+    /// Returns a sealed attempt with an output and rejects.
     fn sealed_with(root: &Path, change: impl FnOnce(&mut Folders), rejects: Option<&str>) -> Sealed {
         let open = |name: &str| Folder::open(&root.join(name)).unwrap();
         let mut folders = Folders {

@@ -1,4 +1,4 @@
-//! Stages an attempt's bytes: they are written to the disk under names that nobody else uses or reads.
+//! Stages an attempt's bytes: writes them to files whose names no other attempt uses.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -18,58 +18,60 @@ use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The number of bytes after which the disk begins to write, so that the sync at the end has little to wait for.
+/// The number of written bytes after which the kernel is asked to begin writing them to the disk. So the sync at the
+/// end takes little time.
 const WRITE_OUT_BYTES: u64 = 4 << 20;
 
-/// The output of a running attempt. Dropping this removes all staged files.
+/// The output of a running attempt. When this value is dropped, all staged files are removed.
 #[derive(Debug)]
 pub struct Staging {
     pub(super) owner: Owner,
     pub(super) folders: Arc<Folders>,
-    /// The prefix of the names of this attempt's files, which no other attempt has.
+    /// The prefix of the names of this attempt's files. No other attempt has the same prefix.
     pub(super) name: String,
     pub(super) output: Staged,
     pub(super) rejects: Option<Staged>,
-    /// Set if the rejects must survive a power cut.
+    /// True if the rejects must survive a power cut.
     keeps_rejects: bool,
     pub(super) checkpoints: Checkpoints,
 }
 
-/// A staged file that is being written: buffers, counts and digests its bytes.
+/// A staged file that is being written. It buffers, counts and digests its bytes.
 #[derive(Debug)]
 pub struct Staged {
     place: Temporary,
     file: File,
     buffer: Vec<u8>,
     digesting: Digesting,
-    /// Set if the file must survive a power cut.
+    /// True if the file must survive a power cut.
     is_kept: bool,
-    /// The position up to which the kernel was asked to write.
+    /// The position up to which the kernel was asked to write the file to the disk.
     written_out: u64,
 }
 
-/// The complete output of an attempt, on the disk and not yet visible. Dropping this removes it.
+/// The complete output of an attempt, which is on the disk but not visible yet. When this value is dropped, the output
+/// is removed.
 #[derive(Debug)]
 pub struct Sealed {
     /// The digest of the output's bytes.
     pub output: Digest,
-    /// The digest of the rejects' bytes; none if nothing was rejected.
+    /// The digest of the rejects' bytes, or `None` if nothing was rejected.
     pub rejects: Option<Digest>,
     pub(super) owner: Owner,
     pub(super) folders: Arc<Folders>,
     pub(super) name: String,
-    /// The checkpoints, which are useless once there is a receipt.
+    /// The checkpoints of the attempt. They are no longer needed when the receipt exists.
     checkpoints: Checkpoints,
     pub(super) staged_output: Temporary,
     pub(super) staged_rejects: Option<Temporary>,
     /// The path of the staged receipt, which does not exist yet.
     pub(super) staged_receipt: PathBuf,
-    /// Set if this attempt has taken over from other attempts at its request.
+    /// True if this attempt has taken over from other attempts at its request.
     pub(super) is_fenced: bool,
 }
 
 impl Staging {
-    /// Begins an attempt's output. An output that is passed on need not survive a power cut.
+    /// Begins an attempt's output. With `passing`, the output is passed on and need not survive a power cut.
     pub(super) fn new(folders: Arc<Folders>, owner: Owner, passing: Option<&PassedOn>) -> Result<Self> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let name = match &owner.id {
@@ -93,10 +95,11 @@ impl Staging {
         &mut self.output
     }
 
-    /// Opens the bytes written to the output so far, from a position on, to read them again.
+    /// Opens the staged output for reading, beginning at the position `from`. The file contains all bytes that were
+    /// written so far.
     ///
     /// # Errors
-    /// Returns errors of stage commit, with the path.
+    /// Fails with stage commit and the path.
     pub fn read_output(&mut self, from: u64) -> Result<File> {
         self.output.write_buffer()?;
         let path = self.output.path();
@@ -104,7 +107,7 @@ impl Staging {
         opened.map_err(|error| disk::failed(error, "cannot be read", path))
     }
 
-    /// Returns the file for the rejects' bytes; the first call creates it.
+    /// Returns the file for the rejects' bytes. The first call creates the file.
     ///
     /// # Errors
     /// Fails as [`super::Destination::stage`] does.
@@ -122,7 +125,7 @@ impl Staging {
     /// Writes all buffered bytes, and syncs the files that must survive a power cut.
     ///
     /// # Errors
-    /// Returns errors of stage commit, with the path: transient if there is no space.
+    /// Fails with stage commit and the path: transiently if the disk is full.
     pub fn seal(mut self) -> Result<Sealed> {
         self.checkpoints.end_writing()?;
         let staged_receipt = self.folders.staging.path().join(format!("{}.receipt", self.name));
@@ -145,7 +148,7 @@ impl Staging {
 }
 
 impl Sealed {
-    /// Ends the attempt without publishing, but leaves the last checkpoint with its staged files to the next attempt.
+    /// Ends the attempt without publishing, but keeps the last checkpoint and its staged files for the next attempt.
     pub fn keep(mut self) {
         let staged = [Some(&mut self.staged_output), self.staged_rejects.as_mut()];
         self.checkpoints.keep(&self.name, staged);
@@ -165,7 +168,7 @@ impl Staged {
         Self {
             place: Temporary::new(path),
             file,
-            // The buffer grows on demand, because most outputs of small requests are far smaller.
+            // The buffer grows on demand, because most small requests have far less output than a full buffer.
             buffer: Vec::new(),
             digesting: Digesting::default(),
             is_kept,
@@ -173,7 +176,7 @@ impl Staged {
         }
     }
 
-    /// Returns the number of bytes taken.
+    /// Returns the number of bytes that were added, including bytes in the buffer.
     pub fn bytes(&self) -> u64 {
         self.digesting.bytes() + self.buffer.len() as u64
     }
@@ -184,7 +187,7 @@ impl Staged {
         Ok(self.digesting.midstate())
     }
 
-    /// Returns another handle of the file.
+    /// Returns another handle to the file.
     pub(super) fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -197,10 +200,11 @@ impl Staged {
         &mut self.place
     }
 
-    /// Takes bytes, and adds `others` to another digest. Both digests are computed together if the bytes are many.
+    /// Appends `bytes` to the file, and adds `others` to the digest `digesting`. If `bytes` fills at least a buffer,
+    /// both digests are computed together, which takes less time.
     ///
     /// # Errors
-    /// Returns errors of stage commit, with the path: transient if there is no space.
+    /// Fails with stage commit and the path: transiently if the disk is full.
     pub fn write_beside(&mut self, bytes: &[u8], (digesting, others): (&mut Digesting, &[u8])) -> Result<()> {
         if bytes.len() < BUFFER_BYTES {
             digesting.update(others);
@@ -211,7 +215,7 @@ impl Staged {
         self.write_digested(bytes)
     }
 
-    /// Takes bytes.
+    /// Appends bytes to the file.
     ///
     /// # Errors
     /// Fails as [`Staged::write_beside`] does.
@@ -237,12 +241,12 @@ impl Staged {
         Ok(())
     }
 
-    /// Asks the kernel to begin writing the file's cached bytes, so that the sync at the end has little to wait for;
-    /// errors show at that sync. On Linux this advice starts writing all dirty pages without waiting, and drops only
-    /// clean ones (`mm/fadvise.c`).
+    /// Asks the kernel to begin writing the file's cached bytes to the disk, so that the sync at the end takes little
+    /// time. That sync also reports the errors. On Linux, this advice starts writing all dirty pages without waiting
+    /// for them, and drops only clean pages (`mm/fadvise.c`).
     fn begin_write_out(&mut self) {
         let (from, to) = (self.written_out, self.digesting.bytes());
-        // If the file system takes no advice, everything is written at the end.
+        // If the file system does not support this advice, all bytes are written at the end.
         let _ = fadvise(&self.file, from, NonZeroU64::new(to - from), Advice::DontNeed);
         self.written_out = to;
     }
@@ -267,7 +271,8 @@ impl Staged {
     }
 }
 
-/// Writes bytes. Errors wrap an error of this crate, which [`Error::from_io`] extracts. After one the file is useless.
+/// Appends bytes to the file. Each I/O error wraps an error of this crate, which [`Error::from_io`] extracts. After an
+/// error, the file must not be used any more.
 impl Write for Staged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.take(bytes).map_err(Error::into_io)?;
@@ -305,7 +310,7 @@ mod tests {
         assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Transient));
     }
 
-    /// Replaces the file by `/dev/null`, which takes all bytes and cannot be synced.
+    /// Replaces the file by `/dev/null`, which accepts all bytes and cannot be synced.
     fn break_sync(staged: &mut Staged) {
         staged.file = File::options().write(true).open("/dev/null").unwrap();
     }
