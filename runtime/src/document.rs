@@ -1,4 +1,4 @@
-//! Reads small files: paths go in; the files' bytes come out, within a bound.
+//! Reads small files: paths go in; the files' bytes come out. A file that is larger than a bound is refused.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// With these flags, opening anything but a regular file neither blocks nor has an effect.
+/// The flags for opening a file. With them, opening something that is not a regular file does not block and has no
+/// effect.
 const READ: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Opens the regular file at a path that a program has built or that a document names. Does not follow a symbolic link
-/// at the end of the path.
+/// Opens the regular file at a path that a program has built or that a document contains. Does not follow a symbolic
+/// link at the end of the path.
 ///
 /// # Errors
-/// Names what is there instead of a file; returns errors of the system.
+/// Fails if the path is not a regular file; the error says what it is instead. Also returns errors of the system.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let opened = File::options()
         .read(true)
@@ -41,7 +42,7 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     }))
 }
 
-/// Reads the regular file at a path, opened by [`open_regular`].
+/// Opens the regular file at a path with [`open_regular`], and reads it.
 ///
 /// # Errors
 /// Fails as [`open_regular`] does, and if the file has more than `bytes_max` bytes.
@@ -49,15 +50,15 @@ pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_bounded(open_regular(path)?, bytes_max)
 }
 
-/// Reads a file that the operator names, which may be a link or a pipe.
+/// Reads a file that the operator names. It can be a symbolic link or a pipe.
 ///
 /// # Errors
-/// Fails if it has more than `bytes_max` bytes; returns errors of the system.
+/// Fails if the file has more than `bytes_max` bytes. Also returns errors of the system.
 pub(crate) fn read_named(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_bounded(File::open(path)?, bytes_max)
 }
 
-/// Reads a JSON document that the operator names, as text: see [`text`].
+/// Reads the text of a JSON document that the operator names: see [`text`].
 ///
 /// # Errors
 /// Fails as [`read_named`] and [`text`] do.
@@ -65,7 +66,7 @@ pub(crate) fn read_named_text(path: &Path, bytes_max: u64) -> io::Result<String>
     read_text(File::open(path)?, bytes_max)
 }
 
-/// Reads an open file with a JSON document.
+/// Reads the text of a JSON document from an open file: see [`text`].
 ///
 /// # Errors
 /// Fails as [`read_named_text`] does.
@@ -75,14 +76,15 @@ pub(crate) fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
     Ok(text.to_owned())
 }
 
-/// Returns the text of a JSON document that a person wrote, without the byte order mark that some editors put before
-/// it.
+/// Returns the text of a JSON document that a person wrote, without the byte order mark that some editors put at the
+/// beginning.
 ///
 /// # Errors
-/// Fails if the text is not UTF-8, with a sentence without its subject. It names UTF-16 and UTF-32, which editors call
-/// Unicode.
+/// Fails if the text is not UTF-8. The error is a sentence without a subject, such as "is UTF-16: ...". The error names
+/// UTF-16 and UTF-32, which some editors call only "Unicode".
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, String> {
-    // JSON begins with an ASCII character, so a zero byte is as clear as a mark (RFC 4627, section 3).
+    // JSON begins with an ASCII character. So the positions of zero bytes show the encoding as clearly as a byte order
+    // mark does (RFC 4627, section 3).
     let wide = match *bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
             Some("UTF-32")
@@ -116,12 +118,13 @@ fn unfit(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, what)
 }
 
-/// The least similarity, from 0 to 1, of the names of files that may be confused, and the most files compared.
+/// The minimum similarity, from 0 to 1, of two file names that a person can confuse.
 const NEAR: f64 = 0.7;
+/// The maximum number of files that are compared with the missing file.
 const FILES_COMPARED_MAX: usize = 10_000;
 
-/// Returns the file beside a missing one whose name is most like its name, among those that `may_be` accepts; none if no name
-/// is like it.
+/// Returns the file that the operator probably meant instead of a missing file. This file is in the same folder,
+/// `may_be` accepts it, and its name is the most similar. Returns `None` if no name is similar.
 pub(crate) fn near_file(missing: &Path, may_be: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let (folder, name) = (missing.parent()?, missing.file_name()?.to_str()?.to_lowercase());
     let here = match folder.as_os_str().is_empty() {

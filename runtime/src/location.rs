@@ -1,4 +1,4 @@
-//! Parses locations: a text from the command line or a queue goes in, a file's path or a URL comes out.
+//! Parses locations: a text from the command line or a queue goes in; the path of a file or a URL comes out.
 
 mod redact;
 
@@ -13,11 +13,11 @@ pub use redact::{has_userinfo, redact, redact_within};
 /// The target of a URI.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
-    /// A local path, absolute if it came from a `file:` URI.
+    /// A local path. It is absolute if it comes from a `file:` URI.
     File(PathBuf),
-    /// `http:` or `https:`.
+    /// A URL with the scheme `http` or `https`.
     Http(Url),
-    /// Any other target, by its scheme in lowercase: `s3`, `gs`.
+    /// A URI with another scheme. The value is the scheme in lowercase, such as `s3` or `gs`.
     Other(String),
 }
 
@@ -32,11 +32,11 @@ impl fmt::Debug for Location {
 }
 
 impl Location {
-    /// Parses a URI or a plain path. A text that starts with a scheme (two characters or more before a `:`) is a URI; a
-    /// file of such a name is written `./name:with.colon`.
+    /// Parses a URI or a plain path. A text that starts with a scheme (two characters or more before a `:`) is a URI.
+    /// To name a file whose name looks like that, write `./name:with.colon`.
     ///
     /// # Errors
-    /// Fails permanently, with the given stage, if an `http:` or `file:` URI is malformed or a `file:` URI names
+    /// Fails permanently, with the given stage, if an `http:` or `file:` URI is malformed, or if a `file:` URI names
     /// another machine.
     pub fn parse(text: &str, stage: Stage) -> Result<Self> {
         let malformed =
@@ -50,7 +50,7 @@ impl Location {
                 Err(error) => Err(malformed("is not a valid URL").because(error)),
             },
             "file" => {
-                // `file:a.csv` would be read as `/a.csv`, which is hardly meant.
+                // The parser would read `file:a.csv` as `/a.csv`, which a user hardly means.
                 if !text["file:".len()..].starts_with('/') {
                     return Err(malformed(
                         "a file: URI takes an absolute path, as in file:///data/a.csv",
@@ -69,12 +69,12 @@ impl Location {
     }
 }
 
-/// Returns whether a text is a URI, well-formed or not, and no path: see [`Location::parse`].
+/// Returns whether a text is a URI and not a path: see [`Location::parse`]. The URI can be malformed.
 pub fn is_uri(text: &str) -> bool {
     scheme(text).is_some()
 }
 
-/// Returns the scheme of a URI, in lowercase; none for a path.
+/// Returns the scheme of a URI in lowercase, or `None` for a path.
 pub(crate) fn scheme(text: &str) -> Option<String> {
     let (scheme, _) = text.split_once(':')?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');

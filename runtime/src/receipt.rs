@@ -1,5 +1,5 @@
-//! Defines the receipt: the document that proves that a request is done, says what its output was made of, and how to
-//! check it. Readers of the output trust receipts and nothing else.
+//! Defines the receipt: the document that proves that a request is done. It names the input, the plugin and the config
+//! from which the output was made, with the digests to check them. Readers of an output trust only its receipt.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,37 +11,38 @@ use serde_json::{Map, Value};
 use crate::record::Position;
 use crate::request::InputOptions;
 
-/// The version of the document that this program writes; it also reads version 1. Members may be added within a version,
-/// and none changes its meaning, so readers ignore members that they do not know.
+/// The version of the receipts that this program writes. The program also reads version 1. Within a version, new
+/// members can be added, but no member changes its meaning. So readers must ignore members that they do not know.
 pub const RECEIPT_VERSION: u32 = 2;
 
-/// The most bytes of a receipt or report that is read: it may have a profile of many columns with long names and
-/// values.
+/// The maximum size in bytes of a receipt or report that is read. It can contain a profile of many columns with long
+/// names and values.
 pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 
-/// Returns the time, to the millisecond as queues store it.
+/// Returns the current time, cut to whole milliseconds, because queues store times in milliseconds.
 pub fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-/// A receipt. Times are RFC 3339 in UTC; digests are SHA-256 in lowercase hex.
+/// A receipt. Its times are in UTC in the form of RFC 3339. Its digests are SHA-256 in lowercase hex.
 ///
-/// It is written as version 2, with the short forms of version 1 as long as there is one input and one step: a worker of
-/// version 0.1.0 that takes over a committed request reads them. [`Receipt::read`] reads both versions.
+/// A receipt is written as version 2. If it has exactly one input and one step, it also contains the short forms of
+/// version 1. A worker of version 0.1.0 that takes over a committed request reads these. [`Receipt::read`] reads both
+/// versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The version of the host that wrote it.
+    /// The version of the program that wrote the receipt.
     pub host: String,
     /// The request.
     pub request: RequestPart,
     /// The attempt that did the work.
     pub attempt: AttemptPart,
-    /// The inputs that were read; one today.
+    /// The inputs that were read. Today there is always exactly one input.
     pub inputs: Vec<InputPart>,
-    /// The plugins that transformed them, in order; one today.
+    /// The plugins that transformed the inputs, with their configs, in order. Today there is always exactly one plugin.
     pub steps: Vec<StepPart>,
-    /// The number of the queue's binding, if the plugins came from one.
+    /// The number of the queue's binding, if the plugins came from a binding.
     pub binding: Option<u64>,
     /// The counts of the records by their verdicts.
     pub records: RecordCounts,
@@ -55,7 +56,7 @@ pub struct Receipt {
     pub quality: Option<QualityPart>,
 }
 
-/// A receipt as it is written.
+/// The form in which a receipt is written.
 #[derive(Serialize)]
 struct WrittenReceipt<'a> {
     receipt: u32,
@@ -108,18 +109,19 @@ impl Serialize for Receipt {
     }
 }
 
-/// A receipt of version 1 or 2 as it is read.
+/// The form in which a receipt of version 1 or 2 is read.
 #[derive(Deserialize)]
 struct ReadReceipt {
     receipt: u32,
     host: String,
     request: RequestPart,
     attempt: AttemptPart,
-    // Version 2 has these.
+    // Version 2 has these two members.
     inputs: Option<Vec<InputPart>>,
     steps: Option<Vec<StepPart>>,
-    // Version 1 has these instead. In version 2 they repeat the only elements of the lists. A worker of version 0.1.0 that
-    // settles a request which a newer one has committed stores them without the lists, but with the number 2.
+    // Version 1 has these three members instead. In version 2, they repeat the only elements of the lists. If a worker
+    // of version 0.1.0 settles a request that a newer worker has committed, it stores the receipt with these members
+    // and without the lists, but with the version number 2.
     input: Option<InputPart>,
     plugin: Option<PluginPart>,
     config_sha256: Option<String>,
@@ -169,12 +171,12 @@ impl TryFrom<ReadReceipt> for Receipt {
     }
 }
 
-/// Why a document cannot be read as a receipt.
+/// The reason why a document cannot be read as a receipt.
 #[derive(Debug)]
 pub enum Unreadable {
-    /// It is of this version, which only a newer program reads. It is not damaged.
+    /// The document has this version, which only a newer program can read. The document is not damaged.
     Newer(u32),
-    /// It is no receipt.
+    /// The document is not a receipt.
     Damaged(serde_json::Error),
 }
 
@@ -201,16 +203,16 @@ impl From<serde_json::Error> for Unreadable {
 }
 
 impl Receipt {
-    /// Reads a receipt of version 1 or 2 from JSON. Ignores the members of a [`Report`].
+    /// Reads a receipt of version 1 or 2 from JSON. Ignores the members that only a [`Report`] has.
     ///
     /// # Errors
-    /// Says why the document cannot be read.
+    /// Returns the reason why the document cannot be read.
     pub fn read(document: &[u8]) -> Result<Self, Unreadable> {
         #[derive(Deserialize)]
         struct Version {
             receipt: u32,
         }
-        // This comes first: a newer version may have other members.
+        // The version is read first, because a newer version can have other members.
         let Version { receipt: version } = strict_json::from_slice(document)?;
         match version {
             1..=RECEIPT_VERSION => Ok(strict_json::from_slice::<ReadReceipt>(document)?.try_into()?),
@@ -225,26 +227,26 @@ impl Receipt {
 pub struct RequestPart {
     /// The request's id.
     pub id: String,
-    /// The request's queue; null outside a queue.
+    /// The request's queue, or null outside a queue.
     pub queue: Option<String>,
     /// The requested URI, without any credentials.
     pub uri: String,
-    /// The time of the submit.
+    /// The time at which the request was submitted.
     pub submitted_at: String,
-    /// The id of the request that this one is a part of; null today.
+    /// The id of the request that this request is a part of. Today it is always null.
     #[serde(default)]
     pub parent: Option<String>,
-    /// The name of the group of requests that this one belongs to; null today.
+    /// The name of the group that this request belongs to. Today it is always null.
     #[serde(default)]
     pub group: Option<String>,
 }
 
-/// The attempt that committed.
+/// The attempt that committed the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptPart {
     /// The number of the attempt, counted from 1.
     pub number: u32,
-    /// The fence of its claim; 0 outside a queue.
+    /// The fence of the attempt's claim, or 0 outside a queue.
     pub fence: u64,
     /// The worker's name.
     pub worker: String,
@@ -252,7 +254,8 @@ pub struct AttemptPart {
     pub started_at: String,
     /// The time at which the output was complete.
     pub finished_at: String,
-    /// The position from which it resumed the work of a lost attempt; absent if it started from zero.
+    /// The position at which the attempt resumed the work of an earlier attempt. Absent if the attempt started at the
+    /// beginning of the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_from: Option<ResumedFrom>,
 }
@@ -262,26 +265,28 @@ pub struct AttemptPart {
 pub struct ResumedFrom {
     /// The number of the next record, counted from 1.
     pub record: u64,
-    /// The byte at which it starts, counted from 0.
+    /// The byte at which that record starts, counted from 0.
     pub offset: u64,
 }
 
-/// The input as it was read.
+/// The input that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputPart {
     /// The URI after all redirects, without any credentials.
     pub uri: String,
-    /// The length as fetched, before any decompression.
+    /// The length of the fetched input in bytes, before decompression.
     pub bytes: u64,
-    /// The SHA-256 of those bytes.
+    /// The SHA-256 of the fetched input, before decompression.
     pub sha256: String,
-    /// The entity tag that the server gave.
+    /// The entity tag that the server sent, or null if there was none.
     pub etag: Option<String>,
-    /// The word for the input's format. A newer version may know more formats than this one.
+    /// The name of the input's format. If a newer version of this program wrote the receipt, it can be a format that
+    /// this version does not know.
     pub format: String,
     /// The input's columns, in order.
     pub columns: Vec<String>,
-    /// The options for reading it, as far as they were given. Receipts of version 0.1.0 lack them.
+    /// The options that were given for reading the input. Receipts that version 0.1.0 of this program wrote do not have
+    /// them.
     #[serde(
         default,
         deserialize_with = "known_options",
@@ -290,8 +295,8 @@ pub struct InputPart {
     pub options: Option<InputOptions>,
 }
 
-/// Reads options that a newer version may have written. Unknown ones are ignored: the work is done, so this version can
-/// settle and show a request that the newer one has committed.
+/// Reads options that a newer version of this program could have written. Unknown options are ignored, because the work
+/// is done. So this version can settle and show a request that a newer version has committed.
 fn known_options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<InputOptions>, D::Error> {
     let members = Option::<Map<String, Value>>::deserialize(deserializer)?;
     Ok(members.map(InputOptions::known_of))
@@ -306,7 +311,7 @@ pub struct PluginPart {
     pub version: String,
     /// The SHA-256 of the component file.
     pub sha256: String,
-    /// The interface that it uses, such as `ingest:plugin@0.1.0`.
+    /// The interface that the plugin uses, such as `ingest:plugin@0.1.0`.
     pub interface: String,
 }
 
@@ -316,31 +321,32 @@ pub struct StepPart {
     /// The plugin.
     #[serde(flatten)]
     pub plugin: PluginPart,
-    /// The SHA-256 of the config document that it was opened with.
+    /// The SHA-256 of the config document with which the plugin was opened.
     pub config_sha256: String,
 }
 
-/// The counts of records: `read = kept + edited + replaced + dropped + rejected`; `written` counts rows of the output.
+/// The counts of records, where `read = kept + edited + replaced + dropped + rejected`. Only `written` counts rows of
+/// the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordCounts {
-    /// The records in the input.
+    /// The number of records in the input.
     pub read: u64,
-    /// The records written unchanged.
+    /// The number of records that were written unchanged.
     pub kept: u64,
-    /// The records written with changed cells.
+    /// The number of records that were written with changed cells.
     pub edited: u64,
-    /// The records replaced by other rows.
+    /// The number of records that were replaced by other rows.
     pub replaced: u64,
-    /// The records left out on purpose.
+    /// The number of records that were left out on purpose.
     pub dropped: u64,
-    /// The records set aside with a reason.
+    /// The number of records that were set aside with a reason.
     pub rejected: u64,
-    /// The rows in the output.
+    /// The number of rows in the output.
     pub written: u64,
 }
 
 impl RecordCounts {
-    /// Returns whether every record that was read is accounted for.
+    /// Returns whether the counts of all verdicts add up to the number of records that were read.
     pub fn add_up(&self) -> bool {
         self.read == self.kept + self.edited + self.replaced + self.dropped + self.rejected
     }
@@ -363,57 +369,58 @@ impl std::ops::AddAssign for RecordCounts {
 pub struct OutputPart {
     /// The file's URI.
     pub uri: String,
-    /// The word for the file's format. A newer version may know more formats than this one.
+    /// The name of the file's format. If a newer version of this program wrote the receipt, it can be a format that
+    /// this version does not know.
     pub format: String,
-    /// The number of its rows.
+    /// The number of rows in the file.
     pub records: u64,
-    /// The file's length.
+    /// The file's length in bytes.
     pub bytes: u64,
-    /// The SHA-256 of its bytes.
+    /// The SHA-256 of the file's bytes.
     pub sha256: String,
 }
 
-/// The file of rejects; `uri` is null if nothing was rejected.
+/// The file of rejects. `uri` is null if nothing was rejected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectsPart {
     /// The file's URI.
     pub uri: Option<String>,
-    /// The number of rejects in it.
+    /// The number of rejects in the file.
     pub records: u64,
-    /// The file's length.
+    /// The file's length in bytes.
     pub bytes: u64,
-    /// The SHA-256 of its bytes.
+    /// The SHA-256 of the file's bytes.
     pub sha256: Option<String>,
     /// The number of rejects by code.
     pub by_code: BTreeMap<String, u64>,
-    /// The first rejects of each code, at most [`EXAMPLES_MAX`].
+    /// For each code, the first rejects with this code, at most [`EXAMPLES_MAX`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub examples: BTreeMap<String, Vec<Example>>,
 }
 
-/// The most rejects of a code that are shown.
+/// The maximum number of rejects that are shown as examples for each code.
 pub const EXAMPLES_MAX: usize = 3;
 
-/// A reject, as an example of its code. Its record is in the file of rejects.
+/// A reject that is shown as an example of its code. The rejected record itself is in the file of rejects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// The position of the record.
     #[serde(flatten)]
     pub position: Position,
-    /// The reason why it was rejected, or the beginning of that.
+    /// The reason why the record was rejected, or the beginning of a long reason.
     pub reason: String,
 }
 
 /// The profile of an output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QualityPart {
-    /// The rows that were read for it: all that were written and can be read back.
+    /// The number of rows that the profile covers: all rows that were written and can be read back.
     pub records: u64,
     /// The columns, in order.
     pub columns: Vec<ColumnQuality>,
 }
 
-/// The most different values that are counted exactly; more are estimated.
+/// The maximum number of different values that is counted exactly. A higher number is estimated.
 pub const EXACT_MAX: u64 = 24;
 
 /// The profile of a column. A cell is filled unless it is empty or null.
@@ -421,18 +428,18 @@ pub const EXACT_MAX: u64 = 24;
 pub struct ColumnQuality {
     /// The column's name.
     pub name: String,
-    /// The narrowest type that all filled cells have; null if there is none.
+    /// The narrowest type that all filled cells have, or null if no cell is filled.
     #[serde(rename = "type")]
     pub inferred: Option<Inferred>,
     /// The number of filled cells.
     pub filled: u64,
-    /// The number of different texts. Above [`EXACT_MAX`] it is an estimate with a standard error of 1.6 %, or of up to
-    /// 6.5 % if there are more than 256 columns.
+    /// The number of different texts. Above [`EXACT_MAX`], the number is an estimate. Its standard error is 1.6 %, or
+    /// up to 6.5 % if there are more than 256 columns.
     pub distinct: u64,
-    /// The smallest number if all are numbers, else the first text by its bytes. A long text is cut to its first 64
-    /// characters, and `…`.
+    /// The smallest number if all filled cells are numbers, otherwise the first text in the order of bytes. A long text
+    /// is cut to its first 64 characters and ends with `…`.
     pub min: Option<String>,
-    /// The largest number or last text.
+    /// The largest number if all filled cells are numbers, otherwise the last text in the order of bytes.
     pub max: Option<String>,
     /// The length of the shortest text, in characters.
     pub min_length: Option<u64>,
@@ -440,27 +447,27 @@ pub struct ColumnQuality {
     pub max_length: Option<u64>,
 }
 
-/// The type that all texts of a column have.
+/// The type of a column, which all of its texts have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Inferred {
-    /// Whole numbers as JSON writes them: `007` is a text.
+    /// Whole numbers in the syntax of JSON, so `007` is a text.
     Integer,
-    /// Numbers as JSON writes them.
+    /// Numbers in the syntax of JSON.
     Number,
     /// `true` and `false`.
     Boolean,
     /// Dates in ISO 8601, `YYYY-MM-DD`.
     Date,
-    /// Times in ISO 8601, `YYYY-MM-DDThh:mm:ss` with or without a fraction and a zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`);
-    /// a space may replace the T.
+    /// Times in ISO 8601, `YYYY-MM-DDThh:mm:ss` with or without a fraction and a zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`).
+    /// A space can replace the T.
     Timestamp,
     /// Any text.
     Text,
 }
 
 impl Inferred {
-    /// Returns the narrowest type that covers both.
+    /// Returns the narrowest type that covers both types.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         match (self, other) {
@@ -470,7 +477,7 @@ impl Inferred {
         }
     }
 
-    /// Returns the word for the type.
+    /// Returns the name of the type.
     pub fn name(self) -> &'static str {
         match self {
             Self::Integer => "integer",
@@ -483,13 +490,14 @@ impl Inferred {
     }
 }
 
-/// The result of an input: its receipt or, if nothing was published, a quarantined document in the same form.
+/// The result of an input: its receipt or, if nothing was published, a document of the same form in the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The reason why nothing was published.
+    /// The reason why nothing was published, or `None` for a receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// The code of the refusal: see [`crate::error::Code`]. None in a report of a program without codes.
+    /// The code of the refusal: see [`crate::error::Code`]. `None` for a receipt, and in a report of an old version of
+    /// this program that had no codes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// The description of the published or quarantined files.
@@ -501,7 +509,7 @@ impl Report {
     /// Reads a report, or a receipt, from JSON.
     ///
     /// # Errors
-    /// Says why the document cannot be read, as [`Receipt::read`] does.
+    /// Returns the reason why the document cannot be read, as [`Receipt::read`] does.
     pub fn read(document: &[u8]) -> Result<Self, Unreadable> {
         #[derive(Deserialize)]
         struct Refusal {
@@ -521,8 +529,9 @@ impl Report {
 }
 
 impl Receipt {
-    /// Returns whether the receipt is for this request of a queue. The attempt that wrote it may have died before it
-    /// could settle; the request is done all the same, even if its plugin or its input has changed since.
+    /// Returns whether the receipt is for this request of a queue. The attempt that wrote the receipt could have died
+    /// before it settled the request. The request is done nevertheless, even if its plugin or its input has changed
+    /// since then.
     pub fn is_for(&self, queue: &str, id: &str, submitted_at: &str) -> bool {
         let RequestPart {
             id: own_id,
@@ -533,8 +542,8 @@ impl Receipt {
         own_queue.as_deref() == Some(queue) && own_id == id && own_submitted_at == submitted_at
     }
 
-    /// Returns whether the other receipt is for the same work: the same inputs made into the same output by the same
-    /// plugins with the same configs, by any worker at any time.
+    /// Returns whether the other receipt is for the same work. The id, the queue, the inputs, the plugins, their
+    /// configs, the outputs and the rejects must be the same. The worker and the time can differ.
     pub fn same_work(&self, other: &Self) -> bool {
         let inputs = |r: &Self| r.inputs.iter().map(|i| i.sha256.clone()).collect::<Vec<_>>();
         let outputs = |r: &Self| r.outputs.iter().map(|o| o.sha256.clone()).collect::<Vec<_>>();
@@ -573,7 +582,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns a receipt as version 0.1.0 writes it.
+    /// Returns a receipt in the form in which version 0.1.0 writes it.
     fn first_version() -> Value {
         let digest = "0".repeat(64);
         json!({
@@ -606,8 +615,8 @@ mod tests {
         assert_eq!(read(&written).unwrap(), receipt);
     }
 
-    /// A worker of version 0.1.0 that takes over a committed request reads the receipt. It ignores unknown members, and does
-    /// not look at the version.
+    /// A worker of version 0.1.0 that takes over a committed request reads the receipt. The worker ignores unknown
+    /// members and the version.
     #[test]
     fn a_written_receipt_has_all_members_of_version_1() {
         fn assert_has(written: &Value, first: &Value) {
@@ -653,7 +662,8 @@ mod tests {
         assert_eq!(read(&document).unwrap(), receipt);
     }
 
-    /// A worker of version 0.1.0 keeps the number of a receipt that it reads, and drops the members that it does not know.
+    /// If a worker of version 0.1.0 reads a receipt, it keeps the version number, and drops the members that it does
+    /// not know.
     #[test]
     fn a_receipt_that_an_older_worker_has_settled_with_is_read() {
         let receipt = read(&first_version()).unwrap();

@@ -1,5 +1,5 @@
-//! Defines requests: one input to ingest, as a producer asks for it on the command line or, as a JSON document, on a
-//! queue's intake list; they go to the queue.
+//! Defines requests. A request names one input to ingest. A producer submits it on the command line, or pushes it as a
+//! JSON document to the intake list of a queue. The queue then stores the request.
 
 mod defaults;
 mod encoding;
@@ -29,20 +29,21 @@ use crate::names::check_id;
 const URI_CHARS_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 
-/// The range of [`NewRequest::priority`].
+/// The allowed range of [`NewRequest::priority`].
 pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
 
-/// A request as a producer submits it. Its JSON form is the contract with producers in other languages:
-/// `schemas/request.schema.json`.
+/// A request in the form in which a producer submits it. `schemas/request.schema.json` defines its JSON form for
+/// producers in other languages.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct NewRequest {
-    /// The request's name within its queue; submitting the same id again has no effect.
+    /// The request's id, which is unique within its queue. If a producer submits the same request again under this id,
+    /// this has no effect.
     pub id: String,
     /// The URI of the input.
     pub uri: String,
-    /// The priority; higher ones are claimed first.
+    /// The priority. Requests with a higher priority are claimed first.
     pub priority: i32,
-    /// The wait before the first attempt.
+    /// The wait before the first attempt, in milliseconds.
     pub delay_ms: u64,
     /// The options for reading the input.
     #[serde(flatten)]
@@ -62,7 +63,7 @@ impl fmt::Debug for NewRequest {
 }
 
 impl NewRequest {
-    /// Returns a request for `uri` with a random id and defaults for the rest.
+    /// Returns a request for `uri` with a random id, and with defaults for the other members.
     pub fn new(uri: impl Into<String>) -> Self {
         Self {
             id: random_id(),
@@ -73,16 +74,23 @@ impl NewRequest {
         }
     }
 
-    /// Reads and checks a JSON document from an intake list; one without an `id` gets a random one.
+    /// Reads and checks a JSON document from an intake list. If the document has no `id`, the request gets a random id.
     ///
-    /// The input is given either by `inputs`, a list with one element, or by its short form: the element's members are
-    /// members of the document. Both forms are the same request.
+    /// The input is given in one of two forms. Both give the same request:
     ///
-    /// A document is valid if `schemas/request.schema.json` accepts it, its URI has no credentials, the characters
-    /// that it names differ, it has no delimiter together with the dialect `spaces`, and its encoding is known.
+    /// - `inputs` is a list with one element.
+    /// - In the short form, the element's members are members of the document itself.
+    ///
+    /// A document is valid if all of this is true:
+    ///
+    /// - `schemas/request.schema.json` accepts it.
+    /// - Its URI contains no credentials.
+    /// - No two of its CSV characters, such as delimiter and quote, are the same.
+    /// - It does not have both a delimiter and the dialect `spaces`.
+    /// - Its encoding is known.
     ///
     /// # Errors
-    /// Returns the first rule that is broken, as a sentence.
+    /// Returns an error that names the first broken rule in a sentence.
     pub fn parse(document: &str) -> Result<Self> {
         let unfit = |error: serde_json::Error| refused("is not a request document").because(error);
         let mut members: Map<String, Value> = strict_json::from_str(without_mark(document))
@@ -118,7 +126,7 @@ impl NewRequest {
     /// Checks every member against its bounds.
     ///
     /// # Errors
-    /// Returns the first rule that is broken, as a sentence.
+    /// Returns an error that names the first broken rule in a sentence.
     pub fn check(&self) -> Result<()> {
         check_id(&self.id)?;
         let is_long = self.uri.len() > URI_CHARS_MAX && self.uri.chars().count() > URI_CHARS_MAX;
@@ -137,14 +145,15 @@ impl NewRequest {
         self.input.check()
     }
 
-    /// Returns the SHA-256, in hex, of the request's content: its URI and input options, not its priority or delay. Two
-    /// requests with the same id must have the same digest.
+    /// Returns the SHA-256, in hex, of the request's content: its URI and its input options, but not its priority and
+    /// its delay. If two requests have the same id, their digests must be the same.
     pub fn content_digest(&self) -> String {
         digest_of(&self.uri, &self.input)
     }
 
-    /// Returns the digest that the first versions gave to this request, if it differs: they took ASCII for
-    /// Windows-1252. A producer that submits it again means the same request.
+    /// Returns the digest that the first versions of this program computed for this request, or `None` if they computed
+    /// the same digest. Those versions treated ASCII as Windows-1252. A producer that submits such a request again
+    /// means the same request.
     pub fn content_digest_before(&self) -> Option<String> {
         let is_ascii = self.input.encoding.as_deref() == Some(ASCII);
         let before = || InputOptions {
@@ -155,7 +164,7 @@ impl NewRequest {
     }
 }
 
-/// The name of [`ASCII`] before it was an encoding of its own.
+/// The encoding that the first versions of this program used for [`ASCII`].
 const ASCII_BEFORE: &str = "windows-1252";
 
 fn digest_of(uri: &str, input: &InputOptions) -> String {
@@ -163,7 +172,8 @@ fn digest_of(uri: &str, input: &InputOptions) -> String {
     hex::encode(Sha256::digest(content))
 }
 
-/// A document as a producer writes it, without its input. A member without a value is left out, not `null`.
+/// The members of a producer's document that do not belong to its input. A member without a value must be left out, and
+/// must not be `null`.
 #[derive(Deserialize)]
 struct RequestDocument {
     #[serde(default, deserialize_with = "given")]
@@ -174,13 +184,13 @@ struct RequestDocument {
     delay_ms: Integer,
 }
 
-/// The members of a document that are not those of its input.
+/// The names of the members of a document that do not belong to its input.
 const MEMBERS: [&str; 3] = ["id", "priority", "delay_ms"];
 
 const URI: &str = "uri";
 const INPUTS: &str = "inputs";
 
-/// Takes the members of the only input out of a document: its URI and options.
+/// Removes the members of the only input, which are its URI and its options, from a document. Returns these members.
 fn take_input(members: &mut Map<String, Value>) -> Result<Map<String, Value>> {
     let names = || [URI].into_iter().chain(InputOptions::MEMBERS);
     let Some(inputs) = members.remove(INPUTS) else {
@@ -212,7 +222,7 @@ fn unknown_member(name: &str) -> serde_json::Error {
     ))
 }
 
-/// Reads a struct of optional members. An error names the member that it is about.
+/// Reads a struct of optional members. An error names the member that is invalid.
 fn from_members<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, serde_json::Error> {
     let members = Value::Object(members);
     T::deserialize(&members).map_err(|error| {
@@ -233,7 +243,7 @@ fn in_member(name: &str, error: &serde_json::Error) -> serde_json::Error {
     de::Error::custom(format_args!("{name}: {error}"))
 }
 
-/// A number without a fraction, however it is written: `1`, `1.0` and `10e-1` are one integer.
+/// An integer in any notation: `1`, `1.0` and `10e-1` are the same integer.
 #[derive(Default)]
 struct Integer(i64);
 
@@ -259,7 +269,7 @@ impl<'de> Deserialize<'de> for Integer {
                 if value.fract() != 0.0 {
                     return Err(E::invalid_type(Unexpected::Float(value), &self));
                 }
-                // A number out of range becomes the end of the range, which no member allows.
+                // A number that is out of range becomes the smallest or largest `i64`, which no member allows.
                 Ok(Integer(value as i64))
             }
         }
@@ -267,18 +277,18 @@ impl<'de> Deserialize<'de> for Integer {
     }
 }
 
-/// A request as a queue holds it.
+/// A request in the form in which a queue stores it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The request's id, unique within the queue.
+    /// The request's id, which is unique within the queue.
     pub id: String,
-    /// The queue that it was submitted to.
+    /// The queue that the request was submitted to.
     pub queue: String,
     /// The URI of the input.
     pub uri: String,
-    /// The priority; higher ones are claimed first.
+    /// The priority. Requests with a higher priority are claimed first.
     pub priority: i32,
-    /// The time at which the queue accepted it, in milliseconds since 1970 by the queue's clock.
+    /// The time at which the queue accepted the request, in milliseconds since 1970 by the queue's clock.
     pub submitted_ms: i64,
     /// The options for reading the input.
     pub input: InputOptions,
@@ -297,18 +307,18 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Returns a unique id; ids of later requests are greater, except with a clock before 1970, where the time in an id
-/// does not advance.
+/// Returns a unique id. Ids of later requests are greater. The only exception is a clock that is before 1970, because
+/// then the time in the ids does not advance.
 fn random_id() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
     uuid::Uuid::new_v7(time).to_string()
 }
 
-/// Checks that a URI carries no user name or password. A URI that cannot be parsed is refused.
+/// Checks that a URI contains no user name and no password. A URI that cannot be parsed is refused, too.
 ///
 /// # Errors
-/// Fails if it does, or may do so; never quotes the URI.
+/// Fails if the URI contains a user name or a password, or could contain one. The error never quotes the URI.
 pub fn check_uri(uri: &str) -> Result<()> {
     if has_userinfo(uri) {
         return Err(refused(

@@ -1,9 +1,9 @@
-//! Compares two receipts of one id: the receipts go in; a text for people about their differences comes out.
+//! Compares two receipts with the same id: the receipts go in; a description of their differences for people comes out.
 
 use crate::receipt::{InputPart, Receipt};
 
-/// Describes the differences of two receipts of one id, for people. Leaves out consequences of other differences, such
-/// as different bytes of the output.
+/// Describes for people how two receipts with the same id differ. A difference that is only a consequence of another
+/// one is left out, such as different bytes of the output.
 pub(super) fn differences(existing: &Receipt, own: &Receipt) -> String {
     let mut text = Vec::new();
     let queue = |receipt: &Receipt| receipt.request.queue.clone().unwrap_or_else(|| "none".into());
@@ -63,7 +63,8 @@ fn differing_steps(existing: &Receipt, own: &Receipt, text: &mut Vec<String>) {
     }
 }
 
-/// Names the options of inputs and output in which two receipts differ, as far as both give them.
+/// Describes the options of inputs and outputs that differ between two receipts. An option of an input is compared only
+/// if both receipts have the options of that input.
 fn differing_options(existing: &Receipt, own: &Receipt) -> Vec<String> {
     let mut text = Vec::new();
     for (was, is) in existing.inputs.iter().zip(&own.inputs) {

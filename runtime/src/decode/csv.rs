@@ -1,33 +1,33 @@
-//! CSV goes in, batches come out. [`crate::format::csv`] defines well-formed records.
+//! CSV goes in; batches of records come out. The module [`crate::format::csv`] defines which records are well-formed.
 //!
-//! The table lists irregular CSV and its handling (docs/formats.md has it for users):
+//! The table shows how irregular CSV is handled. The table for users is in docs/formats.md.
 //!
 //! | input | handling |
 //! |---|---|
 //! | a byte order mark | is skipped |
-//! | LF, CRLF or a lone CR, mixed too | each ends a record |
+//! | LF, CRLF or a lone CR, even mixed in one file | each ends a record |
 //! | a line end within quotes | is text, and counts in line numbers |
 //! | `""` within quotes | is one quote |
-//! | a quote within an unquoted field, text after a closing quote | malformed, `stray-quote`; ends with its line |
-//! | a quote that is never closed | an error, so that it can't silently swallow the rest of the file |
+//! | a quote in an unquoted field, text after a closing quote | malformed (`stray-quote`); the record ends with its line |
+//! | a quote that is never closed | an error: otherwise the quote would silently swallow the rest of the file |
 //! | NUL and other control characters | are text |
-//! | bytes that are not UTF-8 | malformed, `not-utf8`; in the header an error |
-//! | UTF-16 | an error that says so, unless the request names the encoding |
-//! | an empty line | is skipped and not counted, as most readers do |
-//! | more or fewer fields than the header | malformed, `ragged-row` |
-//! | a delimiter at the end of a line | one more field: a column if the header has it too, else `ragged-row` |
+//! | bytes that are not UTF-8 | the record is malformed (`not-utf8`); in the header they are an error |
+//! | UTF-16 | an error that names UTF-16, unless the request names the encoding |
+//! | an empty line | is skipped and not counted as a record, as in most readers |
+//! | more or fewer fields than the header | the record is malformed (`ragged-row`) |
+//! | a delimiter at the end of a line | adds a field; if the header has no such delimiter: `ragged-row` |
 //! | no line end after the last record | makes no difference |
-//! | one column | each line is a record; an empty field is written `""`, since an empty line is no record |
-//! | a header and nothing else | no records |
+//! | one column | each line is a record, except empty lines; so the output has `""` for an empty field |
+//! | a header and nothing else | an input without records |
 //! | a page of HTML in place of the file | an error |
 //! | an empty file, or only empty lines | an error: the columns are unknown |
-//! | two columns of one name | an error |
-//! | a column without a name | is `column_N`, with its number |
-//! | a name, a record or a number of columns beyond its limit | an error; a field may be as long as its record |
+//! | two columns with the same name | an error |
+//! | a column without a name | is named `column_N`, where N is its number, from 1 |
+//! | a column name, a record or a number of columns beyond its limit | an error; fields have no limit of their own |
 //! | white space around a field | is text |
 //!
-//! Options change some of this handling. Then `csv/rewriting.rs` decodes, unless they only exclude lines or rows from the
-//! records.
+//! Options of a request change some of this handling. If such options only exclude lines or rows from the records, the
+//! decoder in this file still reads the input. Otherwise the decoder in `csv/rewriting.rs` reads it.
 
 mod rewriting;
 
@@ -59,17 +59,17 @@ use crate::request::{DuplicateColumns, InputOptions};
 pub(super) struct CsvOptions {
     syntax: Syntax,
     rules: RowRules,
-    /// The number of rows at the end of the file that are no records.
+    /// The number of rows at the end of the file that are not records.
     footer: usize,
     header: bool,
-    /// True if the first line names the delimiter and is no record.
+    /// True if the first line names the delimiter and is not a record.
     has_separator_line: bool,
     numbers_duplicates: bool,
 }
 
 impl CsvOptions {
-    /// Combines the options of a request with the syntax, which comes from the options or from the file. `header` is the content
-    /// type's parameter about the header.
+    /// Combines the options of a request with the syntax, which comes from the options or from the file. `header` says
+    /// whether the content type promises a header; it is `None` if the content type does not say.
     pub(super) fn new(
         syntax: Syntax,
         header: Option<bool>,
@@ -91,12 +91,13 @@ impl CsvOptions {
         self.header
     }
 
-    /// Returns the rules for rows that are not as wide as the header.
+    /// Returns the rules for rows that are wider or narrower than the header.
     pub(super) fn rules(&self) -> RowRules {
         self.rules
     }
 
-    /// Returns a whole text without its footer, the rows at the end that are no records.
+    /// Returns `text` without the footer. The footer consists of the rows at the end that are not records. `text` must
+    /// reach to the end of the file.
     pub(super) fn without_footer(self, text: &[u8]) -> &[u8] {
         match self.footer {
             0 => text,
@@ -107,7 +108,7 @@ impl CsvOptions {
         }
     }
 
-    /// Returns whether each record of the output is a record of the input, or is made of one without rewriting.
+    /// Returns whether the records can be decoded without first being rewritten as plain CSV.
     fn is_plain(&self) -> bool {
         self.syntax.has_plain_records() && !self.rules.fills_short && !self.rules.cuts_long
     }
@@ -117,20 +118,22 @@ impl CsvOptions {
     }
 }
 
-/// The header as the file has it.
+/// The header as it is written in the file.
 #[derive(Default)]
 pub(super) struct Header {
-    /// The names, none without a header. A name is empty if the column is named by its number.
+    /// The names of the columns, or no names if the file has no header. A name is empty if the column is named by its
+    /// number.
     pub(super) names: Vec<String>,
-    /// The bytes of the record.
+    /// The bytes of the header, without its line end.
     pub(super) text: Vec<u8>,
 }
 
-/// Reads the header, or the first record to count its fields. Skips a first line that names the delimiter.
+/// Reads the header. If the input has no header, reads its first record only to count the fields. Skips the first line
+/// if it names the delimiter.
 ///
 /// # Errors
-/// Fails if the header is missing, is malformed, has too many columns, or has two columns of one name. Returns the reader's
-/// errors.
+/// Fails if the header is missing, is malformed, has too many columns, or has two columns with the same name. Returns
+/// the reader's errors.
 pub(super) fn open(
     text: PeekedInput,
     name: &str,
@@ -161,7 +164,7 @@ pub(super) fn open(
     Ok((decoding(splitter, name, reading, columns, limits), header))
 }
 
-/// Resumes after a record.
+/// Resumes an input at `rest`, where a record begins.
 pub(super) fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -231,8 +234,8 @@ fn decoding(
     }
 }
 
-/// Returns how many bytes, records and lines the rows that end in some bytes have, including the lines between them. The input
-/// continues after these bytes.
+/// Counts the bytes, records and lines up to the end of the last complete row in `raw`. The input continues after
+/// `raw`, so the row at its end can be incomplete.
 fn whole_rows(mut parser: Parser, raw: &[u8]) -> Used {
     let mut used = Used::default();
     while used.bytes < raw.len() {
@@ -245,14 +248,14 @@ fn whole_rows(mut parser: Parser, raw: &[u8]) -> Used {
     used
 }
 
-/// Decodes chunks of CSV.
+/// The decoder of CSV that does not have to be rewritten.
 #[derive(Clone)]
 struct CsvDecoder {
     name: Arc<str>,
     scanner: Scanner,
     gaps: Gaps,
     limits: BatchLimits,
-    /// The number of fields of a record.
+    /// The number of fields that a record must have.
     columns: usize,
     projection: Projection,
     index: Index,
@@ -271,7 +274,7 @@ impl Decoder for CsvDecoder {
 
     fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError> {
         batch.clear();
-        // Moved out so that records can be added while its bytes are read.
+        // The bytes are taken out of the batch, so that records can be added to the batch while the bytes are read.
         let raw = std::mem::take(&mut batch.raw);
         let cut = self.cut(&raw, batch);
         batch.raw = raw;
@@ -284,15 +287,16 @@ impl Decoder for CsvDecoder {
 }
 
 impl CsvDecoder {
-    /// Decodes as many records as a batch has.
+    /// Decodes records of `raw` until the batch is full or `raw` ends.
     fn cut(&mut self, raw: &[u8], batch: &mut Batch) -> Result<(), ChunkError> {
         let mut records_left = self.limits.records_max(self.columns);
         let (mut used, mut utf8) = (batch.used, Utf8::default());
         self.index.clear();
-        // Then the whole chunk crosses into the plugin, so this batch must not be a small part of a long chunk.
+        // If fields are read in place, the whole chunk is copied into the plugin. So this batch must not be a small
+        // part of a long chunk.
         batch.in_place = self.projection.in_place && raw.len() <= self.limits.in_place_bytes_max;
         while used.bytes < raw.len() && records_left > 0 {
-            // A chunk ends with the end of its last line, so no line is partial.
+            // The last argument is true because no line of a chunk is partial.
             if let Ok(Some(next)) = self.gaps.pass(raw, used.bytes, true) {
                 used.blank_line(next);
                 continue;
@@ -332,8 +336,8 @@ impl CsvDecoder {
         Ok(())
     }
 
-    /// Finds the record that begins at `start`. Appends the ends of its fields if they can be read in place, else the spans of
-    /// the columns that are read.
+    /// Finds the record that begins at `start`. If its fields can be read in place, appends the ends of all fields to
+    /// the batch. Otherwise appends the spans of the columns that the plugin reads.
     #[inline]
     fn find(&mut self, raw: &[u8], start: usize, batch: &mut Batch) -> Result<CsvRecord, Partial> {
         let spans = &mut batch.spans;
@@ -343,10 +347,11 @@ impl CsvDecoder {
             return self.scanner.record(raw, start, true, wanted, add);
         };
         let end = ends.last().map_or(start, |&end| end as usize);
-        // Any other record is malformed.
+        // A record with another number of fields is malformed, so none of its fields is appended.
         if ends.len() == self.columns {
             if batch.in_place {
-                // A block of eight is copied without a call, and most records have few fields.
+                // Most records have few fields. For these, copying blocks of eight ends is faster than one call that
+                // copies all ends.
                 let (eights, rest) = ends.as_chunks::<8>();
                 for eight in eights {
                     batch.ends.extend_from_slice(eight);
@@ -364,14 +369,15 @@ impl CsvDecoder {
         })
     }
 
-    /// Returns the error for a text that ends within quotes.
+    /// Returns the error for an input that ends within quotes.
     fn never_closed(&self, raw: &[u8], used: Used, partial: Partial) -> ChunkError {
         let open = partial.quote.unwrap_or(raw.len());
         let (name, feeds) = (Arc::clone(&self.name), line_feeds(&raw[used.bytes..open]));
         ChunkError::new(move |origin| never_closed(&name, origin, used, feeds))
     }
 
-    /// Returns the fault of a record. If it has several, returns the one that may cause the others.
+    /// Returns the fault of a record, or `None`. If the record has several faults, returns the fault that can cause the
+    /// others.
     fn fault(
         &self,
         raw: &[u8],
@@ -393,19 +399,19 @@ impl CsvDecoder {
     }
 }
 
-/// The bytes of a field that are copied at once.
+/// The number of bytes of a field that are copied at once.
 const BLOCK: usize = 32;
 
-/// Extracts the fields of the chosen columns from records.
+/// The columns that the plugin reads. They are used to extract fields from records.
 #[derive(Debug, Clone, Default)]
 struct Projection {
     quote: u8,
-    /// True if all columns are read, in their order: then fields without quotes are read in place.
+    /// True if the plugin reads all columns in their order. In this case it reads fields without quotes in place.
     in_place: bool,
-    /// The columns that are read, in increasing order.
+    /// The indices of the columns that the plugin reads, in increasing order.
     wanted: Vec<usize>,
-    /// The columns that are read, in the order of [`Batch::fields`], as indices into `wanted`. Empty if this is the order of
-    /// `wanted`.
+    /// For each column in the order of [`Batch::fields`], its index in `wanted`. Empty if both lists have the same
+    /// order.
     order: Vec<usize>,
 }
 
@@ -427,19 +433,21 @@ impl Projection {
         }
     }
 
-    /// Appends the spans of the columns that are read, in a record without quotes that begins at `start` and whose fields end at
-    /// `ends`.
+    /// Appends the spans of the columns that the plugin reads. The record must have no quotes. It begins at `start`,
+    /// and its fields end at `ends`.
     #[inline]
     fn spans(&self, start: u32, ends: &[u32], spans: &mut Vec<[u32; 2]>) {
         let before = |column: usize| column.checked_sub(1).map_or(start, |before| ends[before] + 1);
         spans.extend(self.wanted.iter().map(|&column| [before(column), ends[column]]));
     }
 
-    /// Copies the fields of a record into the batch; `spans` is the index of its first span.
+    /// Copies the fields of a record into the batch. `spans` is the index of the record's first span in
+    /// [`Batch::spans`].
     #[inline]
     fn take(&self, raw: &[u8], spans: usize, quoted: bool, batch: &mut Batch) {
         let Batch { fields, ends, .. } = batch;
-        // The fields are appended to the raw bytes if these go to the plugin, too.
+        // If the raw bytes go to the plugin too, the fields follow them, so the offsets of fields begin at the end of
+        // the raw bytes.
         let base = if batch.in_place { raw.len() as u32 } else { 0 };
         batch.starts.push(base + fields.len() as u32);
         let spans = &batch.spans[spans..];
@@ -449,7 +457,8 @@ impl Projection {
         if quoted || !self.order.is_empty() {
             return self.take_each(raw, spans, base, fields, ends);
         }
-        // Makes room for all fields at once, because whole blocks are copied: most fields are shorter than a block.
+        // Makes room for all fields and one more block. Most fields are shorter than a block, and each of them is
+        // copied as a whole block.
         let mut at = fields.len();
         fields.resize(at + (last[1] - first[0]) as usize + 1 + BLOCK, 0);
         for &[start, end] in spans {
@@ -469,7 +478,7 @@ impl Projection {
         fields.truncate(at);
     }
 
-    /// Copies fields that may be quoted, in the order in which the plugin reads the columns.
+    /// Copies the fields of a record in the order in which the plugin reads the columns. The fields can be quoted.
     fn take_each(
         &self,
         raw: &[u8],
@@ -491,21 +500,25 @@ impl Projection {
     }
 }
 
-/// Reads the header, before the columns are known.
+/// A reader of the header of a file, which finds the columns.
 struct HeaderReader<'a> {
     name: &'a str,
     parser: Parser,
     reading: CsvOptions,
-    /// The line that names the delimiter, until it is read.
+    /// The number of the line that names the delimiter. `None` if there is no such line, or after the line was skipped.
     separator_line: Option<u64>,
-    /// The header, once it is read.
+    /// The header. It is empty until the header is read.
     header: Header,
     limits: &'a Limits,
 }
 
 impl HeaderReader<'_> {
-    /// Returns the columns once the first record is there, and the header if it is consumed. Before that, returns lines without a
-    /// record. They are skipped, so that they are not buffered.
+    /// Looks for the first record at the start of `raw`. Returns the columns, and the part of `raw` to skip.
+    ///
+    /// - If lines without a record come first, returns no columns yet. These lines are to be skipped, so that they are
+    ///   not buffered.
+    /// - If `raw` has the whole first record, returns the columns. The record is to be skipped if it is the header.
+    /// - If more bytes are needed, returns `None`.
     fn columns(
         &mut self,
         raw: &[u8],
@@ -535,7 +548,7 @@ impl HeaderReader<'_> {
             }
             match self.parser.next(raw, used.bytes, last) {
                 Ok(CsvItem::Nothing { next }) => used.blank_line(next),
-                // The lines before the header are skipped first.
+                // Lines before the header are skipped first. The next call finds the header.
                 _ if used.bytes > 0 => return Ok(Some((None, used))),
                 found => break found,
             }
@@ -581,7 +594,8 @@ impl HeaderReader<'_> {
         Ok(Some((Some(names), used)))
     }
 
-    /// Returns the names in a header. A column without a name is named by its number; spreadsheets leave such columns at the end.
+    /// Returns the names of the columns in a header. A column without a name is named by its number: spreadsheets often
+    /// leave such columns at the end.
     fn names(&mut self, raw: &[u8], fields: usize) -> Result<Vec<String>, String> {
         let written = |column| {
             let mut text = Vec::new();
@@ -615,7 +629,8 @@ impl HeaderReader<'_> {
     }
 }
 
-/// Makes each column's name unique: `a`, `a_2`, `a_3`, skipping names that the header has.
+/// Makes the names of the columns unique by numbering repeated names: `a`, `a_2`, `a_3`. Skips numbered names that the
+/// header already has.
 fn number_duplicates(names: &mut [String]) {
     let mut taken: HashSet<String> = names.iter().cloned().collect();
     let mut seen = HashMap::<String, usize>::with_capacity(names.len());
@@ -647,7 +662,8 @@ fn ragged(columns: usize, found: usize) -> String {
     format!("expected {columns} fields, found {found}")
 }
 
-/// Returns the message about a stray quote or text at the byte `at`, in a record that begins at `start`.
+/// Returns the message about a stray quote at the offset `at`, or about text there after a closing quote. The record
+/// begins at `start`.
 fn stray_quote(raw: &[u8], start: usize, at: usize, dialect: Dialect) -> String {
     let (quote, byte) = (char::from(dialect.quote), at - start + 1);
     if raw[at] == dialect.quote {
@@ -657,7 +673,7 @@ fn stray_quote(raw: &[u8], start: usize, at: usize, dialect: Dialect) -> String 
     }
 }
 
-/// Returns the message about an escape at the byte `at` with nothing after it, in a record that begins at `start`.
+/// Returns the message about an escape at the offset `at` that ends the file. The record begins at `start`.
 fn escape_at_end(raw: &[u8], start: usize, at: usize) -> String {
     let (escape, byte) = (char::from(raw[at]), at - start + 1);
     format!(
@@ -665,7 +681,8 @@ fn escape_at_end(raw: &[u8], start: usize, at: usize) -> String {
     )
 }
 
-/// Returns the error for a record whose quote opens after `line_feeds` line feeds and is never closed.
+/// Returns the error for a record with a quote that is never closed. The record has `line_feeds` line feeds before this
+/// quote.
 fn never_closed(name: &str, origin: &ChunkOrigin, used: Used, line_feeds: usize) -> Error {
     let line = origin.0.line + u64::from(used.lines) + line_feeds as u64;
     in_record(

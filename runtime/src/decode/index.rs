@@ -1,34 +1,37 @@
-//! A stretch of CSV goes in; the positions of its delimiters and line ends, found in one pass, come out. Records are then looked
-//! up rather than searched. The scanner finds records with a quote.
+//! A stretch of CSV (8 KiB) goes in; the positions of its delimiters and line ends come out. One pass finds all
+//! positions, so that the fields of each record can be looked up. The scanner is needed only for records with a quote.
 
 use crate::format::csv::{BLOCK, Marks, Scanner};
 
-/// The bytes indexed at once: many records, and few enough that they and their positions stay in the fastest cache.
+/// The number of bytes that are indexed at once. They hold many records, and both the bytes and their positions still
+/// fit into the processor's fastest cache.
 const STRETCH: usize = 8 << 10;
 
 /// The index of a stretch.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    /// The positions of delimiters, quotes, CR and LF. The first `count` are in use, the rest is free.
+    /// The positions of delimiters, quotes, CR and LF. The first `count` entries are in use; the rest is free.
     places: Vec<u32>,
     count: usize,
-    /// The positions that are no delimiters, as indices into `places`.
+    /// The indices in `places` of all positions that are not delimiters.
     others: Vec<u32>,
-    /// The next entries of `places` and `others`.
+    /// The index of the next entry of `places`. The field `other` is the index of the next entry of `others`.
     place: usize,
     other: usize,
 }
 
 impl Index {
-    /// Clears the index, before another text.
+    /// Clears the index. Must be called before records of another text are looked up.
     pub(super) fn clear(&mut self) {
         self.others.clear();
         self.other = 0;
     }
 
-    /// Returns the ends of the fields of the record that begins at `start`, after all records looked up before. Returns none if
-    /// the scanner has to find the record: it has a quote or no line end, or is longer than a stretch. `raw` holds whole records
-    /// and does not change between calls, until [`Index::clear`].
+    /// Returns the ends of the fields of the record that begins at `start`. Records must be looked up in the order of
+    /// the text. `raw` must hold whole records, and must stay the same until [`Index::clear`] is called.
+    ///
+    /// Returns `None` if the record has a quote, has no line end, or is longer than a stretch. The scanner has to find
+    /// such a record.
     #[inline]
     pub(super) fn ends(&mut self, scanner: &Scanner, raw: &[u8], start: usize) -> Option<&[u32]> {
         self.pass(start);
@@ -41,10 +44,11 @@ impl Index {
         (!is_quote).then_some(ends)
     }
 
-    /// Advances to the positions from `start` on.
+    /// Skips the positions before `start`.
     #[inline]
     fn pass(&mut self, start: usize) {
-        // This usually skips one line end. In a record with quotes, it skips all line ends and quotes.
+        // This loop usually skips one line end. After a record with quotes, it skips all quotes and line ends of that
+        // record.
         while let Some(&other) = self.others.get(self.other)
             && (self.places[other as usize] as usize) < start
         {
@@ -56,7 +60,7 @@ impl Index {
         }
     }
 
-    /// Indexes the stretch that begins at `start`, where a record begins.
+    /// Indexes the stretch that begins at `start`, which must be the start of a record.
     fn fill(&mut self, scanner: &Scanner, raw: &[u8], start: usize) {
         (self.place, self.other) = (0, 0);
         self.others.clear();
@@ -78,8 +82,8 @@ impl Index {
     }
 }
 
-/// Writes the positions of the bits to the front of `places` and returns their number. Writes eight at a time, because the
-/// processor mispredicts a loop that ends sooner.
+/// Writes the positions of the set bits to the front of `places`, and returns the number of these bits. Writes eight
+/// positions at a time: if the loop ended after the last bit, the processor would often mispredict its end.
 #[inline]
 fn note(mut bits: u64, at: usize, places: &mut [u32]) -> usize {
     let count = bits.count_ones() as usize;

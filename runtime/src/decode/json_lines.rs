@@ -1,4 +1,5 @@
-//! Checks that the first lines of a text look like JSONL. The result is a guess. An option of the request overrules it.
+//! Checks that the first lines of a text look like JSONL. The result is a guess, and an option of the request overrules
+//! it.
 
 use memchr::memchr;
 
@@ -9,7 +10,7 @@ use crate::format::{OtherType, clip};
 /// Checks that a text looks like JSONL.
 ///
 /// # Errors
-/// Returns the reason why the text is probably not JSONL, and what to do.
+/// Returns a message with the reason why the text is probably not JSONL, and with advice.
 pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String> {
     let mut lines = lines(text)
         .map(<[u8]>::trim_ascii)
@@ -34,7 +35,8 @@ pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String>
              if it is CSV"
         ));
     }
-    // A file named JSON that has several lines is JSONL; a single object may be a record or a document.
+    // A file with several lines is JSONL even if its name or content type says JSON. An object on a single line can be
+    // a record or a JSON document.
     let text = text.trim_ascii();
     if is_json && memchr(b'\n', text).is_none() {
         let advice = match content_kind::advice_on_list(text) {

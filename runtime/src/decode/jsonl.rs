@@ -1,8 +1,9 @@
-//! JSON objects go in, one a line; batches come out. A line ends at LF or CRLF, and blank lines are skipped.
+//! JSON objects go in, one on each line; batches of records come out. A line ends at LF or CRLF, and blank lines are
+//! skipped.
 //!
-//! The columns are the members of the first batch's objects, in the order in which they appear. A line is malformed if it is not
-//! an object or not UTF-8. It is also malformed if it has a member twice, whether or not the plugin reads this member: RFC 8259
-//! does not say which of the two counts.
+//! The columns are the members of the objects in the first batch, in the order of their first appearance. A line is
+//! malformed if it is not an object or not UTF-8. A line is also malformed if its object has two members of the same
+//! name, whether or not the plugin reads them: RFC 8259 does not say which of the two counts.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -21,19 +22,20 @@ use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
 use crate::format::{Format, Span, clip};
 use crate::record::{Batch, ChunkError, MalformedRecord, Row, Used};
 
-/// The most bytes of a vector that a decoder keeps for the next record.
+/// The maximum memory that a decoder keeps for the keys of the next record, in bytes.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// The length of the shortest member that another one follows, `"":0,`, in bytes.
+/// The length in bytes of `"":0,`, the shortest member with a comma after it.
 const MEMBER_BYTES_MIN: usize = 5;
 
-/// An unusual number of keys outside all columns.
+/// A number of keys outside all columns. When an object reaches this number, room is made for all further keys of the
+/// object at once.
 const MANY_KEYS: usize = 1 << 16;
 
 /// The code and the reason of a reject.
 type CodeAndReason = (&'static str, String);
 
-/// Reads the first batch to find the columns.
+/// Opens an input, and reads its first batch to find the columns.
 ///
 /// # Errors
 /// Fails if there are too many columns. Returns the reader's errors.
@@ -72,7 +74,7 @@ pub(super) fn open(text: PeekedInput, name: &str, limits: &Limits) -> Result<Dec
     Ok(decoding(splitter, lines, columns))
 }
 
-/// Resumes after a line.
+/// Resumes an input at `rest`, where a line begins.
 pub(super) fn resume(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -103,7 +105,8 @@ fn decoding(splitter: Splitter, lines: LineSplitter, columns: Vec<String>) -> De
     }
 }
 
-/// Returns where the last complete line ends.
+/// Returns the end of the last complete line in `raw`, or `None` if no line is complete. `last` says that nothing
+/// follows `raw`.
 fn records_end(raw: &[u8], last: bool) -> Option<usize> {
     if last {
         return Some(raw.len());
@@ -111,7 +114,7 @@ fn records_end(raw: &[u8], last: bool) -> Option<usize> {
     memrchr(b'\n', raw).map(|feed| feed + 1)
 }
 
-/// Decodes chunks of JSON objects.
+/// The decoder of JSONL.
 #[derive(Clone)]
 struct JsonlDecoder {
     lines: LineSplitter,
@@ -148,7 +151,7 @@ impl Decoder for JsonlDecoder {
     fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError> {
         batch.clear();
         let (lines, reader) = (&self.lines, &mut self.reader);
-        // Moved out so that records can be added while its bytes are read.
+        // The bytes are taken out of the batch, so that records can be added to the batch while the bytes are read.
         let raw = std::mem::take(&mut batch.raw);
         let read = lines.objects(&raw, batch.used, |row, object| {
             match object.and_then(|()| reader.read(&raw[row.start as usize..row.end as usize], batch)) {
@@ -166,12 +169,12 @@ impl Decoder for JsonlDecoder {
     }
 }
 
-/// Cuts chunks into lines.
+/// A splitter that cuts chunks into lines.
 #[derive(Clone)]
 struct LineSplitter {
     name: Arc<str>,
     limits: BatchLimits,
-    /// The number of columns, including columns that the plugin added.
+    /// The number of columns, including the members that the plugin asked for in addition.
     columns: usize,
 }
 
@@ -184,8 +187,8 @@ impl LineSplitter {
         }
     }
 
-    /// Calls `found` for each line from `used` on, for at most as many lines as a batch has records. The second argument says
-    /// whether the line is an object.
+    /// Calls `found` for each line after `used` that is not blank, until a batch is full. The second argument of
+    /// `found` is the code and the reason of a reject if the line is not an object in UTF-8.
     fn objects(
         &self,
         raw: &[u8],
@@ -228,7 +231,7 @@ impl LineSplitter {
 fn check_object(line: &[u8]) -> Result<(), CodeAndReason> {
     let fault = |reason| ("not-json", reason);
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(line) {
-        // The message ends with a position. Its line is always 1, which would mislead.
+        // The message of serde_json ends with a line and a column. The line is always 1 and would mislead.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
         return Err(fault(format!(
@@ -243,12 +246,12 @@ fn check_object(line: &[u8]) -> Result<(), CodeAndReason> {
     }
 }
 
-/// The columns in the order of their appearance.
+/// The names of the columns, in the order of their first appearance.
 struct ColumnNames {
     names: Vec<String>,
     names_max: usize,
     name_bytes_max: usize,
-    /// The reason why no more names are collected.
+    /// The reason why no more names are collected, such as too many columns.
     fault: Option<String>,
     seen: HashSet<Vec<u8>>,
     text: Vec<u8>,
@@ -269,7 +272,7 @@ impl ColumnNames {
     fn add(&mut self, object: &[u8]) {
         for member in members(object) {
             self.text.clear();
-            // A key without a text names no column.
+            // A key that has no text, because it has half of a surrogate pair, names no column.
             if text(member.key.of(object), &mut self.text).is_err() || self.seen.contains(&self.text) {
                 continue;
             }
@@ -288,32 +291,35 @@ impl ColumnNames {
     }
 }
 
-/// Extracts the fields that the plugin reads from objects.
+/// A reader that extracts from objects the fields that the plugin reads.
 #[derive(Clone, Default)]
 struct FieldReader {
     keys: Keys,
-    /// The number of objects read, the current one included.
+    /// The number of objects read, including the current one.
     objects: u64,
     /// For each column, the number of the last object that had it.
     last_objects: Vec<u64>,
-    /// For each column, its index among the columns that are read.
+    /// For each column, its index among the columns that the plugin reads, or `None`.
     slots: Vec<Option<usize>>,
-    /// For each column that is read, the span of its value in the current record.
+    /// For each column that the plugin reads, the span of its value in the current record.
     values: Vec<Option<Span>>,
     others: UnknownKeys,
 }
 
-/// The keys of an object that name no column.
+/// The keys of an object that are not names of columns.
 ///
-/// They use the memory reserved for the fields and output of a long record, and free it before the fields and output are made.
-/// They need at most 1.6 times the length of the record: eight bytes for each member, and a member has at least five bytes. The
-/// text of a key with escapes adds no more than this, because it is shorter than the key.
+/// The keys of a long record use the memory that is reserved for its fields and its output. This memory is free again
+/// before the fields and the output are made.
+///
+/// Each key needs eight bytes, and its member has at least five bytes in the record. So the keys need at most 1.6 times
+/// the length of the record. The texts of keys with escapes do not raise this maximum, because such a text is shorter
+/// than its key.
 #[derive(Clone, Default)]
 struct UnknownKeys {
-    /// The spans of the keys in the object, without quotes. A key with escapes is in `names`, at an offset counted from the
-    /// object's end.
+    /// The spans of the keys in the object, without quotes. For a key with escapes, the span is its position in `names`
+    /// plus the length of the object.
     keys: Vec<[u32; 2]>,
-    /// The texts of keys with escapes, one after the other.
+    /// The unescaped texts of the keys with escapes, concatenated.
     names: Vec<u8>,
 }
 
@@ -338,7 +344,7 @@ impl FieldReader {
         Ok(())
     }
 
-    /// Finds the values of an object, and checks that it has no member twice.
+    /// Finds the values that the plugin reads, and checks that the object has no two members of the same name.
     fn find(&mut self, object: &[u8]) -> Result<(), CodeAndReason> {
         self.values.fill(None);
         self.objects += 1;
@@ -364,7 +370,8 @@ impl FieldReader {
     }
 }
 
-/// Returns the byte that follows a field. It distinguishes a string from a literal of the same text.
+/// Returns the byte that follows a field in the batch. This byte distinguishes a string from another value with the
+/// same text.
 fn mark(value: &[u8]) -> u8 {
     if value.first() == Some(&b'"') { b'"' } else { b'\n' }
 }
@@ -384,10 +391,10 @@ impl UnknownKeys {
         }
     }
 
-    /// Adds a key.
     fn push(&mut self, object: &[u8], key: Span) -> Result<(), CodeAndReason> {
         if self.keys.len() == MANY_KEYS {
-            // Makes room for all keys that may follow: while a vector grows, it holds two copies.
+            // Makes room for all keys that can follow. Without this the vector would grow step by step, and hold two
+            // copies in each step.
             let more = (object.len() - key.start) / MEMBER_BYTES_MIN + 1;
             self.keys.reserve_exact(more);
         }
@@ -404,7 +411,8 @@ impl UnknownKeys {
         Ok(())
     }
 
-    /// Returns the second of two keys with the same name, if there are any: the first such name in the order of names.
+    /// Returns the second of two keys with the same name, or `None` if all names differ. If several names occur twice,
+    /// returns a key with the first of these names in byte order.
     fn duplicate<'a>(&mut self, object: &'a [u8]) -> Option<&'a [u8]> {
         if self.keys.len() < 2 {
             return None;
@@ -428,7 +436,7 @@ fn name<'a>(object: &'a [u8], names: &'a [u8], key: [u32; 2]) -> &'a [u8] {
     }
 }
 
-/// Returns the second key of an object that has this name.
+/// Returns the second of the keys with this name in an object.
 #[cold]
 fn second<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut key_text = Vec::new();

@@ -1,4 +1,4 @@
-//! A text goes in, its lines come out. As in CSV, a line ends at LF, at CRLF or at a lone CR.
+//! A text goes in; its lines come out. As in CSV, a line ends at LF, at CRLF or at a lone CR.
 
 use memchr::memchr2;
 
@@ -19,7 +19,8 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Returns the lines of a sample. Its last line counts only if the sample is `whole` or has the end of that line.
+/// Returns the lines of a sample. If the sample is not `whole`, leaves out a last line without a line end, because this
+/// line can be cut off.
 pub(super) fn complete_lines(text: &[u8], whole: bool) -> impl Iterator<Item = &[u8]> {
     let end = match whole {
         true => text.len(),

@@ -1,16 +1,16 @@
-//! Recognizes a log by the first lines of a text: each has a time and a level, or the form of syslog or of a web server. The
-//! result is a guess: a column of a CSV file may have such lines.
+//! Recognizes a log by the first lines of a text. A line of a log has a time and a level, or the form of syslog or of a
+//! web server's log. The result is a guess, because a column of a CSV file can have such lines.
 
-/// The most lines looked at.
+/// The maximum number of lines that are examined after the first.
 const LINES: usize = 100;
 
-/// The words for levels of severity.
+/// The words that logs use for levels of severity.
 const LEVELS: &[&str] = &[
     "TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING", "ERROR", "ERR", "FATAL", "CRITICAL", "SEVERE",
     "PANIC",
 ];
 
-/// Returns whether the first line of a text and half of the rest have the form of a log.
+/// Returns whether the first line of a text and at least half of the next lines have the form of a log.
 pub(super) fn is_log<'a>(first: &str, rest: impl Iterator<Item = &'a [u8]>) -> bool {
     if !is_log_line(first.as_bytes()) {
         return false;
@@ -25,7 +25,7 @@ pub(super) fn is_log<'a>(first: &str, rest: impl Iterator<Item = &'a [u8]>) -> b
 fn is_log_line(line: &[u8]) -> bool {
     let line = String::from_utf8_lossy(&line[..line.len().min(256)]);
     let line = line.trim_start();
-    // The forms of Apache and nginx, and logfmt.
+    // These are the forms of Apache, nginx and logfmt.
     let has_word = |word: &str| {
         line.match_indices(word)
             .any(|(at, _)| at == 0 || line[..at].ends_with(' '))
@@ -39,7 +39,7 @@ fn is_log_line(line: &[u8]) -> bool {
         .map(|word| word.trim_end_matches([':', '|', '-']));
     let first = words.next().unwrap_or_default();
     let second = words.next().unwrap_or_default();
-    // The form of Python: `INFO:root:started`.
+    // This is the form of Python's `logging`: `INFO:root:started`.
     let mut parts = line.splitn(3, ':');
     if parts.next().is_some_and(|level| LEVELS.contains(&level))
         && parts.next().is_some_and(is_logger)
@@ -63,13 +63,13 @@ pub(super) fn is_level(word: &str) -> bool {
     LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level))
 }
 
-/// Returns whether a text is the name of a logger: a word, which may name several modules.
+/// Returns whether a text can be the name of a logger: one word, which can contain dots.
 fn is_logger(name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
     !name.is_empty() && name.chars().all(is_part)
 }
 
-/// Returns whether a word begins with a date of digits: `2024-01-31`, `2024/01/31`, `31.01.2024`.
+/// Returns whether a word begins with a date in digits, such as `2024-01-31`, `2024/01/31` or `31.01.2024`.
 fn is_date(word: &str) -> bool {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let first = digits(word);

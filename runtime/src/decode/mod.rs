@@ -1,6 +1,6 @@
-//! Bytes go in, batches of records come out: a [`Splitter`] cuts the input into chunks of whole records, and a [`Decoder`] turns
-//! each chunk into batches. A malformed record is set aside in its batch, with its position and the reason. An input that cannot
-//! be split into records is an error.
+//! Bytes go in; batches of records come out. A [`Splitter`] cuts the input into chunks of whole records, and a
+//! [`Decoder`] turns each chunk into batches. A malformed record is set aside in its batch, with its position and the
+//! reason. An input that cannot be split into records is an error.
 
 mod content_kind;
 mod csv;
@@ -34,10 +34,10 @@ use self::split::{InputStart, PeekedInput, UTF_32, has_utf32_mark, in_input};
 use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
 
-/// The code of a record with a quote where none may be.
+/// The code of a record that has a quote in a position where CSV does not allow one.
 pub(crate) const STRAY_QUOTE: &str = "stray-quote";
 
-/// The codes of records that cannot be read. Other rejects come from the plugin.
+/// The reject codes of records that cannot be read. All other rejects come from the plugin.
 pub(crate) const REJECT_CODES: [&str; 6] = [
     "duplicate-member",
     "not-json",
@@ -53,19 +53,21 @@ use crate::format::{Format, Hints, OtherType, clip};
 use crate::record::{Batch, ChunkError};
 use crate::request::{DialectFrom, InputOptions};
 
-/// Decodes chunks. The result depends on the chunk alone.
+/// A decoder of the chunks of an input. The result for a chunk does not depend on other chunks.
 pub trait Decoder: Send {
-    /// Chooses the columns whose fields go into [`Batch::fields`]: the columns at the indices `reads` of [`Decoding::columns`],
-    /// then the members named in `more`. Called once, before the first [`Decoder::next`].
+    /// Chooses the columns whose fields go into [`Batch::fields`]. `reads` holds indices into the list of all columns:
+    /// [`Decoding::columns`], followed by the members named in `more`. Must be called once, before the first
+    /// [`Decoder::next`].
     ///
     /// # Errors
     /// Fails if an index does not exist or is given twice, or if the format does not allow `more`.
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()>;
 
-    /// Decodes the next records of the chunk that the batch was loaded with. Returns false if there are none.
+    /// Decodes the next records of the chunk that `batch` was loaded with. Returns false if the chunk has no more
+    /// records.
     ///
     /// # Errors
-    /// Fails on a record beyond its limit and on an input that ends within quotes.
+    /// Fails if a record is longer than its limit, or if the input ends within quotes.
     fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError>;
 
     /// Returns another decoder for the same input.
@@ -74,7 +76,7 @@ pub trait Decoder: Send {
 
 /// An opened input.
 pub struct Decoding {
-    /// The input's bytes, in chunks.
+    /// The splitter, which reads the input and cuts it into chunks.
     pub splitter: Splitter,
     /// The decoder of the chunks.
     pub decoder: Box<dyn Decoder>,
@@ -82,29 +84,40 @@ pub struct Decoding {
     pub columns: Vec<String>,
     /// The input's format.
     pub format: Format,
-    /// The dialect of CSV output that is made from this input: the input's delimiter and, if it has one, its quote. Other formats
-    /// have the default dialect.
+    /// The dialect for CSV output. For a CSV input, this dialect has the input's delimiter and quote. If the input has
+    /// no quote, the dialect has the default quote. For other formats, this is the default dialect.
     pub dialect: Dialect,
-    /// True if the text does not have the input's own bytes: it was in another encoding, or spaces became tabs.
+    /// True if the decoded text has other bytes than the input, because the input is in another encoding or because its
+    /// spaces became tabs.
     pub is_transcoded: bool,
 }
 
-/// Opens an input and finds its columns. `name` is used in errors. `hints` come from the input's name and content type, and
-/// `options` overrule them; without either the input is CSV.
+/// Opens an input and finds its columns. `name` appears in error messages. `hints` come from the input's name and
+/// content type, and `options` overrule them. If neither names a format, the input is CSV.
 ///
-/// A chunk has as many whole records as fit into `limits.batch_bytes`, or one longer record. A chunk is one batch, unless it has
-/// more than `limits.batch_records` or `limits.batch_cells` (its records times the columns, read or not, because an encoder may
-/// write them all). A batch has at least one record. The content of a chunk thus depends on the input alone, not on the sizes of
-/// the reads. The members of JSONL are collected from as many records as a batch of one column has.
+/// A chunk has as many whole records as fit into `limits.batch_bytes`, or one longer record. The content of a chunk
+/// depends only on the input, not on the number of bytes that each read returns.
 ///
-/// JSONL without a record is an input without columns: an hour without events is a normal file. CSV without a header is an error:
-/// programs that write a header always write it, so an empty file was cut off.
+/// A chunk is one batch, unless it has more records than `limits.batch_records` or more cells than
+/// `limits.batch_cells`. The number of cells is the number of records times the number of columns. Columns that the
+/// plugin does not read count too, because an encoder can write them all. A batch has at least one record.
+///
+/// The columns of JSONL are collected from as many records as a batch of one column can have.
+///
+/// JSONL without records is allowed and has no columns: for example, a file with the events of one hour is empty if the
+/// hour had no events. CSV without a header is an error: programs that write a header write it even without records, so
+/// an empty file was cut off.
 ///
 /// # Errors
-/// Fails if the input begins as another kind of file, whatever `options` say. Fails if the input is probably not a table and
-/// `options` do not name the format. Fails if the columns cannot be found: CSV that is empty or has a malformed header, two
-/// columns of one name, a name longer than `limits.column_name_bytes_max`, or more columns than `limits.columns_max`. Returns the
-/// reader's errors, unchanged if they are this crate's.
+/// Fails in these cases:
+///
+/// - The beginning of the input proves that the input is another kind of file, whatever `options` say.
+/// - The input is probably not a table, and `options` do not name the format.
+/// - The columns cannot be found, because CSV is empty or has a malformed header.
+/// - Two columns have the same name, a name is longer than `limits.column_name_bytes_max`, or there are more columns
+///   than `limits.columns_max`.
+///
+/// Returns the reader's errors, unchanged if they are errors of this crate.
 pub fn open(
     reader: Box<dyn Read + Send>,
     name: &str,
@@ -117,12 +130,12 @@ pub fn open(
     let text = InputText::open(reader, name, hints, options)?;
     let format = match (options.format.or(hints.format), hints.other) {
         (Some(format), _) => format,
-        // Only CSV has a delimiter.
+        // Only CSV has a delimiter, so an option for it means that the input is not JSONL.
         (None, Some(OtherType::Json)) if options.delimiter.is_none() => Format::Jsonl,
         (None, _) => Format::Csv,
     };
     let refused = |message: String| in_input(name, Code::NotATable, message);
-    // The request's format is trusted.
+    // A format that the request names is trusted. Otherwise the format is a guess.
     let is_guessed = options.format.is_none();
     let mut is_transcoded = text.is_transcoded;
     let decoding = match format {
@@ -135,7 +148,8 @@ pub fn open(
                 content_kind::of_csv(sample, delimiter, is_quoted)
                     .filter(|kind| is_guessed || !kind.is_guess())
             };
-            // The unchanged text is checked first: no option makes a table of another kind of file.
+            // The text is checked first without the options that change its syntax: no option turns another kind of
+            // file into a table.
             let mut kind = kind_of(&text.sample);
             if kind.is_none() && !given.is_plain() {
                 kind = kind_of(&simple(&text.sample, given));
@@ -167,7 +181,7 @@ pub fn open(
                 let other = hints.other.filter(|_| options.delimiter.is_none());
                 shape::check(&top(), other).map_err(|(code, message)| in_input(name, code, message))?;
             } else if is_auto {
-                // The request names the format, but no delimiter.
+                // The request names the format, so only the detected delimiter is checked.
                 shape::check_delimiter(&top()).map_err(|message| in_input(name, Code::CsvSyntax, message))?;
             }
             opened
@@ -176,7 +190,7 @@ pub fn open(
             if let Some(kind) = content_kind::of_jsonl(&text.sample) {
                 return Err(in_input(name, kind.code(Code::NotATable), kind.sentence(format)));
             }
-            // The splitter reports UTF-16.
+            // UTF-16 is not checked here, because the splitter reports it.
             if is_guessed && !text.sample.is_utf16() {
                 json_lines::check(text.sample.text(), hints.other).map_err(refused)?;
             }
@@ -190,7 +204,7 @@ pub fn open(
 }
 
 impl Decoding {
-    /// Returns the beginning of a CSV file, as if the request had named its delimiter.
+    /// Returns the beginning of a CSV file. Its flags are set as if the request had named the delimiter.
     fn top<'a>(
         &'a self,
         syntax: Syntax,
@@ -233,8 +247,8 @@ impl Decoding {
     }
 }
 
-/// Returns the sample without comments and special syntax, as its dialect alone would write it, from its first text on. The
-/// result is only examined, not decoded.
+/// Returns the sample as its dialect alone would write it: without comments and special syntax, and without line ends
+/// at the start. The result is only examined, not decoded.
 fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
     match syntax.is_plain() {
         true => Cow::Borrowed(sample),
@@ -247,7 +261,7 @@ fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
     }
 }
 
-/// The text of an input.
+/// The text of an input: a sample of its beginning, and a reader of the rest.
 struct InputText {
     sample: Sample,
     rest: Reader,
@@ -255,13 +269,13 @@ struct InputText {
 }
 
 impl InputText {
-    /// Reads the beginning of an input, and decodes it if it is text in another encoding.
+    /// Reads the beginning of an input. If the input is text in another encoding, converts it to UTF-8.
     fn open(mut rest: Reader, name: &str, hints: &Hints, options: &InputOptions) -> Result<Self> {
         let encoding = Charset::of(options, hints, name)?;
         let is_named = options.format.is_some();
         let sample = Sample::read(&mut rest, name)?;
         let is_transcoded = encoding.is_some();
-        // UTF-32 is checked first: its byte order mark begins with that of UTF-16.
+        // UTF-32 is checked first: its byte order mark begins with the byte order mark of UTF-16.
         if has_utf32_mark(sample.bytes()) || content_kind::is_utf32(sample.bytes()) {
             return Err(in_input(name, Code::EncodingMismatch, UTF_32));
         }
@@ -310,8 +324,8 @@ impl InputText {
         Ok((text, begin))
     }
 
-    /// Returns the text, with tabs between its fields if the request says that spaces separate them. The flag tells whether the
-    /// request says so.
+    /// Replaces the spaces between fields by tabs, if the request says that spaces separate the fields. Returns the
+    /// text, and a flag that is true in this case.
     fn with_tabs(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
         if options.dialect != Some(DialectFrom::Spaces) {
             return Ok((self, false));
@@ -332,7 +346,7 @@ impl InputText {
         ))
     }
 
-    /// Returns the whole text for a splitter.
+    /// Returns the whole text as the input of a splitter.
     fn into_input(self) -> PeekedInput {
         self.sample.into_input(self.rest)
     }
@@ -343,7 +357,8 @@ impl InputText {
     }
 }
 
-/// Opens the rest of an input whose format, columns and dialect are known. `options` must be the same as at the first opening.
+/// Opens the rest of an input whose format, columns and dialect are known. `options` must be the same as when the input
+/// was first opened.
 ///
 /// # Errors
 /// Fails if the options contradict each other.
@@ -364,8 +379,15 @@ pub fn resume(
     })
 }
 
-/// Returns the syntax of CSV. It comes from the options, from the file's separator line, from the file's first records if the
-/// options ask for that, or from the file's name. The flag says whether the first line is a separator line, which is no record.
+/// Returns the syntax of a CSV file, and a flag that says whether the first line is a separator line. A separator line
+/// only names the delimiter and is not a record.
+///
+/// The delimiter comes from the first of these sources that has one:
+///
+/// - the options
+/// - the separator line
+/// - the first records, if the options ask for detection
+/// - the name or the content type of the file
 fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) -> Result<(Syntax, bool)> {
     let given = options.syntax()?;
     let separator = sniff::separator_line(sample.text());
@@ -380,7 +402,7 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
             .map_err(|message| in_input(name, Code::CsvSyntax, message))?;
     }
     let known = options.delimiter.map(|_| given.delimiter).or(separator);
-    // UTF-16 is reported when the header is read.
+    // UTF-16 is not examined here: an error reports it when the header is read.
     if options.dialect == Some(DialectFrom::Auto) && !sample.is_utf16() {
         let text = sample.text();
         let first_line = separator.map_or(0, |_| memchr2(b'\n', b'\r', text).unwrap_or(text.len()));
@@ -417,7 +439,7 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
     Ok((Syntax { delimiter, ..given }, has_separator_line))
 }
 
-/// Checks that no option uses the delimiter that was found in `what`.
+/// Checks that no option uses `delimiter` for another purpose. `what` says where the delimiter was found.
 fn check_is_unused(what: &str, delimiter: u8, given: Syntax, options: &InputOptions) -> Result<(), String> {
     let is = |of: Option<u8>| of == Some(delimiter);
     let option = match given {
@@ -432,7 +454,7 @@ fn check_is_unused(what: &str, delimiter: u8, given: Syntax, options: &InputOpti
     ))
 }
 
-/// Returns the syntax with the detected dialect.
+/// Returns the syntax of the options with a detected dialect.
 fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
     Syntax {
         delimiter: dialect.delimiter,
@@ -443,7 +465,7 @@ fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
 
 type Reader = Box<dyn Read + Send>;
 
-/// The largest chunk whose fields are read in place, in batches of the usual size.
+/// The length of the largest chunk whose fields are read in place, as a multiple of `batch_bytes`.
 const IN_PLACE_BATCHES_MAX: usize = 2;
 
 /// The limits of a batch.
@@ -466,7 +488,7 @@ impl BatchLimits {
         }
     }
 
-    /// Returns the most records that a batch of this many columns has.
+    /// Returns the maximum number of records in a batch with `columns` columns.
     fn records_max(&self, columns: usize) -> usize {
         (self.cells / columns.max(1)).clamp(1, self.records)
     }
@@ -478,7 +500,7 @@ fn long_name(name: &[u8], bytes_max: usize) -> String {
     format!("the column name \"{name}\" has {bytes} bytes, more than the {bytes_max} allowed")
 }
 
-/// Checks the indices of a projection.
+/// Checks that the indices of a projection exist, and that none is given twice.
 fn check_reads(reads: &[usize], columns: usize) -> Result<(), String> {
     let mut seen = vec![false; columns];
     for &read in reads {

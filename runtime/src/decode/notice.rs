@@ -1,7 +1,9 @@
-//! Recognizes a notice in place of a file by the first records of a text: sentences, or the words of an error. The guess comes
-//! from the words, and from text that continues after a delimiter: sentences do this, and names of columns do not.
+//! Recognizes a notice that a server sent in place of a file, by the first records of the text. The records of a notice
+//! are sentences or the words of an error. Another sign is text that continues after a comma: sentences continue there,
+//! and names of columns do not. The result is a guess.
 
-/// Phrases that servers and people write in place of a file, alone or before a punctuation mark.
+/// Phrases that servers and people write in place of a file. A phrase is the whole line, or a punctuation mark follows
+/// it.
 const PHRASES: &[&str] = &[
     "access denied",
     "accessdenied",
@@ -41,7 +43,7 @@ const PHRASES: &[&str] = &[
     "under maintenance",
 ];
 
-/// Beginnings of notices. Other words follow them.
+/// The beginnings of notices that continue with other words.
 const BEGINNINGS: &[&str] = &[
     "error:",
     "warning:",
@@ -89,16 +91,16 @@ const WORDS_OF_SENTENCES: &[&str] = &[
     "your",
 ];
 
-/// The number of words from which a line is a sentence even without a word of [`WORDS_OF_SENTENCES`].
+/// The minimum number of words in a sentence that has no word of [`WORDS_OF_SENTENCES`].
 const WORDS_OF_PROSE: usize = 7;
 
-/// A text that may be a notice.
+/// A text that is possibly a notice.
 pub(super) struct NoticeCandidate<'a> {
     /// The first line, without its quotes.
     pub(super) line: &'a str,
     /// The fields of the first line.
     pub(super) names: &'a [&'a str],
-    /// The records below it.
+    /// The records below the first line.
     pub(super) records: &'a [&'a [u8]],
     /// True if most of the records are as wide as the header.
     pub(super) is_table: bool,
@@ -116,15 +118,16 @@ pub(super) fn is_notice(text: &NoticeCandidate<'_>) -> bool {
     }
 }
 
-/// Returns whether a line without a delimiter is a sentence: alone, or over lines that are no values.
+/// Returns whether a line without a delimiter is a sentence or a phrase of a notice. If there are records below, they
+/// must look like text, not like values.
 fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
     let is_sentence = is_sentence(line);
-    // A single word may as well be the name of a column.
+    // A single word can also be the name of a column, so the lines below must explain an error.
     let is_phrase = |line: &str| is_phrase(line) && (line.contains(' ') || is_half(records, is_explanation));
     if records.is_empty() {
         return is_sentence || begins_notice(line) || self::is_phrase(line) || has_words_of_sentence(line);
     }
-    // Numbers and dates have no letters, names have few words.
+    // Values look different: numbers and dates have no letters, and names have few words.
     let has_letters = |record: &str| record.contains(char::is_alphabetic);
     let has_words = |record: &str| {
         words(record) > 2
@@ -135,7 +138,8 @@ fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
         || (is_sentence || is_phrase(line)) && is_half(records, has_words)
 }
 
-/// Returns whether a line with delimiters is a sentence with commas: it continues after each of them, or has clauses.
+/// Returns whether a line with delimiters is a sentence with commas. Such a sentence continues after each comma, or has
+/// clauses.
 fn is_notice_over_columns(line: &str, names: &[&str], text: &NoticeCandidate<'_>) -> bool {
     let (first, others) = (names[0].trim(), &names[1..]);
     let has_clauses = || {
@@ -162,12 +166,13 @@ fn is_notice_over_columns(line: &str, names: &[&str], text: &NoticeCandidate<'_>
         || has_clauses() && has_words_of_sentence(line)
 }
 
-/// Returns whether the field after a delimiter continues the sentence before it. The delimiter may end the line.
+/// Returns whether the field after a delimiter continues the sentence before the delimiter. An empty field counts too,
+/// because the delimiter can be at the end of the line.
 fn reads_on(name: &str) -> bool {
     name.is_empty() || name.starts_with(' ') && name.trim_start().starts_with(char::is_lowercase)
 }
 
-/// Returns whether a line may belong to a letter: it ends a sentence, or continues after its commas.
+/// Returns whether a line can belong to a letter: it ends a sentence, or its sentence continues after each comma.
 fn is_line_of_letter(line: &str) -> bool {
     let is_ended = line.starts_with(char::is_alphabetic)
         && (line.ends_with(['.', '!', '?', '？']) || ends_sentence(line));
@@ -180,19 +185,21 @@ fn is_sentence(line: &str) -> bool {
     words(line) >= 3 && line.ends_with(['.', '!']) || ends_sentence(line)
 }
 
-/// Returns whether a line ends with a sentence mark of Chinese, Japanese, Hindi or Urdu, which names and abbreviations do not
-/// have. Words of Chinese and Japanese are not counted, because they have no spaces between them.
+/// Returns whether a line ends with a mark that ends sentences in Chinese, Japanese, Hindi or Urdu. Names and
+/// abbreviations do not end with such a mark. The words are not counted, because Chinese and Japanese have no spaces
+/// between words.
 fn ends_sentence(line: &str) -> bool {
     line.ends_with(['。', '｡', '！', '．', '।', '۔'])
 }
 
-/// Returns whether a line explains an error: it is a sentence, and its words or its last mark show this.
+/// Returns whether a line explains an error. Such a line ends like a sentence. It also has the words of a sentence, or
+/// ends with a mark that only sentences have.
 fn is_explanation(line: &str) -> bool {
     is_sentence(line) && (has_words_of_sentence(line) || ends_sentence(line))
 }
 
-/// Returns whether a line has the words of a sentence: many words, or fewer words with a common verb. A question may be the name
-/// of a column.
+/// Returns whether a line has the words of a sentence: at least [`WORDS_OF_PROSE`] words, or at least four words with a
+/// common verb among them. A question does not count, because it can be the name of a column.
 fn has_words_of_sentence(line: &str) -> bool {
     const QUESTIONS: &[&str] = &["how", "what", "when", "where", "which", "who", "why"];
     let lower = line.to_lowercase();
@@ -201,7 +208,7 @@ fn has_words_of_sentence(line: &str) -> bool {
         .map(|word| word.trim_matches([',', ';', ':', '.', '!']))
         .collect();
     let is_question = line.ends_with('?') || each.first().is_some_and(|word| QUESTIONS.contains(word));
-    // `Number of items that were sold` is a name.
+    // A line such as `Number of items that were sold` is the name of a column.
     let is_name =
         matches!(each[..], [first, "of", ..] if !["all", "most", "none", "one", "some"].contains(&first));
     let has_verb = || {
@@ -214,7 +221,7 @@ fn has_words_of_sentence(line: &str) -> bool {
     !is_question && (each.len() >= WORDS_OF_PROSE && !is_name || each.len() >= 4 && has_verb())
 }
 
-/// Returns whether a line begins as notices do, and continues after that.
+/// Returns whether a line begins like a notice, and continues after this beginning.
 fn begins_notice(line: &str) -> bool {
     let is_mark = |rest: &str| rest.starts_with([':', ',', '!', '.', ';']);
     is_status(line)
@@ -224,12 +231,13 @@ fn begins_notice(line: &str) -> bool {
             .any(|phrase| has_start(line, phrase) && is_mark(&line[phrase.len()..]))
 }
 
-/// Returns whether a line has only the words of an error.
+/// Returns whether a line is one of the [`PHRASES`].
 fn is_phrase(line: &str) -> bool {
     PHRASES.iter().any(|phrase| line.eq_ignore_ascii_case(phrase))
 }
 
-/// Returns whether a line has an HTTP status and its words: `404 Not Found`, `HTTP 502: Bad Gateway`.
+/// Returns whether a line begins with an HTTP status and its phrase, such as `404 Not Found` or `HTTP 502: Bad
+/// Gateway`.
 fn is_status(line: &str) -> bool {
     let before = ["http error ", "http ", "error "]
         .iter()
@@ -246,7 +254,7 @@ fn begins_phrase(text: &str) -> bool {
     PHRASES.iter().any(|phrase| has_start(text, phrase))
 }
 
-/// Returns whether a text begins with `start`, in letters of any case.
+/// Returns whether a text begins with `start`, in uppercase or lowercase letters.
 fn has_start(text: &str, start: &str) -> bool {
     text.get(..start.len())
         .is_some_and(|text| text.eq_ignore_ascii_case(start))

@@ -1,4 +1,5 @@
-//! A reader goes in; its beginning comes out for detection, with a reader of the whole input.
+//! A reader goes in; a sample comes out, which is the beginning of the input and serves to detect its format. Together
+//! with the reader, the sample can be turned into an input for a splitter, or into a reader of the whole input.
 
 use std::io::{Cursor, Read};
 
@@ -14,7 +15,7 @@ pub(super) const SAMPLE_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Sample {
     bytes: Vec<u8>,
-    /// True if the sample is the start of the file, which may have a byte order mark.
+    /// True if the sample is the start of the file. A byte order mark is possible only there.
     is_start: bool,
     /// True if the sample is the whole input.
     pub(super) whole: bool,
@@ -24,9 +25,9 @@ impl Sample {
     /// Reads the beginning of a file.
     ///
     /// # Errors
-    /// Returns the reader's errors, unchanged if they are this crate's.
+    /// Returns the reader's errors, unchanged if they are errors of this crate.
     pub(super) fn read(reader: &mut Reader, name: &str) -> Result<Self> {
-        // Most small files fit without growth, which copies the bytes.
+        // Most small files fit into this capacity. For larger files the vector grows, which copies its bytes.
         let mut bytes = Vec::with_capacity(16 << 10);
         read_on(reader, name, 0, SAMPLE_BYTES, &mut bytes)?;
         let whole = bytes.len() < SAMPLE_BYTES;
@@ -37,7 +38,7 @@ impl Sample {
         })
     }
 
-    /// Returns the sample with the flag that says whether it is the start of the file.
+    /// Returns the sample with its field `is_start` set to the argument.
     pub(super) fn at_start(self, is_start: bool) -> Self {
         Self { is_start, ..self }
     }
@@ -57,13 +58,13 @@ impl Sample {
         &self.bytes
     }
 
-    /// Returns the text after the byte order mark of UTF-8, if there is one.
+    /// Returns the bytes without the byte order mark of UTF-8, if there is one.
     pub(super) fn text(&self) -> &[u8] {
         let text = self.bytes.strip_prefix(BYTE_ORDER_MARK);
         text.filter(|_| self.is_start).unwrap_or(&self.bytes)
     }
 
-    /// Splits off the byte order mark of UTF-8, if there is one.
+    /// Returns the byte order mark of UTF-8, or nothing if there is none, and the sample without it.
     pub(super) fn split_mark(mut self) -> (&'static [u8], Self) {
         if self.text().len() == self.bytes.len() {
             return (&[], self);
@@ -72,7 +73,7 @@ impl Sample {
         (BYTE_ORDER_MARK, self)
     }
 
-    /// Returns a sample with a changed text.
+    /// Returns a sample whose text is the result of `change`.
     pub(super) fn changed(&self, change: impl FnOnce(&[u8]) -> Vec<u8>) -> Self {
         Self {
             bytes: change(self.text()),
@@ -81,7 +82,7 @@ impl Sample {
         }
     }
 
-    /// Returns the whole input for a splitter; `rest` reads the bytes after the sample.
+    /// Returns the whole input for a splitter. `rest` must read the bytes after the sample.
     pub(super) fn into_input(self, rest: Reader) -> PeekedInput {
         PeekedInput {
             read: self.bytes,
@@ -90,13 +91,13 @@ impl Sample {
         }
     }
 
-    /// Returns a reader of the sample and of `rest` after it.
+    /// Returns a reader of the sample followed by `rest`.
     pub(super) fn into_reader(self, rest: Reader) -> Reader {
         Box::new(Cursor::new(self.bytes).chain(rest))
     }
 }
 
-/// Returns whether bytes begin with the byte order mark of UTF-16, in either order.
+/// Returns whether bytes begin with the byte order mark of UTF-16, in either byte order.
 pub(super) fn has_utf16_mark(bytes: &[u8]) -> bool {
     matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
 }
@@ -106,11 +107,11 @@ pub(super) fn has_mark(bytes: &[u8]) -> bool {
     has_utf16_mark(bytes) || bytes.starts_with(BYTE_ORDER_MARK)
 }
 
-/// Appends the next bytes, at most `bytes_max`, to `bytes`. `before` is the number of bytes read before the content of
-/// `bytes`.
+/// Reads the next bytes, at most `bytes_max`, and appends them to `bytes`. `before` is the number of input bytes before
+/// the first byte of `bytes`.
 ///
 /// # Errors
-/// Returns the reader's errors, unchanged if they are this crate's.
+/// Returns the reader's errors, unchanged if they are errors of this crate.
 pub(super) fn read_on(
     reader: &mut Reader,
     name: &str,

@@ -1,6 +1,6 @@
-//! The first records of a CSV file go in; the reason why they are probably not a table comes out: another text, another
-//! delimiter, a title over the header, or records of another width. The result is a guess from a sample. An option of the request
-//! overrules it.
+//! The first records of a CSV file go in; the reason why they are probably not a table comes out. The reason can be
+//! another kind of text, another delimiter, a title above the header, or records of another width. The result is a
+//! guess from a sample, and an option of the request overrules it.
 
 mod beginning;
 mod other_delimiter;
@@ -13,11 +13,11 @@ use self::beginning::Shape;
 use crate::error::Code;
 use crate::format::OtherType;
 
-/// Checks that a file is a table. If its name or content type says that it is something else (`other`), all of its first
-/// records must look like a table.
+/// Checks that a file is a table. If the file's name or content type says that it is not a table (`other`), all of the
+/// first records must look like a table.
 ///
 /// # Errors
-/// Returns the reason why the file is probably not a table, and what to do.
+/// Returns a code, and a message with the reason why the file is probably not a table and with advice.
 pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<(), (Code, String)> {
     let shape = Shape::of(top);
     match (doubt(&shape), other) {
@@ -32,10 +32,10 @@ pub(super) fn check(top: &CsvBeginning<'_>, other: Option<OtherType>) -> Result<
     }
 }
 
-/// Checks a detected delimiter.
+/// Checks that the file probably has the delimiter that was detected.
 ///
 /// # Errors
-/// Returns the reason why the file probably does not have this delimiter, and what to do.
+/// Returns a message with the reason why the file probably has another delimiter, and with advice.
 pub(super) fn check_delimiter(top: &CsvBeginning<'_>) -> Result<(), String> {
     let shape = Shape::of(top);
     let widths = shape.other_widths();
@@ -44,7 +44,7 @@ pub(super) fn check_delimiter(top: &CsvBeginning<'_>) -> Result<(), String> {
         .map_or(Ok(()), Err)
 }
 
-/// Returns the first reason to doubt that a file is a table.
+/// Returns the first reason to doubt that a file is a table, or `None`.
 fn doubt(shape: &Shape<'_>) -> Option<(Code, String)> {
     let widths = shape.other_widths();
     let coded = |code: Code| move |why: String| (code, why);

@@ -1,4 +1,4 @@
-//! A reader goes in; a reader of the text after the skipped lines at the beginning comes out.
+//! A reader of a text goes in; a reader of the same text without its first lines comes out.
 
 use std::io::{Cursor, Read};
 
@@ -10,14 +10,15 @@ use super::split::{InputStart, check_mark, in_input};
 use crate::error::{Code, Result};
 use crate::format::csv::line_end;
 
-/// The bytes read at once. Longer lines are not kept in memory.
+/// The number of bytes that are read at once. A longer line is skipped piece by piece, so it is never in memory as a
+/// whole.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Reads `lines` lines, whatever they contain, and returns the rest with its position.
+/// Skips `lines` lines, whatever they contain. Returns a reader of the rest, and the position of the rest in the file.
 ///
 /// # Errors
-/// Fails if the text has no more than `lines` lines, or if its first bytes are a byte order mark of UTF-16 or UTF-32. Returns the
-/// reader's errors.
+/// Fails if nothing is left after `lines` lines, or if the text begins with the byte order mark of UTF-16 or UTF-32.
+/// Returns the reader's errors.
 pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(Reader, InputStart)> {
     let (mut begin, mut seen) = (InputStart::default(), Vec::new());
     if lines == 0 {
@@ -46,7 +47,7 @@ pub(super) fn skip_lines(mut reader: Reader, name: &str, lines: u32) -> Result<(
             );
             return Err(in_input(name, Code::InputEmpty, message));
         }
-        // The CR may be the first half of a line end.
+        // A CR at the end is kept, because it can be the first half of a line end.
         let kept = usize::from(seen.last() == Some(&b'\r'));
         if begin.lines < u64::from(lines) {
             begin.bytes += (seen.len() - kept) as u64;

@@ -1,32 +1,33 @@
-//! The beginning of a file goes in, its CSV dialect comes out. This happens on request only, because detection from a sample can
-//! be wrong.
+//! The beginning of a file goes in; its CSV dialect comes out. A file is read in a detected dialect only on request,
+//! because detection from a sample can be wrong.
 
 use std::cmp::Ordering;
 
 use super::lines::complete_lines;
 use crate::format::csv::{CsvItem, Dialect, ParsedRow, Parser, Partial, RowRules, Syntax};
 
-/// The most records looked at.
+/// The maximum number of records that are examined.
 const SAMPLE_RECORDS: usize = 100;
 
 /// The delimiters that are detected.
 pub(super) const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 
-/// The delimiters that the request has to name: they are rare, or are used in texts.
+/// The delimiters that are never detected, so that the request has to name them. They are rare, or often have another
+/// meaning in texts.
 pub(super) const RARE_DELIMITERS: [u8; 5] = [b'~', b'^', 0x01, 0x1f, 0x1e];
 
-/// The character that is detected as the quote if it encloses fields and no double quote does.
+/// The single quote. It can be detected as the quote only in a text without double quotes.
 const SINGLE_QUOTE: u8 = b'\'';
 
-/// The smallest share of the records that must have as many fields as the first, in percent.
+/// The minimum percentage of records that must have as many fields as the first record.
 pub(super) const ALIKE_PERCENT: usize = 90;
 
-/// Another way to read a text.
+/// A separator that was found in a text, with the option that selects it.
 pub(super) struct SniffedCsv {
-    /// The name of the separator, for people.
+    /// The name of the separator in messages.
     pub(super) name: String,
     pub(super) fields: usize,
-    /// The option that selects it.
+    /// The option that selects the separator.
     pub(super) say: String,
 }
 
@@ -37,7 +38,7 @@ impl SniffedCsv {
     }
 }
 
-/// Returns the name of a delimiter, for people.
+/// Returns the name of a delimiter in messages.
 pub(super) fn name(delimiter: u8) -> String {
     match delimiter {
         b'\t' => "tabs".to_owned(),
@@ -58,7 +59,8 @@ pub(super) fn option(delimiter: u8) -> String {
     }
 }
 
-/// Returns the delimiter that the first line names as `sep=;`, the form that Excel writes and reads.
+/// Returns the delimiter that the first line names, or `None`. The line must have the form that Excel writes and reads,
+/// such as `sep=;`.
 pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
     let line = text.split(|byte| matches!(byte, b'\n' | b'\r')).next()?;
     let line = line
@@ -76,7 +78,8 @@ pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// Returns the delimiter that gives most records as many fields as the first, and the number of those fields.
+/// Returns the delimiter with which the most records have as many fields as the first record. Also returns this number
+/// of fields. Returns `None` if no delimiter gives several fields to [`ALIKE_PERCENT`] of the records.
 fn another_of(
     text: &[u8],
     whole: bool,
@@ -97,8 +100,8 @@ fn another_of(
     best.map(|(_, fields, delimiter)| (delimiter, fields))
 }
 
-/// Returns the number of fields if columns are aligned by spaces: the first line has several spaces in a row, and at least
-/// [`ALIKE_PERCENT`] of the lines have the same number of words.
+/// Detects columns that are aligned by spaces, and counts their fields. The first line must have several spaces in a
+/// row, and at least [`ALIKE_PERCENT`] of the lines must have as many words as the first line.
 pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<SniffedCsv> {
     let mut lines = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let words = |line: &[u8]| {
@@ -125,10 +128,10 @@ pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Sni
 /// The syntax of a file as far as it is known before detection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KnownSyntax {
-    /// The syntax, in which the delimiter and the quote may still be unknown.
+    /// The syntax. Its delimiter and its quote are placeholders until they are known.
     pub(super) syntax: Syntax,
     pub(super) rules: RowRules,
-    /// The number of rows at the end that are no records.
+    /// The number of rows at the end of the file that are not records.
     pub(super) footer: usize,
     /// The delimiter, if it is known.
     pub(super) delimiter: Option<u8>,
@@ -158,7 +161,7 @@ impl KnownSyntax {
         Self { syntax, ..self }
     }
 
-    /// Returns the option that uses a character for something other than the delimiter or the quote.
+    /// Returns the option that uses a character for something other than the delimiter or the quote, or `None`.
     fn option_using(self, character: u8) -> Option<&'static str> {
         let is = |of: Option<u8>| of == Some(character);
         match self.syntax {
@@ -178,7 +181,7 @@ impl KnownSyntax {
         Self { syntax, ..self }
     }
 
-    /// Returns the quotes that a text may have, the usual one last.
+    /// Returns the quotes that a text can have. The usual quote is the last of them.
     fn quotes(self, text: &[u8]) -> Vec<Option<u8>> {
         let default = Dialect::default().quote;
         if self.is_quote_known || self.syntax.quote.is_none() {
@@ -190,21 +193,23 @@ impl KnownSyntax {
     }
 }
 
-/// A dialect that gives the records the same number of fields.
+/// A dialect that gives enough records the same number of fields.
 struct Candidate {
     percent: usize,
     fields: usize,
     syntax: Syntax,
 }
 
-/// Detects the unknown delimiter and quote. A character that an option uses for something else is neither.
+/// Detects the delimiter and the quote, if they are unknown. A character that an option uses for something else is not
+/// detected.
 ///
 /// # Errors
-/// Fails with a sentence if one of these holds:
+/// Returns a message if one of these holds:
 ///
-/// - No dialect gives the records the same number of fields.
-/// - Two dialects do so, with equally many fields.
-/// - Only a delimiter that is used for something else does so.
+/// - No dialect gives enough records the same number of fields.
+/// - Two dialects fit the records equally well, with the same number of fields.
+/// - Only a character that an option uses for something else would be a fitting delimiter.
+/// - The text seems to have one column, but a separator that the request has to name gives several.
 /// - The sample ends before the first record does.
 pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let default = Dialect::default();
@@ -235,7 +240,9 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
             }
             has_columns = true;
             let is_usual = quotes.last() == Some(&quote);
-            // An apostrophe is a quote only if the usual quote reads fewer records: a wrong quote usually joins lines.
+            // An apostrophe stays the quote, unless more records have the same number of fields with the usual quote.
+            // If the two quotes are equal in this, a line end in a record with a quoted field decides against the
+            // apostrophe: a wrong quote usually joins lines.
             let is_better = match &best {
                 Some((other, is_over_lines)) => {
                     percent > other.percent || percent == other.percent && *is_over_lines
@@ -291,7 +298,10 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
     }
 }
 
-/// Returns the dialect of a text with one column, or of an empty text. An empty text is reported elsewhere.
+/// Returns the syntax of a text that has one column or is empty. An empty text is reported elsewhere.
+///
+/// # Errors
+/// Returns a message if a separator that the request has to name gives several columns.
 fn one_column(text: &[u8], simple: &[u8], whole: bool, given: KnownSyntax) -> Result<Syntax, String> {
     let rare = RARE_DELIMITERS
         .into_iter()
@@ -316,12 +326,12 @@ pub(super) fn has_decimal_commas(text: &[u8]) -> bool {
     memchr::memchr_iter(b',', text).all(|at| at > 0 && is_digit(at - 1) && is_digit(at + 1))
 }
 
-/// The agreement of records on a number of fields.
+/// A measure of how many records have the same number of fields.
 struct Alike {
     /// The number of fields of the first record.
     fields: usize,
-    /// The share of the records with as many fields as the first and without a stray quote, in percent. The rules for rows are
-    /// applied before the fields are counted.
+    /// The percentage of records that have as many fields as the first record and no stray quote. The rules for rows
+    /// are applied before the fields are counted.
     percent: usize,
     /// True if any field is quoted.
     quoted: bool,
@@ -329,7 +339,8 @@ struct Alike {
     is_over_lines: bool,
 }
 
-/// Measures how much the records of a sample agree. Returns none if no record ends in the sample.
+/// Measures how many records of a sample have as many fields as the first record. Returns `None` if no record ends
+/// within the sample, or if the quote is also the delimiter.
 fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
     let KnownSyntax {
         syntax,
@@ -349,7 +360,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
                 rows.push((at, row));
                 at = row.next;
             }
-            // The sample ends here, or a byte taken for a quote is never closed.
+            // The sample ends within this record, or a byte that was taken for a quote is never closed.
             Err(Partial { quote }) => {
                 is_never_closed = whole && quote.is_some();
                 break;
@@ -361,7 +372,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
     }
     rows.truncate(SAMPLE_RECORDS);
     let fields = rows.first()?.1.fields;
-    // A short row that is filled up counts only if it has a delimiter: without one it proves nothing.
+    // A short row that the rules fill up counts only if it has a delimiter. A row without a delimiter proves nothing.
     let is_alike = |row: &ParsedRow| match row.fields.cmp(&fields) {
         Ordering::Less => rules.fills_short && row.fields > 1,
         Ordering::Equal => true,
@@ -410,19 +421,19 @@ mod tests {
             ("a|b\r1|2\r", '|', '"'),
             ("\u{feff}a;b\r\n1;2\r\n", ';', '"'),
             ("\n\na;b\n1;2\n", ';', '"'),
-            // Decimal commas, also without a header.
+            // The commas are decimal commas, with a header and without one.
             ("a;b\n1,5;2,5\n", ';', '"'),
             ("1,5;2,5\n3,5;4,5\n", ';', '"'),
             ("when,what\n10:00,a;b|c\n11:00,d\n", ',', '"'),
             ("a,b\n\"1;2\",\"x\ny\"\n\"3;4\",5\n", ',', '"'),
             ("a;b\n'1;2';3\n'it''s';4\n", ';', '\''),
             ("a,b\nit's,1\nthat's,2\n", ',', '"'),
-            // An apostrophe is no quote if more records are alike without it.
+            // An apostrophe is not a quote if more records have the same number of fields without it.
             ("band,nick,n\n'N Sync,a,1\nThe Boys',b,2\nAbba,c,3\n", ',', '"'),
             ("band;n\r'N Sync;1\rThe Boys';2\rAbba;3\r", ';', '"'),
             ("a;b\n'x\ny';2\n'z';3\n", ';', '\''),
             ("a;b\n'x;1';2\n'z\ny';3\n", ';', '\''),
-            // No sign of a delimiter.
+            // Nothing shows which delimiter the text has.
             ("a\n1\n2\n", ',', '"'),
             ("a\n1;2\n", ',', '"'),
             ("a,b\n", ',', '"'),
@@ -612,7 +623,7 @@ mod tests {
             ("name\tcity, state\tzip\nx\tBoston, MA\t1\n", Ok('\t')),
             ("id,name,geo;pos\n1,x,2;3\n", Ok(',')),
             ("a|b;c|d\n1|2;3|4\n", Ok('|')),
-            // Decimal commas in each record.
+            // Each record has decimal commas.
             ("1,5;2,5\n3,5;4,5\n", Ok(';')),
             ("10,5|2,5\n3,5|4,5\n", Ok('|')),
             (

@@ -1,5 +1,6 @@
-//! Text with fields separated by one or more spaces goes in, the same text with a tab between fields comes out. Spaces at the
-//! beginning and the end of a line are dropped; spaces within quotes, after an escape and in comments stay.
+//! Text goes in whose fields are separated by one or more spaces; the same text with one tab between fields comes out.
+//! Spaces at the beginning and the end of a line are dropped. Spaces within quotes, after an escape and in comments
+//! stay.
 
 use std::io::{self, Read};
 
@@ -14,32 +15,33 @@ pub(super) struct Spaces {
     syntax: Syntax,
     raw: Vec<u8>,
     text: Vec<u8>,
-    /// The number of bytes of `text` that have been read from here.
+    /// The number of bytes of `text` that the reader has already returned.
     given: usize,
     state: FieldState,
 }
 
-/// The position of the next byte within a line.
+/// The state of the reader before the next byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FieldState {
     LineStart,
-    /// After a space for which nothing has been written yet.
+    /// After spaces for which no tab has been written yet.
     Space,
     Field,
     Quoted,
-    /// After a quote that ends a field, unless another quote follows.
+    /// After a closing quote. If another quote follows, the field continues.
     Closed,
-    /// After an escape, within quotes or not.
+    /// After an escape, which is within quotes if `is_quoted` is true.
     Escaped {
         is_quoted: bool,
     },
-    /// After an escaped CR: an LF is part of it.
+    /// After an escaped CR. If an LF follows, it is escaped too.
     EscapedCr,
     Comment,
 }
 
 impl Spaces {
-    /// Returns a reader of `inner`, which begins with a line and has no byte order mark.
+    /// Returns a reader that replaces spaces in the text of `inner`. This text must begin at the start of a line,
+    /// without a byte order mark.
     pub(super) fn new(inner: Reader, syntax: Syntax) -> Self {
         Self {
             inner,
@@ -77,7 +79,7 @@ impl Spaces {
             (Comment, _) => Comment,
             (LineStart, _) if self.syntax.comment == Some(byte) => Comment,
             (LineStart | Space | Closed, _) if is_quote => Quoted,
-            // The parser gives an escape no meaning right after a quote.
+            // Right after a closing quote, an escape has no meaning, as in the parser.
             (LineStart | Space | Field | EscapedCr, _) if is_escape => Escaped { is_quoted: false },
             _ => Field,
         };
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
     use crate::format::csv::Dialect;
 
-    /// Reads one byte at a time, so that each run is cut at each position.
+    /// A reader that returns one byte at a time, so that reads cut each run of spaces at each position.
     struct OneByteReader(io::Cursor<Vec<u8>>);
 
     impl Read for OneByteReader {

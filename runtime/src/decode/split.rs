@@ -1,5 +1,5 @@
-//! A reader's bytes go in, the same bytes come out in chunks of whole records, which can be decoded independently. The splitter
-//! also keeps the state of the input as a whole: how much was read, and where it ends.
+//! A reader's bytes go in; the same bytes come out in chunks of whole records, which can be decoded independently. The
+//! splitter also knows the position in the input, and whether the input has ended.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -12,51 +12,55 @@ use crate::format::BYTE_ORDER_MARK;
 use crate::memory::{Held, MemoryShare};
 use crate::record::{ChunkError, ChunkOrigin, Position, Used};
 
-/// The bytes needed to recognize a line end: CRLF, and one more to recognize a lone CR.
+/// The number of bytes that are needed to recognize a line end: two for CRLF, and one more to recognize a lone CR.
 const LINE_END_BYTES: usize = 3;
 
-/// The memory reserved for a chunk of one long record, as a multiple of its length: for the record, its fields, and its output or
-/// its reject. A decoder may use the memory for fields and output before they are made.
+/// The memory that is reserved for a chunk of one long record, as a multiple of the record's length. It covers the
+/// record, its fields, and its output or its reject. Before the fields and the output are made, a decoder can use their
+/// memory.
 const LONG_CHUNK_COPIES: usize = 3;
 
-/// The multiple reserved in addition if the record is rewritten: each of its bytes may be a quote, which is then doubled.
+/// The multiple that is added if the record is rewritten. Each byte of the record can be a quote, and rewriting doubles
+/// each quote.
 const REWRITTEN_COPIES: usize = 2;
 
-/// Returns the end of the last complete record in some bytes. The flag is true if nothing follows the bytes.
+/// A function that returns the end of the last complete record in some bytes, or `None` if no record is complete. The
+/// flag is true if nothing follows the bytes.
 pub(super) type FindRecordsEnd = Box<dyn Fn(&[u8], bool) -> Option<usize> + Send>;
 
-/// Returns how many bytes, records and lines the whole rows at the start of some bytes have.
+/// A function that counts the bytes, records and lines of the complete rows at the start of some bytes.
 pub(super) type WholeRows = Box<dyn Fn(&[u8]) -> Used + Send>;
 
-/// The rows at the end of an input that are no records.
+/// The rows at the end of an input that are not records.
 pub(super) struct Footer {
     pub(super) rows: usize,
-    /// Measures the whole rows in some bytes, including the rows of the footer. The input continues after these bytes.
+    /// A function that counts the complete rows in some bytes, including rows of the footer. It expects that the input
+    /// continues after these bytes.
     pub(super) whole_rows: WholeRows,
 }
 
-/// Splits an input into chunks.
+/// A splitter, which cuts an input into chunks.
 pub struct Splitter {
     reader: Box<dyn Read + Send>,
     name: String,
     records_end: FindRecordsEnd,
     footer: Option<Footer>,
-    /// The bytes read so far are at the start, up to `filled`. The rest is free.
+    /// The bytes that have been read and are not yet in a chunk, up to `filled`. The rest of the buffer is free.
     buffer: Vec<u8>,
     filled: usize,
-    /// True if the reader has ended.
+    /// True if the reader has reached the end of the input.
     ended: bool,
-    /// The position of the next bytes. Until the columns are known, it has record, line and offset. After that only the decoders
-    /// count records and lines, and only the offset is kept here.
+    /// The position of the first byte in `buffer`. Until the first chunk is taken, record, line and offset are all
+    /// correct. After that only the offset is correct, because the decoders count the records and lines.
     origin: ChunkOrigin,
     chunk_bytes: usize,
     record_bytes_max: usize,
     memory: MemoryShare,
-    /// The memory reserved for a buffer longer than usual and for its output.
+    /// The memory that is reserved for a buffer of more than the usual length, and for its output.
     held: Held,
-    /// The memory reserved for the chunk of a long record, as a multiple of its length.
+    /// The memory that is reserved for the chunk of a long record, as a multiple of the record's length.
     copies: usize,
-    /// Set when the rest of the input is no longer needed.
+    /// True if the rest of the input is no longer needed.
     abandoned: Arc<AtomicBool>,
 }
 
@@ -70,7 +74,7 @@ pub(super) struct InputStart {
 }
 
 impl InputStart {
-    /// Returns the position of a first record with this number.
+    /// Returns the origin of the first chunk. Its first record is at this position, and has the number `record`.
     pub(super) fn at(self, record: u64) -> ChunkOrigin {
         ChunkOrigin(Position {
             record,
@@ -82,15 +86,15 @@ impl InputStart {
 
 /// An input whose beginning has been read.
 pub(super) struct PeekedInput {
-    /// The first bytes.
+    /// The first bytes, which have been read.
     pub(super) read: Vec<u8>,
     /// True if `read` is the whole input.
     pub(super) has_ended: bool,
-    /// Reads the other bytes.
+    /// The reader of the other bytes.
     pub(super) rest: Box<dyn Read + Send>,
 }
 
-/// Whole records of an input.
+/// A part of an input that holds whole records.
 #[derive(Debug)]
 pub struct Chunk {
     /// The bytes of the records, line ends included.
@@ -101,17 +105,18 @@ pub struct Chunk {
     pub held: Held,
 }
 
-/// The position after a chunk of an input, to resume from.
+/// The position after a chunk, from which a later attempt can resume.
 #[derive(Debug)]
 pub struct ResumePoint {
     /// The position of the next chunk.
     pub origin: ChunkOrigin,
-    /// The bytes already read after it.
+    /// The bytes after this position that have already been read.
     pub read: Vec<u8>,
 }
 
 impl Splitter {
-    /// Opens an input and skips the byte order mark of its file; `origin` is the position of the first record.
+    /// Opens an input, and skips a byte order mark at the start of the file. `origin` is the position of the first
+    /// record.
     ///
     /// # Errors
     /// Fails if the input is UTF-16 or UTF-32. Returns the reader's errors.
@@ -142,7 +147,8 @@ impl Splitter {
         Ok(splitter)
     }
 
-    /// Resumes after a chunk of an earlier splitter: the reader gives the bytes that the earlier splitter had not read.
+    /// Resumes after a chunk of an earlier splitter. `reader` must return the bytes that the earlier splitter had not
+    /// read.
     pub(super) fn resume(
         reader: Box<dyn Read + Send>,
         name: &str,
@@ -150,7 +156,7 @@ impl Splitter {
         ResumePoint { origin, read }: ResumePoint,
         records_end: FindRecordsEnd,
     ) -> Self {
-        // Positions in a chunk are 32-bit numbers.
+        // Positions in a chunk are 32-bit numbers, so the length of a chunk has a maximum.
         let bytes_max = u32::MAX as usize / 4;
         Self {
             reader,
@@ -170,44 +176,46 @@ impl Splitter {
         }
     }
 
-    /// Reserves memory for records that are rewritten before their fields are taken.
+    /// Tells the splitter that the decoder rewrites records, which needs more memory for a long record.
     pub(super) fn expect_rewriting(&mut self) {
         self.copies = LONG_CHUNK_COPIES + REWRITTEN_COPIES;
     }
 
-    /// Tells the splitter that `records_end` holds back the last rows. Errors then distinguish these rows from a long record.
+    /// Tells the splitter that `records_end` holds back the last rows as a possible footer. Errors then distinguish a
+    /// footer that is too long from a record that is too long.
     pub(super) fn expect_footer(&mut self, footer: Footer) {
         self.footer = Some(footer);
     }
 
-    /// Returns a flag that any thread sets when the rest is no longer needed. After that nothing more is read, however slowly the
-    /// input comes.
+    /// Returns a flag that any thread can set when the rest of the input is no longer needed. The splitter checks the
+    /// flag before each read, even within a chunk. If the flag is set, the splitter fails and reads nothing more.
     pub fn abandoned(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.abandoned)
     }
 
-    /// Returns the position of the next chunk. It is complete only before the first chunk is taken; after that only the offset is
-    /// kept.
+    /// Returns the position of the next chunk. Its record and line are correct only before the first chunk is taken.
+    /// The offset is always correct.
     pub fn origin(&self) -> ChunkOrigin {
         self.origin
     }
 
-    /// Returns the bytes of the next chunks that have been read already.
+    /// Returns the bytes that have been read and are not yet in a chunk.
     pub fn read(&self) -> &[u8] {
         self.seen()
     }
 
-    /// Returns whether nothing follows the bytes read so far.
+    /// Returns whether the input ends after the bytes read so far.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Returns the next chunk, or none at the end of the input. A chunk has as many records as fit into `batch_bytes` of
-    /// [`Limits`], or one longer record with its line end. Its content depends on the input alone, not on the sizes of the reads.
-    /// `spare` is a vector to reuse.
+    /// Returns the next chunk, or `None` at the end of the input. A chunk has as many whole records as fit into
+    /// `batch_bytes` of [`Limits`], or one longer record with its line end. The content of a chunk depends only on the
+    /// input, not on the number of bytes that each read returns. The memory of `spare` is reused.
     ///
     /// # Errors
-    /// Returns the reader's errors, unchanged if they are this crate's. Fails on a record beyond its limit.
+    /// Fails if a record is longer than its limit. Returns the reader's errors, unchanged if they are errors of this
+    /// crate.
     pub fn next(&mut self, spare: Vec<u8>) -> Result<Option<Chunk>, ChunkError> {
         let end = self.look(|splitter, seen, last| {
             let end = (splitter.records_end)(seen, last);
@@ -219,7 +227,7 @@ impl Splitter {
         }
         let mut buffer = spare;
         if buffer.capacity() > self.usual_bytes() {
-            buffer = Vec::new(); // It held a long record.
+            buffer = Vec::new(); // The vector held a long record before.
         }
         self.origin.0.offset += end as u64;
         if self.buffer.len() > self.usual_bytes() && end <= self.usual_bytes() {
@@ -227,8 +235,8 @@ impl Splitter {
         }
         let left = self.filled - end;
         let held = self.hold(left)?;
-        // At the end of the input the new buffer gets no spare room: filling a usual one with zeros takes longer than a small
-        // file.
+        // At the end of the input the new buffer gets no spare room. Filling a buffer of the usual length with zeros
+        // would take longer than processing a small file.
         let bytes = if self.ended {
             left
         } else {
@@ -243,7 +251,8 @@ impl Splitter {
         Ok(Some(Chunk { raw, last, held }))
     }
 
-    /// Returns a chunk with a copy of the bytes. So a short record does not keep the buffer of a long one.
+    /// Returns a chunk with a copy of its bytes. Without the copy, a short chunk would keep the long buffer of an
+    /// earlier record in memory.
     fn cut_off(&mut self, end: usize, mut raw: Vec<u8>, last: bool) -> Chunk {
         raw.clear();
         raw.extend_from_slice(&self.buffer[..end]);
@@ -258,12 +267,13 @@ impl Splitter {
         Chunk { raw, last, held }
     }
 
-    /// Returns the length of a buffer without a long record, in bytes.
+    /// Returns the maximum length of the buffer without a long record, in bytes.
     fn usual_bytes(&self) -> usize {
         2 * self.chunk_bytes
     }
 
-    /// Reserves memory for a chunk of this many bytes and its output. Reserves none if the size is usual.
+    /// Reserves memory for a chunk of `bytes` bytes and for its output. Reserves nothing if the chunk has no more than
+    /// the usual length.
     fn hold(&self, bytes: usize) -> Result<Held> {
         let mut held = self.memory.hold();
         if bytes > self.usual_bytes() {
@@ -272,11 +282,12 @@ impl Splitter {
         Ok(held)
     }
 
-    /// Reads on until `scan` finds the start of the records in the next bytes. The flag given to `scan` is true if these are the
-    /// last bytes.
+    /// Calls `scan` with more and more of the next bytes, until `scan` finds the start of the records. The flag given
+    /// to `scan` is true if the input ends after these bytes.
     ///
     /// # Errors
-    /// Fails if `scan` finds nothing within the longest record allowed. Returns the errors of `scan` and of the reader.
+    /// Fails if `scan` finds nothing within the maximum length of a record. Returns the errors of `scan` and of the
+    /// reader.
     pub(super) fn scan<T>(
         &mut self,
         mut scan: impl FnMut(&[u8], bool, &ChunkOrigin) -> Result<Option<T>>,
@@ -286,14 +297,15 @@ impl Splitter {
             .map_err(|fault| fault.at(&origin))
     }
 
-    /// Advances past the bytes used.
+    /// Advances past the bytes, records and lines in `used`.
     pub(super) fn take(&mut self, used: Used) {
         self.buffer.copy_within(used.bytes..self.filled, 0);
         self.filled -= used.bytes;
         self.origin.advance(used);
     }
 
-    /// Passes the bytes of one chunk to `find`, then more and more bytes from the same start, until `find` has a result.
+    /// Calls `find` with as many of the next bytes as a chunk usually has. Then calls `find` with more and more bytes
+    /// from the same start, until `find` returns a result.
     fn look<T>(
         &mut self,
         mut find: impl FnMut(&Self, &[u8], bool) -> Result<Option<T>, ChunkError>,
@@ -312,7 +324,8 @@ impl Splitter {
                 let (rows, used) = footer.map_or((0, Used::default()), |footer| {
                     (footer.rows, (footer.whole_rows)(seen))
                 });
-                // A row that makes up most of the bytes is too long by itself, such as a row with a quote that is never closed.
+                // If one row makes up most of the bytes, this row is too long by itself. An example is a row with a
+                // quote that is never closed.
                 let is_long_row = used.records == 0 || 2 * used.bytes < bytes_max;
                 return Err(ChunkError::new(move |origin| match is_long_row {
                     true => too_long(&name, origin, used, bytes_max),
@@ -323,12 +336,12 @@ impl Splitter {
         }
     }
 
-    /// Returns the bytes read and not yet taken.
+    /// Returns the bytes that have been read and are not yet in a chunk.
     fn seen(&self) -> &[u8] {
         &self.buffer[..self.filled]
     }
 
-    /// Reads until `bytes` bytes are there or the input ends.
+    /// Reads until the buffer has at least `bytes` bytes or the input ends.
     fn fill(&mut self, bytes: usize) -> Result<()> {
         if self.ended || self.filled >= bytes {
             return Ok(());
@@ -337,7 +350,7 @@ impl Splitter {
             self.held.raise(bytes.saturating_mul(self.copies))?;
         }
         if self.buffer.is_empty() {
-            self.buffer = vec![0; bytes]; // Zeroed by the system, page by page as it is used.
+            self.buffer = vec![0; bytes]; // The system fills each page with zeros when it is first used.
         } else if self.buffer.len() < bytes {
             self.buffer.resize(bytes, 0);
         }
@@ -370,10 +383,10 @@ impl Splitter {
     }
 }
 
-/// Checks that an input meant to be UTF-8 does not begin with another encoding's byte order mark.
+/// Checks that an input that must be UTF-8 does not begin with the byte order mark of UTF-16 or UTF-32.
 ///
 /// # Errors
-/// Returns a sentence about the byte order mark.
+/// Returns a message that names the encoding of the byte order mark.
 pub(super) fn check_mark(start: &[u8]) -> Result<(), &'static str> {
     match start {
         start if has_utf32_mark(start) => Err(UTF_32),
@@ -382,8 +395,8 @@ pub(super) fn check_mark(start: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Returns whether the first bytes are the byte order mark of UTF-32. The mark of UTF-16LE is the beginning of that of UTF-32LE,
-/// so check for UTF-32 first.
+/// Returns whether the first bytes are the byte order mark of UTF-32. Callers must check for UTF-32 before UTF-16,
+/// because the byte order mark of UTF-32LE begins with the byte order mark of UTF-16LE.
 pub(super) fn has_utf32_mark(start: &[u8]) -> bool {
     matches!(start, [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..])
 }
@@ -397,7 +410,7 @@ pub(super) fn in_input(name: &str, code: Code, message: impl std::fmt::Display) 
     Error::permanent(Stage::Decode, code, format!("{name}: {message}"))
 }
 
-/// Returns an error about the record after the bytes used.
+/// Returns an error about the record that follows `used`.
 pub(super) fn in_record(
     name: &str,
     origin: &ChunkOrigin,
@@ -416,7 +429,7 @@ pub(super) fn in_record(
     }
 }
 
-/// Returns the error for a record beyond its limit.
+/// Returns the error for a record that is longer than its limit.
 pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: usize) -> Error {
     let message = format!(
         "is longer than the {bytes_max} bytes allowed; is a quote never closed, or is it another format?"
@@ -424,7 +437,7 @@ pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: 
     in_record(name, origin, used, Code::RecordTooLong, message)
 }
 
-/// Returns the error for possible footer rows that together are longer than a record may be.
+/// Returns the error for possible rows of a footer that together exceed the maximum length of a record.
 fn long_footer(name: &str, origin: &ChunkOrigin, rows: usize, bytes_max: usize) -> Error {
     let rows = match rows {
         1 => "row from here on may be the footer, and is longer, together with what follows,".to_owned(),

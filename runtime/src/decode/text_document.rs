@@ -1,15 +1,15 @@
-//! Recognizes a document of lines that is not a table by the first lines of a text: a mail, YAML, Markdown, settings, the answer
-//! of a program. The result is a guess: a column of a CSV file may have such lines.
+//! Recognizes a text document that is not a table, by its first lines. Such a document is a mail, YAML, Markdown,
+//! settings or the answer of a program. The result is a guess, because a column of a CSV file can have such lines.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::lines::lines;
 
-/// The most lines looked at.
+/// The maximum number of lines that are examined.
 const LINES: usize = 100;
 
-/// Texts that programs write for a missing value, or for a yes or no.
+/// The literals that programs write for a missing value, for true or for false.
 const LITERALS: &[&str] = &[
     "null",
     "true",
@@ -21,11 +21,12 @@ const LITERALS: &[&str] = &[
     "NaN",
 ];
 
-/// Texts before JSON that keep pages from running it as a script.
+/// Texts that servers write before JSON, so that a web page cannot run the JSON as a script.
 const GUARDS: &[&str] = &[")]}'", "while(1);", "while (1);", "for(;;);", "for (;;);"];
 
-/// Returns the name of a text whose first line is an answer of a program: a Python dictionary, a list of Python dictionaries,
-/// JSON after a guard, or a single literal. The name completes "is".
+/// Returns the name of a text whose first line is the answer of a program, or `None`. Such an answer is a Python
+/// dictionary, a list of Python dictionaries, JSON after a guard, or a single literal. In messages the name follows
+/// "is".
 pub(super) fn of_program(first: &str, rest: &[u8]) -> Option<&'static str> {
     let first = first.trim();
     let key = first.trim_start_matches(['[', '{', ' ']);
@@ -42,7 +43,8 @@ pub(super) fn of_program(first: &str, rest: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of a text of mail, YAML or Markdown, which have beginnings of their own. The name completes "is".
+/// Returns the name of a text that is a mail, YAML or Markdown, or `None`. These texts begin in a form of their own. In
+/// messages the name follows "is".
 pub(super) fn with_beginning(first: &str, rest: &[u8]) -> Option<&'static str> {
     let starts_mail = first.starts_with([' ', '\t']) || name_before(first).is_some();
     let starts_yaml = first.starts_with("---") || first.starts_with("# ");
@@ -65,7 +67,8 @@ pub(super) fn with_beginning(first: &str, rest: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of a text whose first line and most others have a name and a value. The name completes "is".
+/// Returns the name of a text whose first line and most other lines have a name and a value, or `None`. In messages the
+/// name follows "is".
 pub(super) fn of_names_and_values(first: &str, rest: &[u8]) -> Option<&'static str> {
     let first = first.trim_end();
     let is_section = |line: &str| line.starts_with('[') && line.ends_with(']') && line.len() > 2;
@@ -80,7 +83,7 @@ pub(super) fn of_names_and_values(first: &str, rest: &[u8]) -> Option<&'static s
     is_mostly(&lines, setting, is_section).then_some("made of lines `name=value`")
 }
 
-/// Returns the first lines of a text without white space at their ends.
+/// Returns the first lines of a text, each without the white space at its end.
 fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
     let rest = lines(rest).map(String::from_utf8_lossy);
     let lines = std::iter::once(first.into()).chain(rest).take(LINES);
@@ -92,11 +95,13 @@ fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
         .collect()
 }
 
-/// Returns whether all of these hold. A line counts if it has a name or belongs to a line with a name.
+/// Returns whether most lines have a name or belong to a line with a name. Such lines count here. All of these must
+/// hold:
 ///
-/// - At least three lines count, more than half of all lines, and the first line.
+/// - The first line counts.
+/// - At least three lines count, and they are more than half of all lines.
 /// - At least one line has a name.
-/// - There are two different names, or a line that belongs to a named line.
+/// - At least two names differ, or at least one line belongs to a line with a name.
 fn is_mostly(
     lines: &[Cow<'_, str>],
     name: impl Fn(&str) -> Option<&str>,
@@ -123,8 +128,8 @@ fn is_mostly(
         && 2 * such > lines.len()
 }
 
-/// Returns the name in `name: value` or `name:`. The line may be indented, or an item of a list. An address (`http://`) and a
-/// time (`10:30`) have no name.
+/// Returns the name in `name: value` or `name:`, or `None`. The line can be indented, and can be an item of a list. An
+/// address (`http://`) and a time (`10:30`) have no name.
 fn name_before(line: &str) -> Option<&str> {
     const WORDS: usize = 4;
     let line = line.trim_start();
@@ -139,7 +144,7 @@ fn name_before(line: &str) -> Option<&str> {
     (is_name && (value.is_empty() || value.starts_with([' ', '\t']))).then_some(name)
 }
 
-/// Returns the name in `name=value`. A line that ends with `=` has no name.
+/// Returns the name in `name=value`, or `None`. A line that ends with `=` has no name.
 fn setting(line: &str) -> Option<&str> {
     let (name, value) = line.split_once('=')?;
     let name = name.trim();
@@ -155,7 +160,7 @@ fn is_item(line: &str) -> bool {
     line.trim_start().starts_with("- ")
 }
 
-/// Returns whether lines begin with the head of a mail.
+/// Returns whether the lines begin with the header fields of a mail.
 fn is_mail(lines: &[Cow<'_, str>]) -> bool {
     let head = || {
         lines
@@ -163,7 +168,7 @@ fn is_mail(lines: &[Cow<'_, str>]) -> bool {
             .map(AsRef::as_ref)
             .take_while(|line: &&str| !line.is_empty())
     };
-    // A long field continues in an indented line.
+    // A long header field continues on an indented line.
     let is_head = |line: &str| line.starts_with([' ', '\t']) || name_before(line).is_some();
     let has = |names: &[&str]| {
         head()
@@ -176,7 +181,8 @@ fn is_mail(lines: &[Cow<'_, str>]) -> bool {
         && has(&["From", "To", "Date", "Return-Path", "Delivered-To"])
 }
 
-/// Returns whether lines begin with the mark of a document and a name, an item or a comment.
+/// Returns whether the lines are YAML: they begin with `---`, and the next line has a name or is an item of a list.
+/// Comments and empty lines are skipped.
 fn is_yaml(lines: &[Cow<'_, str>]) -> bool {
     let mut lines = lines
         .iter()
@@ -188,7 +194,7 @@ fn is_yaml(lines: &[Cow<'_, str>]) -> bool {
             .is_some_and(|line| is_item(line) || name_before(line).is_some())
 }
 
-/// Returns whether lines begin with a heading, and most of the others are prose or have marks of Markdown.
+/// Returns whether the lines begin with a heading, and most other lines are prose or have the syntax of Markdown.
 fn is_markdown(lines: &[Cow<'_, str>]) -> bool {
     let lines: Vec<_> = lines.iter().map(AsRef::as_ref).collect();
     let mut rest = lines.iter().filter(|line| !line.is_empty());
@@ -224,7 +230,8 @@ fn is_heading(line: &str) -> bool {
         && !text.contains([',', ';', '\t', '|'])
 }
 
-/// Returns whether a line has words or ends a sentence, with a space after each comma and semicolon; fields lack these spaces.
+/// Returns whether a line is prose: it has at least four words or ends a sentence, and each comma and semicolon is
+/// followed by a space. Fields of CSV usually have no such spaces.
 fn is_prose(line: &str) -> bool {
     const WORDS: usize = 4;
     let words = line.split_whitespace().count();

@@ -1,5 +1,5 @@
-//! Bytes of another encoding go in, UTF-8 comes out. Invalid bytes are an error and are never replaced: if a stream of UTF-16 has
-//! lost a byte, everything after it is wrong.
+//! Bytes of another encoding go in; UTF-8 comes out. Invalid bytes are an error and are never replaced: if one byte of
+//! a UTF-16 text is missing, all text after this point is wrong.
 
 use std::io::{self, Read};
 
@@ -14,19 +14,20 @@ use crate::request::{ASCII, InputOptions};
 const RAW_BYTES: usize = 64 << 10;
 const TEXT_BYTES: usize = 64 << 10;
 
-/// The encoding of a text that is not UTF-8, and its source.
+/// The encoding of a text that is not UTF-8, and whether the request or the server named it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Charset {
     encoding: &'static Encoding,
     /// True if a byte beyond ASCII is an error.
     is_ascii: bool,
-    /// True if the server names the encoding; it may name the same one for all files.
+    /// True if the server names the encoding. This can be wrong, because a server can name the same encoding for all
+    /// files.
     is_by_server: bool,
 }
 
 impl Charset {
-    /// Returns the encoding that the options name, or else the one in the hints. In the hints ASCII means UTF-8, and an unknown
-    /// name is read as UTF-8.
+    /// Returns the encoding that the options name. If they name none, returns the encoding in the hints, where ASCII
+    /// and unknown names count as UTF-8. Returns `None` for UTF-8.
     ///
     /// # Errors
     /// Fails if the options name an unknown encoding.
@@ -69,8 +70,10 @@ impl Charset {
     /// Checks the encoding against the first bytes of a file.
     ///
     /// # Errors
-    /// Returns a sentence if the bytes are UTF-8 and cannot be in this encoding, or if only the server names the encoding and the
-    /// bytes are UTF-8 with characters beyond ASCII.
+    /// Returns a message in two cases:
+    ///
+    /// - The bytes are UTF-8, and cannot be text in this encoding.
+    /// - Only the server names the encoding, and the bytes are UTF-8 with characters beyond ASCII.
     pub(super) fn check(self, sample: &[u8]) -> Result<(), String> {
         let Self {
             encoding,
@@ -78,7 +81,7 @@ impl Charset {
             ..
         } = self;
         if has_mark(sample) {
-            return Ok(()); // Its own byte order mark names the encoding.
+            return Ok(()); // The byte order mark of the file names the encoding.
         }
         let is_wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
         let mut check = Utf8Check::default();
@@ -109,10 +112,10 @@ impl Charset {
     }
 }
 
-/// Checks in pieces whether bytes are UTF-8.
+/// A check whether bytes are UTF-8, which gets the bytes in pieces.
 #[derive(Debug, Default)]
 struct Utf8Check {
-    /// The first bytes of a character that is cut off.
+    /// The first bytes of a character that ends in the next piece.
     cut: Vec<u8>,
     has_characters: bool,
     is_broken: bool,
@@ -133,20 +136,21 @@ impl Utf8Check {
         self.cut.drain(..valid);
     }
 
-    /// Returns whether there are characters beyond ASCII, and no invalid bytes.
+    /// Returns whether the bytes have characters beyond ASCII, and are valid UTF-8.
     fn is_beyond_ascii(&self) -> bool {
         !self.is_broken && self.has_characters
     }
 }
 
-/// Reads UTF-8 from a reader of another encoding. A byte order mark of UTF-8 or UTF-16 overrules the encoding and is not part of
-/// the text.
+/// A reader that converts a text in another encoding to UTF-8. A byte order mark of UTF-8 or UTF-16 overrules the
+/// encoding and is not part of the text.
 pub(super) struct Transcoded<R> {
     inner: R,
     name: String,
     charset: Charset,
     decoder: Decoder,
-    /// The check of an encoding that the server names: if the whole text is UTF-8, the server is wrong.
+    /// The check of an encoding that only the server names. If the whole text is UTF-8 with characters beyond ASCII,
+    /// the server is wrong.
     utf8: Option<Utf8Check>,
     raw: Vec<u8>,
     /// The part of `raw` that is still to be decoded.
@@ -154,7 +158,7 @@ pub(super) struct Transcoded<R> {
     /// The number of raw bytes decoded before `rest`.
     decoded: u64,
     text: Vec<u8>,
-    /// The part of `text` that is still to be read.
+    /// The part of `text` that the reader has not returned yet.
     ready: std::ops::Range<usize>,
     ended: bool,
     done: bool,
@@ -203,7 +207,7 @@ impl<R: Read> Transcoded<R> {
         Ok(())
     }
 
-    /// Checks the bytes read against the encoding that the server names.
+    /// Checks the bytes that were read, if only the server names the encoding.
     fn check(&mut self, read: usize) -> io::Result<()> {
         let Some(utf8) = &mut self.utf8 else {
             return Ok(());
@@ -220,7 +224,7 @@ impl<R: Read> Transcoded<R> {
         Ok(())
     }
 
-    /// Checks that the bytes read are ASCII, if the request says so.
+    /// Checks that the bytes that were read are ASCII, if the request names ASCII.
     fn check_ascii(&self, read: usize) -> io::Result<()> {
         let beyond = |raw: &[u8]| raw.iter().position(|byte| !byte.is_ascii());
         let Some(at) = beyond(&self.raw[..read]).filter(|_| self.charset.is_ascii) else {
@@ -264,7 +268,7 @@ mod tests {
     use super::*;
     use crate::error::{Class, Error, Stage};
 
-    /// Reads one byte at a time, so that each sequence is cut at each position.
+    /// A reader that returns one byte at a time, so that reads cut each sequence of bytes at each position.
     struct OneByteReader<'a>(&'a [u8]);
 
     impl Read for OneByteReader<'_> {

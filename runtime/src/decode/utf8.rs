@@ -1,4 +1,5 @@
-//! Checks which records of a chunk are UTF-8. The check covers stretches of many records, and the answer one record.
+//! Checks which records of a chunk are UTF-8. One check covers the bytes of many records, but each answer is about one
+//! record.
 
 use crate::record::Row;
 
@@ -8,20 +9,21 @@ pub(crate) const LATIN_1_HINT: &str = "if it is Latin-1 or Windows-1252, say --e
 /// The code of a record that is not UTF-8.
 pub(crate) const NOT_UTF8: &str = "not-utf8";
 
-/// The bytes checked at once: many more than most records have, and few enough to waste when the batch ends.
+/// The number of bytes that are checked at once. Most records are much shorter. If the batch ends within these bytes,
+/// only a little work is wasted.
 const UTF8_BYTES: usize = 16 << 10;
 
-/// The part of a buffer that is checked UTF-8.
+/// The position up to which the bytes of a chunk have been checked.
 #[derive(Default)]
 pub(super) struct Utf8 {
     valid_to: usize,
 }
 
 impl Utf8 {
-    /// Checks the record at `row`, which must come after the record that was checked last.
+    /// Checks the record at `row`. Records must be checked in their order.
     ///
     /// # Errors
-    /// Returns the reason if the record is not UTF-8.
+    /// Returns the reason of the reject if the record is not UTF-8.
     pub(super) fn check(&mut self, raw: &[u8], row: Row) -> std::result::Result<(), String> {
         let (start, end) = (row.start as usize, row.end as usize);
         if end <= self.valid_to {

@@ -1,16 +1,16 @@
-//! Computes the compression function of SHA-256 (FIPS 180-4, section 6.2.2) for several messages in step. The crate
-//! `sha2` has it for one message; this code is used if the processor has instructions for it, and interleaves the
-//! messages.
+//! Computes the compression function of SHA-256 (FIPS 180-4, section 6.2.2) for several messages at the same time. If
+//! the processor has instructions for SHA-256, this code uses them and interleaves the messages. Otherwise the crate
+//! `sha2` compresses one message after the other.
 
 use sha2::digest::generic_array::GenericArray;
 
 /// The number of bytes in a block.
 pub(super) const BLOCK: usize = 64;
 
-/// The words `a` to `h`.
+/// The state of SHA-256: the words `a` to `h`.
 pub(super) type Sha256State = [u32; 8];
 
-/// The state before the first block: section 5.3.3.
+/// The state before the first block (FIPS 180-4, section 5.3.3).
 pub(super) const INITIAL: Sha256State = [
     0x6a09_e667,
     0xbb67_ae85,
@@ -22,7 +22,8 @@ pub(super) const INITIAL: Sha256State = [
     0x5be0_cd19,
 ];
 
-/// Compresses the next blocks of each message into its state; all have the same number of blocks.
+/// Compresses the next blocks of each message into the state of the message. All messages must have the same number of
+/// blocks.
 pub(super) fn compress<const N: usize>(states: [&mut Sha256State; N], blocks: [&[[u8; BLOCK]]; N]) {
     #[cfg(target_arch = "x86_64")]
     if x86::is_there() {
@@ -35,7 +36,7 @@ pub(super) fn compress<const N: usize>(states: [&mut Sha256State; N], blocks: [&
     }
 }
 
-/// Does the same on any processor, for one message.
+/// Compresses the next blocks of one message into its state. Works on any processor.
 pub(super) fn one_by_one(state: &mut Sha256State, blocks: &[[u8; BLOCK]]) {
     for block in blocks {
         sha2::compress256(state, &[GenericArray::from(*block)]);
@@ -48,7 +49,7 @@ mod x86 {
 
     use super::{BLOCK, Sha256State};
 
-    /// The constants of section 4.2.2.
+    /// The constants of FIPS 180-4, section 4.2.2.
     const K: [[u32; 4]; 16] = [
         [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
         [0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5],
@@ -76,7 +77,7 @@ mod x86 {
 
     #[target_feature(enable = "sha,ssse3,sse4.1")]
     pub(super) fn compress<const N: usize>(states: [&mut Sha256State; N], blocks: [&[[u8; BLOCK]]; N]) {
-        // The instructions keep the state in two vectors; the first word in each name is the topmost.
+        // The instructions keep the state in two vectors. The first letter in the name of a vector is its topmost word.
         let mut abef = [_mm_setzero_si128(); N];
         let mut cdgh = abef;
         for message in 0..N {
@@ -88,7 +89,7 @@ mod x86 {
         let count = blocks.iter().map(|blocks| blocks.len()).min().unwrap_or_default();
         for at in 0..count {
             let before = (abef, cdgh);
-            // These are the last sixteen words of the message schedule.
+            // This array holds the last sixteen words of the message schedule.
             let mut words = [[_mm_setzero_si128(); 4]; N];
             for (words, blocks) in words.iter_mut().zip(blocks) {
                 for (words, bytes) in words.iter_mut().zip(blocks[at].as_chunks::<16>().0) {

@@ -1,7 +1,7 @@
-//! Computes the length and the SHA-256 of bytes. Receipts identify inputs, outputs and rejects by them.
+//! Computes the length and the SHA-256 of bytes. Receipts use both values to identify inputs, outputs and rejects.
 //!
-//! Each step of SHA-256 waits for the one before, so a single stream leaves a core idle half of the time. Two streams
-//! at the same place are therefore digested together, in hardly more time than one of them: [`update_both`].
+//! Each step of SHA-256 waits for the previous step, so a single stream leaves a core idle half of the time. Code that
+//! digests two streams therefore calls [`update_both`], which takes hardly more time than one stream alone.
 
 mod compress;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use self::compress::{BLOCK, INITIAL, Sha256State, compress};
 
-/// The number of hex digits of a digest in file names, enough to tell the files of one request apart.
+/// The number of hex digits of a digest that file names contain. It is enough to distinguish the files of one request.
 pub const SHORT_DIGEST_CHARS: usize = 12;
 
 /// The length and the SHA-256 of some bytes.
@@ -21,7 +21,8 @@ pub struct Digest {
     pub sha256: String,
 }
 
-/// The state of a [`Digesting`], to continue from elsewhere. Two are equal if the same bytes led to them.
+/// The state of a [`Digesting`], from which another process can continue the digest. Two states are equal if they
+/// result from the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Midstate {
     /// The number of bytes added.
@@ -32,7 +33,7 @@ pub struct Midstate {
 }
 
 impl Midstate {
-    /// Returns whether this is a valid state, since it may come from a file.
+    /// Returns whether this is a valid state. A state that was read from a file can be invalid.
     pub fn is_sound(&self) -> bool {
         self.rest.len() as u64 == self.bytes % BLOCK as u64
     }
@@ -52,7 +53,7 @@ impl Default for Digesting {
     }
 }
 
-/// Adds the next bytes of each of two digests, in step as far as both have some.
+/// Adds the next bytes to each of two digests. Compresses both at the same time while both have blocks left.
 pub fn update_both(first: (&mut Digesting, &[u8]), second: (&mut Digesting, &[u8])) {
     let [mut one, mut other] = [first, second].map(|(digesting, bytes)| digesting.fill_block(bytes));
     let both = one.blocks.len().min(other.blocks.len());
@@ -66,7 +67,7 @@ pub fn update_both(first: (&mut Digesting, &[u8]), second: (&mut Digesting, &[u8
     }
 }
 
-/// The blocks of some bytes that are still to be compressed.
+/// The whole blocks that are still to be compressed, and the bytes after them.
 struct PendingBlocks<'a, 'b> {
     state: &'a mut Sha256State,
     blocks: &'b [[u8; BLOCK]],
@@ -118,7 +119,7 @@ impl Digesting {
         Digest { bytes, sha256 }
     }
 
-    /// Completes the block that was begun, and returns the rest of the bytes.
+    /// Completes and compresses the block that was begun. Returns the remaining bytes.
     fn fill_block<'a, 'b>(&'a mut self, bytes: &'b [u8]) -> PendingBlocks<'a, 'b> {
         let Midstate {
             bytes: added,
@@ -146,7 +147,7 @@ impl Digesting {
 /// The number of hex digits of a SHA-256.
 const SHA256_CHARS: usize = 64;
 
-/// Returns a SHA-256 in hex as this crate writes it, in lowercase; none if the text is something else.
+/// Returns a SHA-256 in hex with lowercase digits, or `None` if the text is not a SHA-256 in hex.
 pub fn parse_sha256(text: &str) -> Option<String> {
     let is_digest = text.len() == SHA256_CHARS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_digest.then(|| text.to_ascii_lowercase())

@@ -21,7 +21,7 @@ fn each_length_of_the_last_block_is_filled_up_right() {
     }
 }
 
-/// Checks that a processor without these instructions gives the same results.
+/// Checks that the code for processors without SHA-256 instructions gives the same results.
 #[test]
 fn both_ways_to_compress_agree() {
     let blocks: Vec<[u8; BLOCK]> = (0..9)
@@ -37,7 +37,7 @@ fn both_ways_to_compress_agree() {
 }
 
 proptest! {
-    /// Checks that a digest can be continued elsewhere from any position.
+    /// Checks that a digest can be continued from a stored state at any position.
     #[test]
     fn a_digest_goes_on_elsewhere(bytes in vec(any::<u8>(), 0..1_000), at in 0..1_000_usize) {
         let (head, tail) = bytes.split_at(at.min(bytes.len()));
@@ -55,7 +55,8 @@ proptest! {
         prop_assert_eq!(first.finish(), by_sha2(&bytes));
     }
 
-    /// Checks that two digests do not affect each other. They get pieces of any size, alone or together.
+    /// Checks that two digests do not affect each other. The test adds pieces of any size, to one digest or to both
+    /// together.
     #[test]
     fn two_are_digested_as_each_on_its_own(pieces in vec((0..700_usize, 0..700_usize, any::<bool>()), 0..40)) {
         let mut digesting = [Digesting::default(), Digesting::default()];

@@ -1,5 +1,6 @@
-//! Records go in, CSV comes out, with LF line ends and the dialect of the input if that is CSV too. Of CSV, an unchanged field is
-//! copied with its quotes, and a record whose columns are those of the input is copied or spliced as a whole.
+//! Writes CSV: records go in; CSV with LF line ends comes out. If the input is also CSV, the output has the dialect of
+//! the input, and an unchanged field is copied with its quotes. If the output also begins with the columns of the
+//! input, an unchanged record is copied as a whole. In an edited record, only the edited cells are replaced.
 
 use super::{Encoder, UnwritableRecord, column_names};
 use crate::format::csv::{Dialect, Scanner, is_plain, write_field};
@@ -7,7 +8,8 @@ use crate::format::jsonl::{Keys, Untextual, members, text};
 use crate::format::{OutputColumn, Span, append};
 use crate::record::{Batch, Edits, RowFields};
 
-/// Ends a record. An empty line would be no record, so a record of a single empty field is written within quotes.
+/// Ends a record. An empty line would not be a record, so a record that consists of a single empty field is written as
+/// two quotes.
 fn end_record(start: usize, dialect: Dialect, out: &mut Vec<u8>) {
     if out.len() == start {
         out.extend_from_slice(&[dialect.quote, dialect.quote]);
@@ -15,7 +17,7 @@ fn end_record(start: usize, dialect: Dialect, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Writes a record of texts.
+/// Writes a record whose fields have these texts.
 fn write_record<'a>(texts: impl Iterator<Item = &'a [u8]>, dialect: Dialect, out: &mut Vec<u8>) {
     let start = out.len();
     for (index, text) in texts.enumerate() {
@@ -31,19 +33,22 @@ fn write_record<'a>(texts: impl Iterator<Item = &'a [u8]>, dialect: Dialect, out
 pub(super) struct CsvFromCsv {
     scanner: Scanner,
     header: Vec<String>,
-    /// The number of the input's columns, if they are the first of the output's, in their order.
+    /// The number of the input's columns, if the output begins with the same columns in the same order. Otherwise
+    /// `None`.
     same: Option<usize>,
-    /// The index among the columns that are read, for each column of the input.
+    /// For each column of the input, its index among the columns that the plugin reads, or `None` if the plugin does
+    /// not read it.
     read: Vec<Option<usize>>,
-    /// The number of columns that are read.
+    /// The number of columns that the plugin reads.
     reads: usize,
-    /// The source of each column of the output.
+    /// The source of each column of the output, as an index into `wanted`.
     sources: Vec<Option<usize>>,
-    /// The columns to find in a record, increasing: the sources, or those of a splice.
+    /// The columns to find in a record, in ascending order: the sources of the output's columns or, in a splice, the
+    /// edited columns.
     wanted: Vec<usize>,
-    /// Their spans in the current record.
+    /// The spans of the `wanted` columns in the current record.
     spans: Vec<Span>,
-    /// True if no text of the current batch needs quotes.
+    /// True if no edited text of the current batch needs quotes.
     plain: bool,
 }
 
@@ -77,7 +82,7 @@ impl CsvFromCsv {
         }
     }
 
-    /// Copies a record up to its end except for the edited cells.
+    /// Copies a record, except for the edited cells, and writes the added columns.
     fn splice(&mut self, batch: &Batch, row: usize, columns: usize, edits: Edits<'_>, out: &mut Vec<u8>) {
         let dialect = self.scanner.dialect();
         let (record, Span { start, end }) = batch.text(row);
@@ -107,7 +112,7 @@ impl CsvFromCsv {
         }
     }
 
-    /// Splices a record in which the decoder did not find all the edited cells.
+    /// Does the same as [`Self::splice`] for a record in which the decoder has not found all edited cells.
     fn splice_unread(&mut self, raw: &[u8], columns: usize, edits: Edits<'_>, out: &mut Vec<u8>) {
         let edited = edits.spans().map(|(column, _)| column);
         self.wanted.clear();
@@ -129,7 +134,7 @@ impl CsvFromCsv {
         }
     }
 
-    /// Writes a record from the fields of another.
+    /// Writes a record field by field, for an output whose columns differ from the columns of the input.
     fn assemble<'a>(
         &mut self,
         raw: &[u8],
@@ -159,7 +164,7 @@ impl CsvFromCsv {
         debug_assert!(found.is_ok(), "a decoded record is complete");
     }
 
-    /// Writes the new text of a cell, a span of `texts`.
+    /// Writes the new text of a cell. `text` is a span of `texts`.
     #[inline(always)]
     fn write_edited(&self, texts: &[u8], text: Span, out: &mut Vec<u8>) {
         if self.plain {
@@ -224,7 +229,7 @@ pub(super) struct CsvFromJsonl {
     header: Vec<String>,
     sources: Vec<Option<usize>>,
     keys: Keys,
-    /// The values of the input's columns in the current record.
+    /// The spans of the values of the input's columns in the current record.
     values: Vec<Option<Span>>,
     text: Vec<u8>,
 }

@@ -1,5 +1,5 @@
-//! Records go in, JSON objects come out, one a line. Of JSON objects, the unchanged parts are copied with their white space:
-//! whole records, and in an edited record each other member.
+//! Writes JSONL: records go in; JSON objects come out, one on each line. If the input is also JSONL, unchanged records
+//! are copied with their white space, and so are the unchanged members of edited records.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::record::{Batch, Edits, RowFields};
 
 /// A column of the output.
 struct JsonColumn {
-    /// The name as a JSON string.
+    /// The column's name as a JSON string.
     key: Vec<u8>,
     column_type: ColumnType,
 }
@@ -31,14 +31,14 @@ fn json_columns(output: &[OutputColumn]) -> Vec<JsonColumn> {
     output.iter().map(column).collect()
 }
 
-/// Writes the start of the member of `column`, with the punctuation before it.
+/// Writes the beginning of a column's member: the punctuation before it, its name and the colon.
 fn begin_member(index: usize, column: &JsonColumn, out: &mut Vec<u8>) {
     out.push(if index == 0 { b'{' } else { b',' });
     out.extend_from_slice(&column.key);
     out.push(b':');
 }
 
-/// Writes an object of texts.
+/// Writes an object with the texts of one row as its values.
 fn write_object(columns: &[JsonColumn], fields: RowFields<'_>, out: &mut Vec<u8>) {
     for (index, (column, text)) in columns.iter().zip(fields.iter()).enumerate() {
         begin_member(index, column, out);
@@ -51,11 +51,11 @@ fn write_object(columns: &[JsonColumn], fields: RowFields<'_>, out: &mut Vec<u8>
 pub(super) struct JsonlFromCsv {
     scanner: Scanner,
     columns: Vec<JsonColumn>,
-    /// The index of its source in `wanted`, for each column of the output.
+    /// For each column of the output, the index of its source in `wanted`.
     sources: Vec<Option<usize>>,
-    /// The sources, increasing.
+    /// The sources of the output's columns, in ascending order.
     wanted: Vec<usize>,
-    /// Their spans in the current record.
+    /// The spans of the `wanted` columns in the current record.
     spans: Vec<Span>,
     text: Vec<u8>,
 }
@@ -139,43 +139,45 @@ impl Encoder for JsonlFromCsv {
     }
 }
 
-/// The fate of a member whose name is known.
+/// The treatment of a member whose name is a column of the input or of the output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum MemberFate {
-    /// The member is in a column of the input that no column of the output shows.
+    /// The member belongs to a column of the input that no column of the output shows.
     Nowhere,
-    /// The member is the column of the output that has its name.
+    /// The member is written to the column of the output with the same name. The value is the index of that column.
     Same(usize),
-    /// The member is a column of the output, under another name.
+    /// The member is written to a column of the output with another name. The value is the index of that column.
     Renamed(usize),
-    /// The member is in no column of the input, but a column of the output has its name. Writing it would give that column a
-    /// value of the input's, and leaving it out would silently lose data.
+    /// The member belongs to no column of the input, but a column of the output has its name. Writing the member would
+    /// put a value of the input into that column, and leaving it out would silently lose data. So the record is
+    /// rejected.
     Taken,
 }
 
-/// Writes JSON objects from JSON objects. A member in no column of the input is copied, unless its name is taken.
+/// Writes JSON objects from JSON objects. A member that belongs to no column of the input is copied, unless a column of
+/// the output has its name.
 pub(super) struct JsonlFromJsonl {
     columns: Vec<JsonColumn>,
     sources: Vec<Option<usize>>,
-    /// The names of the input's columns, then those that only the output has.
+    /// The names of the input's columns, followed by the names that only the output's columns have.
     keys: Keys,
-    /// The fate of a member, by the index of its key.
+    /// The treatment of each member, by the index of its name in `keys`.
     places: Vec<MemberFate>,
     whole: CopyWhole,
     record: RecordEdits,
 }
 
-/// The condition for copying a kept record as a whole.
+/// The condition on which a kept record is copied as a whole.
 enum CopyWhole {
     Always,
-    /// Copies it unless it may have a member of one of these names, given as JSON strings, which are those of
-    /// [`MemberFate::Taken`].
+    /// The record is copied if none of these names can occur in it. The names are JSON strings, and belong to the
+    /// members with [`MemberFate::Taken`].
     Unless(Vec<Finder<'static>>),
     Never,
 }
 
 impl CopyWhole {
-    /// The most names to search for: parsing a record costs about as much as that many searches.
+    /// The maximum number of names to search for. Parsing a record takes about as long as this number of searches.
     const NAMES_MAX: usize = 8;
 
     fn unless(taken: &[JsonColumn]) -> Self {
@@ -193,7 +195,7 @@ impl CopyWhole {
     fn is_copied(&self, raw: &[u8]) -> bool {
         match self {
             Self::Always => true,
-            // A name that is written in another way has a backslash.
+            // In any other spelling, a name contains a backslash.
             Self::Unless(names) => {
                 memchr(b'\\', raw).is_none() && names.iter().all(|name| name.find(raw).is_none())
             }
@@ -204,13 +206,13 @@ impl CopyWhole {
 
 /// The edits and values of the current record.
 struct RecordEdits {
-    /// The texts of the edited cells.
+    /// The texts of the edited cells, one after the other.
     texts: Vec<u8>,
-    /// The span of the new text in `texts`, for each column of the output that is edited.
+    /// For each column of the output, the span of its new text in `texts`, or `None` if the column is not edited.
     edits: Vec<Option<Span>>,
-    /// True if the column of the output is written, for each of them.
+    /// For each column of the output, true if it has been written.
     written: Vec<bool>,
-    /// The value of each column of the input, if there is one.
+    /// For each column of the input, the span of its value in the record, or `None` if the record has no such member.
     values: Vec<Option<Span>>,
 }
 
@@ -256,7 +258,8 @@ impl JsonlFromJsonl {
         }
     }
 
-    /// Writes a record member by member, each with the white space and punctuation before it; then the new members.
+    /// Writes the members of a record one by one, each with the white space and punctuation before it. Then writes the
+    /// new members.
     fn write(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         self.record.written.fill(false);
         self.record.values.fill(None);
@@ -307,7 +310,7 @@ impl JsonlFromJsonl {
         Ok(())
     }
 
-    /// Writes a record as [`Self::write`] does, but leaves nothing in `out` if it fails.
+    /// Writes a record as [`Self::write`] does, but removes the beginning of the record from `out` after a failure.
     fn write_whole(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), UnwritableRecord> {
         let start = out.len();
         self.write(raw, out).inspect_err(|_| out.truncate(start))
@@ -317,7 +320,7 @@ impl JsonlFromJsonl {
 const NAME_TAKEN: &str = "is in no column of the input, but has the name of a column of the output";
 
 impl RecordEdits {
-    /// Writes the value of a column: the edited one or else the original.
+    /// Writes the value of a column: the new value if the column is edited, otherwise the original value.
     fn value(&self, index: usize, column: &JsonColumn, original: Option<&[u8]>, out: &mut Vec<u8>) {
         match self.edits[index] {
             Some(text) => write_value(text.of(&self.texts), column.column_type, original, out),
@@ -366,16 +369,16 @@ impl Encoder for JsonlFromJsonl {
     }
 }
 
-/// The white space and punctuation of an object, taken from the original.
+/// The white space and punctuation of an object, copied from the original object.
 struct ObjectLayout<'a> {
     raw: &'a [u8],
     /// The text before the first member.
     head: &'a [u8],
-    /// The text between the last two members seen.
+    /// The text between the last two members that were read.
     comma: &'a [u8],
-    /// The text between the last key seen and its value.
+    /// The text between the last key that was read and its value.
     colon: &'a [u8],
-    /// The end of the last member seen.
+    /// The position after the last member that was read.
     end: usize,
     /// True if no member has been written.
     empty: bool,
@@ -394,7 +397,7 @@ impl<'a> ObjectLayout<'a> {
         }
     }
 
-    /// Advances to a member of the original.
+    /// Advances to the next member of the original object.
     fn advance_to(&mut self, member: Member) {
         let before = Span {
             start: self.end,
@@ -414,7 +417,7 @@ impl<'a> ObjectLayout<'a> {
         self.end = member.value.end;
     }
 
-    /// Writes a member up to its value.
+    /// Writes the part of a member before its value.
     fn begin_member(&mut self, key: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(if self.empty { self.head } else { self.comma });
         out.extend_from_slice(key);

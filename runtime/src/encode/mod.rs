@@ -1,5 +1,6 @@
-//! Records and verdicts go in, bytes of the output come out. A kept record is copied, and an edited one is spliced. Fields are
-//! rewritten only where the formats or the columns differ.
+//! Encodes the output: records and verdicts go in; bytes of the output come out. A kept record is copied, and in an
+//! edited record only the edited cells are replaced. Other fields are rewritten only if the formats or the columns of
+//! input and output differ.
 
 mod csv;
 mod jsonl;
@@ -16,11 +17,16 @@ use crate::format::jsonl::untextual;
 use crate::format::{Format, OutputColumn, clip};
 use crate::record::{Batch, Edits, RowFields};
 
-/// Returns an encoder from records of one format to another. `columns` are the input's, followed by the further members that the
-/// plugin asked for; `reads` are the indices of those that it reads. `dialect` is that of the input, and of an output in CSV.
+/// Returns an encoder from one format to another. `columns` are the columns of the input, followed by the further
+/// members that the plugin asks for. `reads` are the indices of the columns that the plugin reads. `dialect` is the
+/// dialect of the input, and also of the output if the output is CSV.
 ///
 /// # Errors
-/// Fails if the output has no column though the input has, two of the same name, or one whose source does not exist.
+/// Fails in these cases:
+///
+/// - The input has columns, but the output has none.
+/// - Two columns of the output have the same name.
+/// - The source of a column does not exist.
 pub fn new(
     output: Format,
     input: Format,
@@ -41,20 +47,21 @@ pub fn new(
     })
 }
 
-/// Writes records. All methods append to `out`; after an [`UnwritableRecord`] nothing of that record is left there.
+/// Writes records. All methods append to `out`. If a method returns an [`UnwritableRecord`], `out` contains nothing of
+/// that record.
 pub trait Encoder: Send {
-    /// Writes the text before the first record.
+    /// Writes the text before the first record, such as the header of CSV.
     fn begin(&mut self, out: &mut Vec<u8>);
 
-    /// Announces the texts of all edits in the next batch, which an encoder may use to prepare.
+    /// Announces the texts of all edits in the next batch. An encoder can use them to prepare.
     fn expect(&mut self, texts: &[u8]) {
         let _ = texts;
     }
 
-    /// Writes a record unchanged: the row of that index in the batch.
+    /// Writes a record unchanged. `row` is the index of the record in the batch.
     fn keep(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) -> Result<(), UnwritableRecord>;
 
-    /// Writes a record with some cells changed.
+    /// Writes a record with changes in some of its cells.
     fn edit(
         &mut self,
         batch: &Batch,
@@ -67,17 +74,17 @@ pub trait Encoder: Send {
     fn row(&mut self, fields: RowFields<'_>, out: &mut Vec<u8>);
 }
 
-/// The reason why a record cannot be written: it becomes a reject.
+/// The reason why a record cannot be written. The record becomes a reject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnwritableRecord {
     /// The reject's code.
     pub code: &'static str,
-    /// The reject's reason, a sentence.
+    /// The reject's reason, as a sentence.
     pub reason: String,
 }
 
 impl UnwritableRecord {
-    /// Returns an error about the member with this raw key.
+    /// Returns the reason for a fault in the member with this raw key.
     fn member(code: &'static str, key: &[u8], what: &str) -> Self {
         Self {
             code,
@@ -85,7 +92,7 @@ impl UnwritableRecord {
         }
     }
 
-    /// Returns an error about a raw string.
+    /// Returns the reason for a raw JSON string that has no valid text.
     fn untextual(string: &[u8]) -> Self {
         Self {
             code: "not-json",
@@ -95,7 +102,7 @@ impl UnwritableRecord {
 }
 
 fn check(columns: usize, output: &[OutputColumn]) -> Result<(), String> {
-    // JSONL without records, or with only `{}`, has no columns, and its output has none either.
+    // JSONL without records, or with only `{}` as records, has no columns. Its output has no columns either.
     if output.is_empty() && columns > 0 {
         return Err("the output has no column".to_owned());
     }

@@ -1,4 +1,4 @@
-//! Rejected records go in, one at a time; rows of a CSV file come out.
+//! Writes rejects: rejected records go in, one at a time; rows of a CSV file come out.
 
 use std::io::{self, Write};
 
@@ -7,25 +7,25 @@ use memchr::{memchr, memchr_iter};
 use crate::escape::for_cell;
 use crate::record::Position;
 
-/// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns `record,line,offset,code,reason,raw`. The first
-/// three are the record's position in the decompressed input (see [`Position`]). `code` and `reason` are for people, in the form of
-/// [`for_cell`]. `raw` is the unchanged record, without its line end.
+/// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns `record,line,offset,code,reason,raw`.
+/// The first three columns are the record's position in the decompressed input (see [`Position`]). `code` and `reason`
+/// are for people, and are escaped by [`for_cell`]. `raw` is the unchanged record, without its line end.
 ///
-/// `raw` writes a byte that is not UTF-8 as `\xNN`, with two lowercase hex digits, and also a backslash that would otherwise begin
-/// such an escape: the text `\xff` in a record becomes `\x5cxff`. Everything else is unchanged. Replacing each `\xNN` by its byte
-/// restores the record (docs/formats.md).
+/// In `raw`, a byte that is not UTF-8 is written as `\xNN`, with two lowercase hex digits. A backslash that would
+/// otherwise begin such an escape is written in the same form: the text `\xff` in a record becomes `\x5cxff`. All other
+/// bytes are unchanged. To restore the record, replace each `\xNN` by its byte (docs/formats.md).
 #[derive(Debug, Default)]
 pub struct RejectWriter {
     has_header: bool,
 }
 
 impl RejectWriter {
-    /// Returns a writer that continues after `rows` rows.
+    /// Returns a writer for a file that already has `rows` rows.
     pub fn after(rows: u64) -> Self {
         Self { has_header: rows > 0 }
     }
 
-    /// Writes one row to `out`, and the header before the first one. Allocates nothing.
+    /// Writes one row to `out`, and the header before the first row. Allocates no memory.
     ///
     /// # Errors
     /// Returns the errors of `out`.
@@ -54,7 +54,7 @@ impl RejectWriter {
     }
 }
 
-/// Writes the bytes of a record as a text from which they can be recovered.
+/// Writes the bytes of a record as text, from which the bytes can be recovered.
 fn append_raw(out: &mut impl Write, raw: &[u8]) -> io::Result<()> {
     for chunk in raw.utf8_chunks() {
         let mut text = chunk.valid().as_bytes();
@@ -76,7 +76,7 @@ fn append_escape(out: &mut impl Write, byte: u8) -> io::Result<()> {
     write!(out, "\\x{byte:02x}")
 }
 
-/// Returns the position of the first backslash that begins an escape of a byte.
+/// Returns the position of the first backslash that could be read as the beginning of an escape.
 fn find_escape(text: &[u8]) -> Option<usize> {
     let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
     memchr_iter(b'\\', text)
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), text);
     }
 
-    /// Returns the `raw` field of a row for this record, read as docs/formats.md says.
+    /// Returns the `raw` field of the row for this record, read as docs/formats.md describes.
     fn raw_of(record: &[u8]) -> String {
         let mut out = Vec::new();
         RejectWriter::default()
@@ -145,7 +145,7 @@ mod tests {
         row[5].to_owned()
     }
 
-    /// Returns the record that `raw` represents: each `\xNN` replaced, from left to right.
+    /// Returns the record that `raw` represents: replaces each `\xNN` by its byte, from left to right.
     fn record_of(raw: &str) -> Vec<u8> {
         let (mut record, mut rest) = (Vec::new(), raw);
         while let Some((before, after)) = rest.split_once("\\x") {

@@ -1,5 +1,5 @@
-//! Decides which hosts and files a queued URI may reach. A producer must not be able to read what only the worker can
-//! reach: its own network, a cloud's metadata service, its disk.
+//! Decides which hosts and files a queued URI may reach. A producer must not be able to read data that only the worker
+//! can reach: on the worker's network, in a cloud's metadata service, or on the worker's disk.
 
 use std::fmt;
 use std::io;
@@ -12,8 +12,8 @@ use url::{Host, Url};
 use super::dns::DnsLookup;
 use crate::error::{Code, Error, Result, Stage};
 
-/// The hosts, networks and folders that the operator allows queued URIs to reach, besides public addresses. There are
-/// none by default.
+/// The hosts, networks and folders that queued URIs may reach in addition to public addresses. The operator names them.
+/// By default, there are none.
 #[derive(Debug, Default)]
 pub struct Access {
     hosts: Vec<HostRule>,
@@ -37,17 +37,21 @@ struct Root {
 /// The addresses that a connection to an admitted host may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AddressPolicy {
-    /// Any address of the host: the operator has named it.
+    /// Any address of the host, because the operator has named the host.
     Any,
     /// Only addresses of the host that [`Access::admits_address`] allows.
     Guarded,
 }
 
 impl Access {
-    /// Returns the access for `hosts` and `roots`. A host is a name, an address or a network in CIDR notation. A name
-    /// allows exactly that host, whatever addresses it has; an address or a network also allows every name that
-    /// resolves into it. With a port (`intranet:8080`, `[fd00::1]:8080`), a rule covers that port of the host as the
-    /// URI spells it. A root is a folder below which files may be read.
+    /// Returns the access for `hosts` and `roots`. A host is one of these:
+    ///
+    /// - a name, which allows exactly that host, whatever addresses it has
+    /// - an address, or a network in CIDR notation, which also allows every name that resolves to an address in it
+    /// - a name or an address with a port (`intranet:8080`, `[fd00::1]:8080`), which allows only this port, and only if
+    ///   the URI contains the same name or address
+    ///
+    /// A root is a folder below which files may be read.
     ///
     /// # Errors
     /// Fails permanently if a host cannot be parsed or a root is not a folder.
@@ -62,7 +66,8 @@ impl Access {
         Ok(access)
     }
 
-    /// Resolves names with `lookup`, on a thread that may block, instead of asking the system.
+    /// Resolves names with `lookup` instead of the system's resolver. `lookup` is called on a thread that is allowed to
+    /// block.
     #[must_use]
     pub fn looking_up(
         mut self,
@@ -126,7 +131,8 @@ impl Access {
         Ok(())
     }
 
-    /// Returns how a queued URI may connect to this host, or the reason why it may not.
+    /// Returns the address policy for a queued URI with this URL, or the reason why the URI must not connect to its
+    /// host.
     pub(super) fn admit(&self, url: &Url) -> Result<AddressPolicy, NotPublic> {
         let Some(host) = url.host() else {
             // This cannot happen: http and https URLs have a host.
@@ -158,22 +164,24 @@ impl Access {
         })
     }
 
-    /// Returns whether a connection may be made to this address: it is public, or in a network that the operator has
-    /// named.
+    /// Returns whether a connection to this address is allowed: the address must be public, or in a network that the
+    /// operator has named.
     pub(super) fn admits_address(&self, address: IpAddr) -> bool {
-        // The kernel connects to 10.0.0.5 for ::ffff:10.0.0.5.
+        // For the address ::ffff:10.0.0.5, the kernel connects to 10.0.0.5.
         let connected = address.to_canonical();
         is_public(address) || self.networks.iter().any(|network| network.contains(&connected))
     }
 
-    /// Splits a path without symbolic links into an allowed root and the rest, if it is below one.
+    /// Splits a path without symbolic links into an allowed root and the rest of the path. Returns `None` if the path
+    /// is not below an allowed root.
     pub(super) fn root_of<'a, 'p>(&'a self, real: &'p Path) -> Option<(&'a Path, &'p Path)> {
         self.roots
             .iter()
             .find_map(|root| Some((root.real.as_path(), real.strip_prefix(&root.real).ok()?)))
     }
 
-    /// Returns whether an absolute path is below an allowed root by its text alone.
+    /// Returns whether an absolute path is below an allowed root. Compares only the text of the paths, and does not
+    /// follow symbolic links.
     pub(super) fn spells_root(&self, path: &Path) -> bool {
         use std::path::Component::ParentDir;
         let below = |root: &Root| path.starts_with(&root.as_given) || path.starts_with(&root.real);
@@ -193,7 +201,7 @@ fn spelled_once(host: Host<String>) -> Host<String> {
     }
 }
 
-/// The error for a queued URI whose host is not on the public network and not named by the operator.
+/// The error for a queued URI whose host has an address that is neither public nor allowed by the operator.
 #[derive(Debug, Clone)]
 pub(super) struct NotPublic {
     pub(super) host: String,
@@ -214,8 +222,8 @@ impl fmt::Display for NotPublic {
 
 impl std::error::Error for NotPublic {}
 
-/// The IPv4 networks that are not public, from the IANA special-purpose registry (RFC 6890 and later), plus the address
-/// at which Azure's hypervisor answers its guests.
+/// The IPv4 networks that are not public. They come from the IANA special-purpose registry (RFC 6890 and later), except
+/// the address at which Azure's hypervisor answers its virtual machines.
 const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([0, 0, 0, 0], 8),        // this network
     v4([10, 0, 0, 0], 8),       // private
@@ -235,8 +243,8 @@ const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([240, 0, 0, 0], 4),      // reserved, broadcast
 ];
 
-/// The IPv6 addresses that were ever assigned for public use. They exclude loopback, mapped and compatible IPv4, NAT64,
-/// unique-local, link-local and multicast.
+/// The IPv6 network from which all public addresses are assigned. It does not contain the addresses for loopback,
+/// mapped and compatible IPv4, NAT64, unique-local, link-local and multicast.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
 
 /// The networks within [`GLOBAL_V6`] that are not public.
@@ -255,8 +263,8 @@ const fn v6([a, b]: [u16; 2], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), prefix)
 }
 
-/// Returns whether an address is public. An IPv6 address that carries an IPv4 address is never public: nobody publishes
-/// files under such addresses.
+/// Returns whether an address is public. An IPv6 address that contains an IPv4 address never counts as public, because
+/// nobody publishes files under such addresses.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address)),

@@ -1,8 +1,8 @@
-//! Checks the digests that a server announces: the headers of an answer go in; whether the received bytes match them
-//! comes out.
+//! Checks the digests that a server announces. The headers of an answer and the digest of the received bytes go in. An
+//! error comes out if a digest differs.
 //!
-//! Reads `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530). Ignores
-//! algorithms other than SHA-256 and MD5, and values that cannot be read.
+//! The headers are `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530).
+//! Algorithms other than SHA-256 and MD5 are ignored, and so are values that cannot be read.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use reqwest::header::HeaderMap;
 
 use super::range_request::shown;
 
-/// An algorithm that is checked.
+/// A digest algorithm whose digests are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Sha256,
@@ -51,8 +51,9 @@ struct Checksum {
 pub(super) struct Checksums(Vec<Checksum>);
 
 impl Checksums {
-    /// Returns the digests of a file, from the answer that began with its first byte. The content of that answer is the
-    /// whole file, even if the end of the file comes in another answer.
+    /// Returns the announced digests of a file. `headers` are the headers of the answer that begins with the first byte
+    /// of the file. The digests cover the whole file, even if the transfer breaks off and another answer has the end of
+    /// the file.
     pub(super) fn of_file(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         for value in texts(headers, "content-md5") {
@@ -63,11 +64,11 @@ impl Checksums {
         found
     }
 
-    /// Checks an answer with the rest of a file: the first answer must have announced each digest of the whole file
-    /// that this answer announces.
+    /// Checks the headers of an answer with the rest of a file. If this answer announces a digest of the whole file,
+    /// the first answer must have announced the same digest.
     ///
     /// # Errors
-    /// Returns the reason why the rest may be the rest of another file.
+    /// Returns the reason why the rest could belong to another file.
     pub(super) fn check_those_of_rest(&self, headers: &HeaderMap) -> Result<(), String> {
         let mut of_rest = Self::default();
         of_rest.add_those_of_whole(headers);
@@ -96,7 +97,7 @@ impl Checksums {
         Ok(())
     }
 
-    /// Adds the digests that cover the whole file even in an answer with a part of it.
+    /// Adds the digests that cover the whole file even if the answer contains only a part of the file.
     fn add_those_of_whole(&mut self, headers: &HeaderMap) {
         for member in members(headers, "digest") {
             if let Some((algorithm, value)) = named(member) {
@@ -106,7 +107,7 @@ impl Checksums {
         self.add_fields(headers, "Repr-Digest");
     }
 
-    /// Returns the digests of the whole file that an earlier answer had announced.
+    /// Returns the digests of the whole file that an earlier answer has announced.
     pub(super) fn announced_before(sha256: &[String]) -> Self {
         let checksum = |hex: &String| Checksum {
             header: "its first answer",
@@ -122,16 +123,17 @@ impl Checksums {
         these.map(|checksum| checksum.hex.clone()).collect()
     }
 
-    /// Returns the digests of the content of an answer with a part of a file. Other digests in its headers cover the
-    /// whole file.
+    /// Returns the announced digests of the content of an answer, if this content is a part of a file. Other digests in
+    /// the headers of such an answer cover the whole file, and are left out.
     pub(super) fn of_part(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         found.add_fields(headers, "Content-Digest");
         found
     }
 
-    /// Adds the fields of RFC 9530: dictionaries whose values are bytes, between colons (RFC 8941). A strict parser
-    /// (`sfv`) drops the whole field for one malformed member or a capital letter; then nothing would be checked.
+    /// Adds the digests in a header of RFC 9530. Its value is a dictionary, whose values are bytes in base64 between
+    /// colons (RFC 8941). A strict parser, such as the crate `sfv`, discards the whole header because of one malformed
+    /// member or one capital letter. Then no digest would be checked.
     fn add_fields(&mut self, headers: &HeaderMap, header: &'static str) {
         for member in members(headers, header) {
             let Some((algorithm @ Algorithm::Sha256, value)) = named(member) else {
@@ -175,7 +177,7 @@ impl Checksums {
     /// Compares the announced digests of this algorithm with the digest of the received bytes.
     ///
     /// # Errors
-    /// Names the header, its value, and the digest of the received bytes.
+    /// Fails if a digest differs. The error names the header, its digest, and the digest of the received bytes.
     pub(super) fn check(&self, algorithm: Algorithm, came: &str) -> Result<(), String> {
         let wrong = |checksum: &&Checksum| checksum.algorithm == algorithm && checksum.hex != came;
         match self.0.iter().find(wrong) {
@@ -197,7 +199,7 @@ fn texts<'a>(headers: &'a HeaderMap, header: &str) -> impl Iterator<Item = &'a s
         .filter_map(|value| value.to_str().ok())
 }
 
-/// Returns the members of a list, which may span several header lines.
+/// Returns the members of a header whose value is a list. The list can span several header lines.
 fn members<'a>(headers: &'a HeaderMap, header: &str) -> impl Iterator<Item = &'a str> {
     texts(headers, header).flat_map(|line| line.split(','))
 }
@@ -213,7 +215,7 @@ mod tests {
 
     use super::*;
 
-    // This is the digest of the empty input.
+    // These are the digests of the empty input.
     const SHA256: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
     const SHA256_HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const MD5: &str = "1B2M2Y8AsgTpgAmY7PhCfg==";

@@ -1,11 +1,11 @@
-//! Tells how an input is compressed, by its name, its content type, its `Content-Encoding` or its first bytes.
+//! Determines how an input is compressed, from its name, its content type, its `Content-Encoding` or its first bytes.
 
 use encoding_rs::Encoding;
 
 use super::range_request::shown;
 use crate::error::{Code, Error, Result, Stage};
 
-/// The most encodings that are decoded one after the other.
+/// The maximum number of encodings that are decoded one after the other.
 const ENCODINGS_MAX: usize = 4;
 
 /// The first bytes of each member of a gzip file: RFC 1952, section 2.3.1.
@@ -16,12 +16,12 @@ pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 pub(super) enum Compression {
     Gzip,
     Zstd,
-    /// Deflate, as a `Content-Encoding` only: a file cannot be recognized as deflate.
+    /// Deflate, which is supported only as a `Content-Encoding`, because a file cannot be recognized as deflate.
     Deflate,
 }
 
 impl Compression {
-    /// Returns the compression of a file name's extension.
+    /// Returns the compression that the extension of a file name indicates.
     pub(super) fn of_extension(extension: &str) -> Option<Self> {
         match extension {
             "gz" | "gzip" => Some(Self::Gzip),
@@ -30,7 +30,7 @@ impl Compression {
         }
     }
 
-    /// Returns the compression of a media type without parameters.
+    /// Returns the compression that a media type indicates. `media_type` must have no parameters.
     pub(super) fn of_media_type(media_type: &str) -> Option<Self> {
         match media_type {
             "application/gzip" | "application/x-gzip" => Some(Self::Gzip),
@@ -39,11 +39,11 @@ impl Compression {
         }
     }
 
-    /// Returns the compressions in the lines of `Content-Encoding`, in the order in which they were applied. Ignores
-    /// words that servers send and that say nothing about compression.
+    /// Returns the compressions that the lines of `Content-Encoding` name, in the order in which they were applied.
+    /// Ignores words that some servers send there although they say nothing about compression.
     ///
     /// # Errors
-    /// Fails if one is not supported, or if there are too many.
+    /// Fails if a compression is not supported, or if there are more than [`ENCODINGS_MAX`].
     pub(super) fn of_content_encoding<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Self>> {
         let mut found = Vec::new();
         for word in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
@@ -76,13 +76,13 @@ impl Compression {
     pub(super) fn of_magic(start: &[u8]) -> Option<Self> {
         match start {
             [first, second, ..] if [*first, *second] == GZIP_MAGIC => Some(Self::Gzip),
-            // This is a frame, or a frame to be skipped: RFC 8878, section 3.1.
+            // These are the first bytes of a frame or of a skippable frame: RFC 8878, section 3.1.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
             _ => None,
         }
     }
 
-    /// Returns whether a stream of this kind may begin with these bytes. Deflate may begin with any byte.
+    /// Returns whether a stream with this compression can begin with these bytes. Deflate can begin with any byte.
     pub(super) fn may_begin(self, start: &[u8]) -> bool {
         match self {
             Self::Deflate => !start.is_empty(),
@@ -98,7 +98,7 @@ impl Compression {
         }
     }
 
-    /// Returns the number of first bytes by which a stream of this kind is recognized.
+    /// Returns the number of bytes at the beginning of a stream that identify this compression.
     pub(super) fn magic_bytes(self) -> usize {
         match self {
             Self::Gzip => 2,
@@ -117,19 +117,19 @@ impl Compression {
     }
 }
 
-/// Returns whether a word in `Content-Encoding` does not change the bytes: it belongs to another header, names a
-/// character set, or describes how the file was once uploaded.
+/// Returns whether a word in `Content-Encoding` says nothing about compression. Such a word belongs to another header,
+/// names a character set, or describes how the file was uploaded.
 fn says_nothing(word: &str) -> bool {
     let words = ["", "identity", "none", "binary", "7bit", "8bit", "aws-chunked"];
     let charset = word.strip_prefix("charset=").unwrap_or(word);
     words.contains(&word) || Encoding::for_label(charset.as_bytes()).is_some()
 }
 
-/// The compression of an input according to its server and its name.
+/// The compression of an input that its server and its name indicate.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeclaredCompression {
     /// The encodings in the server's `Content-Encoding`, in the order in which they were applied.
     pub(super) encodings: Vec<Compression>,
-    /// The compression that the name or the content type of the file itself gives.
+    /// The compression that the name or the content type of the file indicates.
     pub(super) file: Option<Compression>,
 }

@@ -1,7 +1,8 @@
-//! Reads credentials for servers: a document of the operator goes in, the headers for one URL come out.
+//! Reads credentials for servers: the operator's document goes in; the headers for one URL come out.
 //!
-//! Requests never carry credentials, so no queue, log or receipt holds any. The operator gives them to this host, each
-//! for one origin (scheme, host and port), and they go to that origin only, wherever a redirect leads.
+//! Requests in a queue never contain credentials, so no queue, log or receipt contains any. The operator gives the
+//! credentials to the worker, each for one origin (scheme, host and port). The worker sends them only to that origin,
+//! even if a redirect leads to another origin.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,10 +19,10 @@ use crate::document::read_text;
 use crate::error::{Code, Error, Result, Stage};
 use crate::trust;
 
-/// The most bytes of the file: enough for thousands of origins with a long token each.
+/// The maximum size of the file in bytes: enough for thousands of origins, each with a long token.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// The headers that each origin gets.
+/// The headers that are sent to each origin.
 #[derive(Default)]
 pub struct Credentials(HashMap<Origin, HeaderMap>);
 
@@ -38,11 +39,11 @@ const OWN: [HeaderName; 8] = [
 ];
 
 impl Credentials {
-    /// Reads a file with a JSON document: an object of origins, each an object of headers, as in
+    /// Reads a file with a JSON document. The document maps each origin to an object of headers, as in
     /// `{"https://files.example.com": {"authorization": "Bearer ..."}}`.
     ///
     /// # Errors
-    /// Fails permanently, with stage config; no error quotes a value.
+    /// Fails permanently, with stage config. No error quotes the value of a header.
     pub fn read(path: &Path) -> Result<Self> {
         let refused = |why: String| {
             Error::permanent(
@@ -55,13 +56,13 @@ impl Credentials {
         let file = File::open(path).map_err(unread)?;
         let found = file.metadata().map_err(unread)?;
         warn_of_others(path, &found);
-        // This reads the file that was checked, not another one that has its name by now.
+        // This reads the file that was checked above, even if another file has its name by now.
         let text = read_text(file, FILE_BYTES_MAX).map_err(unread)?;
         Self::parse(&text).map_err(refused)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // The parser's message is left out, because it may quote a value.
+        // The parser's message is left out, because it could quote a value.
         let document: HashMap<String, HashMap<String, String>> =
             strict_json::from_str(text).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
@@ -82,14 +83,15 @@ impl Credentials {
         Ok(Self(credentials))
     }
 
-    /// Returns the headers for a URL; none if the URL has its own user or password, which a person may type.
+    /// Returns the headers for a URL, or `None` if there are none for its origin. Also returns `None` if the URL
+    /// contains a user name or a password, which a person may type on the command line.
     pub(super) fn headers_for(&self, url: &Url) -> Option<&HeaderMap> {
         let is_bare = url.username().is_empty() && url.password().is_none();
         self.0.get(&url.origin()).filter(|_| is_bare)
     }
 }
 
-/// Warns if others can read the credentials or change the file.
+/// Warns if other users can read or change the file.
 fn warn_of_others(path: &Path, found: &Metadata) {
     let why = match trust::changed_by_others(found) {
         Some(why) => why,
@@ -104,7 +106,8 @@ fn warn_of_others(path: &Path, found: &Metadata) {
     );
 }
 
-/// Parses an origin as a URL without a path. Errors do not quote any other part, because it could be a secret.
+/// Parses an origin, which is a URL without path, query, fragment, user name and password. Errors do not quote these
+/// parts, because they could be secrets.
 fn origin_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| match error {
         ParseError::RelativeUrlWithoutBase => "an origin: has no scheme: write https://HOST".to_owned(),

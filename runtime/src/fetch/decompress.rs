@@ -1,11 +1,15 @@
-//! Decompresses: compressed bytes go in, plain bytes come out. The first bytes show whether the input is gzip (also
-//! with several members) or zstd (also with several frames); everything else passes through.
+//! Decompresses inputs: compressed bytes go in; plain bytes come out. The first bytes show whether the input is gzip
+//! (with one or several members) or zstd (with one or several frames). Any other input passes through unchanged.
 //!
-//! A name (`.gz`, `.zst`) or a content type alone does not cause decompression, since servers and tools often unpack a
-//! file and keep its name. But an input that is too short for the format of its name is an error, not an empty file. A
-//! `Content-Encoding` is binding, and its content may be a compressed file in turn. Trailing bytes after the last
-//! member or frame are an error. The only exception is NULs after a gzip member, which tapes and block devices add:
-//! they are skipped.
+//! A name (`.gz`, `.zst`) or a content type alone does not cause decompression: servers and tools often decompress a
+//! file and keep its name. But if the name or the content type indicates a compression, an input that is too short for
+//! this compression is an error, not an empty file.
+//!
+//! If there is a `Content-Encoding`, the input must be encoded in this way. The decoded content can be a compressed
+//! file.
+//!
+//! Bytes after the last member or frame are an error. The only exception is NULs after a gzip member, which tapes and
+//! block devices add: they are skipped.
 
 mod zstd;
 
@@ -24,8 +28,8 @@ use crate::memory::MemoryShare;
 
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// A reader of decompressed bytes that counts the compressed bytes read for them. There is no count if the input is not
-/// compressed.
+/// A reader of decompressed bytes, with a count of the compressed bytes that were read for them. There is no count if
+/// the input is not compressed.
 pub(super) struct DecompressedReader {
     pub(super) plain: Box<dyn Read + Send>,
     pub(super) taken: Option<CompressedBytes>,
@@ -38,7 +42,7 @@ impl DecompressedReader {
     }
 }
 
-/// The number of bytes that a decoder has taken.
+/// The number of compressed bytes that a decoder has read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CompressedBytes(Arc<AtomicU64>);
 
@@ -52,16 +56,17 @@ impl CompressedBytes {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DecompressLimits<'a> {
     pub(super) memory: &'a MemoryShare,
-    /// The largest window that a zstd frame may ask for.
+    /// The size in bytes of the largest window that a zstd frame may have.
     pub(super) zstd_window_bytes_max: u64,
 }
 
-/// Decompresses `input`, whose name for messages is `name`. Reads its first bytes.
+/// Returns a reader of the decompressed bytes of `input`. Reads the first bytes of `input` to detect its compression.
+/// `name` is the name of the input in messages.
 ///
 /// # Errors
 /// Fails permanently, with stage decompress, if the input does not have the declared compression. Also returns the
-/// errors of reading `input`. The returned reader has the same errors, and permanent ones for corrupt and truncated
-/// data. An error of this crate inside one of `input` stays as it is.
+/// errors of reading `input`. The returned reader fails with the same errors, and fails permanently if the data is
+/// corrupt or truncated. If an error of `input` wraps an error of this crate, that error is returned unchanged.
 pub(super) fn decompress(
     mut input: Box<dyn Read + Send>,
     name: &str,
@@ -79,7 +84,8 @@ pub(super) fn decompress(
             return Err(Error::permanent(Stage::Decompress, Code::ContentEncoding, what));
         }
         let unpacked = peeked.decoder(compression, name, room)?;
-        // If there are several layers, the outer one was fetched.
+        // If there are several layers of compression, only the bytes of the outer layer count, because these were
+        // fetched.
         taken = taken.or(unpacked.taken);
         input = unpacked.plain;
     }
@@ -89,7 +95,8 @@ pub(super) fn decompress(
         let taken = taken.or(unpacked.taken);
         return Ok(DecompressedReader { taken, ..unpacked });
     }
-    // Content that came through an encoding was checked to its end, so it really is this short.
+    // If there was a `Content-Encoding`, its decoder has checked the content to its end, so the content really is this
+    // short.
     if let Some(compression) = declared.file.filter(|_| declared.encodings.is_empty())
         && peeked.first().len() < compression.magic_bytes()
     {
@@ -107,7 +114,7 @@ pub(super) fn decompress(
     Ok(DecompressedReader { plain, taken })
 }
 
-/// An input whose first bytes were read ahead; it returns them again.
+/// A reader of an input whose first bytes were read in advance. It returns these bytes again.
 struct PeekedReader {
     first: [u8; 4],
     len: usize,
@@ -159,7 +166,7 @@ impl Read for PeekedReader {
     }
 }
 
-/// A decoder whose errors name the input and its compression.
+/// A reader that adds the names of the input and of its compression to the errors of a decoder.
 struct ErrorContextReader<R> {
     inner: R,
     compression: Compression,
@@ -186,7 +193,7 @@ impl<R: Read> Read for ErrorContextReader<R> {
     }
 }
 
-/// Counts the bytes that a decoder takes, without those that still wait in the buffer.
+/// A reader that counts the bytes that a decoder takes. Bytes that are still in the buffer do not count.
 struct CountingReader {
     inner: BufReader<PeekedReader>,
     taken: CompressedBytes,
@@ -211,9 +218,10 @@ impl BufRead for CountingReader {
     }
 }
 
-/// Unpacks the members of a gzip file one after the other, and skips NULs after a member, as gzip does.
+/// A reader that decompresses the members of a gzip file one after the other. It skips NULs after a member, as the
+/// program `gzip` does.
 struct GzipMembers {
-    /// The current member; none at the end.
+    /// The current member, or `None` at the end.
     member: Option<GzDecoder<CountingReader>>,
     name: String,
 }
@@ -233,7 +241,8 @@ impl Read for GzipMembers {
     }
 }
 
-/// Skips NULs. Returns whether another member follows; fails if anything else does.
+/// Skips NULs after a member. Returns true if another member follows, and false at the end of the input. Fails if other
+/// bytes follow.
 fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
     loop {
         let waiting = input.fill_buf()?;
@@ -243,7 +252,7 @@ fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
         let zeros = waiting.iter().take_while(|&&byte| byte == 0).count();
         match waiting[zeros..] {
             [] => input.consume(zeros),
-            // If only a part of the first bytes has arrived, this part is enough to recognize a member.
+            // If only the first byte of a member has arrived, this byte is enough to recognize the member.
             [first, ref more @ ..]
                 if first == GZIP_MAGIC[0] && more.first().is_none_or(|&byte| byte == GZIP_MAGIC[1]) =>
             {
@@ -255,7 +264,8 @@ fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
     }
 }
 
-/// Unpacks one stream of deflate. The crate's own readers accept a truncated one as complete.
+/// A reader that decompresses one stream of deflate. The readers of the crate `flate2` accept a truncated stream as
+/// complete, so they are not used.
 struct DeflateDecoder {
     input: CountingReader,
     state: Decompress,
@@ -295,7 +305,7 @@ impl Read for DeflateDecoder {
 }
 
 impl PeekedReader {
-    /// Returns a decoder of the bytes.
+    /// Returns a decoder of this input.
     fn decoder(
         self,
         compression: Compression,
@@ -343,8 +353,8 @@ impl PeekedReader {
     }
 }
 
-/// Returns whether a `Content-Encoding: deflate` has the prescribed zlib format (RFC 9110, section 8.4.1.2; RFC 1950,
-/// section 2.2). Some servers send bare deflate.
+/// Returns whether content with `Content-Encoding: deflate` is in the zlib format, as it must be (RFC 9110, section
+/// 8.4.1.2; RFC 1950, section 2.2). Some servers send deflate without the zlib format.
 fn is_zlib(start: &[u8]) -> bool {
     match *start {
         [method, flags, ..] => method & 0xf == 8 && u16::from_be_bytes([method, flags]).is_multiple_of(31),
@@ -362,7 +372,7 @@ mod tests {
 
     const TEXT: &[u8] = b"a,b\n1,2\n";
 
-    /// Returns one byte at a time, so that each header is split at each place.
+    /// A reader that returns one byte at a time, so that each header is split at every position.
     struct OneByteReader(io::Cursor<Vec<u8>>);
 
     impl Read for OneByteReader {
@@ -383,7 +393,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Unpacks with this much memory. Returns the bytes, and the memory that was held at the end.
+    /// Decompresses with a memory budget of `mib` MiB. Returns the plain bytes, and the number of bytes of memory that
+    /// were held at the end.
     fn unpack(packed: &[u8], mib: u64) -> (io::Result<Vec<u8>>, usize) {
         unpack_within(packed, mib, 128 << 20)
     }

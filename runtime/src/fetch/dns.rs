@@ -1,4 +1,4 @@
-//! Resolves host names: names go in, the addresses that may be connected to come out.
+//! Resolves host names: names go in; the addresses to which connections are allowed come out.
 
 use std::fmt;
 use std::io;
@@ -33,8 +33,8 @@ impl fmt::Debug for DnsLookup {
     }
 }
 
-/// Resolves names; for a queued URI, only to the addresses that it may reach. Connections use the addresses that were
-/// checked, so there is no second look-up that a malicious name server could answer differently.
+/// Resolves names. For a queued URI, it returns only the addresses that the URI may reach. Connections use the
+/// addresses that were checked, so there is no second look-up, which a malicious name server could answer differently.
 pub(super) struct Resolver {
     pub(super) access: Arc<Access>,
     pub(super) policy: AddressPolicy,
@@ -51,7 +51,7 @@ impl Resolver {
     /// Returns the addresses of a host, all with port 0.
     pub(super) fn addresses(&self, host: String) -> impl Future<Output = Resolved> + use<> {
         let (access, policy) = (Arc::clone(&self.access), self.policy);
-        // The system's look-up blocks.
+        // The look-up by the system blocks its thread.
         let resolving = tokio::task::spawn_blocking(move || addresses(&access, policy, &host));
         async { resolving.await? }
     }
@@ -67,7 +67,7 @@ fn addresses(access: &Access, policy: AddressPolicy, host: &str) -> Resolved {
         let host = host.to_owned();
         return Err(NotPublic { host, address }.into());
     }
-    // The URL's port replaces the port 0.
+    // The HTTP client replaces the port 0 by the port of the URL.
     Ok(admitted
         .into_iter()
         .map(|address| SocketAddr::new(address, 0))

@@ -1,4 +1,4 @@
-//! Opens local files: a path goes in, the bytes of a regular file come out.
+//! Opens local files: a path goes in; the bytes of a regular file come out.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -15,17 +15,19 @@ use super::{Access, Identity, RequestedBy};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 
-/// The flags for opening: a path that is no regular file must neither block nor have an effect.
+/// The flags for opening a file. With them, opening something that is not a regular file does not block and has no
+/// effect.
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Opens a regular file. For a queued URI, the file must be below a root of `access`, wherever links and `..` in the path lead.
+/// Opens a regular file. For a queued URI, the file must be below a root of `access` after all symbolic links and `..`
+/// in the path are resolved.
 ///
 /// # Errors
-/// Fails with stage fetch and the path: permanently if there is no such file, it is not a regular one, or it must not
-/// be read.
+/// Fails with stage fetch and the path: permanently if there is no such file, if the path is not a regular file, or if
+/// the file must not be read.
 pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> Result<Unchanged> {
     let file = match requested_by {
         RequestedBy::Typed => File::options()
@@ -41,7 +43,7 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
             true => "a folder",
             false => "not a regular file",
         };
-        // A person who names a folder means the files in it.
+        // A person who names a folder probably means the files in it.
         let way_on = match requested_by {
             RequestedBy::Typed if metadata.is_dir() => {
                 format!(
@@ -49,7 +51,7 @@ pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> R
                     path.join("*.csv").display()
                 )
             }
-            // A shell has made it for `<(COMMAND)`.
+            // A shell creates such a path for `<(COMMAND)`.
             RequestedBy::Typed if path.starts_with("/dev/fd") || path.starts_with("/proc") => {
                 ": `COMMAND | ingest-host ingest -` reads what a command prints".into()
             }
@@ -82,7 +84,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<File> {
         Error::permanent(Stage::Fetch, Code::PathRefused, what)
     };
     let absolute = std::path::absolute(path).map_err(|error| not_allowed().because(error))?;
-    // Usually no link on the way leads out of the root, and the path need not be resolved part by part.
+    // Usually no symbolic link in the path leads out of the root. Then the path need not be resolved first.
     if access.spells_root(&absolute)
         && let Some((root, rest)) = access.root_of(&absolute)
         && let Ok(file) = open_beneath(root, rest)
@@ -91,7 +93,8 @@ fn open_allowed(path: &Path, access: &Access) -> Result<File> {
     }
     let real = match absolute.canonicalize() {
         Ok(real) => real,
-        // A producer must not learn whether a file exists elsewhere.
+        // A missing file is reported only for a path below an allowed root, because a producer must not learn which
+        // other files exist.
         Err(error) if access.spells_root(&absolute) => return Err(failed(error, path)),
         Err(_) => return Err(not_allowed()),
     };
@@ -104,7 +107,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<File> {
     open_beneath(root, rest).map_err(|error| failed(error, path))
 }
 
-/// Returns a path for people. The path may be a mistyped URL with secrets, which must not be shown.
+/// Returns a path for messages, without secrets. The path could be a mistyped URL that contains secrets.
 fn shown(path: &Path) -> String {
     redact(&path.to_string_lossy())
 }
@@ -114,8 +117,9 @@ fn leads_out(path: &Path) -> Error {
     Error::permanent(Stage::Fetch, Code::PathRefused, format!("{}: {why}", shown(path)))
 }
 
-/// Opens a file below a root. The kernel resolves the path (`openat2`) or, where it cannot, `cap-primitives` does, part by
-/// part. Neither follows a link out of the root, even if somebody changes links and folders meanwhile.
+/// Opens a file below a root. The kernel resolves the path (`openat2`). If it does not support this, `cap-primitives`
+/// resolves the path part by part. Neither of them follows a symbolic link out of the root, even if somebody changes
+/// links or folders meanwhile.
 fn open_beneath(root: &Path, rest: &Path) -> io::Result<File> {
     let root = open_ambient_dir(root, ambient_authority())?;
     let mut options = OpenOptions::new();
@@ -149,8 +153,8 @@ fn failed(error: io::Error, path: &Path) -> Error {
     }
 }
 
-/// A file that must not change while it is read: otherwise half of a file that a producer still writes could be
-/// ingested.
+/// A reader of a file that fails if the file changes while it is read. Otherwise, a file that a producer is still
+/// writing could be ingested without its end.
 pub(super) struct Unchanged {
     file: File,
     path: PathBuf,
@@ -172,7 +176,7 @@ impl Unchanged {
         &self.identity
     }
 
-    /// Continues after this many bytes.
+    /// Skips the first `bytes` bytes of the file.
     pub(super) fn skip(&mut self, bytes: u64) -> Result<()> {
         let sought = self.file.seek(SeekFrom::Start(bytes));
         sought.map(drop).map_err(|error| failed(error, &self.path))

@@ -1,5 +1,4 @@
-//! Fetches by HTTP: a URL goes in; the head of an answer, after all redirects, and its body at the reader's pace come
-//! out.
+//! Fetches by HTTP: a URL goes in; the answer after all redirects comes out. Its body arrives at the reader's pace.
 
 use std::collections::HashSet;
 use std::error::Error as StdError;
@@ -30,23 +29,24 @@ use crate::location::redact;
 use crate::stop::Stop;
 use crate::trust;
 
-/// The most hosts that are remembered as reached. One more host empties the list; then all hosts are noted and reported
-/// again.
+/// The maximum number of hosts that are remembered as reached. If one more host answers, the list is emptied. Then each
+/// host is noted and reported again when it answers.
 const REACHED_MAX: usize = 10_000;
 
-/// The longest wait that an error states in seconds: a year.
+/// The longest wait, in seconds, that an error states as a number: a year.
 const SHOWN_WAIT_MAX: u64 = 366 * 86_400;
 
-/// The most headers of an answer, as many as curl takes.
+/// The maximum number of headers in an answer. curl has the same limit.
 const HEADERS_MAX: usize = 5_000;
 
-/// Fetches from HTTP servers. The two clients share nothing: a connection to an allowed host can never serve a URI that
-/// may reach public addresses only.
+/// A fetcher of files from HTTP servers. It has two clients, which share no connections. So a connection to a host that
+/// the operator allows can never be used for a URI that may reach only public addresses.
 pub(super) struct Http {
     access: Arc<Access>,
     credentials: Credentials,
     pub(super) limits: Limits,
-    // The clients are created on first use: loading the system's certificates takes a while, and local files need none.
+    // Each client is created when it is first used, because loading the system's certificates takes a while, and local
+    // files need no client.
     any: OnceCell<Client>,
     guarded: OnceCell<Client>,
     reached: Mutex<AnsweredHosts>,
@@ -62,8 +62,8 @@ struct AnsweredHosts {
 }
 
 impl AnsweredHosts {
-    /// Notes that a host has answered; forgets all earlier ones if there are `max` already. Returns whether the host is
-    /// new.
+    /// Notes that a host has answered. If `max` hosts are already noted, forgets all of them first. Returns whether the
+    /// host is new.
     fn note(&mut self, host: String, max: usize) -> bool {
         if self.all.contains(&host) {
             return false;
@@ -81,9 +81,9 @@ impl AnsweredHosts {
 pub(super) struct HttpAnswer {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
-    /// The version of the file, if the rest of it can be requested.
+    /// The version of the file, or `None` if the rest of the file could not be requested after a broken transfer.
     pub(super) version: Option<FileVersion>,
-    /// Set if a truncated body can be told from a complete one.
+    /// True if a truncated body can be distinguished from a complete body.
     pub(super) tells_its_end: bool,
     pub(super) body: Body,
 }
@@ -101,23 +101,23 @@ impl Http {
         }
     }
 
-    /// Returns whether a host (`HOST:PORT`) has taken a connection lately.
+    /// Returns whether a host (`HOST:PORT`) is remembered as reached: it has accepted a connection.
     pub(super) fn has_reached(&self, host: &str) -> bool {
         self.reached.lock().all.contains(host)
     }
 
-    /// Waits until a host answers for the first time. If several callers wait, only one of them returns.
+    /// Waits until a host answers for the first time. If several callers wait, only one of the calls returns.
     pub(super) async fn until_news(&self) {
         self.has_news.notified().await;
     }
 
-    /// Returns the hosts that have answered for the first time since the last call.
+    /// Returns the hosts that have answered for the first time since the last call of this function.
     pub(super) fn newly_reached(&self) -> Vec<String> {
         std::mem::take(&mut self.reached.lock().news)
     }
 
-    /// Takes back hosts that [`Http::newly_reached`] returned and that could not be noted; the next call returns them
-    /// again.
+    /// Takes back hosts that [`Http::newly_reached`] has returned, if the caller could not record them. The next call
+    /// of [`Http::newly_reached`] returns them again.
     pub(super) fn still_news(&self, hosts: Vec<String>) {
         let news = &mut self.reached.lock().news;
         news.extend(hosts);
@@ -140,7 +140,7 @@ impl Http {
         check_credentials(&url, requested_by)?;
         let (at, response) = self.follow(&url, requested_by, None).await?;
         let headers = response.headers().clone();
-        // A range states its length, however the connection ends.
+        // A range states its length, so a truncated range is detected, however the connection ends.
         let range = whole_range(&headers).filter(|_| response.status() == StatusCode::PARTIAL_CONTENT);
         let tells_its_end = range.is_some() || tells_its_end(response.version(), &headers);
         let version = FileVersion::of(&at, response.status(), response.headers());
@@ -164,7 +164,7 @@ impl Http {
     /// Requests the rest of a file whose first bytes were fetched before.
     ///
     /// # Errors
-    /// Fails as [`Http::open`] does; transiently if the answer may be of another version.
+    /// Fails as [`Http::open`] does, and transiently if the answer could be from another version of the file.
     pub(super) async fn open_rest(
         self: &Arc<Self>,
         url: Url,
@@ -197,7 +197,8 @@ impl Http {
         })
     }
 
-    /// Requests a URL, or the rest of a file, and follows redirects. Also returns the last URL.
+    /// Requests a URL, or with `rest` only the rest of its file, and follows redirects. Returns the URL after all
+    /// redirects and its answer.
     ///
     /// # Errors
     /// Fails as [`Fetcher::open`](super::Fetcher::open) does.
@@ -233,7 +234,7 @@ impl Http {
         Err(Error::permanent(Stage::Fetch, Code::HttpRedirect, what).about(redact(first.as_str())))
     }
 
-    /// Sends one request and returns the head of its answer, which is a success or a redirect.
+    /// Sends one request and waits for the head of its answer. Returns the answer, which is a success or a redirect.
     async fn ask(
         &self,
         url: &Url,
@@ -254,7 +255,8 @@ impl Http {
         let patience = self.limits.http_connect + self.limits.http_first_byte;
         let again = request.try_clone();
         let mut answered = tokio::time::timeout(patience, request.send()).await;
-        // A server may close a connection kept from an earlier request at any time, so the request is sent once more.
+        // The connection can come from an earlier request, and a server can close such a connection at any time. So the
+        // request is sent once more.
         if let (Ok(Err(error)), Some(again)) = (&answered, again)
             && closed_before_answer(error)
             && self.has_reached(&host_of(url))
@@ -274,7 +276,7 @@ impl Http {
                 return Err(not_answered(error, url, took_it).about(shown));
             }
             Err(_) => {
-                // Without a connection, the request would have failed earlier.
+                // There was a connection: otherwise the time limit for connecting would have ended the request earlier.
                 self.note_reached(url);
                 let what = format!(
                     "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",
@@ -286,7 +288,7 @@ impl Http {
         self.note_reached(url);
         check_transfer_codings(&shown, response.headers())?;
         match response.status() {
-            // With 203, a proxy has changed the answer on its way, but it is still the answer.
+            // The status 203 means that a proxy has changed the answer on its way. The answer is still used.
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION
                 if rest.is_some() || !says_part(response.headers()) =>
             {
@@ -300,7 +302,7 @@ impl Http {
         }
     }
 
-    /// Returns the policy for the addresses of a URL.
+    /// Returns the policy for the addresses of a URL's host.
     ///
     /// # Errors
     /// Fails permanently if the URL must not be requested.
@@ -330,7 +332,7 @@ impl Http {
         cell.get_or_try_init(async || self.build(policy)).await
     }
 
-    /// Returns whether the host of a URL takes connections.
+    /// Returns whether the host of a URL accepts connections.
     async fn takes_connections(&self, url: &Url, requested_by: RequestedBy) -> bool {
         let (Ok(policy), Some(host)) = (self.policy(url, requested_by), url.host()) else {
             return false;
@@ -360,13 +362,14 @@ impl Http {
         let client = Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.limits.http_connect)
-            // These settings match curl. Malformed header lines remain an error. If the client skipped them, it could
-            // also skip a garbled length or coding, and read bytes of another body as the file.
+            // These settings match curl's behavior. Malformed header lines remain an error. If the client skipped them,
+            // it could also skip a damaged `Content-Length` or `Transfer-Encoding`, and read the bytes of another body
+            // as the file.
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .http1_max_headers(HEADERS_MAX)
             .redirect(reqwest::redirect::Policy::none())
-            // A proxy from the environment would resolve names itself, and connect to any address.
+            // A proxy from the environment variables would resolve names itself, and connect to any address.
             .no_proxy()
             .dns_resolver(Resolver { access, policy });
         client.build().map_err(|error| {
@@ -393,9 +396,9 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Returns whether a body has an end of its own, so that truncation shows: RFC 9112, section 6.3. A transfer coding
-/// takes precedence over a length; unless `chunked` is the last coding, the body ends with its connection, whatever
-/// else is stated.
+/// Returns whether the headers say where the body ends, so that truncation is detected: RFC 9112, section 6.3. A
+/// transfer coding takes precedence over a length. If the last transfer coding is not `chunked`, the body ends when the
+/// connection ends, whatever length the headers state.
 fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
     if version >= Version::HTTP_2 {
         return true;
@@ -411,9 +414,9 @@ fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Refuses transfer codings that are not decoded here: RFC 9112, section 6.1. Only `chunked` at the end of the list is
-/// decoded; `identity` and empty elements mean nothing. Any other coding may be a garbled `chunked`; then the sizes of
-/// its chunks would be taken for bytes of the file.
+/// Refuses transfer codings that the client does not decode: RFC 9112, section 6.1. The client decodes only `chunked`
+/// at the end of the list. `identity` and empty elements have no meaning. Any other coding could be a damaged
+/// `chunked`. Then the sizes of the chunks would be read as bytes of the file.
 fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
     let lines = headers.get_all(TRANSFER_ENCODING).iter();
     let mut codings: Vec<&[u8]> = lines
@@ -438,12 +441,12 @@ fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
     Err(Error::transient(Stage::Fetch, Code::HttpInvalid, what))
 }
 
-/// Returns the error for an answer without the file. If the answer says when to come back, the error is transient,
-/// whatever the status.
+/// Returns the error for an answer that does not contain the file. If the answer says when to ask again
+/// (`Retry-After`), the error is transient, whatever the status is.
 fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
     let retry_after = retry_after(headers);
     let class = match status {
-        // The file is still being created.
+        // This status means that the file is still being created.
         StatusCode::ACCEPTED => Class::Transient,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
             Class::Transient
@@ -469,8 +472,8 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
     Error::new(Stage::Fetch, class, Code::HttpStatus, what).retrying_after(retry_after)
 }
 
-/// Returns how long a server asks to wait: RFC 9110, section 10.2.3. A date is compared with the server's own date, so
-/// the server's clock need not be right. Returns none if there is no readable value.
+/// Returns the wait that a server asks for in `Retry-After` (RFC 9110, section 10.2.3), or `None` if there is no
+/// readable value. A date is compared with the server's own `Date`, so the server's clock need not be right.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let said = headers.get_all(RETRY_AFTER).iter();
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
@@ -478,10 +481,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .find_map(|text| wait_of(text.trim(), date))
 }
 
-/// Parses a value of `Retry-After`, relative to the time of the answer.
+/// Parses a value of `Retry-After`. If the value is a date, the wait begins at `date`, the time of the answer.
 fn wait_of(text: &str, date: Option<&str>) -> Option<Duration> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number that is too large means a long time: RFC 9111, section 1.2.2.
+        // A number that is too large counts as the largest number: RFC 9111, section 1.2.2.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let at = httpdate::parse_http_date(text).ok()?;
@@ -490,13 +493,14 @@ fn wait_of(text: &str, date: Option<&str>) -> Option<Duration> {
     Some(at.duration_since(now).unwrap_or_default())
 }
 
-/// Returns a URL's host and port.
+/// Returns the host and the port of a URL as `HOST:PORT`.
 fn host_of(url: &Url) -> String {
     let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
     format!("{host}:{}", port.unwrap_or_default())
 }
 
-/// Returns the target of a redirect. Credentials are kept only for the server that they were given for.
+/// Returns the target of a redirect, or `None` if the answer is not a redirect. The user name and the password of the
+/// URL are kept only if the target has the same origin.
 fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
     if !is_redirect(response.status()) {
         return Ok(None);
@@ -529,14 +533,14 @@ fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
         true => (url.username(), url.password()),
         false => ("", None),
     };
-    // These calls fail only on a URL without a host, which HTTP does not have.
+    // These calls fail only on a URL without a host, but each HTTP URL has a host.
     let _ = next.set_username(user);
     let _ = next.set_password(password);
     Ok(Some(next))
 }
 
-/// Returns the text of a `Location`. Bytes that are not UTF-8, as in Latin-1, are escaped, so that the server gets back
-/// the bytes that it sent.
+/// Returns the text of a `Location`. If the value is not UTF-8, for example Latin-1, its bytes beyond ASCII are
+/// percent-encoded. So the server gets back the bytes that it sent.
 fn location_text(location: &HeaderValue) -> String {
     let bytes = location.as_bytes();
     if let Ok(text) = str::from_utf8(bytes) {
@@ -549,8 +553,8 @@ fn location_text(location: &HeaderValue) -> String {
     bytes.iter().map(escape).collect()
 }
 
-/// Returns the error for a request without an answer; `took_it` says whether the host took the connection. The URL is
-/// left out of reqwest's message, because it may have credentials.
+/// Returns the error for a request without an answer. `took_it` is true if the host accepted the connection. The URL is
+/// left out of the message of `reqwest`, because the URL can contain credentials.
 fn not_answered(error: reqwest::Error, url: &Url, took_it: bool) -> Error {
     if let Some(refusal) = find_refusal(&error) {
         return Error::permanent(Stage::Fetch, Code::AddressRefused, refusal.to_string());
@@ -577,7 +581,7 @@ fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns whether a server closed a connection instead of answering a request on it. If the server had not read the
+/// Returns whether a server closed a connection instead of answering a request on it. If the server has not read the
 /// request, the connection is reset.
 fn closed_before_answer(error: &reqwest::Error) -> bool {
     let is_incomplete = |cause: &hyper::Error| cause.is_incomplete_message();
@@ -589,7 +593,8 @@ fn closed_before_answer(error: &reqwest::Error) -> bool {
             }))
 }
 
-/// Returns whether an error certainly came after a connection was made: the host exists, and its name is right.
+/// Returns true if an error certainly occurred after a connection was made. If so, the host exists, and its name is
+/// right.
 fn took_connection(error: &reqwest::Error) -> bool {
     if error.is_builder() || error.is_dns() {
         return false;
@@ -605,13 +610,14 @@ fn took_connection(error: &reqwest::Error) -> bool {
         })
 }
 
-/// Returns whether an error may have come before or after a connection was made: one limit bounds both connecting and
-/// the TLS handshake.
+/// Returns true if it is unknown whether an error occurred before or after a connection was made. A timeout with
+/// `https` is such an error, because one limit bounds both connecting and the TLS handshake.
 fn is_unsure(error: &reqwest::Error, url: &Url) -> bool {
     url.scheme() == "https" && error.is_connect() && !error.is_dns() && error.is_timeout()
 }
 
-/// Returns whether a mistyped host may be the reason why a connection failed. Too many open files is no such reason.
+/// Returns whether a connection could have failed because of a mistyped host. Errors with another reason, such as too
+/// many open files, do not count.
 fn found_no_way(error: &reqwest::Error) -> bool {
     error.is_timeout()
         || has_kind(error, |kind| {
@@ -642,7 +648,8 @@ fn has_kind(error: &reqwest::Error, is_it: impl Fn(io::ErrorKind) -> bool) -> bo
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     let first: &(dyn StdError + 'static) = error;
     std::iter::successors(Some(first), |&error| {
-        // `source` of an I/O error skips the error that it wraps, and returns the source of that error.
+        // The method `source` of an I/O error skips the error that it wraps, and returns the source of the wrapped
+        // error.
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => error.source(),

@@ -1,5 +1,5 @@
-//! Identifies an input: its state when it is opened goes in, an identity comes out. Later, another process compares
-//! this identity with the input. If they match, it fetches only the rest.
+//! Identifies an input: the state of the input when it is opened goes in; an identity comes out. Later, another process
+//! compares this identity with the input. If they match, that process fetches only the rest of the input.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,7 @@ use crate::location::redact;
 pub enum Identity {
     /// A local file.
     File {
-        /// The device of its file system.
+        /// The device number of the file system.
         device: u64,
         /// The inode number.
         inode: u64,
@@ -29,17 +29,18 @@ pub enum Identity {
         /// `ctime`: the last change of content or metadata, which users cannot set.
         changed: [i64; 2],
     },
-    /// An answer of a server with a strong entity tag.
+    /// A file that an HTTP server sends with a strong entity tag.
     Http {
         /// The URI after all redirects, without credentials.
         uri: String,
-        /// The entity tag, quotes included.
+        /// The entity tag with its quotes.
         etag: String,
-        /// The `Content-Encoding`, which can only be one that does not change the bytes.
+        /// The `Content-Encoding`, if there is one. It does not change the bytes, because compressed inputs have no
+        /// identity.
         encoding: Option<String>,
         /// The content's length.
         bytes: u64,
-        /// The SHA-256 that its server announced, in lowercase hex; several if several headers had one.
+        /// The SHA-256 that the server announced, in lowercase hex. There are several if several headers have one.
         sha256: Vec<String>,
     },
 }
@@ -55,7 +56,8 @@ impl Identity {
         }
     }
 
-    /// Returns the identity of a version with this length, or none if the headers are not text.
+    /// Returns the identity of this version of a file, or `None` if its headers are not text. `bytes` is the length of
+    /// the file.
     pub(super) fn of_version(version: &FileVersion, bytes: u64, sha256: Vec<String>) -> Option<Self> {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let encoding = version.encoding.as_ref().map(text);
@@ -71,7 +73,7 @@ impl Identity {
         })
     }
 
-    /// Returns the version of an input that came over HTTP.
+    /// Returns the version of an input that came over HTTP, or `None` if the identity is of a local file or is invalid.
     pub(super) fn version(&self) -> Option<FileVersion> {
         let Self::Http {
             uri, etag, encoding, ..
@@ -88,7 +90,7 @@ impl Identity {
         })
     }
 
-    /// Returns the input's length.
+    /// Returns the input's length in bytes.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::File { bytes, .. } | Self::Http { bytes, .. } => *bytes,

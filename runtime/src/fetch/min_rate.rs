@@ -1,11 +1,12 @@
-//! Checks the rate of a sender: the reader's waiting time and the number of bytes come in, and an error goes out if the
-//! sender is too slow. The time in which the reader is busy does not count: a slow plugin is not the server's fault.
+//! Checks the rate of a sender. The reader's waiting time and the number of received bytes go in. An error comes out if
+//! the sender is too slow. The time in which the reader does other work does not count, because a slow plugin is not
+//! the server's fault.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The total time that a reader has waited. The reader and its watcher share it.
+/// The total time that a reader has waited. The reader shares this value with the task that checks the rate.
 #[derive(Debug, Default)]
 pub(super) struct WaitTime(Mutex<WaitState>);
 
@@ -16,7 +17,7 @@ struct WaitState {
 }
 
 impl WaitTime {
-    /// Runs `wait`, and adds its duration.
+    /// Runs `wait`, and adds its duration to the total.
     pub(super) fn during<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.0.lock().since = Some(Instant::now());
         let came = wait();
@@ -27,23 +28,23 @@ impl WaitTime {
         came
     }
 
-    /// Returns the time waited so far, including a wait that is still going on.
+    /// Returns the total waiting time so far. This includes a wait that has not ended yet.
     pub(super) fn so_far(&self) -> Duration {
         let waited = self.0.lock();
         waited.before + waited.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
-/// The minimum rate of a sender, checked in consecutive windows of waiting time.
+/// The minimum rate of a sender. The rate is checked in consecutive windows of waiting time.
 #[derive(Debug)]
 pub(super) struct MinRate {
     bytes_per_second_min: u64,
     window: Duration,
-    /// The waiting time and the bytes received at the start of the window.
+    /// The totals at the start of the window: the waiting time and the number of received bytes.
     begun: (Duration, u64),
 }
 
-/// The error for too few bytes in a window.
+/// The error for a window in which too few bytes arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooSlow {
     pub(super) bytes: u64,
@@ -59,7 +60,8 @@ impl MinRate {
         }
     }
 
-    /// Checks the rate of the window if it is over. `waited` and `received` are totals of the transfer.
+    /// If the current window is over, checks its rate and begins the next window. `waited` and `received` are the
+    /// totals of the transfer.
     pub(super) fn check(&mut self, waited: Duration, received: u64) -> Result<(), TooSlow> {
         let in_window = waited.saturating_sub(self.begun.0);
         if in_window < self.window {
@@ -74,7 +76,7 @@ impl MinRate {
         Ok(())
     }
 
-    /// Begins a new window. The time waited so far does not count towards its rate.
+    /// Begins a new window. The waiting time so far does not count in the new window.
     pub(super) fn begin(&mut self, waited: Duration, received: u64) {
         self.begun = (waited, received);
     }

@@ -1,5 +1,5 @@
-//! Opens URIs: a URI goes in; its bytes come out, decompressed, while they arrive. No input is ever held whole, in
-//! memory or on disk.
+//! Opens URIs: a URI goes in; the decompressed bytes of its input come out while they arrive. No input is ever stored
+//! as a whole, neither in memory nor on disk.
 
 mod access;
 mod checksums;
@@ -35,16 +35,16 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::stop::Stop;
 
-/// The origin of a URI.
+/// The requester of a URI, who determines what the URI may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestedBy {
-    /// A person at the command line, who may read whatever the process may.
+    /// A person has typed the URI at the command line. The person may read everything that the process can read.
     Typed,
-    /// A queue, and so anybody who can write to it: see [`Access`].
+    /// The URI comes from a queue, so anybody who can write to the queue could have chosen it: see [`Access`].
     Queued,
 }
 
-/// Opens URIs. Clones share their connections.
+/// A fetcher, which opens URIs. Clones share their connections.
 #[derive(Clone)]
 pub struct Fetcher {
     access: Arc<Access>,
@@ -58,7 +58,8 @@ impl Fetcher {
         Self::with_credentials(access, Credentials::default(), limits)
     }
 
-    /// Returns a fetcher like [`Fetcher::new`], with credentials for servers. They are used for all URIs.
+    /// Returns a fetcher as [`Fetcher::new`] does, but with credentials for servers. The credentials are used for typed
+    /// and queued URIs.
     pub fn with_credentials(access: Access, credentials: Credentials, limits: &Limits) -> Self {
         let access = Arc::new(access);
         Self {
@@ -68,13 +69,17 @@ impl Fetcher {
         }
     }
 
-    /// Opens a local file (a `file:` URI or a path relative to the current folder), or sends a request to an HTTP
-    /// server and waits for the head of its answer. Needs a tokio runtime, where a task then fetches ahead.
+    /// Opens an input. A local file is given as a `file:` URI or as a path, which can be relative to the current
+    /// folder. For an `http:` or `https:` URI, sends a request and waits for the head of the answer. Needs a Tokio
+    /// runtime, in which a task then fetches the body of the answer.
     ///
     /// # Errors
-    /// Fails with stage fetch and the redacted URI: permanently if there is no such file, it must not be reached, or
-    /// its scheme is not supported; transiently if a server cannot be reached or is in trouble. Returns the error of
-    /// `stop` as soon as a stop is requested.
+    /// Fails with stage fetch and the redacted URI:
+    ///
+    /// - permanently if the file does not exist, if the URI must not be reached, or if its scheme is not supported
+    /// - transiently if a server cannot be reached or reports a temporary problem
+    ///
+    /// As soon as a stop is requested, returns the error of `stop`.
     pub async fn open(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {
         tokio::select! {
             biased;
@@ -83,7 +88,8 @@ impl Fetcher {
         }
     }
 
-    /// Does the same as [`Fetcher::open`] on a thread of a runtime that may block, and opens a file directly.
+    /// Does the same as [`Fetcher::open`], but blocks until the input is open. Must be called on a thread of a Tokio
+    /// runtime that is allowed to block. A local file is opened on this thread.
     ///
     /// # Errors
     /// Fails as [`Fetcher::open`] does.
@@ -97,11 +103,12 @@ impl Fetcher {
         }
     }
 
-    /// Opens an input from the byte `from` on, which must be before the end. Apart from that, does the same as
-    /// [`Fetcher::open_blocking`].
+    /// Opens the rest of an input, from the byte `from` on. This byte must be before the end of the input. Apart from
+    /// this, works as [`Fetcher::open_blocking`].
     ///
     /// # Errors
-    /// Fails as [`Fetcher::open`] does; transiently if the identity differs or the rest cannot be fetched by itself.
+    /// Fails as [`Fetcher::open`] does, and transiently if the input has another identity, or if the server does not
+    /// send only the rest.
     pub fn open_rest_blocking(
         &self,
         uri: &str,
@@ -144,31 +151,32 @@ impl Fetcher {
         source.within(self.bounds)
     }
 
-    /// Opens standard input, which is read once and to its end.
+    /// Opens standard input. It can be read only once.
     ///
     /// # Errors
-    /// Never fails. The reader has the same errors as for a file.
+    /// Never fails. The source's reader fails with the same errors as for a file.
     pub fn open_stdin(&self, stop: &Stop) -> Result<Source> {
         Source::from_stdin(stop.clone()).within(self.bounds)
     }
 
-    /// Returns whether a host (`HOST:PORT`) has answered since this fetcher was created.
+    /// Returns whether a host (`HOST:PORT`) has accepted a connection of this fetcher. If very many hosts have
+    /// answered, the fetcher forgets the earlier ones.
     pub fn has_reached(&self, host: &str) -> bool {
         self.http.has_reached(host)
     }
 
-    /// Waits until a host answers for the first time. If several callers wait, only one of them returns.
+    /// Waits until a host answers for the first time. If several callers wait, only one of the calls returns.
     pub async fn until_news(&self) {
         self.http.until_news().await;
     }
 
-    /// Returns the hosts that have answered for the first time since the last call.
+    /// Returns the hosts that have answered for the first time since the last call of this function.
     pub fn newly_reached(&self) -> Vec<String> {
         self.http.newly_reached()
     }
 
-    /// Takes back hosts that [`Fetcher::newly_reached`] returned and that could not be noted; the next call returns
-    /// them again.
+    /// Takes back hosts that [`Fetcher::newly_reached`] has returned, if the caller could not record them. The next
+    /// call of [`Fetcher::newly_reached`] returns them again.
     pub fn still_news(&self, hosts: Vec<String>) {
         self.http.still_news(hosts);
     }
@@ -179,7 +187,7 @@ impl Fetcher {
             Location::Http(url) => {
                 Source::from_answer(self.http.open(url, requested_by, stop).await?, stop.clone())?
             }
-            // A later source for object stores belongs here.
+            // A source for object stores would be added here.
             Location::Other(scheme) => return Err(unsupported(uri, &scheme)),
         };
         source.within(self.bounds)
@@ -198,11 +206,11 @@ impl Fetcher {
     }
 }
 
-/// Checks a URI for faults that no worker could get around: an unsupported scheme or an invalid URL. If the workers run
-/// on this machine, also checks that a local path is a file.
+/// Checks a URI for faults that would make every worker fail: an unsupported scheme or an invalid URL. If the workers
+/// run on this machine (`by_this_machine`), also checks that a local path is a file.
 ///
 /// # Errors
-/// Fails permanently, with stage fetch and the redacted URI, as a fetch would.
+/// Fails permanently, with stage fetch and the redacted URI, as a fetch of the URI would.
 pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
     let path = match Location::parse(uri, Stage::Fetch)? {
         Location::File(path) if by_this_machine => path,
@@ -223,7 +231,7 @@ pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
         {
             Err(refused(Code::AddressInvalid, "cannot be the path of a file").because(error))
         }
-        // A worker may have more rights than this user.
+        // A worker can have more permissions than this user.
         Err(_) => Ok(()),
     }
 }

@@ -1,8 +1,8 @@
-//! Resumes a broken transfer: the headers of the first answer go in; the headers that request the rest, and whether an
-//! answer is that rest, come out.
+//! Resumes a broken transfer: the headers of the first answer go in; the headers for a request for the rest come out.
+//! Also checks whether the answer to this request is that rest.
 //!
-//! The bytes passed on may only be followed by the next byte of the same file: RFC 9110, sections 13.1.5 (`If-Range`),
-//! 14.4 (`Content-Range`) and 15.3.7 (206). A doubtful answer is refused.
+//! The rest must begin with the next byte of the same version of the file: RFC 9110, sections 13.1.5 (`If-Range`), 14.4
+//! (`Content-Range`) and 15.3.7 (206). If this is in doubt, the answer is refused.
 
 use std::fmt::Display;
 
@@ -26,7 +26,7 @@ pub(super) struct FileVersion {
     pub(super) checksums: Checksums,
 }
 
-/// A request for the bytes of a version from a position on.
+/// A request for the rest of a version of a file, from a position on.
 #[derive(Clone, Copy)]
 pub(super) struct RangeRequest<'a> {
     pub(super) version: &'a FileVersion,
@@ -35,7 +35,7 @@ pub(super) struct RangeRequest<'a> {
     pub(super) total: Option<u64>,
 }
 
-/// The range of a file in an answer: it ends before the byte `end`, in a file of `total` bytes.
+/// The range of a file that an answer contains. The range ends before the byte `end`, and the file has `total` bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ContentRange {
     pub(super) end: u64,
@@ -43,8 +43,12 @@ pub(super) struct ContentRange {
 }
 
 impl FileVersion {
-    /// Returns the version in an answer with the whole file, if the rest of it can be requested: the answer was not changed on
-    /// its way (203), it has a strong entity tag, and the server does not deny ranges.
+    /// Returns the version of the file in `headers` of an answer with the whole file. Returns `None` if the rest of the
+    /// file could not be requested later. The rest can be requested if all of this is true:
+    ///
+    /// - The answer has a strong entity tag.
+    /// - No proxy has changed the answer (status 203).
+    /// - The server does not refuse ranges (`Accept-Ranges: none`).
     pub(super) fn of(url: &Url, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let none = |ranges: &HeaderValue| ranges.as_bytes().eq_ignore_ascii_case(b"none");
         let is_plain = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
@@ -61,20 +65,22 @@ impl FileVersion {
 }
 
 impl RangeRequest<'_> {
-    /// Returns the value of `Range`.
+    /// Returns the value of the header `Range`.
     pub(super) fn range(&self) -> HeaderValue {
         HeaderValue::try_from(format!("bytes={}-", self.from)).expect("digits are a header's value")
     }
 
-    /// Returns the value of `If-Range`: if the version has changed, the server sends the whole file instead of a range.
+    /// Returns the value of the header `If-Range`. If the version has changed, the server sends the whole file instead
+    /// of a range.
     pub(super) fn if_range(&self) -> HeaderValue {
         self.version.etag.clone()
     }
 
-    /// Returns the range of an answer, if the answer is this rest or a part of it with the same start.
+    /// Checks that an answer is the requested rest, or a part of it with the same start. Returns the range of the
+    /// answer.
     ///
     /// # Errors
-    /// Returns the reason why the answer is not. The text follows "could not be resumed".
+    /// Returns the reason why the answer is not the rest. In messages, the reason follows "could not be resumed".
     pub(super) fn check(
         &self,
         url: &Url,
@@ -87,8 +93,8 @@ impl RangeRequest<'_> {
                 "the server does not give ranges of it, but answered {status}"
             ));
         }
-        // An entity tag identifies versions of one resource only. The query is ignored, because redirects may add
-        // temporary parameters.
+        // An entity tag distinguishes only the versions of one resource, so the resource must be the same. The query is
+        // ignored, because redirects can add temporary parameters.
         if place(url) != place(&self.version.url) {
             return Err(format!(
                 "it was redirected to another place, {}",
@@ -104,8 +110,9 @@ impl RangeRequest<'_> {
         self.check_span(headers)
     }
 
-    /// Checks that a part states the version of its file. The part must name the ETag: RFC 9110, section 15.3.7. It may announce
-    /// only known digests of the whole file, because no others are compared at the end.
+    /// Checks that an answer with a part of a file states the version of the file. The answer must have an `ETag`: RFC
+    /// 9110, section 15.3.7. If it announces a digest of the whole file, the first answer must have announced the same
+    /// digest. Only the digests of the first answer are compared at the end.
     fn check_stated_version(&self, headers: &HeaderMap) -> Result<(), String> {
         if !headers.contains_key(ETAG) {
             return Err("the server does not say the ETag of the rest".into());
@@ -159,8 +166,8 @@ impl RangeRequest<'_> {
     }
 }
 
-/// Returns the length of the file if the server answers a request without a range with one range that is the whole file, as some
-/// proxies and object stores do.
+/// Returns the length of the file if the answer consists of one range that is the whole file, and otherwise `None`.
+/// Some proxies and object stores answer in this way although the request names no range.
 pub(super) fn whole_range(headers: &HeaderMap) -> Option<u64> {
     let span = only(headers, &CONTENT_RANGE).and_then(parse_range);
     let is_multipart = |media_type: &HeaderValue| starts_with(media_type, b"multipart/byteranges");
@@ -175,7 +182,7 @@ pub(super) fn whole_range(headers: &HeaderMap) -> Option<u64> {
     is_whole.then_some(total)
 }
 
-/// Returns whether any header of an answer says that it is a part of a file and not the whole.
+/// Returns whether a header of an answer says that the answer contains only a part of a file.
 pub(super) fn says_part(headers: &HeaderMap) -> bool {
     let spans = headers.get_all(CONTENT_RANGE).iter().filter_map(parse_part);
     let is_part = |(first, last, total): (u64, u64, Option<u64>)| {
@@ -184,7 +191,7 @@ pub(super) fn says_part(headers: &HeaderMap) -> bool {
     spans.into_iter().any(is_part)
 }
 
-/// Returns the place of a resource: its URL without credentials, query and fragment.
+/// Returns the parts of a URL that identify a resource: the URL without credentials, query and fragment.
 fn place(url: &Url) -> (&str, Option<&str>, Option<u16>, &str) {
     (
         url.scheme(),
@@ -194,13 +201,14 @@ fn place(url: &Url) -> (&str, Option<&str>, Option<u16>, &str) {
     )
 }
 
-/// Returns the value of a header that occurs exactly once.
+/// Returns the value of a header that occurs exactly once, and otherwise `None`.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Returns whether a tag is strong: in quotes, without `W/` (RFC 9110, section 8.8.3). An empty tag says nothing about a version.
+/// Returns whether an entity tag is strong: it is in quotes, without `W/` before them (RFC 9110, section 8.8.3). An
+/// empty tag does not count, because it says nothing about the version.
 fn is_strong(etag: &HeaderValue) -> bool {
     match etag.as_bytes() {
         [b'"', tag @ .., b'"'] => {
@@ -213,16 +221,17 @@ fn is_strong(etag: &HeaderValue) -> bool {
     }
 }
 
-/// Parses first, last and total of `bytes 10-99/100`. A range without a total is refused, because the end of the file
-/// would be unknown.
+/// Parses a range such as `bytes 10-99/100`. Returns its first byte, its last byte and the total length of the file. A
+/// range without a total is refused, because the end of the file would be unknown.
 fn parse_range(value: &HeaderValue) -> Option<(u64, u64, u64)> {
     let (first, last, total) = parse_part(value)?;
     let total = total.filter(|&total| last < total)?;
     Some((first, last, total))
 }
 
-/// Parses first, last and total of `bytes 10-99/100` or `bytes 10-99/*`. The crate `headers` accepts more (`+10`, the
-/// first of several ranges) and less (no `Bytes`).
+/// Parses a range such as `bytes 10-99/100` or `bytes 10-99/*`. Returns its first byte, its last byte and, if it is
+/// given, the total length of the file. The crate `headers` is not used: it accepts too much (`+10`, the first of
+/// several ranges), and it refuses `Bytes`.
 fn parse_part(value: &HeaderValue) -> Option<(u64, u64, Option<u64>)> {
     let (unit, range) = value.to_str().ok()?.split_once(' ')?;
     let (range, total) = range.split_once('/')?;
@@ -236,7 +245,7 @@ fn parse_part(value: &HeaderValue) -> Option<(u64, u64, Option<u64>)> {
     (unit.eq_ignore_ascii_case("bytes") && first <= last).then_some((first, last, total))
 }
 
-/// Parses a number of digits and nothing else.
+/// Parses a number that consists only of digits.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -249,7 +258,7 @@ fn starts_with(value: &HeaderValue, prefix: &[u8]) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// Returns a server's header for a message.
+/// Returns the beginning of a header's value, for a message.
 pub(super) fn shown(value: &[u8]) -> String {
     const CHARS_MAX: usize = 100;
     String::from_utf8_lossy(value).chars().take(CHARS_MAX).collect()

@@ -1,5 +1,6 @@
-//! Chains the readers of an input: raw bytes go in; the same bytes come out, counted, digested and compared with announced
-//! digests. At the end of the plain bytes, the digest of the raw ones is published, unless it was moved elsewhere.
+//! Defines the readers of an input: raw bytes go in; the same bytes come out. On the way, they are counted and
+//! digested, and their digest is compared with announced digests. At the end of the plain bytes, the digest of the raw
+//! bytes is stored for other code. It is not stored if that code computes the digest itself.
 
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
@@ -14,18 +15,18 @@ use crate::digest::{Digest, Digesting, Midstate};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::stop::Stop;
 
-/// Reads the bytes as they were fetched. Checks for a stop before each read, and digests the bytes.
+/// A reader of the fetched bytes before decompression. It digests the bytes, and checks for a stop before each read.
 pub(super) struct RawBody {
     inner: Box<dyn Read + Send>,
     name: String,
     bounds: InputBounds,
     bytes: u64,
-    /// The digest so far. None at the end, or if another part computes it.
+    /// The digest of the bytes so far. `None` at the end of the input, or if other code computes the digest.
     digesting: Option<Digesting>,
     checksums: Checksums,
     md5: Option<Md5>,
     sha256: Option<String>,
-    /// After the end, the digest of all bytes, and their MD5 if it was requested.
+    /// The digest of all bytes, and their MD5 if the server has announced one. `None` before the end of the input.
     came: Option<(Digest, Option<String>)>,
     ended: bool,
     stop: Stop,
@@ -54,7 +55,8 @@ impl RawBody {
         }
     }
 
-    /// Sets the digests that the bytes must have: the digests that the server announced, and the one that the request names.
+    /// Sets the digests that the bytes must have: the digests that the server has announced, and the SHA-256 in the
+    /// request.
     pub(super) fn expecting(mut self, checksums: Checksums, sha256: Option<String>) -> Self {
         self.md5 = checksums.has(Algorithm::Md5).then(Md5::new);
         self.checksums = checksums;
@@ -76,11 +78,11 @@ impl RawBody {
         Ok(())
     }
 
-    /// Ends the input. Returns the digest of its bytes, or none if another part computes it.
+    /// Ends the input. Returns the digest of its bytes, or `None` if other code computes the digest.
     ///
     /// # Errors
-    /// Fails, at each call, if a digest differs. Announced digests are compared first: a damaged transfer is worth a
-    /// retry.
+    /// Fails at each call if a digest differs. The announced digests are compared first, because a retry can help after
+    /// a damaged transfer.
     fn end(&mut self) -> Result<Option<Digest>> {
         self.ended = true;
         if let Some(digesting) = self.digesting.take() {
@@ -146,8 +148,8 @@ impl Read for RawBody {
     }
 }
 
-/// The raw bytes, shared by a decoder and by the code that needs their digest at the end. Both are on one thread at a
-/// time.
+/// A reader of the raw bytes. A decoder shares it with the code that needs the digest at the end. They never use the
+/// reader at the same time.
 #[derive(Clone)]
 pub(super) struct SharedRawBody(Arc<Mutex<RawBody>>);
 
@@ -156,8 +158,9 @@ impl SharedRawBody {
         Self(Arc::new(Mutex::new(raw)))
     }
 
-    /// Explains data that cannot be unpacked. If the server announced a digest, reads the rest to find out whether the transfer
-    /// damaged the data. Such damage is worth another attempt.
+    /// Returns the cause of an error of a decoder. If the server has announced a digest, reads the rest of the input to
+    /// find out whether the transfer has damaged the data. If so, the returned error is transient, because another
+    /// attempt can succeed.
     pub(super) fn explain(&self, error: Error) -> Error {
         let mut raw = self.0.lock();
         if (error.stage(), error.class()) != (Stage::Decompress, Class::Permanent) || raw.checksums.is_empty()
@@ -176,25 +179,26 @@ impl SharedRawBody {
         }
     }
 
-    /// Returns the state of the digest, before the end.
+    /// Returns the state of the digest, or `None` after the end of the input.
     pub(super) fn midstate(&self) -> Option<Midstate> {
         self.0.lock().digesting.as_ref().map(Digesting::midstate)
     }
 
-    /// Returns whether all bytes have arrived.
+    /// Returns whether the end of the input was reached.
     pub(super) fn has_ended(&self) -> bool {
         self.0.lock().ended
     }
 
-    /// Moves the digest of the bytes so far elsewhere, to be continued and ended there. Returns none at the end, or if
-    /// the digest must be compared: a decoder's error on damaged data must not be reported before that comparison.
+    /// Moves the digest of the bytes so far to the caller, which must complete it. Returns `None` at the end of the
+    /// input. Also returns `None` if the digest must be compared with an expected digest, because this comparison must
+    /// come before a decoder reports damaged data.
     pub(super) fn detach_digest(&self) -> Option<Digesting> {
         let mut raw = self.0.lock();
         let is_checked = raw.sha256.is_some() || !raw.checksums.is_empty();
         raw.digesting.take_if(|_| !is_checked)
     }
 
-    /// Returns whether the end was reached after this number of bytes.
+    /// Returns whether the end of the input was reached after this number of bytes.
     pub(super) fn has_ended_after(&self, bytes: u64) -> bool {
         let raw = self.0.lock();
         raw.ended && raw.bytes == bytes
@@ -212,7 +216,7 @@ impl Read for SharedRawBody {
     }
 }
 
-/// The plain bytes within their limits.
+/// A reader of the plain bytes. It fails if they exceed a limit.
 pub(super) struct LimitedReader {
     inner: Box<dyn Read + Send>,
     taken: Option<CompressedBytes>,
@@ -224,7 +228,7 @@ pub(super) struct LimitedReader {
 }
 
 impl LimitedReader {
-    /// Creates a reader. `bytes` is the number of plain bytes before its first byte.
+    /// Creates a reader. `bytes` is the number of plain bytes of the input before the reader's first byte.
     pub(super) fn new(
         unpacked: DecompressedReader,
         name: String,

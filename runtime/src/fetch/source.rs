@@ -1,5 +1,6 @@
-//! Opens an input: its metadata, and the chain of readers from its raw bytes to plain ones. On the way the raw bytes
-//! are counted, digested and compared with announced digests, and limits are checked.
+//! Opens an input. A local file, standard input or an HTTP answer goes in. Its metadata and a reader of its plain bytes
+//! come out. The reader counts and digests the raw bytes, compares their digest with announced digests, and checks
+//! limits.
 
 use std::io::Read;
 use std::path::Path;
@@ -36,16 +37,16 @@ pub struct Source {
     /// The hints about the format from the content type and the name.
     pub hints: Hints,
     declared: DeclaredCompression,
-    /// The announced length.
+    /// The announced length in bytes.
     bytes: Option<u64>,
-    /// Set if a truncated input can be told from a complete one.
+    /// True if a truncated input can be distinguished from a complete input.
     tells_its_end: bool,
     bounds: InputBounds,
     checksums: Checksums,
     sha256: Option<String>,
-    /// The identity, to check that the input is the same when its rest is requested.
+    /// The identity. It shows whether the input is still the same when its rest is requested.
     identity: Option<Identity>,
-    /// The position of the first byte; the bytes before it are known already.
+    /// The position of the first byte that is read. The bytes before this position have been read earlier.
     from: u64,
     raw: Box<dyn Read + Send>,
     memory: MemoryShare,
@@ -73,7 +74,7 @@ impl InputBounds {
         }
     }
 
-    /// The bounds before [`Source::within`] sets some: the largest numbers.
+    /// The bounds that a source has before [`Source::within`] sets others. All are the largest numbers.
     pub(super) const NONE: Self = Self {
         raw_bytes_max: u64::MAX,
         plain_bytes_max: u64::MAX,
@@ -89,8 +90,8 @@ impl InputBounds {
     }
 }
 
-/// The digest of an input as it was fetched, before decompression. The digest exists only after the plain bytes were read to
-/// their end without an error, so it always covers a complete and sound input.
+/// The digest of the fetched bytes of an input, before decompression. The digest exists only after the plain bytes were
+/// read to their end without an error. So it always covers a complete and undamaged input.
 #[derive(Clone)]
 pub struct Fetched {
     digest: Arc<OnceLock<Digest>>,
@@ -100,18 +101,20 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// Returns the digest, once the reader has returned 0 bytes; none after [`Fetched::detach_digest`].
+    /// Returns the digest after the reader has returned 0 bytes, which marks the end. Returns `None` before that, and
+    /// if [`Fetched::detach_digest`] has moved the digest.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.get()
     }
 
-    /// Returns the identity with which the rest of the input can be requested later, or none if it cannot be requested.
+    /// Returns the identity with which the rest of the input can be requested later, or `None` if the rest cannot be
+    /// requested.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// Returns the state of the digest: it covers the bytes read so far. None at the end of the input, and after
-    /// [`Fetched::detach_digest`].
+    /// Returns the state of the digest, which covers the bytes that were read so far. Returns `None` at the end of the
+    /// input, and after [`Fetched::detach_digest`].
     pub fn midstate(&self) -> Option<Midstate> {
         self.raw.midstate()
     }
@@ -121,14 +124,15 @@ impl Fetched {
         self.raw.has_ended()
     }
 
-    /// Moves the digest of the bytes read so far to other code that digests the input's own bytes at a lower cost. That code
-    /// completes the digest, and asks [`Fetched::is_all`]. Returns none if the reader's bytes are not the input's own. Also
-    /// returns none if the digest must be compared, because then it is computed while the bytes are read.
+    /// Moves the digest of the bytes that were read so far to the caller. Then the reader computes no digest. The
+    /// caller digests the bytes itself, at a lower cost, and calls [`Fetched::is_all`] at the end. Returns `None` if
+    /// the input is compressed, because the reader's bytes are then not the fetched bytes. Also returns `None` if the
+    /// digest must be compared with an expected digest, because the reader does this comparison.
     pub fn detach_digest(&self) -> Option<Digesting> {
         self.is_plain.then(|| self.raw.detach_digest()).flatten()
     }
 
-    /// Returns whether a digest covers all bytes of the input, and the input was read to its end.
+    /// Returns whether the input was read to its end, and `digest` covers all of its bytes.
     pub fn is_all(&self, digest: &Digest) -> bool {
         self.raw.has_ended_after(digest.bytes)
     }
@@ -142,7 +146,7 @@ impl Source {
             .to_string_lossy()
             .into_owned();
         let (hints, compression) = hints(&name, None);
-        // The path may be a mistyped URL with secrets.
+        // The path could be a mistyped URL that contains secrets.
         let name = redact(&name);
         Self {
             uri: file_uri(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
@@ -174,7 +178,7 @@ impl Source {
             hints: Hints::default(),
             declared: DeclaredCompression::default(),
             bytes: None,
-            // A pipe does not show truncation, but its shell can: see `pipefail` in README.md.
+            // A pipe does not show truncation, but the shell can detect it: see `pipefail` in README.md.
             tells_its_end: true,
             bounds: InputBounds::NONE,
             checksums: Checksums::default(),
@@ -222,8 +226,8 @@ impl Source {
         })
     }
 
-    /// Returns the same source, without its first `from` bytes. The metadata of the whole input counts, because the
-    /// headers of a part describe the part.
+    /// Turns the source into the rest of an input, from the byte `from` on. The metadata are taken from `identity`,
+    /// because the headers of a part describe only the part.
     pub(super) fn behind(mut self, from: u64, identity: &Identity) -> Self {
         self.from = from;
         self.bytes = Some(identity.bytes());
@@ -233,7 +237,7 @@ impl Source {
         self
     }
 
-    /// Sets bounds, and refuses an input that announces more bytes.
+    /// Sets the bounds. Fails if the input announces more bytes than the bounds allow.
     pub(super) fn within(mut self, bounds: InputBounds) -> Result<Self> {
         self.bounds = bounds;
         match self.bytes.filter(|&bytes| bytes > bounds.raw_bytes_max) {
@@ -242,30 +246,33 @@ impl Source {
         }
     }
 
-    /// Requires that the bytes as fetched have this SHA-256, in lowercase hex.
+    /// Requires that the fetched bytes, before decompression, have this SHA-256, in lowercase hex.
     #[must_use]
     pub fn expect_sha256(mut self, sha256: Option<&str>) -> Self {
         self.sha256 = sha256.map(str::to_owned);
         self
     }
 
-    /// Sets the memory share for a decompressor that needs more memory than usual.
+    /// Sets the memory share that a decompressor uses if it needs more memory than usual.
     #[must_use]
     pub fn hold_in(mut self, memory: &MemoryShare) -> Self {
         self.memory = memory.clone();
         self
     }
 
-    /// Returns a reader of the input's bytes, decompressed, and the digest of the fetched bytes. For the rest of an input,
-    /// `digesting` covers the bytes before it. This function and the reader block, so they must not be used within an async task.
+    /// Returns a reader of the input's decompressed bytes, and the digest of the fetched bytes. `digesting` must cover
+    /// the bytes before the source's first byte, if the source is the rest of an input. This function and the reader
+    /// block, so they must not be used within an async task.
     ///
     /// # Errors
-    /// Returns the errors of the first read. The reader's errors wrap one of this crate, which [`Error::from_io`] extracts:
+    /// Returns the errors of the first read. Each error of the reader wraps an error of this crate, which
+    /// [`Error::from_io`] extracts:
     ///
-    /// - transient ones of stage fetch if the transfer breaks off for good, is too slow, has another length or digest
-    ///   than announced, or the file changes meanwhile
-    /// - permanent ones of stage fetch if the input is longer than its limit or does not have the required SHA-256
-    /// - permanent ones of stage decompress if the data is corrupt, truncated or longer than its limits
+    /// - a transient error of stage fetch if the transfer breaks off for good or is too slow
+    /// - a transient error of stage fetch if the length or the digest differs from the announced value, or if the file
+    ///   changes while it is read
+    /// - a permanent error of stage fetch if the input is longer than its limit or does not have the required SHA-256
+    /// - a permanent error of stage decompress if the data is corrupt, truncated or longer than its limits
     /// - the error of the stop as soon as a stop is requested
     pub fn into_reader(self, digesting: Digesting) -> Result<(Box<dyn Read + Send>, Fetched)> {
         if !self.tells_its_end && self.checksums.is_empty() && self.sha256.is_none() {
@@ -290,7 +297,8 @@ impl Source {
                 decompress::decompress(bytes, &self.name, &self.declared, room)
                     .map_err(|error| raw.explain(error))?
             }
-            // Only a plain input can be resumed, whatever the first bytes of its rest look like.
+            // Only a plain input can be resumed. So the rest is plain, even if its first bytes look like compressed
+            // data.
             _ => DecompressedReader::plain(bytes),
         };
         let is_plain = unpacked.taken.is_none();
@@ -306,7 +314,7 @@ impl Source {
     }
 }
 
-/// Returns the last part of a URL's path without secrets, or its host if there is none.
+/// Returns the last part of a URL's path without secrets, or the URL's host if this part is empty.
 fn file_name(url: &Url) -> String {
     let shown = Url::parse(&redact(url.as_str()));
     let url = shown.as_ref().unwrap_or(url);

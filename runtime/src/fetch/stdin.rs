@@ -14,10 +14,10 @@ const LOOK_EVERY: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-/// The bytes of standard input. A stop ends a wait for more bytes.
+/// A reader of standard input. If a stop is requested, a read that waits for bytes ends.
 pub(super) struct Stdin {
     stop: Stop,
-    /// Set after the end: a terminal would continue if it were read again.
+    /// True after the end of the input. On a terminal, another read would wait for more input.
     has_ended: bool,
 }
 
@@ -44,7 +44,7 @@ impl Read for Stdin {
                 Err(error) => return Err(error.into()),
             }
             match rustix::io::read(&stdin, &mut *out) {
-                // Another process that shares the pipe may have made it non-blocking.
+                // Another process that shares the pipe could have made the pipe non-blocking.
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 result => {
                     let read = result?;

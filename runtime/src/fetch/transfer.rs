@@ -1,5 +1,5 @@
-//! Transfers a body: an answer goes in; a task puts its bytes from the network into a bounded channel, and a blocking
-//! reader drains it. If the transfer breaks off, the task requests the rest.
+//! Transfers the body of an answer. A task puts the bytes from the network into a bounded channel, and a blocking
+//! reader takes them out. If the transfer breaks off, the task requests the rest.
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -24,10 +24,10 @@ use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 use crate::stop::Stop;
 
-/// The longest requested wait (`Retry-After`) that is kept within an attempt; a longer one ends the attempt.
+/// The longest requested wait (`Retry-After`) after which a transfer is still resumed. A longer wait ends the attempt.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
-/// The URL that was opened, to request it again.
+/// The URL that was opened. It is requested again if the transfer breaks off.
 #[derive(Clone)]
 pub(super) struct RequestedUrl {
     pub(super) http: Arc<Http>,
@@ -35,7 +35,8 @@ pub(super) struct RequestedUrl {
     pub(super) requested_by: RequestedBy,
 }
 
-/// Starts to fetch the body of the last answer for `url`, which has the whole file. `total` is the announced length.
+/// Starts to fetch the body of `response`, which contains the whole file. `url` is the URL after all redirects. `total`
+/// is the announced length of the file.
 pub(super) fn start(
     requested: RequestedUrl,
     url: &Url,
@@ -53,7 +54,7 @@ pub(super) fn start(
     )
 }
 
-/// Starts to fetch the body of an answer with the rest of a version, or with a part of the rest.
+/// Starts to fetch the body of `response`, which contains the rest of a version of a file, or a part of this rest.
 pub(super) fn start_rest(
     requested: RequestedUrl,
     url: &Url,
@@ -103,27 +104,27 @@ fn begin(
     }
 }
 
-/// Returns the length that an answer announces.
+/// Returns the length of the body that an answer announces.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     number(headers.get(CONTENT_LENGTH)?.as_bytes())
 }
 
 enum BodyPiece {
     Bytes(Bytes),
-    /// The body is complete. A channel that closes without it means that the transfer was cut off.
+    /// The body is complete. If the channel closes without this value, the transfer was cut off.
     End,
 }
 
 type Sender = mpsc::Sender<Result<BodyPiece>>;
 
-/// The network's side of a body.
+/// The task that receives a body from the network.
 struct Transfer {
     requested: RequestedUrl,
     name: String,
-    /// The version to resume, if there is one.
+    /// The version of the file, or `None` if the transfer cannot be resumed.
     version: Option<FileVersion>,
     received: u64,
-    /// The length of the whole file, as soon as it is known.
+    /// The length of the whole file, or `None` until the length is known.
     total: Option<u64>,
     min_rate: MinRate,
     resumes: u32,
@@ -136,17 +137,18 @@ struct Transfer {
 struct AnswerPart {
     response: Response,
     start: u64,
-    /// The position at which the answer ends, if it states one.
+    /// The position in the file at which the answer ends, if the answer states it.
     end: Option<u64>,
-    /// Set if the answer has a transfer coding, which alone determines the end, whatever length it announces.
+    /// True if the answer has a transfer coding. Then only the transfer coding determines the end, whatever length the
+    /// answer announces.
     is_coded: bool,
-    /// The announced digests of this part, and the digest of the received bytes.
+    /// The announced digests of this part, and the digest of the bytes that were received so far.
     checks: Option<(Checksums, Sha256)>,
 }
 
 impl AnswerPart {
-    /// Returns an answer from the first byte on. Its digests are digests of the file, and the file's reader checks
-    /// them.
+    /// Creates the part for an answer that begins with the first byte of the file. The digests in its headers cover the
+    /// whole file, and the reader of the file checks them.
     fn first(response: Response, end: Option<u64>) -> Self {
         Self {
             is_coded: response.headers().contains_key(TRANSFER_ENCODING),
@@ -170,11 +172,11 @@ impl AnswerPart {
 }
 
 impl Transfer {
-    /// Runs until the body has ended, the reader is dropped or a stop is requested.
+    /// Runs the transfer until the body has ended, the reader is dropped or a stop is requested.
     async fn run(mut self, part: AnswerPart, sender: Sender, stop: Stop) {
         let pump = async {
             let end = self.pump(part, &sender).await.map(|()| BodyPiece::End);
-            // This fails if the reader was dropped, which then needs no end.
+            // This call fails if the reader was dropped. Such a reader needs no end.
             let _ = sender.send(end).await;
         };
         tokio::select! {
@@ -191,10 +193,11 @@ impl Transfer {
         Ok(())
     }
 
-    /// Passes on the bytes of an answer. Returns the reason to resume if the file has more bytes than have arrived.
+    /// Passes on the bytes of an answer. If bytes of the file are missing at the end of the answer, returns the error
+    /// that a resume must repair. Otherwise returns `None`.
     ///
     /// # Errors
-    /// Returns errors that a resume would not repair.
+    /// Fails if a resume cannot repair the error.
     async fn pass_on(&mut self, part: &mut AnswerPart, sender: &Sender) -> Result<Option<Error>> {
         loop {
             let is_begun = self.received > part.start;
@@ -277,7 +280,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Returns the error for an answer that has ended, or none if the whole file has arrived.
+    /// Returns the error for an answer that has ended too early, or `None` if no bytes are missing.
     fn ended(&self, part: &AnswerPart) -> Option<Error> {
         let received = self.received;
         match (part.end, self.total) {
@@ -295,8 +298,8 @@ impl Transfer {
     /// Requests the rest of a transfer that broke off.
     ///
     /// # Errors
-    /// Always fails transiently: the next attempt starts from zero or from a checkpoint, and finds out what is wrong
-    /// with the file.
+    /// All errors are transient, because the next attempt starts from zero or from a checkpoint. That attempt also
+    /// finds out what is wrong with the file.
     async fn resume(&mut self, mut broken: Error) -> Result<AnswerPart> {
         let Some(version) = self.version.clone() else {
             return Err(broken);
@@ -357,8 +360,8 @@ impl Transfer {
         Ok(AnswerPart::rest(response, rest.from, span.end))
     }
 
-    /// Returns the pause before a resume. The pause doubles with each resume in vain. A part of it is random, so that
-    /// many clients of one server do not all resume at the same time.
+    /// Returns the pause before a resume. The pause doubles with each consecutive resume that brings no bytes. A part
+    /// of it is random, so that many clients of one server do not all resume at the same time.
     fn pause(&self) -> Duration {
         let doubled = self.limits().http_resume_pause * (1 << (self.in_vain - 1).min(10));
         doubled.mul_f64(0.5 + fastrand::f64() / 2.0)
@@ -383,7 +386,7 @@ impl Transfer {
     }
 }
 
-/// The reader's side of a body. Reading blocks, so it must not be done within an async task.
+/// The reader of a body. Reading blocks, so this reader must not be used within an async task.
 pub(super) struct Body {
     pieces: mpsc::Receiver<Result<BodyPiece>>,
     piece: Bytes,

@@ -1,8 +1,9 @@
-//! CSV as a text: RFC 4180, with the delimiter and the quote of the file's dialect. A [`Scanner`] finds where a record and its
-//! wanted fields begin and end. [`unquote`] and [`write_field`] turn a field into its text and back.
+//! CSV as a text: RFC 4180, but with the delimiter and the quote of the file's dialect. A [`Scanner`] finds the start
+//! and end of a record and of its wanted fields. [`unquote`] turns a field into its text, and [`write_field`] turns a
+//! text into a field.
 //!
-//! A record ends at LF, at CRLF or at a lone CR, each of them anywhere in the file, as in Python's `csv`, pandas and the crate
-//! `csv`. Within a quoted field they are text.
+//! A record ends at LF, at CRLF or at a lone CR. A file can mix these line ends, as in Python's `csv`, pandas and the
+//! crate `csv`. Within a quoted field, line ends are text.
 
 mod syntax;
 
@@ -13,12 +14,12 @@ use wide::u8x16;
 pub use self::syntax::{CsvItem, Gaps, NO_QUOTE, ParsedRow, Parser, RowRules, Syntax};
 use super::{BYTE_ORDER_MARK, Span};
 
-/// The way in which a file writes its fields. Both bytes are ASCII, they differ, and neither is CR or LF.
+/// The delimiter and the quote of a CSV file. Both bytes are ASCII and differ from each other. Neither is CR or LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dialect {
-    /// Separates fields.
+    /// The byte that separates fields.
     pub delimiter: u8,
-    /// Encloses fields that need it; doubled, it is part of the text.
+    /// The byte that encloses fields that need quotes. Within quotes, two of these bytes stand for one in the text.
     pub quote: u8,
 }
 
@@ -40,23 +41,24 @@ pub struct CsvRecord {
     pub next: usize,
     /// The number of fields, at least one.
     pub fields: usize,
-    /// The line feeds in its quoted fields.
+    /// The number of line feeds in the quoted fields of the record.
     pub line_feeds: usize,
-    /// True if any of its fields is quoted.
+    /// True if any field of the record is quoted.
     pub quoted: bool,
-    /// The first quote within a field that is not quoted, or the end of the first quoted field that has text after its closing
-    /// quote. Either way the rest of that field counts as unquoted, so that the record ends with its line.
+    /// The position of the first fault in the use of quotes, or `None`. The fault is a quote within an unquoted field,
+    /// or text after a closing quote. In both cases the rest of the field counts as unquoted, so that the record ends
+    /// with its line.
     pub stray: Option<usize>,
 }
 
-/// The text ends before the record does.
+/// The error for a text that ends before its last record is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partial {
-    /// The quote that opened the field in which the text ends, if it is a quoted one.
+    /// If the text ends within a quoted field, the position of the opening quote.
     pub quote: Option<usize>,
 }
 
-/// Finds records and fields, a block of bytes at a time.
+/// A scanner that finds records and fields. It processes one block of bytes at a time.
 #[derive(Debug, Clone, Copy)]
 pub struct Scanner {
     dialect: Dialect,
@@ -64,16 +66,17 @@ pub struct Scanner {
     quotes: u8x16,
 }
 
-/// The special bytes among the next [`BLOCK`]: bit `n` stands for the `n`th.
+/// The positions of the special bytes in a block of [`BLOCK`] bytes. Bit `n` of a mask stands for byte `n` of the
+/// block.
 #[derive(Debug, Clone, Copy)]
 pub struct Marks {
-    /// Delimiters.
+    /// The mask of the delimiters.
     pub delimiters: u64,
-    /// Quotes, CR and LF.
+    /// The mask of the quotes, CRs and LFs.
     pub others: u64,
 }
 
-/// The bytes scanned at a time.
+/// The number of bytes that are scanned at a time.
 pub const BLOCK: usize = 64;
 
 impl Scanner {
@@ -91,11 +94,12 @@ impl Scanner {
         self.dialect
     }
 
-    /// Finds the end of the record that begins at `start`, and calls `found` with the raw spans of the columns `wanted`, which
-    /// increase; fewer spans if the record is too short. `last` says that nothing follows `raw`.
+    /// Finds the end of the record that begins at `start`. Calls `found` with the raw span of each column in `wanted`,
+    /// except columns that the record does not have. The indices in `wanted` must increase. `last` says that nothing
+    /// follows `raw`.
     ///
     /// # Errors
-    /// Returns [`Partial`] if the record may continue after `raw`, or if it ends within quotes.
+    /// Returns [`Partial`] if the record can continue after `raw`, or if it ends within quotes.
     #[inline]
     pub fn record(
         &self,
@@ -139,7 +143,7 @@ impl Scanner {
         Ok(record)
     }
 
-    /// Returns the special bytes from `at` on.
+    /// Returns the positions of the special bytes in the block at `at`.
     #[inline]
     pub fn marks(&self, raw: &[u8], at: usize) -> Marks {
         if let Some(block) = raw[at..].first_chunk() {
@@ -172,7 +176,7 @@ impl Scanner {
         marks
     }
 
-    /// Skips the quoted part of the field at `open`.
+    /// Skips the quoted part of the field whose quote opens at `open`. Returns the end of this part.
     fn quoted(&self, raw: &[u8], open: usize, found: &mut CsvRecord) -> Result<usize, Partial> {
         let quote = self.dialect.quote;
         let mut at = open + 1;
@@ -194,15 +198,16 @@ impl Scanner {
     }
 }
 
-/// Returns the number of line feeds.
+/// Returns the number of line feeds in `raw`.
 pub fn line_feeds(raw: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', raw).count()
 }
 
-/// Returns the end of the last record that is complete in `raw`, which begins with one; its line end is included. Returns none if
-/// no record is complete. `last` says that nothing follows `raw`, and then all of it counts as complete.
+/// Returns the end of the last record that is complete in `raw`, including its line end. Returns `None` if no record is
+/// complete. `raw` must begin with a record. `last` says that nothing follows `raw`: in this case all of `raw` counts
+/// as complete.
 ///
-/// It looks only at quotes, and at line ends where no quote is open, which costs a small part of a [`Scanner`]'s work.
+/// The function examines only quotes, and line ends outside quotes. This takes much less time than a [`Scanner`] needs.
 pub fn records_end(raw: &[u8], last: bool, dialect: Dialect) -> Option<usize> {
     if last {
         return Some(raw.len());
@@ -230,13 +235,14 @@ pub fn records_end(raw: &[u8], last: bool, dialect: Dialect) -> Option<usize> {
     lines_end(raw, at, raw.len()).or(end)
 }
 
-/// Returns the end of the last line that ends between `from` and `to` and is certainly complete.
+/// Returns the end of the last line that ends between `from` and `to` and is certainly complete, or `None`.
 fn lines_end(raw: &[u8], from: usize, to: usize) -> Option<usize> {
     let last = from + memrchr2(b'\n', b'\r', &raw[from..to])?;
     line_end(raw, last, false).or_else(|| lines_end(raw, from, last))
 }
 
-/// Returns the start of the line after the CR or LF at `at`. Returns none if that depends on the bytes after `raw`.
+/// Returns the start of the line after the CR or LF at `at`. Returns `None` if this start depends on the bytes after
+/// `raw`.
 pub fn line_end(raw: &[u8], at: usize, last: bool) -> Option<usize> {
     match (raw[at], raw.get(at + 1)) {
         (b'\r', Some(b'\n')) => Some(at + 2),
@@ -258,8 +264,9 @@ pub fn unquote(field: &[u8], quote: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Appends a text as a field, within quotes if it has a delimiter, a quote, CR or LF, or begins with a byte order mark, which a
-/// reader would remove from the first field of a file.
+/// Appends a text as a field. Quotes enclose the field if the text has a delimiter, a quote, a CR or an LF. They also
+/// enclose a text that begins with a byte order mark, because a reader would remove this mark from the first field of a
+/// file.
 pub fn write_field(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
     let quote = dialect.quote;
     if !has_special(text, dialect) && !text.starts_with(BYTE_ORDER_MARK) {
@@ -276,24 +283,24 @@ pub fn write_field(text: &[u8], dialect: Dialect, out: &mut Vec<u8>) {
     out.push(quote);
 }
 
-/// Returns whether none of these concatenated texts can need quotes.
+/// Returns whether it is certain that none of these concatenated texts needs quotes.
 pub fn is_plain(texts: &[u8], dialect: Dialect) -> bool {
     !has_special(texts, dialect) && memchr(BYTE_ORDER_MARK[0], texts).is_none()
 }
 
 fn has_special(text: &[u8], Dialect { delimiter, quote }: Dialect) -> bool {
     let special = |&byte: &u8| (byte == delimiter) | (byte == quote) | (byte == b'\n') | (byte == b'\r');
-    // Without an early exit the loop is vectorized.
+    // The compiler vectorizes this loop because it has no early exit.
     text.iter().fold(false, |found, byte| found | special(byte))
 }
 
-/// The ends of a record's fields, as they are found.
+/// The state of finding the ends of a record's fields.
 struct FieldEnds<'a> {
     /// The start of the current field.
     start: usize,
     /// The number of fields that have ended.
     ended: usize,
-    /// The next wanted column; the greatest number if there is none.
+    /// The next wanted column, or `usize::MAX` if no more columns are wanted.
     want: usize,
     wanted: std::slice::Iter<'a, usize>,
 }

@@ -1,33 +1,33 @@
-//! The name of a file and its content type go in; hints about its format come out. All of them may be wrong: the options of a
-//! request overrule them.
+//! The name of a file and its content type go in; hints about its format come out. Any hint can be wrong, so the
+//! options of a request overrule the hints.
 
 use super::Format;
 
-/// The hints of a name and a content type.
+/// The hints from a name and a content type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hints {
     /// The format.
     pub format: Option<Format>,
     /// The delimiter of CSV.
     pub delimiter: Option<char>,
-    /// True if the first record of CSV names the columns.
+    /// Whether the first record of CSV names the columns, or `None` if the content type does not say.
     pub header: Option<bool>,
-    /// The encoding of the text, by the label that the server gives.
+    /// The label of the encoding, as the server gives it.
     pub charset: Option<String>,
-    /// The type of the file, if its name or content type is of another type.
+    /// The type that the name or the content type gives, if this type is not a format of this crate.
     pub other: Option<OtherType>,
 }
 
-/// A type that is no format of this crate, by the file's name or content type.
+/// A type of a file that is not a format of this crate, given by the file's name or content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherType {
-    /// JSON, which may have an object a line.
+    /// JSON. Such a file can have one object on each line.
     Json,
-    /// A type that is no table, by its usual name.
+    /// A type that is not a table, with its usual name.
     NoTable(&'static str),
 }
 
-/// The hints of an extension or a media type.
+/// The hints from an extension or a media type.
 type HintParts = (Option<Format>, Option<char>, Option<OtherType>);
 
 const NOTHING: HintParts = (None, None, None);
@@ -41,8 +41,10 @@ const fn no_table(what: &'static str) -> HintParts {
 }
 
 impl Hints {
-    /// Combines the last extension of a name, in lowercase and without its dot, and a content type. If a content type says
-    /// nothing about the format (`text/plain`), or servers give it to any file (`application/json`), the extension decides.
+    /// Combines the hints from a file name and from a content type. `extension` is the last extension of the name, in
+    /// lowercase and without its dot. The content type decides, with two exceptions. The extension decides if the
+    /// content type says nothing about the format, such as `text/plain`. The extension also decides if servers give the
+    /// content type to any file, such as `application/json`.
     pub fn new(extension: &str, content_type: Option<&str>) -> Self {
         let content_type = content_type.unwrap_or_default();
         let mut parts = content_type.split(';').map(str::trim);
@@ -50,7 +52,7 @@ impl Hints {
         let by_type = of_media_type(&media_type);
         let by_extension = of_extension(extension);
         let (format, delimiter, other) = match (by_type, by_extension) {
-            // `text/csv` leaves the delimiter open.
+            // `text/csv` does not say which delimiter the file has.
             ((Some(Format::Csv), None, _), (Some(Format::Csv), Some(delimiter), _)) => csv(Some(delimiter)),
             ((Some(_), ..), _) => by_type,
             (_, (Some(_), ..)) => by_extension,
@@ -67,7 +69,7 @@ impl Hints {
             let value = value.trim().trim_matches('"').to_ascii_lowercase();
             match (name.trim().to_ascii_lowercase().as_str(), value.as_str()) {
                 ("charset", _) if !value.is_empty() => hints.charset = Some(value),
-                // RFC 4180, section 3.
+                // RFC 4180, section 3, defines this parameter.
                 ("header", "absent") => hints.header = Some(false),
                 ("header", "present") => hints.header = Some(true),
                 _ => {}
@@ -112,7 +114,7 @@ fn of_media_type(media_type: &str) -> HintParts {
         _ if media_type.ends_with("+xml") => no_table("XML"),
         _ if media_type.starts_with("image/") => no_table("an image"),
         _ if media_type.starts_with("audio/") || media_type.starts_with("video/") => no_table("media"),
-        // Windows also uses `application/vnd.ms-excel` for CSV.
+        // Windows also uses `application/vnd.ms-excel` for CSV, so this type gives no hint.
         _ => NOTHING,
     }
 }

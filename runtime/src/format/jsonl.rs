@@ -1,7 +1,8 @@
-//! One JSON object a line, as a text. [`members`] finds where the members of a raw object begin and end, and [`Keys`] the column
-//! of each. [`text`] and [`write_value`] turn a value into its text and back.
+//! JSONL as a text, with one JSON object on each line. [`members`] finds the start and end of each member of a raw
+//! object, and [`Keys`] finds the column of a member. [`text`] turns a value into its text, and [`write_value`] turns a
+//! text into a value.
 //!
-//! Only serde_json decides whether a record is JSON, once, when the record is decoded; this module takes it for granted.
+//! When a record is decoded, serde_json checks once that the record is JSON. This module does not check it again.
 
 use std::collections::HashMap;
 
@@ -10,21 +11,21 @@ use serde::de::IgnoredAny;
 
 use super::{ColumnType, Span, clip};
 
-/// A member of an object, as spans of its raw text.
+/// A member of an object, as spans of the object's raw text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// The key with its quotes.
+    /// The key, including its quotes.
     pub key: Span,
     /// The value.
     pub value: Span,
 }
 
-/// The error for a JSON string that has no text: it has half of a surrogate pair, which UTF-8 cannot represent (RFC 8259, section
-/// 8.2).
+/// The error for a JSON string that cannot be a text. Such a string has half of a surrogate pair, which UTF-8 cannot
+/// represent (RFC 8259, section 8.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Untextual;
 
-/// Returns the reason for a raw string that is [`Untextual`].
+/// Returns the reason of the reject for a raw string that is [`Untextual`].
 pub fn untextual(string: &[u8]) -> String {
     format!(
         "the string {} has half of a surrogate pair, which is not a character",
@@ -32,7 +33,7 @@ pub fn untextual(string: &[u8]) -> String {
     )
 }
 
-/// Returns the members of a raw object in their order. `raw` must be valid JSON; otherwise there may be fewer members.
+/// Returns the members of a raw object in their order. `raw` must be valid JSON: otherwise members can be missing.
 pub fn members(raw: &[u8]) -> impl Iterator<Item = Member> + use<'_> {
     let mut at = memchr(b'{', raw).map_or(raw.len(), |brace| brace + 1);
     std::iter::from_fn(move || {
@@ -51,7 +52,7 @@ pub fn members(raw: &[u8]) -> impl Iterator<Item = Member> + use<'_> {
     })
 }
 
-/// The names of columns, to look up by the raw key of a member.
+/// An index of the names of columns. It finds the column of a member by the member's raw key.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
     names: Vec<Vec<u8>>,
@@ -60,8 +61,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Returns keys for the names in the order of their indices. The names must differ: for two equal ones the result would
-    /// depend on the guess.
+    /// Returns an index of the columns with these names, in the order of the columns. The names must differ: for two
+    /// equal names, the result of [`Keys::find`] would depend on the guess.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let names: Vec<Vec<u8>> = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
         let index: HashMap<_, _> = names.iter().cloned().zip(0..).collect();
@@ -73,11 +74,11 @@ impl Keys {
         }
     }
 
-    /// Returns the index of the name that equals a raw key, given with its quotes. Tries `guess` first: in most files the members
-    /// of all records have the same order.
+    /// Returns the column that has the name `key`, or `None`. `key` is a raw key with its quotes. Tries the column
+    /// `guess` first, because in most files the members of all records have the same order.
     ///
     /// # Errors
-    /// Fails if the key has no text.
+    /// Fails if the key cannot be a text.
     pub fn find(&mut self, key: &[u8], guess: usize) -> Result<Option<usize>, Untextual> {
         let inner = inner(key);
         let name = if memchr(b'\\', inner).is_some() {
@@ -94,10 +95,11 @@ impl Keys {
     }
 }
 
-/// Appends the text of a raw value: a string unescaped, nothing for null, the JSON of anything else.
+/// Appends the text of a raw value. A string is unescaped. For null, nothing is appended. For any other value, its JSON
+/// is appended.
 ///
 /// # Errors
-/// Fails if it is a string that has no text; then a part of it may have been appended.
+/// Fails if the value is a string that cannot be a text. In this case a part of the string can already be in `out`.
 pub fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
     match value {
         [b'"', ..] => unescape(inner(value), out),
@@ -109,13 +111,14 @@ pub fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
     }
 }
 
-/// Appends a text as a value of a column. `original` is the raw value that it replaces, if there is one.
+/// Appends a text as a value of a column. `original` is the raw value that the text replaces, if there is one.
 ///
-/// A text that is no literal of the column's type, such as `007` in a column of integers or `1e999` in one of numbers, is written
-/// as a string, unchanged: its meaning is the plugin's concern. [`ColumnType::Inherit`] is the type of the original value.
+/// If the text is not a literal of the column's type, it is written unchanged as a string. Examples are `007` in a
+/// column of integers and `1e999` in a column of numbers. The plugin is responsible for the meaning of such a text.
+/// [`ColumnType::Inherit`] stands for the type of the original value.
 ///
-/// An empty text is null, unless the type is text. If the original is null, it stays null in any type. With
-/// [`ColumnType::Inherit`] an empty string stays one, too.
+/// An empty text is written as null, unless the type is text. If the original is null, null is written for any type.
+/// With [`ColumnType::Inherit`], an original that is an empty string stays an empty string.
 pub fn write_value(text: &[u8], column_type: ColumnType, original: Option<&[u8]>, out: &mut Vec<u8>) {
     if text.is_empty() {
         let is_string = match column_type {
@@ -149,7 +152,7 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
     let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
     out.push(b'"');
     let mut rest = text;
-    // Without an early exit the loop is vectorized.
+    // The compiler vectorizes this loop because it has no early exit.
     if text.iter().fold(false, |found, &byte| found | special(byte)) {
         while let Some(at) = rest.iter().position(|&byte| special(byte)) {
             out.extend_from_slice(&rest[..at]);
@@ -187,11 +190,11 @@ fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(text).is_ok() && !text.contains(&b'\n') && !text.contains(&b'\r')
 }
 
-/// A number of at most this many characters and without an exponent is within the range of a 64-bit float.
+/// A number without an exponent is within the range of a 64-bit float if it has at most this number of characters.
 const FINITE_BYTES_MAX: usize = 308;
 
-/// Returns whether a text is a JSON number within the range of a 64-bit float: beyond it readers of JSON make it infinite, or
-/// fail.
+/// Returns whether a text is a JSON number within the range of a 64-bit float. If a number is beyond this range,
+/// readers of JSON make it infinite or fail.
 pub fn is_number(text: &[u8]) -> bool {
     matches!(text, [b'-' | b'0'..=b'9', .., b'0'..=b'9'] | [b'0'..=b'9']) && is_json(text) && is_finite(text)
 }
@@ -230,7 +233,7 @@ fn skip(raw: &[u8], at: usize, passed: impl Fn(u8) -> bool) -> usize {
 fn string_end(raw: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
-        // Most strings are too short for the call to pay.
+        // Most strings are so short that a call of `memchr2` takes longer than this loop.
         at = match raw
             .get(at..)?
             .iter()
@@ -301,7 +304,8 @@ fn unescape(escaped: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
     Ok(())
 }
 
-/// Returns the character of the four hex digits at the front, and of a following second half if it is a surrogate pair.
+/// Returns the character that the four hex digits at the start of `rest` stand for, and advances past them. If they are
+/// the first half of a surrogate pair, the second half must follow.
 fn code_point(rest: &mut &[u8]) -> Option<char> {
     let first = code_unit(rest)?;
     if !(0xd800..0xdc00).contains(&first) {

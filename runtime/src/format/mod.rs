@@ -1,4 +1,5 @@
-//! The formats as texts: parses and writes single raw records. Decoders and encoders share this code, and nothing else.
+//! The formats as texts: this module parses and writes single raw records. It is the only code that decoders and
+//! encoders share.
 
 pub mod csv;
 mod hints;
@@ -8,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::hints::{Hints, OtherType};
 
-/// The byte order mark that a UTF-8 text may begin with, which is no part of its first record.
+/// The byte order mark that a UTF-8 text can begin with. It is not part of the first record.
 pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Returns the start of a text for a message: texts from an input can be as long as the input.
+/// Returns at most 64 characters of a text for a message, because a text from an input can be as long as the input.
 pub fn clip(text: &[u8]) -> String {
     const CHARACTERS: usize = 64;
     let start = String::from_utf8_lossy(&text[..text.len().min(4 * (CHARACTERS + 1))]);
@@ -25,9 +26,9 @@ pub fn clip(text: &[u8]) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Comma-separated values, RFC 4180 and its usual dialects.
+    /// Comma-separated values, as in RFC 4180 and its usual dialects.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Jsonl,
 }
 
@@ -47,7 +48,7 @@ impl Format {
 /// The type of an output column's values, for formats that have types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColumnType {
-    /// The type that the input has.
+    /// The type that the value has in the input.
     #[default]
     Inherit,
     /// A text.
@@ -65,20 +66,21 @@ pub enum ColumnType {
 /// One column of the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputColumn {
-    /// Unique within the output.
+    /// The name of the column, which is unique within the output.
     pub name: String,
-    /// The type of its values.
+    /// The type of the column's values.
     pub column_type: ColumnType,
-    /// The input column that it copies unless edited; without one it is empty unless edited.
+    /// The index of the input column that is copied into this column. `None` if the column is empty by default. Edits
+    /// overrule both.
     pub source: Option<usize>,
 }
 
-/// A part of a text, from the offset of its first byte to the one after its last.
+/// A part of a text, as two offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// The first byte.
+    /// The offset of the first byte.
     pub start: usize,
-    /// The byte after the last.
+    /// The offset after the last byte.
     pub end: usize,
 }
 
@@ -89,8 +91,8 @@ impl Span {
     }
 }
 
-/// Appends `text[start..end]`. Most fields are shorter than a block: copying a whole block and truncating is faster than a call
-/// that copies the exact length.
+/// Appends `text[start..end]`. If the part is shorter than a block, as most fields are, copies a whole block and
+/// truncates it. This is faster than a call that copies the exact length.
 #[inline]
 pub fn append(out: &mut Vec<u8>, text: &[u8], Span { start, end }: Span) {
     const BLOCK: usize = 32;

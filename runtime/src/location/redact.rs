@@ -1,6 +1,7 @@
-//! Redacts secrets: a URI or a text goes in; the same without its secrets comes out, for messages, logs and receipts.
-//! User names and passwords are removed, also from a URI within a URI and from a malformed one. The values of
-//! parameters with the name of a secret become `***`. A part that cannot be understood is hidden.
+//! Redacts secrets: a URI or a text goes in; the same URI or text without its secrets comes out, for messages, logs and
+//! receipts. User names and passwords are removed, even from a URI within another URI, and from a malformed URI. If a
+//! parameter has the name of a secret, such as `token`, its value becomes `***`. A part that cannot be parsed is
+//! hidden, too.
 
 use std::borrow::Cow;
 
@@ -11,24 +12,26 @@ use super::scheme;
 
 const HIDDEN: &str = "***";
 
-/// The most levels of percent-encoding that are decoded. A text with more levels is hidden.
+/// The maximum number of times that a text is percent-decoded. A text that changes in each of these decodings is
+/// hidden.
 const LEVELS_MAX: usize = 8;
 
-/// The most bytes of a host with a user and a password.
+/// The maximum length, in bytes, of a host together with a user name and a password.
 const AUTHORITY_MAX: usize = 2_048;
 
-/// Schemes that allow any number of slashes before the host, even none: see the URL standard.
+/// The schemes that allow any number of slashes before the host, even none: see the URL standard.
 const SPECIAL: [&str; 5] = ["http", "https", "ftp", "ws", "wss"];
 
-/// Returns the URI without its secrets. A plain path is returned unchanged, except for parts of it that look like a
-/// URI.
+/// Returns the URI without its secrets. A plain path is returned unchanged, except for parts that look like a URI or a
+/// parameter.
 pub fn redact(uri: &str) -> String {
     let bare = match scheme(uri).map(|scheme| (Url::parse(uri), scheme)) {
         Some((Ok(url), _)) => match without_fragment(url) {
             Some(url) => Cow::from(url),
             None => Cow::from(uri),
         },
-        // A password may have unescaped characters that would begin a query.
+        // The URI is malformed. Its password could contain an unescaped `?` or `#`. So a query or a fragment can begin
+        // only after the last `@`.
         Some((Err(_), _)) => {
             let from = uri.rfind('@').unwrap_or_default();
             let end = uri[from..].find(['?', '#']).map_or(uri.len(), |at| from + at);
@@ -39,7 +42,7 @@ pub fn redact(uri: &str) -> String {
     redact_one(&bare)
 }
 
-/// Returns a URL without user name, password and fragment; none if it has none of these.
+/// Returns a URL without user name, password and fragment, or `None` if the URL has none of these parts.
 fn without_fragment(mut url: Url) -> Option<String> {
     if url.username().is_empty() && url.password().is_none() && url.fragment().is_none() {
         return None;
@@ -51,8 +54,9 @@ fn without_fragment(mut url: Url) -> Option<String> {
     Some(url.into())
 }
 
-/// Returns a text for people, with each URI in it redacted as by [`redact`], and without the values of members with the
-/// name of a secret. It is for texts of others: a document that is not a valid request, or a library's error.
+/// Returns a text for people, without secrets. Each URI in the text is redacted as [`redact`] does it. The values of
+/// members that have the name of a secret are hidden. This function is for texts from elsewhere, such as an invalid
+/// request document, or an error of a library.
 pub fn redact_within(text: &str) -> String {
     let text = hide_members(&unescape(text));
     let mut shown = String::with_capacity(text.len());
@@ -74,15 +78,15 @@ pub fn redact_within(text: &str) -> String {
     shown
 }
 
-/// Returns whether a URI holds a user name or a password, itself or in a URI within it, at any level of
-/// percent-encoding. A URI with more than eight levels counts as one that does.
+/// Returns whether a URI, or another URI within it, contains a user name or a password. The user name can be
+/// percent-encoded several times. A URI that changes in each of eight decodings counts as a URI with a user name.
 pub fn has_userinfo(uri: &str) -> bool {
     let is_opaque = scheme(uri).is_some_and(|scheme| {
         let rest = &uri[scheme.len() + 1..];
         !SPECIAL.contains(&scheme.as_str()) && !rest.starts_with(['/', '\\']) && rest.contains('@')
     });
     let is_told = Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
-    // Browsers take the text after two slashes for a host, whatever it is here.
+    // Browsers read the text after two slashes as a host, although this program reads it as a path.
     let without_scheme = uri
         .trim_start()
         .strip_prefix("//")
@@ -95,8 +99,8 @@ pub fn has_userinfo(uri: &str) -> bool {
         })
 }
 
-/// Returns whether `holds` is true of a text, or of the text percent-decoded once or more often; true beyond
-/// [`LEVELS_MAX`] levels.
+/// Returns whether `holds` is true for a text, or for the result of percent-decoding it once or several times. Also
+/// returns true if the text changes in each of [`LEVELS_MAX`] decodings.
 fn at_some_level(text: &str, holds: impl Fn(&str) -> bool) -> bool {
     let mut text = Cow::from(text);
     for _ in 0..LEVELS_MAX {
@@ -111,13 +115,13 @@ fn at_some_level(text: &str, holds: impl Fn(&str) -> bool) -> bool {
     true
 }
 
-/// Returns a text percent-decoded once; none if that changes nothing.
+/// Percent-decodes a text once. Returns `None` if this does not change the text.
 fn decode(text: &str) -> Option<String> {
     let decoded = percent_decode_str(text).decode_utf8_lossy();
     (decoded != text).then(|| decoded.into_owned())
 }
 
-/// Redacts one URI, or a text that may be one.
+/// Redacts one URI, or a text that could be a URI.
 fn redact_one(uri: &str) -> String {
     let is_path = scheme(uri).is_none_or(|scheme| scheme == "file");
     let clean = |text: &str| hide_members(&hide_values(&strip_userinfo(text), is_path));
@@ -129,14 +133,15 @@ fn redact_one(uri: &str) -> String {
     if !at_some_level(&shown, |text| clean(text) != text) {
         return shown;
     }
-    // A secret remains that only shows when a longer part is decoded at once.
+    // A secret remains that appears only if a longer part is decoded as a whole. So the text after the first host is
+    // hidden or, if there is no host, the whole text.
     match authorities(&shown).next() {
         Some(host) if is_host(&shown[host.start..host.end]) => format!("{}/{HIDDEN}", &shown[..host.end]),
         _ => HIDDEN.to_owned(),
     }
 }
 
-/// Redacts a part of a text that has no blanks.
+/// Redacts a token: a part of a text without blanks.
 fn redact_token(token: &str) -> String {
     if !token.contains([':', '=', '@', '%', '/']) {
         return token.to_owned();
@@ -145,7 +150,7 @@ fn redact_token(token: &str) -> String {
         Some(_) => redact(token),
         None => redact_one(token),
     };
-    // The part may be `me:password@host` with any prefix.
+    // The token could be `me:password@host` with any prefix.
     let Some(at) = shown.rfind('@') else {
         return shown;
     };
@@ -164,8 +169,8 @@ fn redact_token(token: &str) -> String {
     }
 }
 
-/// Returns the length of `=VALUE` at the start of `rest`, if the name of a secret comes before it in marks, as in
-/// `"token"=VALUE`.
+/// Returns the length of `=VALUE` at the start of `rest`. Returns `None` unless `before` ends with the name of a secret
+/// in quotes or brackets, as in `"token"=VALUE`.
 fn marked_value_length(before: &str, rest: &str) -> Option<usize> {
     let value = rest.strip_prefix('=')?;
     let name = before.trim_end_matches(|c: char| is_closing(c) && !c.is_whitespace());
@@ -192,7 +197,8 @@ fn last_name(text: &str) -> &str {
     &text[start.map_or(text.len(), |(at, _)| at)..]
 }
 
-/// Returns the length of the text before the first blank or quote. A quote after a backslash belongs to the text.
+/// Returns the length of the token at the start of a text. The token ends before the first blank or quote, unless a
+/// backslash comes before that character.
 fn token_length(text: &str) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices() {
@@ -205,8 +211,8 @@ fn token_length(text: &str) -> usize {
     text.len()
 }
 
-/// Returns JSON text with the escapes decoded that could hide a part of a URI. A resulting backslash counts as a slash,
-/// as in URLs.
+/// Returns JSON text in which those escapes are decoded that could hide a part of a URI. The escape `\u005c` of a
+/// backslash becomes a slash, because URLs treat a backslash as a slash.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::from(text);
@@ -230,7 +236,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
         match character {
             Some(character) => plain.push(character),
             None => {
-                // An escaped character stays escaped; the second of two backslashes escapes nothing.
+                // Other escapes are copied. The second of two backslashes does not begin an escape.
                 let length = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
                 plain.push_str(&escape[..length]);
                 rest = &escape[length..];
@@ -243,19 +249,20 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::from(plain)
 }
 
-/// The part of a text in which a URI names a host: after `://` and the like.
+/// The part of a text in which a URI names its host, with user name, password and port. It begins after `://` or
+/// similar characters.
 struct Authority<'a> {
     text: &'a str,
     start: usize,
     end: usize,
-    /// Set if a scheme comes before it.
+    /// True if a scheme comes before the authority.
     is_named: bool,
 }
 
 impl Authority<'_> {
     fn has_userinfo(&self) -> bool {
         let authority = &self.text[self.start..self.end];
-        // A text that is no host may be a user and the beginning of a password.
+        // If the text is not a host, it could be a user name with the beginning of a password.
         let is_begun = || !is_host(authority) && self.text[self.end..].contains('@');
         self.is_named && (authority.contains('@') || is_begun())
     }
@@ -265,7 +272,7 @@ fn is_slash(c: char) -> bool {
     matches!(c, '/' | '\\')
 }
 
-/// Returns all authorities in a text, in their order. One may begin within another.
+/// Returns all authorities in a text, in their order. An authority can begin within another authority.
 fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
     let places = text.char_indices().filter(|&(_, c)| c == ':' || is_slash(c));
     places.filter_map(move |(at, c)| {
@@ -304,8 +311,9 @@ fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
     })
 }
 
-/// Returns a text without the part before the `@` of each authority. If an authority is not a host, its `@` may come
-/// later, after further characters of a password; if there is no `@`, the authority is hidden.
+/// Removes from each authority in a text the part before its `@`. If an authority does not look like a host, a password
+/// could continue after it. Then everything up to the last `@` of the text is removed. If there is no further `@`, the
+/// authority is hidden.
 fn strip_userinfo(text: &str) -> String {
     let text = &opaque_without_userinfo(text);
     let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
@@ -338,8 +346,8 @@ fn strip_userinfo(text: &str) -> String {
     shown + &text[from..]
 }
 
-/// Returns a URI such as `scheme:me:password@host`, whose scheme defines no hosts, without the part that may be a user.
-/// Other texts are returned unchanged.
+/// Removes the part before the `@` from a URI such as `scheme:me:password@host`, which has no slashes before the host
+/// and no scheme in [`SPECIAL`]. Returns other texts unchanged.
 fn opaque_without_userinfo(text: &str) -> String {
     if let Some(scheme) = scheme(text)
         && !SPECIAL.contains(&scheme.as_str())
@@ -355,7 +363,8 @@ fn opaque_without_userinfo(text: &str) -> String {
     text.to_owned()
 }
 
-/// Returns whether a text looks like a host, several hosts, or an address, each with a port or without.
+/// Returns whether a text looks like a host name or an address, with or without a port. Of a list of hosts, only the
+/// first is examined.
 fn is_host(text: &str) -> bool {
     let is_one = |host: &str| {
         let (host, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -364,19 +373,19 @@ fn is_host(text: &str) -> bool {
             None => host.split_once(':').unwrap_or((host, "")),
         };
         let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '~' | ':' | '*');
-        // A colon without a port may be followed by a password with a `/`, `?` or `#`.
+        // If the text ends with a colon, a password could follow that begins with `/`, `?` or `#`.
         let is_cut = !text.starts_with('[') && text.ends_with(':');
         host.chars().all(allowed) && port.chars().all(|c| c.is_ascii_digit()) && !is_cut
     };
     text.split([',', ';']).take(1).all(is_one)
 }
 
-/// Returns whether a character may be part of a name before `=`.
+/// Returns whether a character can be part of a name before `=`.
 fn is_name_part(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '%' | '[' | ']' | '$' | '~' | '+' | '!' | '*')
 }
 
-/// Returns whether a character may stand between a name and its `=`, as in `"token"=`.
+/// Returns whether a character can stand between a name and its `=`, as in `"token"=`.
 fn is_closing(c: char) -> bool {
     c.is_whitespace()
         || matches!(
@@ -385,12 +394,12 @@ fn is_closing(c: char) -> bool {
         )
 }
 
-/// Returns a text with `***` for the values of parameters with the name of a secret: `?token=...`, `&sig=...`,
-/// `;jwt=...`. In a file's path, a folder `session=5` is not a parameter.
+/// Returns a text in which `***` replaces the values of parameters that have the name of a secret: `?token=...`,
+/// `&sig=...`, `;jwt=...`. In a file's path, a folder `session=5` is not a parameter.
 fn hide_values(text: &str, is_path: bool) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     let query = text.find(['?', '#']);
-    // A URI within a path has no folders.
+    // If a path contains a URI, the text from the URI's host on has no folders.
     let nested = if is_path {
         let own = scheme(text).map_or(0, |scheme| scheme.len() + 1);
         let named = authorities(&text[own..]).find(|authority| authority.is_named);
@@ -420,11 +429,11 @@ fn hide_values(text: &str, is_path: bool) -> String {
     shown + rest
 }
 
-/// Returns the length of a value: up to the next parameter or, in a path, the next segment.
+/// Returns the length of a value. The value ends before the next parameter or, in a path, before the next segment.
 fn value_length(text: &str, is_query: bool) -> usize {
     let ends = |(at, c): (usize, char)| match c {
         '&' | '#' => true,
-        // A semicolon within a query may be part of the value.
+        // A semicolon within a query can be part of the value.
         ';' => !is_query || text[at + 1..].trim_start_matches(is_name_part).starts_with('='),
         '/' | '?' => !is_query,
         _ => false,
@@ -434,7 +443,7 @@ fn value_length(text: &str, is_query: bool) -> usize {
         .map_or(text.len(), |(at, _)| at)
 }
 
-/// Returns a text with `***` for each component that has a secret once it is percent-decoded.
+/// Returns a text in which `***` replaces each component that contains a secret after percent-decoding.
 fn hide_encoded(text: &str, clean: &impl Fn(&str) -> String) -> String {
     let is_delimiter = |c: char| matches!(c, '/' | '\\' | '?' | '&' | '=' | ';' | '#' | '@' | ':');
     let mut shown = String::with_capacity(text.len());
@@ -450,8 +459,8 @@ fn hide_encoded(text: &str, clean: &impl Fn(&str) -> String) -> String {
     shown
 }
 
-/// Returns a text with `***` for the values of members and headers with the name of a secret: `"password": "..."`,
-/// `Authorization: ...`.
+/// Returns a text in which `***` replaces the values of members and headers that have the name of a secret:
+/// `"password": "..."`, `Authorization: ...`.
 fn hide_members(text: &str) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     let mut from = 0;
@@ -480,7 +489,7 @@ fn hide_members(text: &str) -> String {
     shown + rest
 }
 
-/// Returns the length of the quote before a member's value, and that of the value.
+/// Returns two lengths: the length of the opening quote before a member's value, and the length of the value.
 fn member_length(text: &str, is_json: bool) -> (usize, usize) {
     let backslashes = text.len() - text.trim_start_matches('\\').len();
     let behind = &text[backslashes..];
@@ -514,7 +523,7 @@ fn member_length(text: &str, is_json: bool) -> (usize, usize) {
     (0, text.find(end).unwrap_or(text.len()))
 }
 
-/// A name that contains one of these is the name of a secret.
+/// The texts that make a name the name of a secret wherever they occur in it.
 const WITHIN: &[&str] = &[
     "signature",
     "token",
@@ -533,10 +542,12 @@ const WITHIN: &[&str] = &[
     "jwt",
 ];
 
-/// Names of secrets, as whole names only: `zipcode` and `country_code` are not.
+/// The words that make a name the name of a secret only if they are the whole name: `zipcode` and `country_code` are
+/// not names of secrets.
 const WHOLE: [&str; 3] = ["code", "pin", "policy"];
 
-/// A word that is made of these and of [`BESIDE`] makes its name that of a secret: `authkey`, but not `keyboard`.
+/// The parts of words that name a secret. A name is the name of a secret if one of its words consists only of these
+/// parts and of parts in [`BESIDE`]. So `authkey` is the name of a secret, but `keyboard` is not.
 const WORDS: &[&str] = &[
     "assertion",
     "auth",
@@ -574,7 +585,7 @@ const WORDS: &[&str] = &[
     "xsrf",
 ];
 
-/// Words that may be joined to [`WORDS`] without a gap.
+/// The parts of words that can be joined to [`WORDS`] without a gap.
 const BESIDE: &[&str] = &[
     "access", "account", "admin", "amz", "api", "app", "asp", "aspx", "aws", "az", "azure", "basic", "bot",
     "client", "data", "db", "device", "digest", "download", "enc", "file", "ftp", "gcp", "git", "google",
@@ -584,7 +595,7 @@ const BESIDE: &[&str] = &[
     "storage", "time", "user", "x",
 ];
 
-/// Returns whether a parameter, member or header of this name has a secret as its value.
+/// Returns whether the value of a parameter, member or header with this name counts as a secret.
 fn is_secret(name: &str) -> bool {
     let name = fully_decoded(name);
     let Some(name) = name else { return true };
@@ -628,9 +639,11 @@ fn words(run: &str) -> impl Iterator<Item = &str> {
     starts.zip(ends).map(|(start, end)| &run[start..end])
 }
 
-/// Returns whether a lowercase word consists of [`WORDS`], [`BESIDE`] and digits only, with at least one of [`WORDS`].
+/// Returns whether a lowercase word consists only of [`WORDS`], [`BESIDE`] and digits, and contains at least one of
+/// [`WORDS`].
 fn is_made_of_secrets(word: &str) -> bool {
-    // Each entry says whether the word up to that byte consists of parts: without one of `WORDS`, and with one.
+    // The entry for a position says whether the word up to this position consists of such parts. The first flag is for
+    // parts without any of `WORDS`, the second for parts with at least one of `WORDS`.
     let mut reached = vec![(false, false); word.len() + 1];
     reached[0].0 = true;
     for from in 0..word.len() {

@@ -11,13 +11,15 @@ use crate::format::clip;
 use crate::format::jsonl::{is_integer, is_number};
 use crate::receipt::{ColumnQuality, Inferred};
 
-/// The most bytes kept of a text, so that a column takes little memory however long its cells are.
+/// The maximum length of a text that is kept as a whole, in bytes. A longer text is clipped, so that a column needs
+/// little memory even if its cells are long.
 const KEPT_BYTES: usize = 64;
 
-/// A number of at most this many digits is exact as a float.
+/// The maximum number of digits with which every integer is exact as a 64-bit float.
 const EXACT_DIGITS: usize = 15;
 
-/// The most recent values remembered, of all columns together and of one column.
+/// The maximum number of recent values that are remembered for all columns together. [`RECENT_MAX`] is the maximum for
+/// one column.
 const RECENT: usize = 1 << 16;
 const RECENT_MAX: usize = 1 << 8;
 
@@ -26,14 +28,14 @@ const RECENT_MAX: usize = 1 << 8;
 pub(super) struct ColumnProfile {
     filled: u64,
     distinct: Distinct,
-    /// The hashes of recent values, each at the index that its first bits give; 0 for none. A recent value adds nothing to the
-    /// profile.
+    /// The hashes of recent values. The first bits of a hash give its index, and 0 stands for no value. If a recent
+    /// value occurs again, only `filled` changes.
     recent: Box<[u64]>,
-    /// The profile of the filled cells; none without a filled cell.
+    /// The profile of the filled cells, or `None` if no cell is filled.
     cells: Option<FilledCells>,
 }
 
-/// The profile of the filled cells.
+/// The part of a column's profile that only filled cells have.
 #[derive(Debug, Clone)]
 struct FilledCells {
     inferred: Inferred,
@@ -45,7 +47,7 @@ struct FilledCells {
     characters: [u64; 2],
 }
 
-/// A number and the text it was parsed from.
+/// A number, and the text from which it was parsed.
 #[derive(Debug, Clone)]
 struct ParsedNumber<Text = Vec<u8>> {
     value: f64,
@@ -53,7 +55,7 @@ struct ParsedNumber<Text = Vec<u8>> {
 }
 
 impl ColumnProfile {
-    /// Returns the profile of one of `columns` columns.
+    /// Returns an empty profile for one of `columns` columns.
     pub(super) fn one_of(columns: usize) -> Self {
         Self {
             filled: 0,
@@ -194,7 +196,7 @@ impl<'a> ParsedNumber<&'a [u8]> {
             return None;
         }
         let value = match text {
-            // Exact, and faster.
+            // This is exact, and faster than parsing a float.
             [b'0'..=b'9', ..] if inferred == Inferred::Integer && text.len() <= EXACT_DIGITS => {
                 let add = |value, digit: &u8| 10.0 * value + f64::from(digit - b'0');
                 text.iter().fold(0.0, add)
@@ -204,8 +206,8 @@ impl<'a> ParsedNumber<&'a [u8]> {
         Some(Self { value, text })
     }
 
-    /// Compares equal floats further: whole numbers digit by digit, others by their texts, so that the number kept does not
-    /// depend on their order.
+    /// Compares two numbers. If their floats are equal, compares integers digit by digit, and other numbers by their
+    /// texts. So the number that is kept does not depend on the order of the numbers.
     fn cmp(&self, other: &Self) -> Ordering {
         let (own, others) = (self.text, other.text);
         self.value.total_cmp(&other.value).then_with(|| {
@@ -259,8 +261,8 @@ fn infer(text: &[u8]) -> Inferred {
     }
 }
 
-/// Returns the narrowest type of a text that may be a date or a time in ISO 8601. Written by hand: a full parse took as long as
-/// all the rest.
+/// Returns the narrowest type of a text that can be a date or a time in ISO 8601. The check is written by hand, because
+/// a full parse took as long as all other work on a profile.
 fn infer_time(text: &[u8]) -> Inferred {
     let Some((date, time)) = text.split_at_checked("2017-10-23".len()) else {
         return Inferred::Text;
@@ -277,7 +279,7 @@ fn infer_time(text: &[u8]) -> Inferred {
     }
 }
 
-/// Returns whether a text is a time of day, `hh:mm:ss[.fraction][zone]`.
+/// Returns whether a text is a time of day in the form `hh:mm:ss[.fraction][zone]`.
 fn is_time(text: &[u8]) -> bool {
     let &[h1, h2, b':', m1, m2, b':', s1, s2, ref rest @ ..] = text else {
         return false;
@@ -304,14 +306,14 @@ fn is_time(text: &[u8]) -> bool {
     is_zone && is_below([h1, h2], 24) && is_below([m1, m2], 60) && is_below([s1, s2], 60)
 }
 
-/// Returns the value of at most four digits.
+/// Returns the number that `text` stands for, or `None` if a byte is not a digit. `text` must have at most four bytes.
 fn digits(text: &[u8]) -> Option<i16> {
     text.iter().try_fold(0, |value, byte| {
         byte.is_ascii_digit().then(|| 10 * value + i16::from(byte - b'0'))
     })
 }
 
-/// Returns the text or, if it is long, its beginning.
+/// Returns the text, or its beginning if it has more than [`KEPT_BYTES`] bytes.
 fn clipped(text: &[u8]) -> Cow<'_, [u8]> {
     if text.len() <= KEPT_BYTES {
         return text.into();

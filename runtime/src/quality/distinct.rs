@@ -1,21 +1,25 @@
-//! Hashes of values go in, an estimate of the number of different ones comes out: a HyperLogLog sketch.
+//! Hashes of values go in; an estimate of the number of different values comes out. The estimate is made by a
+//! HyperLogLog sketch.
 
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 
-/// The largest sketch, as a power of two of one-byte registers. With 12 the standard error is 1.04 / sqrt(2^12), 1.6 %.
+/// The size of the largest sketch, as a power of two: 2^12 registers of one byte. Its standard error is 1.04 /
+/// sqrt(2^12), which is 1.6 %.
 const BITS_MAX: u32 = 12;
-/// The smallest sketch. It still counts values up to [`crate::receipt::EXACT_MAX`].
+/// The size of the smallest sketch, as a power of two. Up to [`crate::receipt::EXACT_MAX`] different values, even this
+/// sketch counts exactly.
 const BITS_MIN: u32 = 8;
 
-/// The most bytes that all sketches of a lane use for registers.
+/// The maximum number of bytes that all sketches of a lane use for registers.
 const BYTES_MAX: usize = 1 << 20;
 
-/// The number of different values of a column.
+/// An estimate of the number of different values in a column.
 #[derive(Debug, Clone)]
 pub(super) struct Distinct(HllSketch);
 
 impl Distinct {
-    /// Returns the sketch of one of `columns` columns; the more there are, the coarser it is.
+    /// Returns an empty sketch for one of `columns` columns. With more columns, each sketch is smaller and less
+    /// precise.
     pub(super) fn one_of(columns: usize) -> Self {
         let share = (BYTES_MAX / columns.max(1)).max(1);
         let bits = share.ilog2().clamp(BITS_MIN, BITS_MAX) as u8;
@@ -34,7 +38,7 @@ impl Distinct {
     }
 
     pub(super) fn count(&self) -> u64 {
-        // The other estimate is better, but depends on the order of the values.
+        // The sketch has another estimate. It is more precise, but depends on the order of the values.
         self.0.composite_estimate().round() as u64
     }
 }

@@ -1,7 +1,7 @@
-//! The bytes of an output go in, the profile of its columns comes out: the quality report of a receipt.
+//! The bytes of an output go in; the profile of its columns comes out. This profile is the quality report in a receipt.
 //!
-//! Each lane profiles its own rows, and the profiles are merged at the end. The result does not depend on how the rows were
-//! assigned to lanes.
+//! Each lane profiles its own rows, and the profiles are merged at the end. The result does not depend on which lane
+//! profiled which rows.
 
 mod column;
 mod distinct;
@@ -23,21 +23,21 @@ use crate::stop::Stop;
 
 const OUTPUT: &str = "output";
 
-/// The bytes kept of each vector for the next rows.
+/// The maximum size of a vector that is kept for the next rows, in bytes.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// The way in which the rows of an output are written.
+/// The format, the columns and the dialect of an output's rows.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// Their format.
+    /// The format of the rows.
     pub format: Format,
     /// The names of the columns.
     pub columns: Vec<String>,
-    /// The dialect of CSV.
+    /// The dialect, if the format is CSV.
     pub dialect: Dialect,
 }
 
-/// Profiles the rows of an output.
+/// A profiler of the rows of an output.
 pub struct Profiler {
     layout: Layout,
     limits: Limits,
@@ -48,13 +48,13 @@ pub struct Profiler {
 }
 
 impl Profiler {
-    /// Returns a profiler of an output whose input has these limits.
+    /// Returns a profiler for the output of an input with these limits.
     ///
     /// # Errors
-    /// Fails if two columns have one name.
+    /// Fails if two columns have the same name.
     pub fn new(layout: Layout, limits: &Limits) -> Result<Self> {
         let limits = Limits {
-            // The output may be longer than the input.
+            // A record of the output can be longer than its record of the input.
             record_bytes_max: usize::MAX,
             ..limits.clone()
         };
@@ -71,10 +71,11 @@ impl Profiler {
         })
     }
 
-    /// Profiles some whole rows, without a header or other text before them, and returns their vector.
+    /// Profiles the rows in `rows`, which must be whole rows without a header or other text before them. Returns the
+    /// vector of the rows, so that its memory can be reused.
     ///
     /// # Errors
-    /// Fails if the rows cannot be read back, which no output should cause.
+    /// Fails if the rows cannot be read back. No output should cause this.
     pub fn add(&mut self, rows: Vec<u8>) -> Result<Vec<u8>> {
         self.batch.load(rows);
         loop {
@@ -87,10 +88,11 @@ impl Profiler {
         }
     }
 
-    /// Profiles all rows of a reader.
+    /// Profiles all rows that a reader returns.
     ///
     /// # Errors
-    /// Fails as [`Profiler::add`] does. Returns the errors of the reader, and the stop's if one is requested.
+    /// Fails in the same cases as [`Profiler::add`]. Also returns the errors of the reader, and an error if a stop is
+    /// requested.
     pub fn add_all(&mut self, rows: impl Read + Send + 'static, stop: &Stop) -> Result<()> {
         let mut splitter = decoding(&self.layout, &self.limits, Box::new(rows))?.splitter;
         let mut spare = Vec::new();
@@ -101,7 +103,7 @@ impl Profiler {
         Ok(())
     }
 
-    /// Merges the profiles of this profiler and another one of the same output.
+    /// Merges the profiles of this profiler and of another profiler of the same output.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.records += other.records;

@@ -19,7 +19,7 @@ fn of(format: Format, columns: &[&str], rows: &str) -> QualityPart {
     profiler.quality()
 }
 
-/// Returns the profile of a column with these cells, none of which needs quotes.
+/// Returns the profile of a column with these cells. The cells must not need quotes.
 fn column(cells: &[&str]) -> ColumnQuality {
     let rows: String = cells.iter().map(|cell| format!("{cell},\n")).collect();
     of(Format::Csv, &["a", "b"], &rows).columns.swap_remove(0)
@@ -76,7 +76,7 @@ fn a_column_has_the_narrowest_type_of_its_filled_cells() {
 fn numbers_are_compared_as_numbers_unless_a_cell_is_none() {
     assert_eq!(ends(&column(&["9", "10", "-3", "-20"])), ("-20", "10"));
     assert_eq!(ends(&column(&["9", "10.5", "1e3"])), ("9", "1e3"));
-    // Whole numbers may differ although their floats are equal.
+    // Two whole numbers can differ even if their floats are equal.
     for (min, max) in [
         ("9999999999999999999", "10000000000000000000"),
         ("9007199254740992", "9007199254740993"),
@@ -177,7 +177,7 @@ proptest! {
         let merged = dealt.into_iter().rev().reduce(Profiler::merge).unwrap();
         prop_assert_eq!(&merged.quality(), &whole);
 
-        // The test computes these numbers itself.
+        // The test computes the expected numbers itself.
         let cells: Vec<_> = rows.iter().map(|(a, _)| a).filter(|a| !a.is_empty()).collect();
         let a = &whole.columns[0];
         prop_assert_eq!(a.filled, cells.len() as u64);

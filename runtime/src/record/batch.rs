@@ -1,8 +1,9 @@
-//! Consecutive records of one input, as a [`Batch`]: cut out by the decoder, read by the plugin, written by the encoder. It is an
-//! arena, so that nothing is allocated for a record or a field.
+//! A [`Batch`] holds consecutive records of one input. The decoder fills the batch, the plugin reads it, and the
+//! encoder writes its records. A batch is an arena, so that no memory is allocated for a single record or field.
 //!
-//! The chunks of an input are decoded independently. A lane that has one does not know what came before it: positions count from
-//! its start, and an error waits as a [`ChunkError`] until its [`ChunkOrigin`] is known.
+//! The chunks of an input are decoded independently, so a lane does not know the position of its chunk in the input.
+//! Positions count from the start of the chunk. An error is kept as a [`ChunkError`] until the chunk's [`ChunkOrigin`]
+//! is known.
 
 use std::ops::Range;
 
@@ -14,73 +15,78 @@ use crate::format::Span;
 /// Some consecutive records of a chunk, in raw form and as the plugin reads them.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The chunk: whole records, their line ends included.
+    /// The chunk, which is whole records including their line ends.
     pub raw: Vec<u8>,
     /// The part of `raw` that has been decoded, up to the last record of this batch.
     pub used: Used,
     /// The records that go to the plugin.
     pub rows: Vec<Row>,
-    /// The records of `rows` as plain CSV, for CSV in another syntax than the output's; otherwise empty.
+    /// The records of `rows`, rewritten as plain CSV. Empty if the decoder does not rewrite records.
     pub rewritten: Vec<u8>,
-    /// The span of each row in `rewritten`, without a line end; empty if rows are in `raw`.
+    /// The span of each row in `rewritten`, without a line end. Empty if the decoder does not rewrite records.
     pub lines: Vec<[u32; 2]>,
-    /// True if the plugin gets `raw` and reads fields in place. The fields of other rows follow after it.
+    /// True if the plugin gets `raw` and reads fields there, in place. Rows that cannot be read in place have their
+    /// fields in `fields`, and the plugin gets these after `raw`.
     pub in_place: bool,
-    /// The fields of the rows that are not read in place, unescaped, row after row, each followed by one byte. For JSONL that
-    /// byte is `"` after a string, and another one after any other value. The fields are UTF-8.
+    /// The unescaped fields of the rows that are not read in place, row after row, in UTF-8. One more byte follows each
+    /// field. For JSONL, this byte is `"` after a string, and another byte after any other value.
     pub fields: Vec<u8>,
-    /// The start of each row's first field, in `raw` followed by `fields`, or in `fields` if nothing is read in place.
+    /// The start of each row's first field. If `in_place` is true, this is an offset in `raw` followed by `fields`;
+    /// otherwise it is an offset in `fields`.
     pub starts: Vec<u32>,
-    /// The end of each field: `rows.len()` times the number of columns read. The next field of the row begins one byte later.
+    /// The end of each field, so the length is `rows.len()` times the number of columns that the plugin reads. The next
+    /// field of the row begins one byte after this end.
     pub ends: Vec<u32>,
-    /// The start and end of each column that is read, quotes included, for rows of CSV that are not read in place. They are
-    /// offsets in `raw`, or in `rewritten` if that is used. A row's spans begin at its [`Row::cells`], in the order of the
-    /// input's columns.
+    /// The start and end of each cell that the plugin reads, including quotes, for rows of CSV that are not read in
+    /// place. These are offsets in `rewritten` if the decoder rewrites records, and otherwise in `raw`. The spans of a
+    /// row begin at the index [`Row::cells`], and are in the order of the input's columns.
     pub spans: Vec<[u32; 2]>,
-    /// The records that do not go to the plugin because they are malformed, in order.
+    /// The malformed records, in order. They do not go to the plugin.
     pub malformed: Vec<MalformedRecord>,
 }
 
 /// The part of a chunk that has been decoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Bytes.
+    /// The number of bytes.
     pub bytes: usize,
-    /// Records, malformed ones included.
+    /// The number of records, including malformed records.
     pub records: u32,
-    /// Lines.
+    /// The number of lines.
     pub lines: u32,
 }
 
 /// One record of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// Start of the record in [`Batch::raw`].
+    /// The start of the record in [`Batch::raw`].
     pub start: u32,
-    /// End of the record in [`Batch::raw`], its line end not included.
+    /// The end of the record in [`Batch::raw`], without its line end.
     pub end: u32,
-    /// The number of records of the chunk before it.
+    /// The number of records in the chunk before this record.
     pub number: u32,
-    /// The number of lines of the chunk before it.
+    /// The number of lines in the chunk before this record.
     pub line: u32,
-    /// The index of its first cell in [`Batch::spans`]; [`IN_PLACE`] if its fields are read in place.
+    /// The index of the record's first cell in [`Batch::spans`], or [`IN_PLACE`] if its fields are read in place.
     pub cells: u32,
 }
 
 /// The value of [`Row::cells`] for a row that is read in place.
 pub const IN_PLACE: u32 = u32::MAX;
 
-/// The positions of one CSV row's cells in its [`Batch::text`], those that are read.
+/// The positions of the cells of one CSV row that the plugin reads. They are offsets in the text that [`Batch::text`]
+/// returns for the row.
 #[derive(Debug, Clone, Copy)]
 pub enum Cells<'a> {
-    /// Next to each other from this offset on, with these ends.
+    /// All cells of the row, one after the other. The first cell begins at this offset, and the cells end at these
+    /// offsets.
     InPlace(u32, &'a [u32]),
-    /// Each with its start and its end.
+    /// Some cells of the row, each with its start and its end.
     Apart(&'a [[u32; 2]]),
 }
 
 impl Cells<'_> {
-    /// Returns the cell of the `place`-th column that is read, in the order of the input's columns.
+    /// Returns the cell at the index `place`. The cells are in the order of the input's columns.
     #[inline]
     pub fn at(self, place: usize) -> Span {
         let (start, end) = match self {
@@ -100,32 +106,32 @@ impl Cells<'_> {
 pub struct MalformedRecord {
     /// The position of the record.
     pub row: Row,
-    /// The reject's code, such as `ragged-row`.
+    /// The code of the reject, such as `ragged-row`.
     pub code: &'static str,
-    /// The reject's reason, a sentence.
+    /// The reason of the reject, which is a sentence.
     pub reason: String,
 }
 
 /// The position of a record in the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The number of the record, from 1, without the header.
+    /// The number of the record, counted from 1. The header does not count.
     pub record: u64,
-    /// The line it starts on, from 1.
+    /// The line on which the record starts, counted from 1.
     pub line: u64,
-    /// The byte it starts at in the decompressed input, from 0.
+    /// The offset of the record's first byte in the decompressed input, counted from 0.
     pub offset: u64,
 }
 
 impl Batch {
-    /// Loads a chunk and returns the bytes of the previous one, to reuse their memory.
+    /// Loads a chunk. Returns the bytes of the previous chunk, so that their memory can be reused.
     pub fn load(&mut self, raw: Vec<u8>) -> Vec<u8> {
         self.clear();
         self.used = Used::default();
         std::mem::replace(&mut self.raw, raw)
     }
 
-    /// Clears the batch for the next one of the chunk; keeps the memory.
+    /// Clears the batch for the next records of the chunk, and keeps its memory.
     pub fn clear(&mut self) {
         self.rows.clear();
         self.rewritten.clear();
@@ -138,13 +144,13 @@ impl Batch {
         self.malformed.clear();
     }
 
-    /// Returns the number of bytes passed to a call into the plugin.
+    /// Returns the number of bytes that the batch passes to a call into the plugin.
     pub fn lent_bytes(&self) -> usize {
         let raw = if self.in_place { self.raw.len() } else { 0 };
         raw + self.fields.len() + size_of::<u32>() * (self.starts.len() + self.ends.len())
     }
 
-    /// Frees vectors that are longer than a usual batch needs.
+    /// Frees vectors that use more than `bytes_max` bytes.
     pub fn shrink(&mut self, bytes_max: usize) {
         if self.fields.capacity() > bytes_max {
             self.fields = Vec::new();
@@ -160,12 +166,13 @@ impl Batch {
         }
     }
 
-    /// Returns whether there is neither a record nor a malformed one.
+    /// Returns whether the batch has neither records for the plugin nor malformed records.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.malformed.is_empty()
     }
 
-    /// Returns some of the records as a plugin sees them, as a batch of their own. `width` is the number of columns it reads.
+    /// Returns a new batch with some of the records, in the form in which the plugin reads them. `width` is the number
+    /// of columns that the plugin reads.
     pub fn part(&self, rows: Range<usize>, width: usize) -> Self {
         let mut part = Self {
             rows: self.rows[rows.clone()].to_vec(),
@@ -184,7 +191,7 @@ impl Batch {
                 None => (&self.raw, from, to),
             };
             part.fields.extend_from_slice(&text[from..to]);
-            // For JSONL the byte after a field says whether it is a string.
+            // For JSONL, the byte after a field says whether the field is a string.
             part.fields.push(text.get(to).copied().unwrap_or(b'\n'));
         }
         part
@@ -195,8 +202,8 @@ impl Batch {
         &self.raw[row.start as usize..row.end as usize]
     }
 
-    /// Returns the source of the row of that index: a text, and the span of the record in it, without a line end. The row's cells
-    /// are in the same text.
+    /// Returns the text that contains the row with the index `row`, and the span of the row in this text, without a
+    /// line end. The cells of the row are in the same text.
     #[inline]
     pub fn text(&self, row: usize) -> (&[u8], Span) {
         let (text, [start, end]) = match self.lines.get(row) {
@@ -210,14 +217,14 @@ impl Batch {
         (text, span)
     }
 
-    /// Returns the source bytes of the row of that index.
+    /// Returns the bytes of the row with the index `row`, as in [`Batch::text`].
     #[inline]
     pub fn record(&self, row: usize) -> &[u8] {
         let (text, span) = self.text(row);
         span.of(text)
     }
 
-    /// Returns the cells of the row of that index, `reads` of them.
+    /// Returns the cells of the row with the index `row`. `reads` is the number of columns that the plugin reads.
     #[inline]
     pub fn cells(&self, row: usize, reads: usize) -> Cells<'_> {
         let Row { start, cells, .. } = self.rows[row];
@@ -227,7 +234,7 @@ impl Batch {
         Cells::Apart(&self.spans[cells as usize..][..reads])
     }
 
-    /// Lends the bytes that the plugin reads fields from; [`Batch::take_back`] returns them.
+    /// Lends the bytes from which the plugin reads fields. The caller must return them with [`Batch::take_back`].
     pub fn lend(&mut self) -> Vec<u8> {
         if !self.in_place {
             return std::mem::take(&mut self.fields);
@@ -248,22 +255,22 @@ impl Batch {
 }
 
 impl Used {
-    /// Advances past a line without a record.
+    /// Advances past a line without a record. The next line begins at `next`.
     pub fn blank_line(&mut self, next: usize) {
         self.bytes = next;
         self.lines += 1;
     }
 
-    /// Advances past a record of `lines` lines.
+    /// Advances past a record of `lines` lines. The next line begins at `next`.
     pub fn record(&mut self, next: usize, lines: usize) {
         self.bytes = next;
         self.records += 1;
         self.lines += lines as u32;
     }
 
-    /// Returns the next record, which ends at `end`.
+    /// Returns the row for the next record, which ends at `end`.
     pub fn row(&self, end: usize) -> Row {
-        // In range: a chunk has less than 4 GiB.
+        // Both casts are in range, because a chunk has less than 4 GiB.
         Row {
             start: self.bytes as u32,
             end: end as u32,
@@ -279,7 +286,7 @@ impl Used {
 pub struct ChunkOrigin(pub Position);
 
 impl ChunkOrigin {
-    /// Returns the position in the input of a record of the chunk.
+    /// Returns the position of a record of the chunk in the whole input.
     pub fn position(&self, row: Row) -> Position {
         Position {
             record: self.0.record + u64::from(row.number),
@@ -288,7 +295,7 @@ impl ChunkOrigin {
         }
     }
 
-    /// Advances past the bytes, records and lines used.
+    /// Advances past the bytes, records and lines in `used`.
     pub fn advance(&mut self, used: Used) {
         self.0.record += u64::from(used.records);
         self.0.line += u64::from(used.lines);
@@ -296,16 +303,16 @@ impl ChunkOrigin {
     }
 }
 
-/// An error in a chunk, which gets its position once the chunk's origin is known.
+/// An error in a chunk. It gets its position in the input when the chunk's origin is known.
 pub struct ChunkError(Box<dyn FnOnce(&ChunkOrigin) -> Error + Send>);
 
 impl ChunkError {
-    /// Returns an error whose message names a position.
+    /// Returns an error whose message names a position. `to_error` makes the message from the chunk's origin.
     pub fn new(to_error: impl FnOnce(&ChunkOrigin) -> Error + Send + 'static) -> Self {
         Self(Box::new(to_error))
     }
 
-    /// Returns the error of a chunk that begins at `origin`.
+    /// Returns the error for a chunk that begins at `origin`.
     pub fn at(self, origin: &ChunkOrigin) -> Error {
         (self.0)(origin)
     }
@@ -350,7 +357,7 @@ mod tests {
         assert_eq!(part.fields, b"\nc\n,dd\n");
         assert_eq!((part.starts, part.ends), (vec![0, 3], vec![0, 2, 3, 6]));
         assert_eq!(batch.part(0..1, 2).fields, b"a,bb\n");
-        // For JSONL the byte after a field says whether it is a string.
+        // For JSONL, the byte after a field says whether the field is a string.
         let jsonl = Batch {
             in_place: false,
             fields: b"1\n2\"3\"4\n".to_vec(),
@@ -360,7 +367,7 @@ mod tests {
         };
         assert_eq!(jsonl.part(0..1, 2).fields, b"1\n2\"");
         assert_eq!(jsonl.part(1..2, 2).fields, b"3\"4\n");
-        // A plugin may read no column at all.
+        // A plugin is allowed to read no columns at all.
         let blind = Batch {
             ends: Vec::new(),
             ..jsonl

@@ -1,22 +1,22 @@
-//! A plugin's changes to a batch go in as flat lists, [`Changes`], unchecked; verdicts with their edits and rows come out, each
-//! operand checked before it is used. Nothing is allocated for a record or a field.
+//! A plugin's changes to a batch go in as unchecked flat lists, [`Changes`]. Verdicts with their edits and rows come
+//! out. Each operand is checked before it is used. No memory is allocated for a single record or field.
 
 use std::ops::Range;
 
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Span;
 
-/// The most bytes of the code of a reject.
+/// The maximum length of the code of a reject, in bytes.
 const REJECT_CODE_BYTES_MAX: usize = 64;
 
-/// The unchecked lists: `wit/plugin.wit` says how the three are read.
+/// The three unchecked lists of a plugin's changes. `wit/plugin.wit` says how they are read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Changes {
-    /// One byte a row, or none at all if every row is kept.
+    /// One byte for each row, or no bytes if every row is kept.
     pub verdicts: Vec<u8>,
-    /// The numbers that the verdicts take, in order.
+    /// The operands of the verdicts, in the order of the rows.
     pub operands: Vec<u32>,
-    /// The concatenated texts, whose ends are operands.
+    /// The concatenated texts. The end of each text is an operand.
     pub bytes: Vec<u8>,
 }
 
@@ -25,22 +25,22 @@ pub struct Changes {
 pub enum Verdict<'a> {
     /// The record goes to the output unchanged.
     Keep,
-    /// The record goes to the output with some cells changed.
+    /// The record goes to the output with some changed cells.
     Edit(Edits<'a>),
-    /// The emitted rows replace the record.
+    /// The rows that the plugin emitted replace the record.
     Replace,
     /// The record does not go to the output.
     Drop,
     /// The record goes to the rejects.
     Reject {
-        /// Lowercase letters, digits and dashes.
+        /// The code, which consists of lowercase letters, digits and dashes.
         code: &'a str,
-        /// A sentence.
+        /// The reason, which is a sentence.
         reason: &'a str,
     },
 }
 
-/// The changed cells of one record: columns of the output, increasing, each with its new text.
+/// The changed cells of one record. Each cell has the index of an output column and a new text. The indices increase.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Edits<'a> {
     cells: &'a [[u32; 2]],
@@ -49,13 +49,13 @@ pub struct Edits<'a> {
 }
 
 impl<'a> Edits<'a> {
-    /// Returns the cells as (output column, text), the text in UTF-8.
+    /// Returns the cells as (output column, text). The texts are UTF-8.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
         let bytes = self.bytes;
         self.spans().map(move |(column, span)| (column, span.of(bytes)))
     }
 
-    /// Returns the cells as (output column, span of its text in [`Edits::bytes`]).
+    /// Returns the cells as (output column, span). The span is the position of the cell's text in [`Edits::bytes`].
     pub fn spans(&self) -> impl Iterator<Item = (usize, Span)> + use<'a> {
         let mut start = self.start as usize;
         self.cells.iter().map(move |&[column, end]| {
@@ -74,7 +74,7 @@ impl<'a> Edits<'a> {
     }
 }
 
-/// Whole rows that a plugin made: their fields in the order of the output's columns.
+/// Whole rows that a plugin made. The fields of a row are in the order of the output's columns.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rows<'a> {
     ends: &'a [u32],
@@ -84,7 +84,7 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Checks rows that crossed the boundary on their own.
+    /// Checks rows that the plugin returned at the end of the input, without verdicts.
     ///
     /// # Errors
     /// Fails if the offsets decrease or are out of bounds, or the text is not UTF-8.
@@ -122,7 +122,7 @@ impl<'a> Rows<'a> {
         self.ends.is_empty()
     }
 
-    /// Returns the rows, each as its fields.
+    /// Returns the fields of each row.
     pub fn iter(&self) -> impl Iterator<Item = RowFields<'a>> + use<'a> {
         let (bytes, mut start) = (self.bytes, self.start);
         self.ends.chunks_exact(self.width.max(1)).map(move |ends| {
@@ -155,7 +155,7 @@ impl<'a> RowFields<'a> {
 
 const EMIT: u8 = 8;
 
-/// Reads [`Changes`] from front to back, checking each operand before it is used.
+/// A reader of [`Changes`] from front to back. It checks each operand before the operand is used.
 #[derive(Debug)]
 pub struct ChangesReader<'a> {
     verdicts: &'a [u8],
@@ -188,7 +188,7 @@ impl<'a> ChangesReader<'a> {
         })
     }
 
-    /// Returns the verdict on the next row, and the rows to put after it if there are any.
+    /// Returns the verdict on the next row, and the rows that the plugin emitted with it, if there are any.
     ///
     /// # Errors
     /// Fails if an operand is missing or breaks a rule of the interface.
@@ -211,7 +211,7 @@ impl<'a> ChangesReader<'a> {
         })
     }
 
-    /// Checks that nothing is left over.
+    /// Checks that all operands and texts have been read.
     ///
     /// # Errors
     /// Fails if operands or texts remain after the last row.
@@ -247,7 +247,8 @@ impl<'a> ChangesReader<'a> {
         })
     }
 
-    /// Advances to the end of the cells' texts, if a few comparisons show that all cells are valid.
+    /// Compares only a few numbers to check all cells. If this shows that all cells are valid, advances to the end of
+    /// their texts and returns true. Otherwise returns false, and the cells can still be valid.
     #[inline]
     fn pass_well(&mut self, cells: &[[u32; 2]]) -> bool {
         let (mut after, mut end) = (0, self.texts.start);
@@ -256,7 +257,7 @@ impl<'a> ChangesReader<'a> {
             is_well &= (after <= u64::from(column)) & (end <= cell_end);
             (after, end) = (u64::from(column) + 1, cell_end);
         }
-        // Columns and ends increase, so the last ones are the greatest.
+        // Columns and ends increase, so the last column and the last end are the greatest.
         is_well &= (after <= self.width as u64) & (end as usize <= self.texts.bytes.len());
         if is_well {
             self.texts.start = end;
@@ -264,7 +265,7 @@ impl<'a> ChangesReader<'a> {
         is_well
     }
 
-    /// Advances to the end of the cells' texts, checking each.
+    /// Checks each cell, and advances to the end of the cells' texts.
     #[cold]
     fn pass_each(&mut self, cells: &[[u32; 2]]) -> Result<()> {
         let mut after = 0;
@@ -341,11 +342,11 @@ impl<'a> ChangesReader<'a> {
     }
 }
 
-/// Iterates over concatenated texts whose ends are known.
+/// A cursor over concatenated texts, which gets the end of each text.
 #[derive(Debug)]
 struct TextCursor<'a> {
     bytes: &'a str,
-    /// True if all texts are ASCII, so that a text may end anywhere.
+    /// True if all texts are ASCII. In this case a text can end at any byte.
     ascii: bool,
     /// The start of the next text.
     start: u32,
@@ -360,7 +361,7 @@ impl<'a> TextCursor<'a> {
         }
     }
 
-    /// Advances to the end of a text.
+    /// Returns the range of the next text, which ends at `end`, and advances to this end.
     #[inline]
     fn next(&mut self, end: u32) -> Result<Range<usize>> {
         let text = self.start as usize..end as usize;

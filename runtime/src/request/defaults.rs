@@ -4,12 +4,13 @@
 use super::InputOptions;
 
 impl InputOptions {
-    /// Returns these options, with `defaults` for those that are not given. A request's options come first, then its
-    /// binding's, then the worker's; an option that none of them gives is detected from the file or has its default.
+    /// Returns these options, with `defaults` for the options that are not given. The options of a request take
+    /// precedence over the options of its binding, and these over the options of the worker. An option that none of
+    /// them gives is detected from the file or has its default.
     ///
-    /// Delimiter and dialect both define the separator of fields: if these options give one of them, neither is taken
-    /// from `defaults`. A default that contradicts these options is not taken either, such as a comment character that
-    /// is their delimiter. So two valid sets of options merge into a valid one.
+    /// Delimiter and dialect both define the separator of fields. If these options give one of the two, neither is
+    /// taken from `defaults`. A default that contradicts these options is not taken either, for example a comment
+    /// character that is the delimiter in these options. So two valid sets of options always merge into a valid set.
     #[must_use]
     pub fn or(self, defaults: &Self) -> Self {
         if !(self.says_syntax() && defaults.says_syntax()) {
@@ -19,7 +20,8 @@ impl InputOptions {
         if whole.syntax().is_ok() || self.syntax().is_err() {
             return whole;
         }
-        // There are few sets of members to leave out: the first valid one, which leaves out the fewest, is taken.
+        // There are few sets of members, so all are tried. The first set that gives valid options is used. It leaves
+        // out the fewest members.
         let mut fitting: Vec<Self> = SyntaxMembers::without_some()
             .map(|questions| self.clone().take(defaults, &questions))
             .collect();
@@ -27,7 +29,7 @@ impl InputOptions {
         fits.map_or(whole, |index| fitting.swap_remove(index))
     }
 
-    /// Returns whether any option is given that may contradict another.
+    /// Returns whether an option is given that could contradict another option.
     fn says_syntax(&self) -> bool {
         self.delimiter.is_some()
             || self.dialect.is_some()
@@ -37,8 +39,8 @@ impl InputOptions {
             || self.trim.is_some()
     }
 
-    /// Returns these options, with `defaults` for those that are not given; of the syntax, only the given `questions`
-    /// are taken.
+    /// Returns these options, with `defaults` for the options that are not given. Takes an option for the syntax from
+    /// `defaults` only if it is in `questions`.
     fn take(self, defaults: &Self, questions: &SyntaxMembers) -> Self {
         let says_what_is_between = self.delimiter.is_some() || self.dialect.is_some();
         let between = questions.between && !says_what_is_between;
@@ -63,9 +65,9 @@ impl InputOptions {
     }
 }
 
-/// The options on the syntax that may contradict each other.
+/// A set of the options for the syntax, which can contradict each other.
 struct SyntaxMembers {
-    /// The separator of fields: delimiter and dialect.
+    /// True if the set contains delimiter and dialect, which both define the separator of fields.
     between: bool,
     quote: bool,
     escape: bool,
@@ -77,7 +79,7 @@ impl SyntaxMembers {
     const ALL: Self = Self::of(0);
     const COUNT: u32 = 5;
 
-    /// Returns all members except those whose bits are set.
+    /// Returns all members except the members whose bits are set in `without`.
     const fn of(without: u32) -> Self {
         Self {
             trim: without & 1 == 0,
@@ -88,7 +90,7 @@ impl SyntaxMembers {
         }
     }
 
-    /// Returns all sets with members left out, beginning with the largest.
+    /// Returns all sets in which members are left out, beginning with the largest sets.
     fn without_some() -> impl Iterator<Item = Self> {
         let mut sets: Vec<u32> = (1..1 << Self::COUNT).collect();
         sets.sort_by_key(|set| set.count_ones());
@@ -104,7 +106,8 @@ mod tests {
     use super::super::{Character, DialectFrom};
     use super::*;
 
-    /// For each option by itself, the request comes before the binding, and the binding before the worker.
+    /// Checks for each option alone that the request takes precedence over the binding, and the binding over the
+    /// worker.
     #[test]
     fn what_is_said_first_counts() {
         let [first, second] = all();
@@ -122,13 +125,13 @@ mod tests {
             }
             expected.insert(name.to_owned(), value);
             assert_eq!(members(&alone.clone().or(&first)), expected, "{name}");
-            // A worker merges three in a row.
+            // A worker merges three sets of options one after the other.
             let merged = nothing.clone().or(&alone).or(&first);
             assert_eq!(members(&merged), expected, "{name}");
         }
     }
 
-    /// Delimiter and dialect answer one question, and a character has one meaning.
+    /// Checks that delimiter and dialect are merged as one option, and that no character gets two meanings.
     #[test]
     fn what_is_said_first_leaves_no_room_for_what_contradicts_it() {
         for (first, second, merged) in [
@@ -187,13 +190,15 @@ mod tests {
                 json!({ "trim": true }),
                 json!({ "delimiter": " " }),
             ),
-            // No option is given twice, but the first side leaves no quote for the second.
+            // The second delimiter is left out. It is the default quote, which the output has because the first quote
+            // is `none`.
             (
                 json!({ "quote": "none" }),
                 json!({ "delimiter": "\"", "quote": "'" }),
                 json!({ "quote": "none" }),
             ),
-            // The default of an option that is left out must fit, too.
+            // The second delimiter is left out, so the delimiter has its default. Then the comment character
+            // contradicts this default, and is left out, too.
             (
                 json!({ "quote": ";" }),
                 json!({ "delimiter": ";", "comment": ",", "skip_lines": 1 }),
@@ -210,7 +215,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Two valid sets of options merge into a valid one, in which the first one's options count.
+        /// Checks that two valid sets of options merge into a valid set, in which the options of the first set take
+        /// precedence.
         #[test]
         fn merged_options_are_right(first in syntax_options(), second in syntax_options()) {
             let merged = first.clone().or(&second);
@@ -226,7 +232,7 @@ mod tests {
         }
     }
 
-    /// Returns valid options of few characters, so that those of two sides often clash.
+    /// Generates valid options from few characters, so that two sets of options often contradict each other.
     fn syntax_options() -> impl proptest::strategy::Strategy<Value = InputOptions> {
         use proptest::prelude::*;
         let character =

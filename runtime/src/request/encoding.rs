@@ -1,9 +1,10 @@
-//! Parses names of encodings: a name as people and programs write it goes in; its name in the Encoding Standard comes
-//! out.
+//! Parses names of encodings. A name that a person or a program has written goes in. The encoding's name in the
+//! Encoding Standard comes out.
 
 use encoding_rs::Encoding;
 
-/// Names that the Encoding Standard lacks, with `_` and spaces as `-`: those of Python's codecs and of common use.
+/// The names of encodings that Python or other programs use, but that the Encoding Standard does not have. In these
+/// names, `-` stands for `_` and spaces, too.
 const ALIASES: [(&str, &str); 43] = [
     ("utf-8-sig", "utf-8"),
     ("u8", "utf-8"),
@@ -50,10 +51,11 @@ const ALIASES: [(&str, &str); 43] = [
     ("gb18030-2000", "gb18030"),
 ];
 
-/// The name of ASCII. In the Encoding Standard it means Latin-1; here a byte beyond ASCII is an error, as in Python.
+/// The name of ASCII. In the Encoding Standard, this name means Windows-1252. Here, as in Python, a byte beyond ASCII
+/// is an error.
 pub const ASCII: &str = "us-ascii";
 
-/// The names of ASCII, with `_` and spaces as `-`.
+/// The names of ASCII. In these names, `-` stands for `_` and spaces, too.
 const ASCII_NAMES: [&str; 12] = [
     ASCII,
     "ascii",
@@ -69,9 +71,13 @@ const ASCII_NAMES: [&str; 12] = [
     "us",
 ];
 
-/// Returns an encoding's name as this crate writes it, from a label of the Encoding Standard, such as `utf-16` or
-/// `latin1`, or a name of Python's, such as `latin_1`, `cp1252` or `utf_8_sig`. As in the standard, Latin-1 means
-/// Windows-1252: text has no control characters where that has letters.
+/// Returns the name that this crate uses for an encoding, or `None` if the encoding is not known. `label` can be:
+///
+/// - a label of the Encoding Standard, such as `utf-16` or `latin1`
+/// - a name that Python uses, such as `latin_1`, `cp1252` or `utf_8_sig`
+///
+/// As in the standard, Latin-1 means Windows-1252. The two differ only in bytes that are control characters in Latin-1,
+/// and text does not contain these.
 pub fn parse_encoding(label: &str) -> Option<String> {
     let for_label = |label: &str| Encoding::for_label_no_replacement(label.as_bytes());
     let plain = label.trim_ascii().to_ascii_lowercase().replace(['_', ' '], "-");
@@ -85,7 +91,7 @@ pub fn parse_encoding(label: &str) -> Option<String> {
     Some(encoding.name().to_ascii_lowercase())
 }
 
-/// Returns why a name is no supported encoding, and what to do.
+/// Returns the reason why an encoding is not supported, and what the user can do.
 pub fn encoding_refused(label: &str) -> String {
     let plain: String = label.chars().filter(char::is_ascii_alphanumeric).collect();
     let plain = plain.to_ascii_lowercase();

@@ -1,5 +1,5 @@
-//! Defines the options for reading an input, which producers, bindings and workers give as members of a document or
-//! flags of a command. All of them share [`InputOptions`]; [`InputOptions::or`] merges them.
+//! Defines the options for reading an input. Producers, bindings and workers give these options as members of a
+//! document or as flags of a command. All of them use [`InputOptions`], and [`InputOptions::or`] merges the options.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,77 +20,83 @@ use crate::format::csv::{Dialect, RowRules, Syntax};
 /// The highest value of [`InputOptions::skip_lines`].
 pub const SKIP_LINES_MAX: u32 = 1_000_000;
 
-/// The highest value of [`InputOptions::skip_footer`]: the rows are held back while the input is read.
+/// The highest value of [`InputOptions::skip_footer`]. It is low because this number of rows is held back in memory
+/// while the input is read.
 pub const SKIP_FOOTER_MAX: u32 = 1_000;
 
-/// The options for reading an input, for what its name and its first bytes do not show. The members about CSV have no
-/// effect on other formats.
+/// The options for reading an input. They are needed if the name and the first bytes of the input do not show how to
+/// read it. The options for CSV have no effect on other formats.
 ///
-/// An unknown member is refused wherever the options are stored: a newer program has written it, and an input read
-/// without it could be read wrongly.
+/// Stored options with an unknown member are refused. A newer program has written the member, and without it the input
+/// could be read wrongly.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputOptions {
-    /// Format of the input [default: by its content type or name, else CSV].
+    /// The format of the input. By default, the content type or the name of the input determines the format, and
+    /// otherwise it is CSV.
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// CSV input: the character between fields [default: `,`]. `tab` or `\t` is a tab; `0x01` or `\x01` is a byte by
-    /// its number. For several spaces use `--dialect spaces`.
+    /// CSV input: the character between fields. The default is `,`.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
-    /// CSV input: the character around fields that need it [default: `"`]; with `none`, quotes are plain text.
+    /// CSV input: the character around fields that need it. The default is `"`. With `none`, quotes are plain text.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub quote: Option<Character>,
-    /// CSV input: the escape character, such as `\`, which makes the next character plain text [default: none].
+    /// CSV input: the escape character, such as `\`, which makes the next character plain text. The default is `none`.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub escape: Option<Character>,
-    /// CSV input: skip lines that begin with this character, such as `#` [default: none].
+    /// CSV input: the character, such as `#`, at the beginning of lines that are skipped. The default is `none`.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub comment: Option<Character>,
-    /// CSV input: remove spaces after a delimiter, before the first field and around quotes.
+    /// CSV input: whether spaces after a delimiter, before the first field and around quotes are removed. The default
+    /// is false.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub trim: Option<bool>,
-    /// CSV input: whether the first record is a header. If not, the columns are named column_1, column_2, ...
+    /// CSV input: whether the first record is a header. By default, the content type decides this if it has the
+    /// parameter `header`, and otherwise it is true. Without a header, the columns are named `column_1`, `column_2`,
+    /// ...
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// CSV input: `auto` detects an unspecified delimiter and quote from the first records; `spaces` reads fields
-    /// separated by one or more spaces.
+    /// CSV input: how delimiter and quote are determined if they are not given.
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub dialect: Option<DialectFrom>,
-    /// CSV input: skip this many lines at the beginning of the file, whatever they contain [default: 0].
+    /// CSV input: the number of lines that are skipped at the beginning of the file, whatever they contain. The default
+    /// is 0.
     #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
     pub skip_lines: Option<u32>,
-    /// CSV input: skip this many rows at the end of the file, such as a row of totals [default: 0].
+    /// CSV input: the number of rows that are skipped at the end of the file, such as a row of totals. The default is
+    /// 0.
     #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
     pub skip_footer: Option<u32>,
-    /// CSV input: how to treat a row with fewer fields than the header [default: reject].
+    /// CSV input: the treatment of a row with fewer fields than the header. By default, the row is rejected.
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub short_rows: Option<ShortRows>,
-    /// CSV input: how to treat a row with more fields than the header [default: reject].
+    /// CSV input: the treatment of a row with more fields than the header. By default, the row is rejected.
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub long_rows: Option<LongRows>,
-    /// CSV input: how to treat a row of nothing but delimiters [default: keep].
+    /// CSV input: the treatment of a row that consists only of delimiters. By default, the row is kept.
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub blank_rows: Option<BlankRows>,
-    /// CSV input: how to treat a file with two columns of the same name [default: fail].
+    /// CSV input: the treatment of a file with two columns of the same name. By default, the file is refused.
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub duplicate_columns: Option<DuplicateColumns>,
-    /// Encoding of the input, such as utf-16, latin-1 or cp1252; the output is UTF-8.
+    /// The encoding of the input, by a name that [`parse_encoding`] returns. The output is always UTF-8. The default is
+    /// UTF-8.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// The SHA-256 of the file before decompression, in lowercase hex; nothing is published if it differs. Only a
-    /// request can give it.
+    /// The SHA-256 that the file must have before decompression, in lowercase hex. If the digest differs, nothing is
+    /// published. Only a request can give this option.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// The source of the CSV dialect.
+/// The way to determine the dialect of CSV.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DialectFrom {
-    /// Detected from the first records.
+    /// If the delimiter or the quote is not given, it is detected from the first records.
     Auto,
-    /// One or more spaces between fields.
+    /// One or more spaces separate the fields.
     Spaces,
 }
 
@@ -110,11 +116,11 @@ pub enum ShortRows {
 pub enum LongRows {
     /// The row is rejected as `ragged-row`.
     Reject,
-    /// The row is taken without the extra fields if all of these are empty, and otherwise rejected.
+    /// If all extra fields are empty, they are removed. Otherwise the row is rejected as `ragged-row`.
     TrailingEmpty,
 }
 
-/// The treatment of a row of nothing but delimiters.
+/// The treatment of a row that consists only of delimiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlankRows {
@@ -128,13 +134,14 @@ pub enum BlankRows {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DuplicateColumns {
-    /// It is an error.
+    /// The file is refused.
     Fail,
-    /// The second column named `a` becomes `a_2`, the third `a_3`; names that the header has already are skipped.
+    /// The second column named `a` is renamed to `a_2`, and the third to `a_3`. A new name that the header already
+    /// contains is skipped.
     Number,
 }
 
-/// An optional character; written as the character, or as `none`.
+/// An optional character. Documents contain the character itself, or `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Character {
     /// The file has no such character.
@@ -194,12 +201,12 @@ impl<'de> Deserialize<'de> for Character {
 }
 
 impl InputOptions {
-    /// Describes for people the options in which `now` differs from these.
+    /// Describes for people how `now` differs from these options.
     pub fn differences(&self, now: &Self) -> Vec<String> {
         input_differences(&self.members(), now)
     }
 
-    /// Returns the given options as the members of a document.
+    /// Returns the options that are given, as the members of a document.
     pub fn members(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(members)) => members,
@@ -207,7 +214,8 @@ impl InputOptions {
         }
     }
 
-    /// Reads options from a document for people only. Ignores members and words that this program does not know.
+    /// Reads options from the members of a document, to show them to people. Ignores members and values that this
+    /// program does not know.
     pub fn known_of(members: Map<String, Value>) -> Self {
         let is_known = |(name, value): &(String, Value)| {
             let alone = Map::from_iter([(name.clone(), value.clone())]);
@@ -217,7 +225,7 @@ impl InputOptions {
         serde_json::from_value(Value::Object(known)).unwrap_or_default()
     }
 
-    /// The members of a document that are options of the input.
+    /// The names of the members of a document that are input options.
     pub const MEMBERS: [&str; 16] = [
         "format",
         "delimiter",
@@ -242,10 +250,10 @@ impl InputOptions {
         *self == Self::default()
     }
 
-    /// Checks each option, and all of them together.
+    /// Checks each option by itself, and that the options do not contradict each other.
     ///
     /// # Errors
-    /// Returns the first rule that is broken, as a sentence.
+    /// Returns an error that names the first broken rule in a sentence.
     pub fn check(&self) -> Result<()> {
         if let Some(sha256) = &self.sha256
             && parse_sha256(sha256).as_ref() != Some(sha256)
@@ -269,7 +277,7 @@ impl InputOptions {
         self.syntax().map(drop)
     }
 
-    /// Returns the encoding to convert to UTF-8; none if the input is UTF-8.
+    /// Returns the encoding from which the input must be converted to UTF-8, or `None` if the input is UTF-8.
     ///
     /// # Errors
     /// Fails if the encoding is not one that [`parse_encoding`] returns.
@@ -285,7 +293,8 @@ impl InputOptions {
         }
     }
 
-    /// Returns the dialect of the output, as far as it is given: the input's delimiter and, if it has one, its quote.
+    /// Returns the dialect of the output. It has the delimiter and the quote of the input. If the input has no quote,
+    /// it has the default quote. Options that are not given have their defaults.
     ///
     /// # Errors
     /// Fails as [`InputOptions::syntax`] does.
@@ -293,12 +302,12 @@ impl InputOptions {
         self.syntax().map(Syntax::dialect)
     }
 
-    /// Returns the syntax of the CSV, as far as it is given. In the dialect `spaces`, the delimiter is the tab that
-    /// each run of spaces becomes.
+    /// Returns the syntax of the CSV. Options that are not given have their defaults. In the dialect `spaces`, the
+    /// delimiter is a tab, because each run of spaces is replaced by a tab.
     ///
     /// # Errors
-    /// Fails if a character is not ASCII, is a line end, or equals another one, or if spaces are trimmed and one of
-    /// them is a space.
+    /// Fails if a character is not ASCII, if it is a line end or NUL, or if two characters are the same. Also fails if
+    /// a character is a space although spaces are trimmed or separate the fields.
     pub fn syntax(&self) -> Result<Syntax> {
         let default = Dialect::default();
         let byte = |name: &str, character: char| match character {
@@ -334,7 +343,8 @@ impl InputOptions {
         Ok(syntax)
     }
 
-    /// Returns the rules for rows of CSV that are not as wide as the header.
+    /// Returns the rules for rows of CSV that have fewer or more fields than the header, and for rows that consist only
+    /// of delimiters.
     pub fn row_rules(&self) -> RowRules {
         RowRules {
             fills_short: self.short_rows == Some(ShortRows::Fill),
@@ -344,7 +354,8 @@ impl InputOptions {
     }
 }
 
-/// Describes for people the options in which `now` differs from stored ones, whatever members these have.
+/// Describes for people how `now` differs from stored options. The stored options can have members that this program
+/// does not know.
 pub fn input_differences(was: &Map<String, Value>, now: &InputOptions) -> Vec<String> {
     let is = now.members();
     let names: BTreeSet<_> = was.keys().chain(is.keys()).collect();
@@ -369,7 +380,7 @@ fn refused(message: impl Into<String>) -> Error {
     )
 }
 
-/// Checks that no character separates fields in the dialect of spaces.
+/// Checks for the dialect `spaces` that quote, escape and comment character are neither a space nor a tab.
 fn check_spaced(syntax: Syntax) -> Result<()> {
     for (name, byte) in [
         ("quote", syntax.quote),
@@ -388,7 +399,7 @@ fn check_spaced(syntax: Syntax) -> Result<()> {
     Ok(())
 }
 
-/// Checks that no two characters are the same.
+/// Checks that no two characters are the same, and that no character contradicts another option.
 fn check_characters(syntax: Syntax) -> Result<()> {
     let characters = [
         ("delimiter", Some(syntax.delimiter)),
@@ -427,10 +438,10 @@ fn check_characters(syntax: Syntax) -> Result<()> {
     Ok(())
 }
 
-/// Parses one character as a person types it: itself, `tab`, `\t`, or a byte as `0x01` or `\x01`.
+/// Parses a character that a person has typed: the character itself, `tab`, `\t`, or a byte such as `0x01` or `\x01`.
 ///
 /// # Errors
-/// Returns the expected forms if the text is something else.
+/// Fails if the text has another form. The error names the expected forms.
 pub fn parse_character(text: &str) -> std::result::Result<char, String> {
     let mut characters = text.chars();
     if let Some(digits) = text.strip_prefix("\\x").or_else(|| text.strip_prefix("0x"))
@@ -450,14 +461,14 @@ pub fn parse_character(text: &str) -> std::result::Result<char, String> {
     }
 }
 
-/// Reads the value of a member that is present, and so must not be `null`.
+/// Reads the value of a member that is present. The value must not be `null`.
 pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// Reads one of several words, as a string.
+/// Reads one of several fixed values, which must be a string.
 fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<T>, D::Error> {
@@ -465,7 +476,7 @@ fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(word.into_deserializer()).map(Some)
 }
 
-/// Reads a number of lines or rows. A number out of range becomes the greatest, which no member allows.
+/// Reads a number of lines or rows. A number that is out of range becomes the largest `u32`, which no member allows.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u32>, D::Error> {
     let Integer(count) = Integer::deserialize(deserializer)?;
     Ok(Some(u32::try_from(count).unwrap_or(u32::MAX)))
@@ -481,7 +492,8 @@ pub(super) mod tests {
         serde_json::from_value(document).unwrap()
     }
 
-    /// Returns one set of options with a value for each member, and one with another value where a member has two.
+    /// Returns two sets of options with a value for each member. The values in the two sets differ, except for the
+    /// dialect.
     pub(in crate::request) fn all() -> [InputOptions; 2] {
         let one = json!({
             "format": "csv", "delimiter": ";", "quote": "none", "escape": "\\", "comment": "#", "trim": true,

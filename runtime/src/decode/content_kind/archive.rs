@@ -1,5 +1,5 @@
-//! Recognizes an archive (ZIP, tar, cpio) by its first bytes, and its kind by the headers of its entries. A ZIP archive may be a
-//! document of an office program.
+//! Recognizes an archive (ZIP, tar or cpio) by its first bytes. The names of its entries show the kind: for example, a
+//! ZIP archive can be a document of an office program.
 
 use memchr::memmem;
 
@@ -8,7 +8,7 @@ use crate::format::clip;
 
 use Advice::{Convert, Extract, TakeTheFile};
 
-/// Names of entries that show a ZIP archive to be a more specific kind of file.
+/// Names of entries in ZIP archives. Each name shows a more specific kind of file.
 const ZIP_ENTRIES: &[(&str, &str, Advice)] = &[
     ("xl/", "an Excel workbook (XLSX)", Advice::SaveSheet),
     ("word/", "a Word document (DOCX)", Advice::SaveSheet),
@@ -24,7 +24,7 @@ const ZIP_ENTRIES: &[(&str, &str, Advice)] = &[
     ),
 ];
 
-/// Returns whether bytes are the header of a ZIP entry, or of an archive without one.
+/// Returns whether bytes begin with the header of a ZIP entry, or are a ZIP archive without entries.
 pub(super) fn is_zip(bytes: &[u8]) -> bool {
     match bytes {
         [_, _, 3, 4, 0..=63, 0, ..] => {
@@ -40,7 +40,7 @@ pub(super) fn is_zip(bytes: &[u8]) -> bool {
     }
 }
 
-/// Returns the kind of a ZIP archive, by the entries that begin in the sample.
+/// Returns the kind of a ZIP archive. The entries that begin in the sample show the kind.
 pub(super) fn zip(bytes: &[u8]) -> Kind {
     let entries = || {
         memmem::find_iter(bytes, b"PK\x03\x04").filter_map(|at| {
@@ -68,7 +68,7 @@ pub(super) fn zip(bytes: &[u8]) -> Kind {
     })
 }
 
-/// Returns the kind of an archive whose first entry is its media type.
+/// Returns the kind of a ZIP archive whose first entry contains its media type.
 fn open_document(media_type: &[u8]) -> Kind {
     for (part, what, advice) in [
         (
@@ -90,13 +90,14 @@ fn open_document(media_type: &[u8]) -> Kind {
     Kind::new("a ZIP archive", Extract)
 }
 
-/// Returns a tar archive by the numbers in its first header and by the header's checksum: old archives have no mark.
+/// Recognizes a tar archive by the numbers and the checksum in its first header, because old archives have no magic
+/// bytes.
 pub(super) fn tar(bytes: &[u8]) -> Option<Kind> {
     const SUM: std::ops::Range<usize> = 148..156;
-    /// The mode, the owner and the group, the size, the time.
+    /// The positions of the mode, the owner, the group, the size and the time.
     const NUMBERS: [std::ops::Range<usize>; 5] = [100..108, 108..116, 116..124, 124..136, 136..148];
     let header = bytes.first_chunk::<512>()?;
-    // In octal digits, or in bytes.
+    // A number is written in octal digits, or in binary with a first byte of at least 0x80.
     let is_number =
         |field: &[u8]| field[0] >= 0x80 || field.iter().all(|byte| matches!(byte, b'0'..=b'7' | b' ' | 0));
     if !header.contains(&0) || !NUMBERS.into_iter().all(|number| is_number(&header[number])) {
@@ -120,7 +121,8 @@ pub(super) fn tar(bytes: &[u8]) -> Option<Kind> {
     })
 }
 
-/// Returns whether bytes are a cpio header: digits only, 8 hex digits a number or octal ones, and a name with a NUL at its end.
+/// Returns whether bytes begin with a cpio header. The numbers in the header have eight hex digits each. In an older
+/// format, they have octal digits. After the header comes a name that ends with NUL.
 pub(super) fn is_cpio(bytes: &[u8]) -> bool {
     let header = |len: usize, is_digit: fn(&u8) -> bool, size: std::ops::Range<usize>, radix: u32| {
         let digits = bytes.get(6..len).filter(|header| header.iter().all(is_digit))?;

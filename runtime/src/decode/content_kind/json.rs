@@ -1,5 +1,5 @@
-//! Recognizes JSON in place of CSV, and a JSON document in place of an object a line, by the beginning of a text. A header may
-//! begin with a bracket: `[id],[name]` is legal.
+//! Recognizes JSON in place of CSV, and a JSON document in place of JSONL, by the beginning of a text. A bracket at the
+//! start is no proof, because `[id],[name]` is a legal CSV header.
 
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
@@ -9,21 +9,22 @@ use super::{Advice, Kind, Sample};
 use crate::format::clip;
 use crate::format::csv::{Dialect, Scanner};
 
-/// Returns the kind of JSON that a text is, in place of CSV. `delimiter` is the one that the request names, and `is_quoted` says
-/// that fields may be within `"`.
+/// Returns the kind of a text that is JSON in place of CSV, or `None`. `delimiter` is the delimiter that the request
+/// names, and `is_quoted` says that fields can be within `"`.
 pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     if !matches!(text.first(), Some(b'{' | b'[')) {
         return None;
     }
     let is_json = match first_value(text) {
-        // CSV would have a delimiter or the next field here.
+        // In CSV, a delimiter or another field would follow here.
         FirstValue::Whole(end) => {
             let rest = text[end..].trim_ascii_start();
             rest.is_empty() || matches!(rest[0], b'{' | b'[')
         }
         FirstValue::CutOff if !sample.whole => true,
-        // Not strict JSON, or cut off, but no header begins so: a quote within a field does not open a quoted field.
+        // The text is not strict JSON, or is cut off. But if a quote follows the brackets, the text is no CSV header:
+        // in CSV, a quote within a field does not open a quoted field.
         _ => is_quoted && has_quote_after_brackets(text),
     };
     let kind = is_json.then(|| match of_jsonl(sample) {
@@ -37,7 +38,8 @@ pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) ->
     kind.map(|kind| if is_malformed() { kind } else { kind.guessed() })
 }
 
-/// Returns whether one of the first records has a quote within a field, as JSON has and CSV has not.
+/// Returns whether one of the first records has a quote within a field. JSON has such quotes, and well-formed CSV has
+/// none.
 fn has_stray_quote(text: &[u8], delimiter: u8) -> bool {
     const RECORDS: usize = 100;
     let dialect = Dialect {
@@ -55,7 +57,8 @@ fn has_stray_quote(text: &[u8], delimiter: u8) -> bool {
     records.take(RECORDS).any(|record| record.stray.is_some())
 }
 
-/// Returns the kind of a text that is a JSON document or lines of arrays, in place of an object a line.
+/// Returns the kind of a text that is a JSON document, or that has an array on each line. Returns `None` if the text
+/// can be JSONL, with one object on each line.
 pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     let line_bytes = memchr::memchr(b'\n', text).unwrap_or(text.len());
@@ -64,7 +67,7 @@ pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
         b'[' => {
             let is_line = matches!(first_value(&text[..line_bytes]), FirstValue::Whole(_));
             let next = text[line_bytes..].trim_ascii_start();
-            // A line of names above the objects is only one reject.
+            // An array of names above lines of objects is accepted: it becomes a single reject.
             if is_line && next.starts_with(b"{") {
                 return None;
             }
@@ -94,7 +97,7 @@ pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
     }
 }
 
-/// Returns whether only CRs separate the objects: for JSONL they are one line.
+/// Returns whether a text has objects that are separated only by CRs. JSONL reads such objects as one line.
 fn has_objects_apart_by_cr(text: &[u8]) -> bool {
     let mut lines = lines(text)
         .map(<[u8]>::trim_ascii)
@@ -103,7 +106,7 @@ fn has_objects_apart_by_cr(text: &[u8]) -> bool {
     lines.next().is_some_and(is_whole) && lines.next().is_some_and(|line| line.starts_with(b"{"))
 }
 
-/// The most words of an object that an advice shows.
+/// The maximum number of words of an object that the advice shows.
 const WORDS_MAX: usize = 64;
 
 /// Returns the advice for a single object.
@@ -121,8 +124,9 @@ fn of_object(text: &[u8]) -> Advice {
     }
 }
 
-/// Returns the path of the first list of objects in an object, as `jq` writes it: `.data`. The text may be cut off after its
-/// beginning. Returns none if there is no such list, or if a name in the path cannot be quoted for a shell.
+/// Returns the path of the first list of objects within an object, in the syntax of `jq`, such as `.data`. The text can
+/// be cut off after its beginning. Returns `None` if there is no such list, or if a name in the path cannot be quoted
+/// for a shell.
 pub(super) fn list_in(text: &[u8]) -> Option<String> {
     let (mut path, mut name, mut at) = (Vec::new(), None, 0);
     while let Some(byte) = text.get(at) {
@@ -173,7 +177,8 @@ fn jq_path(names: &[String]) -> Option<String> {
     (!path.is_empty()).then_some(path)
 }
 
-/// Returns whether an array begins here: one that ends, or is cut off with the sample, or has objects, texts or arrays in it.
+/// Returns whether a text begins with a JSON array. The array can be complete or cut off with the sample. If it is not
+/// valid JSON, its first value must be an object or a string, which can be in nested arrays.
 fn is_array(text: &[u8]) -> bool {
     match first_value(text) {
         FirstValue::Whole(_) | FirstValue::CutOff => true,
@@ -187,9 +192,9 @@ fn is_array(text: &[u8]) -> bool {
 }
 
 enum FirstValue {
-    /// Ends at this offset.
+    /// The value ends at this offset.
     Whole(usize),
-    /// Is longer than the text.
+    /// The value is longer than the text.
     CutOff,
     Malformed,
 }
@@ -203,8 +208,8 @@ fn first_value(text: &[u8]) -> FirstValue {
     }
 }
 
-/// Returns whether a quote follows the brackets on the first line, or a name and a colon on a later one: `{` alone may be a
-/// header.
+/// Returns whether a quote follows the opening brackets. If the quote is on a later line, it must begin a name with a
+/// colon after it, because a line with only `{` can be a header.
 fn has_quote_after_brackets(text: &[u8]) -> bool {
     let is_bracket = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'{' | b'[');
     let Some(at) = text.iter().position(|byte| !is_bracket(byte)) else {

@@ -1,5 +1,6 @@
-//! Recognizes a binary format by the first bytes of a file. A mark alone is no proof, since a text may begin with it: `PK,name`
-//! is a header, and so is `яы` in an encoding of one byte a letter. The bytes that the format has after its mark prove it.
+//! Recognizes a binary format by its mark, which is the magic bytes near the start of a file. A mark alone is no proof,
+//! because a text can begin with the same bytes. For example, `PK,name` is a CSV header, and so is `яы` in an encoding
+//! with one byte for each letter. Other bytes of the format, around the mark, are the proof.
 
 use memchr::memmem;
 
@@ -8,7 +9,8 @@ use super::{Advice, Kind};
 
 use Advice::{Convert, Extract, Recompress, TakeTheFile};
 
-/// A mark: its offset, its bytes, the format's name, the advice, and a check that the bytes around it belong to the format.
+/// A mark with its offset, its bytes, the name of the format, the advice, and a check. The check returns whether the
+/// bytes around the mark prove the format.
 type MagicMark = (usize, &'static [u8], &'static str, Advice, fn(&[u8]) -> bool);
 
 const MARKS: &[MagicMark] = &[
@@ -27,7 +29,7 @@ const MARKS: &[MagicMark] = &[
         is_zstd,
     ),
     (0, b"\xfd7zXZ\0", "compressed by xz", Recompress, |bytes| {
-        // The kinds of integrity check, each with the checksum of the stream's flags.
+        // The flags of a stream name the kind of its integrity check. Each entry has such flags and their checksum.
         let checks: [&[u8; 6]; 4] = [
             b"\0\0\xff\x12\xd9\x41",
             b"\0\x01\x69\x22\xde\x36",
@@ -37,7 +39,7 @@ const MARKS: &[MagicMark] = &[
         checks.iter().any(|check| bytes[6..].starts_with(&check[..]))
     }),
     (0, b"BZh", "compressed by bzip2", Recompress, is_bzip2),
-    // The version and the size of the block.
+    // The check examines the version and the size of the block.
     (
         0,
         b"\x04\x22\x4d\x18",
@@ -63,7 +65,7 @@ const MARKS: &[MagicMark] = &[
         by_mark,
     ),
     (0, b"\x5d\0\0", "compressed by lzma", Recompress, |bytes| {
-        // The sizes of the text and of the dictionary, and the first byte of the compressed data.
+        // The check examines the sizes of the text and of the dictionary, and the first byte of the compressed data.
         matches!(
             bytes.get(5..14),
             Some([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0] | [.., 0, 0, 0])
@@ -96,10 +98,10 @@ const MARKS: &[MagicMark] = &[
         |bytes| matches!(bytes.get(5..7), Some([size, 0]) if (12..=29).contains(&(size & 0x1f))),
     ),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", Extract, |bytes| {
-        // The position and the size of the header.
+        // The high bytes of the header's position and size must be zero.
         bytes.get(17..20) == Some(&[0; 3]) && bytes.get(24..28) == Some(&[0; 4])
     }),
-    // A version that has a mark of its own, or the header of the archive.
+    // The mark of the newer version is two bytes longer. In the older version, the header of the archive must follow.
     (0, b"Rar!\x1a\x07", "a RAR archive", Extract, |bytes| {
         bytes[6..].starts_with(&[1, 0])
             || bytes.get(6) == Some(&0) && bytes.get(9) == Some(&0x73) && bytes.get(12..14) == Some(&[13, 0])
@@ -107,7 +109,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"MSCF\0\0\0\0", "a CAB archive", Extract, |bytes| {
         bytes.get(12..16) == Some(&[0; 4]) && bytes.get(24..26) == Some(&[3, 1])
     }),
-    // The end of the first file's header.
+    // The header of the first file must end with these two bytes.
     (
         0,
         b"!<arch>\n",
@@ -143,7 +145,7 @@ const MARKS: &[MagicMark] = &[
     ),
     (0, b"PAR1", "a Parquet file", Convert, is_parquet),
     (0, b"PARE", "an encrypted Parquet file", Convert, unproved),
-    // A file without rows has its footer there.
+    // The check proves only a file without rows: in such a file, the footer follows the mark.
     (0, b"ORC", "an ORC file", Convert, |bytes| {
         bytes.get(3..6) == Some(&[8, 3, 0x10])
     }),
@@ -171,7 +173,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"RDX3\n", "an R data file", Convert, |bytes| {
         is_r_data(&bytes[5..])
     }),
-    // The layout code follows the name of the program.
+    // The check examines the layout code, which follows the name of the program.
     (0, b"$FL2@(#)", "an SPSS file", Convert, is_spss),
     (0, b"$FL3@(#)", "an SPSS file", Convert, is_spss),
     (0, b"<stata_dta>", "a Stata file", Convert, |bytes| {
@@ -198,7 +200,8 @@ const MARKS: &[MagicMark] = &[
         Convert,
         by_mark,
     ),
-    // After a header with a checksum, whose page is otherwise empty.
+    // The mark comes after a checksum of eight bytes. Most bytes after the mark, up to the end of the page, must be
+    // zero.
     (8, b"DUCK", "a DuckDB database", Convert, |bytes| {
         bytes.get(13..20) == Some(&[0; 7])
             && bytes
@@ -261,7 +264,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"MM\0*", "a TIFF image", TakeTheFile, |bytes| {
         be32(bytes, 4).is_some_and(|at| is_tiff(bytes, at, u16::from_be_bytes))
     }),
-    // The file's size is followed by reserved bytes, the offset of the pixels, and the size of a header.
+    // After the size of the file come reserved bytes, the offset of the pixels, and the size of a header.
     (0, b"BM", "a BMP image", TakeTheFile, |bytes| {
         bytes.get(6..10) == Some(&[0; 4])
             && le32(bytes, 10).is_some_and(|at| (26..1 << 16).contains(&at))
@@ -270,7 +273,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"8BPS\0\x01", "a Photoshop image", TakeTheFile, |bytes| {
         bytes.get(6..13) == Some(&[0; 7])
     }),
-    // The first image follows the list of images.
+    // The first image must follow directly after the list of images.
     (0, b"\0\0\x01\0", "an icon", TakeTheFile, |bytes| {
         match bytes.get(4..6) {
             Some(&[count @ 1..=0xff, 0]) => le32(bytes, 18) == Some(6 + 16 * u32::from(count)),
@@ -304,7 +307,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"ID3\x03\0", "an MP3 file", TakeTheFile, is_id3),
     (0, b"ID3\x04\0", "an MP3 file", TakeTheFile, is_id3),
     (0, b"\xff\xfb", "an MP3 file", TakeTheFile, unproved),
-    // The size of the first box.
+    // The size of the first box is before the mark.
     (
         4,
         b"ftyp",
@@ -322,7 +325,8 @@ const MARKS: &[MagicMark] = &[
             memmem::find(start, b"matroska").is_some() || memmem::find(start, b"webm").is_some()
         },
     ),
-    // The next part follows the first, in the old version or after some stuffing bytes.
+    // In the old version, the next part must begin at byte 12. In the new version, it must begin after some stuffing
+    // bytes.
     (0, b"\0\0\x01\xba", "an MPEG video", TakeTheFile, |bytes| {
         let next = bytes.get(13).map(|filled| 14 + usize::from(filled & 7));
         [Some(12), next]
@@ -333,7 +337,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"\x7fELF", "a program (ELF)", TakeTheFile, |bytes| {
         matches!(bytes.get(4..7), Some([1 | 2, 1 | 2, 1]))
     }),
-    // The offset of the second header follows the mark.
+    // The header at the start has the offset of a second header, which begins with `PE`.
     (0, b"MZ", "a Windows program", TakeTheFile, |bytes| {
         let header = le32(bytes, 60).and_then(|at| bytes.get(at as usize..));
         header.is_some_and(|header| header.starts_with(b"PE\0\0"))
@@ -355,7 +359,7 @@ const MARKS: &[MagicMark] = &[
     (0, b"\0asm", "a WebAssembly module", TakeTheFile, |bytes| {
         matches!(bytes.get(4..8), Some([1..=0xff, 0, _, 0]))
     }),
-    // The number of tables, and the largest power of two below it.
+    // After the number of tables comes 16 times the largest power of two that is not above this number.
     (0, b"\0\x01\0\0\0", "a font", TakeTheFile, |bytes| {
         match bytes.get(5..8) {
             Some(&[tables @ 1..=0xff, high, low]) => {
@@ -399,21 +403,21 @@ const MARKS: &[MagicMark] = &[
     }),
 ];
 
-/// Proves the format by a mark that is long and has several bytes that no text has.
+/// Returns true, because the mark alone proves the format: the mark is long and has several bytes that no text has.
 fn by_mark(_: &[u8]) -> bool {
     true
 }
 
-/// Proves nothing: only the mark of the format is at a fixed offset.
+/// Returns false, because this format has no other bytes at a fixed offset that could prove it.
 fn unproved(_: &[u8]) -> bool {
     false
 }
 
-/// Returns the kind of some bytes. `is_utf8` says that a text would be UTF-8. `is_named` says that the request names the format;
-/// then a guess does not count.
+/// Returns the kind of a file with these first bytes, or `None`. `is_utf8` says that a text must be in UTF-8.
+/// `is_named` says that the request names the format, so that a guess does not count.
 pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     let has_binary = has_binary(bytes);
-    // The header of such a text would be refused, too.
+    // As a text, such a file would be refused anyway, because its header is not UTF-8.
     let is_no_text = is_utf8 && has_binary && !begins_in_utf8(bytes);
     let has_more_than_nul = has_binary && start(bytes).iter().any(|&byte| byte != 0 && is_control(byte));
     let is_guess = has_binary && !is_named;
@@ -429,7 +433,8 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     }
     let has = |(at, mark, ..): &&MagicMark| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
     let found = |(at, mark, what, advice, is_proved): &MagicMark| {
-        // Fields that begin with a few letters may be padded with NUL. At a later offset letters are not even a guess.
+        // A mark of up to four letters can be the start of a field that is padded with NUL. So the mark and NULs are
+        // not enough for a guess. A mark at a later offset is not enough either.
         let is_word = mark.len() <= 4 && mark.iter().all(|byte| matches!(byte, b' '..=b'~'));
         let is_odd = !is_word || has_more_than_nul;
         let is_at_start = *at < 8 || bytes.starts_with(b"RIFF");
@@ -443,13 +448,13 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     })
 }
 
-/// Returns whether the first line is UTF-8, as far as the sample has it.
+/// Returns whether the first line is UTF-8. If the line is longer than the examined bytes, only its beginning counts.
 fn begins_in_utf8(bytes: &[u8]) -> bool {
     let start = start(bytes);
     let line = memchr::memchr2(b'\n', b'\r', start).map_or(start, |end| &start[..end]);
     match std::str::from_utf8(line) {
         Ok(_) => true,
-        // Cut off within a character.
+        // The line is cut off within a character.
         Err(error) => error.error_len().is_none() && line.len() == start.len(),
     }
 }
@@ -462,7 +467,8 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Returns whether a frame of zstd has no dictionary, and a first block whose size ends in a byte that no text has.
+/// Returns whether a frame of zstd has no dictionary and a valid first block. The last byte of the block's size must be
+/// a byte that no text has.
 fn is_zstd(bytes: &[u8]) -> bool {
     let Some(&flags) = bytes.get(4) else {
         return false;
@@ -476,8 +482,9 @@ fn is_zstd(bytes: &[u8]) -> bool {
     flags & 0x1b == 0 && (low >> 1) & 3 != 3 && high <= 0x10 && is_control(high)
 }
 
-/// Returns whether the mark of bzip2 is followed by the size of a block and pi, then a checksum, and an origin row below the
-/// block's size. An empty file has the square root of pi, and an empty checksum.
+/// Returns whether the bytes after the mark of bzip2 are valid. They are the size of a block, the digits of pi, a
+/// checksum, and the number of a row that is within the block. An empty file instead has the digits of the square root
+/// of pi and a checksum of zero.
 fn is_bzip2(bytes: &[u8]) -> bool {
     match bytes {
         [
@@ -503,12 +510,12 @@ fn is_bzip2(bytes: &[u8]) -> bool {
     }
 }
 
-/// Returns whether a netCDF file has a known list after its number of records.
+/// Returns whether a known list follows the number of records in a NetCDF file.
 fn is_netcdf(bytes: &[u8]) -> bool {
     matches!(bytes.get(8..12), Some([0, 0, 0, 0 | 10..=12]))
 }
 
-/// Returns whether a pickle begins with a frame, shorter than 2^40 bytes.
+/// Returns whether a pickle begins with a frame that is shorter than 2^40 bytes.
 fn is_framed(bytes: &[u8]) -> bool {
     bytes.get(2) == Some(&0x95) && bytes.get(8..11) == Some(&[0; 3])
 }
@@ -522,7 +529,7 @@ fn is_parquet(bytes: &[u8]) -> bool {
             && footer_bytes.is_some_and(|size| (1..end).contains(&(size as usize)))
 }
 
-/// Returns whether R data is in its binary format, of a known version.
+/// Returns whether R data is in the binary format, in a known version.
 fn is_r_data(bytes: &[u8]) -> bool {
     matches!(bytes, [b'X', b'\n', 0, 0, 0, 2 | 3, 0, ..])
 }
@@ -536,7 +543,8 @@ fn is_old_sheet(bytes: &[u8]) -> bool {
     matches!(bytes.get(6..8), Some([0x10 | 0x20 | 0x40, 0] | [0, 1]))
 }
 
-/// Returns whether a GIF has a width and a height that are not both text, and a known block after the colors.
+/// Returns whether a GIF has a valid size, and a known block after its colors. The high byte of the width or of the
+/// height must be a byte that no text has.
 fn is_gif(bytes: &[u8]) -> bool {
     let Some(&[_, width, _, height]) = bytes.get(6..10) else {
         return false;
@@ -547,7 +555,8 @@ fn is_gif(bytes: &[u8]) -> bool {
     is_size && bytes.get(next).is_none_or(|next| matches!(next, b'!' | b','))
 }
 
-/// Returns whether a TIFF has a list of parts at this offset: a plausible number of them, and a known type of the first.
+/// Returns whether a TIFF has a directory at the offset `at`, with a plausible number of entries and a known type of
+/// the first entry.
 fn is_tiff(bytes: &[u8], at: u32, number: fn([u8; 2]) -> u16) -> bool {
     let list = bytes.get(at as usize..).and_then(|list| list.first_chunk());
     list.is_some_and(|&[a, b, _, _, c, d]| {
@@ -555,13 +564,14 @@ fn is_tiff(bytes: &[u8], at: u32, number: fn([u8; 2]) -> u16) -> bool {
     })
 }
 
-/// Returns whether a RIFF file begins with one of these chunks, shorter than 16 MiB.
+/// Returns whether a RIFF file begins with one of these chunks, and the chunk is shorter than 16 MiB.
 fn is_riff(bytes: &[u8], chunks: &[&[u8; 4]]) -> bool {
     let is_first = |chunk: &&[u8; 4]| bytes.get(12..16) == Some(&chunk[..]);
     bytes.starts_with(b"RIFF") && chunks.iter().any(is_first) && bytes.get(19) == Some(&0)
 }
 
-/// Returns whether an ID3 tag has valid flags, a size in bytes of seven bits, and the name of a first frame.
+/// Returns whether an ID3 tag has valid flags, a size that uses seven bits of each byte, and a valid name of its first
+/// frame.
 fn is_id3(bytes: &[u8]) -> bool {
     let is_name = |name: &[u8]| {
         name.iter()
@@ -574,28 +584,29 @@ fn is_id3(bytes: &[u8]) -> bool {
         && bytes.get(10..13).is_some_and(is_name)
 }
 
-/// Returns whether a WOFF file is shorter than 16 MiB, has fewer than 256 tables, and zeros in its reserved bytes.
+/// Returns whether a WOFF file is shorter than 16 MiB, has fewer than 256 tables, and has zeros in its reserved bytes.
 fn is_woff(bytes: &[u8]) -> bool {
     bytes.get(8) == Some(&0) && bytes.get(12) == Some(&0) && bytes.get(14..16) == Some(&[0; 2])
 }
 
-/// Returns whether a byte is a control character, other than white space and those used between fields and records.
+/// Returns whether a byte is a control character. White space and the characters that some texts use between fields and
+/// records do not count.
 fn is_control(byte: u8) -> bool {
     matches!(byte, 0 | 2..=8 | 0x0e..=0x19)
 }
 
-/// Returns the part of an input that is looked at.
+/// Returns the part of an input that is examined, at most 1 KiB.
 fn start(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(1 << 10)]
 }
 
-/// Returns whether there are bytes that no text has.
+/// Returns whether the examined part has bytes that no text has.
 fn has_binary(bytes: &[u8]) -> bool {
     start(bytes).iter().copied().any(is_control)
 }
 
-/// The most different control characters that a text usually has: its fields may be padded with one of them, and a few may be
-/// remnants.
+/// The maximum number of different control characters in a usual text. Its fields can be padded with one of these
+/// characters, and a few others can be remnants.
 pub(super) const DIFFERENT_CONTROLS_MAX: usize = 3;
 
 /// Returns the number of different control characters.
@@ -604,8 +615,8 @@ pub(super) fn different_controls(bytes: &[u8]) -> usize {
     controls.filter(|control| bytes.contains(control)).count()
 }
 
-/// Returns whether a third or more of the first bytes are control characters, more than [`DIFFERENT_CONTROLS_MAX`] different
-/// ones.
+/// Returns whether at least a third of the first 512 bytes are control characters, with more than
+/// [`DIFFERENT_CONTROLS_MAX`] different ones among them.
 pub(super) fn is_mostly_binary(bytes: &[u8]) -> bool {
     const LEAST_BYTES: usize = 32;
     let start = &bytes[..bytes.len().min(512)];
@@ -623,7 +634,7 @@ pub(super) mod tests {
         of(bytes, true, false).map(|kind| kind.what.into_owned())
     }
 
-    /// Returns the kind of bytes that the request cannot overrule.
+    /// Returns the kind of bytes, if the request cannot overrule this kind.
     pub(in crate::decode::content_kind) fn proved(bytes: &[u8]) -> Option<String> {
         let kinds = [(true, true), (false, true)].map(|(is_utf8, is_named)| of(bytes, is_utf8, is_named));
         let [Some(kind), other] = kinds else { return None };
@@ -634,7 +645,7 @@ pub(super) mod tests {
         Some(kind.what.into_owned())
     }
 
-    /// Returns a file with the mark after the bytes `before`, and with other bytes at their offsets.
+    /// Returns a file that has `mark` after the bytes `before`, and other bytes at the offsets given in `after`.
     fn file(before: &[u8], mark: &[u8], after: &[(usize, &[u8])]) -> Vec<u8> {
         let mut bytes = [before, mark].concat();
         for (at, part) in after {
@@ -644,7 +655,7 @@ pub(super) mod tests {
         bytes
     }
 
-    /// Returns the beginning of a file as tools write it, by the index of its mark.
+    /// Returns the beginning of a file as tools write it. `number` is the index of its mark.
     fn written(number: usize) -> Vec<u8> {
         let (at, mark, what, ..) = &MARKS[number];
         let with = |after: &[(usize, &[u8])]| file(&[0; 12][..*at], mark, after);
@@ -770,7 +781,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_mark_is_no_proof() {
-        // Fields padded with a byte, separated by one, or left over from a binary file.
+        // The fields are padded with a control character or separated by one, or have one left over from a binary file.
         let texts: [&[u8]; 8] = [
             b",name\n1,2\n",
             b"\n1\n",
@@ -842,7 +853,7 @@ pub(super) mod tests {
         ] {
             assert_eq!(of(text.as_bytes(), true, true), None, "{text:?}");
         }
-        // In Windows-1251: яы, яШя, я.
+        // In Windows-1251, these texts begin with яы, яШя or я.
         for text in [
             &b"\xff\xfb,b\n1,2\n"[..],
             b"\xff\xd8\xff,b\n1,2\n",

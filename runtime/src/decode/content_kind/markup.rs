@@ -1,5 +1,5 @@
-//! Recognizes a page of HTML or an XML document by the beginning of a text. A header may have the same tags: `<id>,<name>` is
-//! legal. The lines below it show more.
+//! Recognizes a page of HTML or an XML document by the beginning of a text. A CSV header can have the same tags:
+//! `<id>,<name>` is legal. So the lines below the first are examined, too.
 
 use memchr::memmem;
 
@@ -9,8 +9,8 @@ use crate::format::clip;
 
 use Advice::{Convert, FetchPage};
 
-/// Returns the page of HTML or the XML document that a text is. `delimiter` is the one that the request names for CSV, and
-/// `is_quoted` says that fields may be within `"`.
+/// Returns the kind of a text that is a page of HTML or an XML document, or `None`. `delimiter` is the delimiter that
+/// the request names for CSV, and `is_quoted` says that fields can be within `"`.
 pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     let is_delimiter = |byte: &u8| is_delimiter(byte) || Some(*byte) == delimiter;
@@ -41,7 +41,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
         let end = memchr::memchr(b'>', root);
         let after = [Some(name_bytes), end.map(|end| end + 1)].map(|at| root.get(at?));
         return match end {
-            // It is the name of a column.
+            // A delimiter follows, so this is the name of a column.
             _ if after.into_iter().flatten().any(is_delimiter) => None,
             None => Some(kind.guessed()),
             Some(_) => Some(kind),
@@ -51,7 +51,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
     let is_one_of = |names: &[&[u8]]| names.iter().any(|name| tag.name.eq_ignore_ascii_case(name));
     let is_page = is_page_tag(tag.name);
     let Some(after) = tag.after else {
-        // Only white space or the end of the text follows this tag, whose end is missing.
+        // The end of this tag is missing. After its name comes white space or the end of the text.
         let kind = if tag.name.eq_ignore_ascii_case(b"html") {
             html()
         } else {
@@ -59,14 +59,14 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
         };
         return (is_page && (sample.whole || tag.has_attributes)).then_some(kind);
     };
-    // A header may be within tags, too.
+    // The names in a CSV header can be within tags, too.
     if after.first().is_some_and(is_delimiter) || has_field_after_end(after, tag.name, is_delimiter) {
         return None;
     }
     let content = after.trim_ascii_start();
     let is_alone = after.first().is_none_or(|next| matches!(next, b'\n' | b'\r'));
     let is_part = is_known(tag.name);
-    // Values in angle brackets have no end tags, and a list of them may be one column.
+    // A CSV file with one column can be a list of values in angle brackets. Such values have no end tags.
     let is_tag = |line: &[u8]| {
         MarkupTag::read(line)
             .is_some_and(|tag| !tag.has_attributes && tag.after.is_some_and(<[u8]>::is_empty))
@@ -79,7 +79,8 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
                 let is_next_of_page = || MarkupTag::read(rest).is_some_and(|next| is_page_tag(next.name));
                 rest.is_empty() || is_page && is_next_of_page()
             }
-            // Values of a column are elements that end on their line, and pages have many parts.
+            // If each line is a whole element, the lines can be the values of a column. Pages are excluded here because
+            // they have many parts.
             None => !sample.whole && !is_part && !lines(content).take(ELEMENTS).all(is_element),
         }
     };
@@ -92,7 +93,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
         || is_after_comment && is_page
         || tag.name.eq_ignore_ascii_case(b"html")
             && (content.is_empty() || content.starts_with(b"<") && !is_list);
-    // HTML needs no end tags.
+    // In HTML, end tags can be missing.
     let has_part = is_part && MarkupTag::read(content).is_some_and(|next| is_known(next.name)) && !is_list;
     let is_field = after
         .first()
@@ -113,18 +114,18 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
     Some(if is_proved { kind } else { kind.guessed() })
 }
 
-/// Returns whether a page may begin with a tag.
+/// Returns whether a page can begin with the tag of this name.
 fn is_page_tag(name: &[u8]) -> bool {
     PAGE_TAGS.iter().any(|tag| name.eq_ignore_ascii_case(tag))
 }
 
-/// Returns whether a tag is one of HTML.
+/// Returns whether a tag of this name belongs to HTML.
 fn is_known(name: &[u8]) -> bool {
     let mut tags = PAGE_TAGS.iter().chain(PARTS_OF_PAGES);
     tags.any(|tag| name.eq_ignore_ascii_case(tag))
 }
 
-/// Returns whether a text begins with the end of a page's tag or comment.
+/// Returns whether a text begins with an end tag of HTML, or with the end of a comment in a page.
 fn begins_in_the_middle(text: &[u8]) -> bool {
     if let Some(rest) = text.strip_prefix(b"-->") {
         return MarkupTag::read(rest.trim_ascii_start()).is_some_and(|tag| is_known(tag.name));
@@ -139,7 +140,7 @@ fn begins_in_the_middle(text: &[u8]) -> bool {
     MarkupTag::read(&[b"<", name].concat()).is_some_and(is_end)
 }
 
-/// Returns whether a page begins after the first words, as in `Error 500 <html><body>`.
+/// Returns whether a page begins on the first line after other words, as in `Error 500 <html><body>`.
 fn has_page_on_its_first_line(text: &[u8]) -> bool {
     let line = first_line(text);
     let line = &line[..line.len().min(1 << 10)];
@@ -150,23 +151,23 @@ fn has_page_on_its_first_line(text: &[u8]) -> bool {
                 .iter()
                 .any(|tag| starts_with(&line[at..], tag.as_bytes()));
         let after = memchr::memchr(b'>', &text[at..]).map_or(&[][..], |end| &text[at + end + 1..]);
-        // Otherwise the tag is a word in a field.
+        // If text follows the tag, or if a delimiter or a quote is before it, the tag is a word in a field.
         is_page
             && after.trim_ascii_start().first().is_none_or(|next| *next == b'<')
             && !line[..at].iter().any(|byte| is_delimiter(byte) || *byte == b'"')
     })
 }
 
-/// The most lines of a long document that are looked at.
+/// The maximum number of lines of a long document that are examined.
 const ELEMENTS: usize = 100;
 
-/// Tags followed by text.
+/// The tags of headings, which text follows.
 const HEADINGS: &[&[u8]] = &[b"h1", b"h2", b"h3", b"title", b"center"];
 
-/// Tags that only pages begin with, even if they are alone on their line.
+/// The tags that only pages begin with, even if the tag is alone on its line.
 const WHOLE_PAGE_TAGS: &[&[u8]] = &[b"html", b"body", b"script"];
 
-/// Tags that pages begin with.
+/// The tags that pages begin with.
 const PAGE_TAGS: &[&[u8]] = &[
     b"html",
     b"head",
@@ -179,7 +180,7 @@ const PAGE_TAGS: &[&[u8]] = &[
     b"noscript",
 ];
 
-/// Other tags of pages and parts of pages.
+/// The other tags of pages and of parts of pages.
 const PARTS_OF_PAGES: &[&[u8]] = &[
     b"title",
     b"div",
@@ -217,10 +218,10 @@ const PARTS_OF_PAGES: &[&[u8]] = &[
     b"footer",
 ];
 
-/// Returns an XML document, named after its first element.
+/// Returns the kind of an XML document, named after its first element.
 fn xml(text: &[u8]) -> Kind {
     let mut rest = text;
-    // Declarations and comments come before that element.
+    // Declarations and comments can come before the first element.
     while let Some(at) = memchr::memchr(b'<', rest) {
         let element = &rest[at..];
         if let Some(tag) = MarkupTag::read(element) {
@@ -245,7 +246,8 @@ fn xml(text: &[u8]) -> Kind {
     Kind::new("an XML document", Convert)
 }
 
-/// Returns the text after the comments at the beginning, and whether there are any. Returns no text if a comment has no end.
+/// Returns the text after the comments at its beginning, and whether there are such comments. Returns `None` for the
+/// text if a comment has no end.
 fn after_comments(mut text: &[u8]) -> (Option<&[u8]>, bool) {
     let mut has_comment = false;
     while text.starts_with(b"<!--") {
@@ -262,11 +264,11 @@ fn after_comments(mut text: &[u8]) -> (Option<&[u8]>, bool) {
 struct MarkupTag<'a> {
     name: &'a [u8],
     has_attributes: bool,
-    /// True if attribute values are quoted. A field that does not begin with a quote has none.
+    /// True if values of attributes are quoted. In CSV, a field that does not begin with a quote has no quotes.
     has_quotes: bool,
     /// True if the tag ends with `/>`.
     is_empty: bool,
-    /// The text after the tag, if the tag has an end.
+    /// The text after the tag, or `None` if the end of the tag is missing.
     after: Option<&'a [u8]>,
 }
 
@@ -280,7 +282,7 @@ impl<'a> MarkupTag<'a> {
             .position(|byte| !is_name(byte))
             .unwrap_or(inner.len());
         let (name, rest) = inner.split_at(name_bytes);
-        // It is the scheme of an address.
+        // A name that ends with a colon is the scheme of an address.
         if name.ends_with(b":") {
             return None;
         }
@@ -309,7 +311,7 @@ impl<'a> MarkupTag<'a> {
     }
 }
 
-/// Returns the positions after the end tags of this name.
+/// Returns the position after each end tag of this name.
 fn ends<'a>(text: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
     memmem::find_iter(text, b"</").filter_map(move |at| {
         let end = at + 2 + name.len();
@@ -318,8 +320,8 @@ fn ends<'a>(text: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = usize> + 'a 
     })
 }
 
-/// Returns whether the element of this name ends in the first line, or at the beginning of a line. Elsewhere the end tag may be
-/// in a field.
+/// Returns whether an end tag of this name is in the first line, or at the beginning of a line. Elsewhere the end tag
+/// can be in a field.
 fn has_end(text: &[u8], name: &[u8]) -> bool {
     let first_bytes = first_line(text).len();
     ends(text, name).any(|end| {
@@ -329,7 +331,8 @@ fn has_end(text: &[u8], name: &[u8]) -> bool {
     })
 }
 
-/// Returns where the element at the beginning of a text ends, counting nested elements of the same name.
+/// Returns the end of the element at the beginning of a text, or `None` if its end is missing. Takes nested elements of
+/// the same name into account.
 fn root_end(text: &[u8], name: &[u8]) -> Option<usize> {
     let mut depth = 0_usize;
     for at in memchr::memchr_iter(b'<', text) {
@@ -352,7 +355,7 @@ fn root_end(text: &[u8], name: &[u8]) -> Option<usize> {
     None
 }
 
-/// Returns whether a line is an element from its beginning to its end.
+/// Returns whether a line consists of exactly one element.
 fn is_element(line: &[u8]) -> bool {
     MarkupTag::read(line).is_some_and(|tag| {
         tag.is_empty && tag.after.is_some_and(<[u8]>::is_empty)
@@ -360,7 +363,7 @@ fn is_element(line: &[u8]) -> bool {
     })
 }
 
-/// Returns whether the element ends in the first line, and a delimiter follows it.
+/// Returns whether an element of this name ends in the first line, and a delimiter follows it.
 fn has_field_after_end(text: &[u8], name: &[u8], is_delimiter: impl Fn(&u8) -> bool) -> bool {
     let line = first_line(text);
     ends(line, name).any(|end| line.get(end).is_some_and(&is_delimiter))

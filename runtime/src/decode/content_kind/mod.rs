@@ -1,5 +1,6 @@
-//! Recognizes inputs that are not records by their beginning: an archive, a page, a document. A kind that could be a legal file
-//! of its format is a guess, which a named format overrules. `shape.rs` makes other guesses.
+//! Recognizes, by its beginning, an input that does not consist of records. Such an input is an archive, a page or a
+//! document. If the input could also be a legal CSV file, its kind is a guess. If the request names the format, guesses
+//! do not count. `shape.rs` makes other guesses.
 
 mod archive;
 mod json;
@@ -18,13 +19,13 @@ use super::sample::{Sample, has_utf16_mark};
 use crate::error::Code;
 use crate::format::Format;
 
-/// The kind of an input that is not records.
+/// The kind of an input that does not consist of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kind {
-    /// The name of the kind. It completes "is".
+    /// The name of the kind. In messages it follows "is".
     what: Cow<'static, str>,
     advice: Advice,
-    /// True if it could be a legal file of CSV.
+    /// True if the input could also be a legal CSV file.
     is_guess: bool,
 }
 
@@ -37,12 +38,12 @@ enum Advice {
     Extract,
     FetchContent,
     FetchPage,
-    /// Has the beginning of the object.
+    /// An object that is perhaps an answer in place of the file. The string is the beginning of the object.
     JsonAnswer(String),
     JsonArray,
     JsonDocument,
     JsonLines,
-    /// Has the path of the list.
+    /// An object with a list of records. The string is the path of the list.
     JsonList(String),
     JsonObjects,
     Recompress,
@@ -62,18 +63,18 @@ impl Kind {
         }
     }
 
-    /// Returns the same as a guess.
+    /// Returns the same kind, marked as a guess.
     fn guessed(self) -> Self {
         let is_guess = true;
         Self { is_guess, ..self }
     }
 
-    /// Returns whether it could be a legal file of CSV.
+    /// Returns whether the input could also be a legal CSV file.
     pub(super) fn is_guess(&self) -> bool {
         self.is_guess
     }
 
-    /// Returns the message to put after the input's name: its kind, and what to do.
+    /// Returns the message that follows the name of the input: the kind of the input, and advice.
     pub(super) fn sentence(&self, format: Format) -> String {
         let refusal = self.refusal(format);
         match (self.is_guess, format) {
@@ -85,7 +86,7 @@ impl Kind {
         }
     }
 
-    /// Returns the code of the error: `other`, unless it is a text in an encoding that somebody has to name.
+    /// Returns the code of the error. This is `other`, unless the input is UTF-16, which the request has to name.
     pub(super) fn code(&self, other: Code) -> Code {
         match self.advice {
             Advice::Utf16(_) => Code::EncodingMismatch,
@@ -131,7 +132,7 @@ impl Kind {
     }
 }
 
-/// Returns the advice for an object that has a list of records at this path of `jq`.
+/// Returns the advice for an object that has a list of records. `path` is the path of the list in the syntax of `jq`.
 fn list_advice(path: &str) -> String {
     let member = path.strip_prefix('.').unwrap_or(path);
     format!(
@@ -139,17 +140,19 @@ fn list_advice(path: &str) -> String {
     )
 }
 
-/// Returns the advice for an object in place of lines of objects; none if it has no list of records in it.
+/// Returns the advice for a file that is one JSON object with a list of records. Returns `None` if the object has no
+/// such list.
 pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
     json::list_in(text).map(|path| list_advice(&path))
 }
 
-/// Returns the kind of an input's bytes, unless they may be text. `encoding` is the one that the request names, if it is not
-/// UTF-8. `is_named` says that the request names the format; then control characters are text, however many.
+/// Returns the kind of an input by its bytes, or `None` if the bytes can be text. `encoding` is the encoding that was
+/// named for the input, if it is not UTF-8. `is_named` says that the request names the format: in this case, even many
+/// control characters are no sign of another kind.
 pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_named: bool) -> Option<Kind> {
     let bytes = sample.bytes();
     if has_utf16_mark(bytes) {
-        return None; // Reported when the byte order mark is skipped.
+        return None; // The check of the byte order mark reports UTF-16.
     }
     let is_wide = encoding == Some(UTF_16LE) || encoding == Some(UTF_16BE);
     let is_encoding =
@@ -172,11 +175,12 @@ pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_
     magic::of(bytes, encoding.is_none(), is_named).or_else(binary)
 }
 
-/// Returns the kind of a decoded text, unless it may be one: some encodings map any byte to a character. `is_named` says that the
-/// request names the format.
+/// Returns the kind of an input by its decoded text, or `None` if the input can really be text. Successful decoding
+/// does not prove this, because some encodings map any byte to a character. `is_named` says that the request names the
+/// format.
 pub(super) fn of_decoded(sample: &Sample, is_named: bool) -> Option<Kind> {
     let start = &sample.bytes()[..sample.bytes().len().min(1 << 10)];
-    // Binary data has nearly all of the control characters.
+    // Binary data has almost every control character.
     let most = if is_named {
         11
     } else {
@@ -192,18 +196,19 @@ fn binary() -> Kind {
     Kind::new("binary data", Advice::Convert)
 }
 
-/// Returns the kind that the beginning of a text shows, whatever the format.
+/// Returns the kind that the beginning of a text shows, or `None`. The kind does not depend on the format.
 fn of_beginning(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     text::of(sample).or_else(|| markup::of(sample, delimiter, is_quoted))
 }
 
-/// Returns the kind of a text, unless it may be CSV. `delimiter` is the one that the request names, and `is_quoted` says that
-/// fields may be within `"`.
+/// Returns the kind of a text, or `None` if the text can be CSV. `delimiter` is the delimiter that the request names,
+/// and `is_quoted` says that fields can be within `"`.
 pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     of_beginning(sample, delimiter, is_quoted).or_else(|| json::of_csv(sample, delimiter, is_quoted))
 }
 
-/// Returns the kind of a text, unless it may be JSONL. No line of JSONL looks like a guess.
+/// Returns the kind of a text, or `None` if the text can be JSONL. Guesses count here, because no line of JSONL looks
+/// like one of these kinds.
 pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
     of_beginning(sample, None, true).or_else(|| json::of_jsonl(sample))
 }

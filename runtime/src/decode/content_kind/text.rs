@@ -1,5 +1,5 @@
-//! Recognizes a document, a dump, a script or a pointer to another file by the beginning of a text. A header may have the same
-//! words. The lines below it show more.
+//! Recognizes a document, a dump, a script or a pointer to another file by the beginning of a text. A CSV header can
+//! have the same words. So the lines below the first are examined, too.
 
 use memchr::memmem;
 
@@ -7,8 +7,8 @@ use super::{Advice, Kind, Sample};
 
 use Advice::{Convert, FetchContent, TakeTheFile};
 
-/// A beginning of a text: its first bytes, the kind's name, the advice, a check of the text after them, and a check that proves
-/// the kind.
+/// The first bytes of a kind of text, with the name of the kind, the advice, and two checks of the text after these
+/// bytes. If the first check succeeds, the kind is a guess. If the second check succeeds, the kind is proved.
 type TextBeginning = (&'static str, &'static str, Advice, FollowCheck, FollowCheck);
 
 type FollowCheck = fn(&[u8]) -> bool;
@@ -260,7 +260,7 @@ const BEGINNINGS: &[TextBeginning] = &[
     ),
 ];
 
-/// Returns the kind whose beginning a text has.
+/// Returns the kind of a text by its first bytes, or `None`.
 pub(super) fn of(sample: &Sample) -> Option<Kind> {
     // Blank lines before the first record are skipped.
     let text = sample.text().trim_ascii_start();
@@ -290,12 +290,12 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|line| !line.is_empty())
 }
 
-/// Returns the rest of the line.
+/// Returns the text up to the first line end.
 pub(super) fn first_line(text: &[u8]) -> &[u8] {
     &text[..memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len())]
 }
 
-/// Returns the next line that is not empty.
+/// Returns the first line below the current one that is not empty.
 fn line_below(text: &[u8]) -> &[u8] {
     lines(&text[first_line(text).len()..]).next().unwrap_or_default()
 }
@@ -308,15 +308,15 @@ fn begins_with_digit(text: &[u8]) -> bool {
     text.first().is_some_and(u8::is_ascii_digit)
 }
 
-/// Returns whether a byte is a delimiter that is detected without being named.
+/// Returns whether a byte is a delimiter that can be detected.
 pub(super) fn is_delimiter(byte: &u8) -> bool {
     matches!(byte, b',' | b';' | b'|' | b'\t')
 }
 
-/// Returns whether a statement of SQL ends its first line, and has a word in it.
+/// Returns whether an SQL statement ends with its first line and contains `word`.
 fn is_statement(rest: &[u8], word: &str) -> bool {
     let line = first_line(rest).trim_ascii().to_ascii_uppercase();
-    // Another semicolon would separate fields.
+    // If the line had another semicolon, the semicolons could separate fields.
     line.iter().position(|byte| *byte == b';') == line.len().checked_sub(1)
         && memmem::find(&line, word.as_bytes()).is_some()
 }
@@ -325,7 +325,7 @@ fn is_one_field(text: &[u8]) -> bool {
     !first_line(text).iter().any(is_delimiter)
 }
 
-/// Returns whether the next line is the digest of the file, or an extension.
+/// Returns whether the next line has the digest of a file or an extension, as in a Git LFS pointer.
 fn is_pointer(text: &[u8]) -> bool {
     let below = line_below(text);
     below.starts_with(b"oid ") || below.starts_with(b"ext-")
@@ -353,7 +353,7 @@ fn is_comment_of_postgres(text: &[u8]) -> bool {
     is_line_end(text) && line_below(text) == b"-- PostgreSQL database dump"
 }
 
-/// Returns whether a statement continues with the name of a table and one of these words.
+/// Returns whether a statement continues with the name of a table and then one of `words`.
 fn names_table(text: &[u8], words: &[&str]) -> bool {
     let name_bytes = text
         .iter()
@@ -380,7 +380,7 @@ fn has_property_below(text: &[u8]) -> bool {
     name_bytes > 0 && matches!(below.get(name_bytes), Some(b':' | b';'))
 }
 
-/// Returns whether the next line is one that follows the names of the files in a diff.
+/// Returns whether the next line is one of the lines that follow the names of the files in a diff.
 fn is_of_diff(text: &[u8]) -> bool {
     let below = line_below(text);
     [
@@ -412,7 +412,7 @@ fn is_header(line: &[u8]) -> bool {
     name_bytes > 0 && line.get(name_bytes) == Some(&b':')
 }
 
-/// Returns whether a text is a boundary and the head of a part: a form as it was sent.
+/// Returns whether a text is a boundary followed by the header of a part, as in the body of a form.
 fn is_part(text: &[u8]) -> bool {
     let below = line_below(text);
     !is_line_end(text) && starts_with(below, b"content-") && is_header(below)
@@ -432,7 +432,7 @@ mod tests {
         of_beginning(&Sample::of(text), None, true).map(|kind| kind.what.into_owned())
     }
 
-    /// Texts as tools write them, the names of their kinds, and whether they are proved.
+    /// Texts as tools write them, with the name of the kind, and whether the text proves the kind.
     const TEXTS: &[(&str, &str, bool)] = &[
         ("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-1\n+2\n", "a diff", true),
         ("--- a\n+++ b\n", "a diff", false),

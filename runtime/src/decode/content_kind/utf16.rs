@@ -1,18 +1,21 @@
-//! Recognizes UTF-16 without a byte order mark, in either byte order, and UTF-32 by the beginning of an input. Texts of all
-//! scripts have line ends and digits, in which one byte is NUL in UTF-16.
+//! Recognizes UTF-16 without a byte order mark, and UTF-32, by the beginning of an input. Both are recognized in either
+//! byte order. Texts in all scripts have line ends and digits, and in UTF-16 one of the two bytes of such a character
+//! is NUL.
 
-/// The least number of code units.
+/// The minimum number of code units that is enough to recognize an encoding.
 const UNITS_MIN: usize = 4;
 
 /// A text in UTF-16.
 pub(super) struct Utf16 {
-    /// The label of its byte order.
+    /// The label of the encoding with its byte order, such as `utf-16le`.
     pub(super) label: &'static str,
-    /// True if it is not a text in UTF-8, except one with a control character in each second byte.
+    /// True if the bytes are surely UTF-16. They are not UTF-8, or as UTF-8 almost every second byte would be a control
+    /// character.
     pub(super) is_certain: bool,
 }
 
-/// Returns the byte order in which bytes are a text that they are not otherwise. `is_named` says that the request names UTF-16.
+/// Returns the byte order in which bytes can be read as a text. Returns `None` if this is possible in both byte orders,
+/// or in neither. `is_named` says that the request names UTF-16: in this case fewer code units are enough.
 pub(super) fn detect(bytes: &[u8], is_named: bool) -> Option<Utf16> {
     memchr::memchr(0, bytes)?;
     let [little, big] = [u16::from_le_bytes, u16::from_be_bytes].map(|unit| Units::count(bytes, unit));
@@ -29,7 +32,7 @@ pub(super) fn detect(bytes: &[u8], is_named: bool) -> Option<Utf16> {
     })
 }
 
-/// Returns whether bytes are UTF-32, in either byte order: each four of them are a character.
+/// Returns whether bytes are UTF-32 in either byte order: each four bytes are a character.
 pub(in crate::decode) fn is_utf32(bytes: &[u8]) -> bool {
     let (units, _) = bytes.as_chunks::<4>();
     let is_text = |number: fn([u8; 4]) -> u32| {
@@ -43,25 +46,27 @@ pub(in crate::decode) fn is_utf32(bytes: &[u8]) -> bool {
     units.len() >= UNITS_MIN && (is_text(u32::from_le_bytes) || is_text(u32::from_be_bytes))
 }
 
-/// The code units of a text in one byte order, counted by kind.
+/// The numbers of code units of a text in one byte order, by kind.
 #[derive(Default)]
 struct Units {
     all: usize,
-    /// Line ends.
+    /// The number of line ends.
     lines: usize,
-    /// Printable ASCII and white space.
+    /// The number of printable ASCII characters and white space.
     ascii: usize,
-    /// Printable ASCII and white space, without the characters that the other byte order makes of 一 and of an ideographic space.
+    /// The number of printable ASCII characters and white space, without `N` and `0`. In the other byte order, 一 and
+    /// the ideographic space look like these two.
     ascii_only: usize,
-    /// Up to U+00FF.
+    /// The number of units up to U+00FF.
     latin: usize,
-    /// Below U+2000, the range of the alphabets.
+    /// The number of units below U+2000, the range of the alphabets.
     low: usize,
     /// True if the first unit is below U+2000.
     begins_low: bool,
-    /// Rare in texts: halves of pairs, control characters, characters for private use.
+    /// The number of units that are rare in texts: halves of surrogate pairs, control characters, and characters for
+    /// private use.
     odd: usize,
-    /// Made of texts in one-byte encodings: the first byte is a line end or a comma.
+    /// The number of units that can be two characters of a one-byte encoding: the high byte is a line end or a comma.
     of_bytes: usize,
 }
 
@@ -92,9 +97,10 @@ impl Units {
         units
     }
 
-    /// Returns whether these are the units of a text. `other` has those of the same bytes in the other order.
+    /// Returns whether these are the units of a text. `other` has the units of the same bytes in the other byte order.
     fn is_text(&self, other: &Self, units_min: usize) -> bool {
-        // Some scripts are in this range.
+        // Some scripts are in the range of `of_bytes`. If most units beyond ASCII are in this range, the text is in
+        // such a script.
         let is_script = 2 * self.of_bytes > self.all - self.ascii;
         let odd = self.odd + if is_script { 0 } else { self.of_bytes };
         let is_latin = self.all >= UNITS_MIN && self.ascii_only > 0 && 10 * self.latin >= 9 * self.all;
@@ -190,7 +196,7 @@ mod tests {
                 );
             }
         }
-        // As legal in UTF-8.
+        // These bytes are also legal in UTF-8.
         assert!(
             !detect(&bytes_of("あい,うえ\n", u16::to_le_bytes), false)
                 .unwrap()
@@ -228,7 +234,7 @@ mod tests {
             let fills = ["", "\0", "\0\0", "\0\0\0"];
             for (before, after) in fills.iter().flat_map(|before| fills.map(|after| (before, after))) {
                 for repeat in [1, 20] {
-                    // Around each field.
+                    // The NULs are around each field.
                     let mut filled = text.repeat(repeat);
                     for end in [",", ";", "\t", "\n"] {
                         filled = filled.replace(end, &format!("{after}{end}{before}"));

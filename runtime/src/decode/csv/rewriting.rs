@@ -1,5 +1,5 @@
-//! CSV in any [syntax](crate::format::csv::Syntax) goes in; batches come out whose records are rewritten as plain CSV, in the dialect of the output. The
-//! rules for rows that are not as wide as the header are applied here, too.
+//! CSV in any [syntax](crate::format::csv::Syntax) goes in; batches of records come out, rewritten as plain CSV in the
+//! dialect of the output. The decoder also applies the rules for rows that are wider or narrower than the header.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::error::{Code, Result};
 use crate::format::csv::{CsvItem, ParsedRow, Parser, RowRules, line_feeds};
 use crate::record::{Batch, ChunkError, MalformedRecord, Used};
 
-/// Decodes chunks of CSV that a dialect alone does not describe.
+/// A decoder that rewrites records, because a dialect alone does not describe the CSV.
 #[derive(Clone)]
 pub(super) struct RewritingDecoder {
     pub(super) name: Arc<str>,
     pub(super) parser: Parser,
     pub(super) rules: RowRules,
     pub(super) limits: BatchLimits,
-    /// The number of fields of a record.
+    /// The number of fields that a record must have.
     pub(super) columns: usize,
     pub(super) projection: Projection,
     /// The ends of the current record's fields in the rewritten bytes.
@@ -43,7 +43,7 @@ impl Decoder for RewritingDecoder {
 
     fn next(&mut self, batch: &mut Batch) -> Result<bool, ChunkError> {
         batch.clear();
-        // Moved out so that records can be added while its bytes are read.
+        // The bytes are taken out of the batch, so that records can be added to the batch while the bytes are read.
         let raw = std::mem::take(&mut batch.raw);
         let mut rewritten = std::mem::take(&mut batch.rewritten);
         let cut = self.cut(&raw, &mut rewritten, batch);
@@ -57,7 +57,7 @@ impl Decoder for RewritingDecoder {
 }
 
 impl RewritingDecoder {
-    /// Decodes as many records as a batch has.
+    /// Decodes records of `raw` until the batch is full or `raw` ends.
     fn cut(&mut self, raw: &[u8], rewritten: &mut Vec<u8>, batch: &mut Batch) -> Result<(), ChunkError> {
         let mut records_left = self.limits.records_max(self.columns);
         let (mut used, mut utf8) = (batch.used, Utf8::default());
@@ -103,7 +103,7 @@ impl RewritingDecoder {
         Ok(())
     }
 
-    /// Appends the record found last.
+    /// Rewrites the record that was found last, and appends it to the batch.
     fn rewrite(&mut self, raw: &[u8], rewritten: &mut Vec<u8>, batch: &mut Batch) {
         let (start, spans) = (rewritten.len(), batch.spans.len());
         self.ends.clear();
@@ -114,7 +114,7 @@ impl RewritingDecoder {
         batch.lines.push(lines);
     }
 
-    /// Returns the fault of the record found last: the one that may cause the others first.
+    /// Checks the record that was found last. If it has several faults, returns the fault that can cause the others.
     fn check(&self, raw: &[u8], used: Used, found: ParsedRow) -> Result<(), (&'static str, String)> {
         if let Some(at) = found.stray {
             let dialect = self.parser.syntax().dialect();

@@ -1,4 +1,4 @@
-//! The beginning of a CSV file goes in; its header and its first records come out, with their properties.
+//! The beginning of a CSV file goes in; the header and the first records come out, together with their properties.
 
 use std::borrow::Cow;
 
@@ -10,39 +10,42 @@ use crate::format::csv::{Dialect, RowRules, line_end};
 /// The beginning of a CSV file.
 pub(in crate::decode) struct CsvBeginning<'a> {
     pub(in crate::decode) columns: &'a [String],
-    /// Set if a record names the columns. `rest` does not have that record.
+    /// True if the first record names the columns. `rest` begins after this record.
     pub(in crate::decode) header: bool,
-    /// The names in the header; empty for a column that got a number as its name.
+    /// The names in the header. A name is empty if the column is named by its number.
     pub(in crate::decode) names: &'a [String],
-    /// The header's text, or the same header in this dialect.
+    /// The text of the header. If a dialect alone does not describe the file, this is the header rewritten in
+    /// `dialect`.
     pub(in crate::decode) header_text: Cow<'a, [u8]>,
     pub(in crate::decode) dialect: Dialect,
-    /// Set if no option names the delimiter.
+    /// True if no option names the delimiter.
     pub(in crate::decode) is_delimiter_open: bool,
-    /// Set if the delimiter was detected because an option asked for it.
+    /// True if an option asked to detect the delimiter.
     pub(in crate::decode) is_auto: bool,
-    /// Set if a line over the header names the delimiter. That line is skipped with the others over the header.
+    /// True if a line above the header names the delimiter. An option that skips the lines above the header skips this
+    /// line too.
     pub(in crate::decode) is_named_by_line: bool,
-    /// The first bytes after the header, or the same records in this dialect.
+    /// The first bytes after the header. If a dialect alone does not describe the file, these records are rewritten in
+    /// `dialect`.
     pub(in crate::decode) rest: Cow<'a, [u8]>,
-    /// The positions at which `rest` has one line end less than the file, in order.
+    /// The positions in `rest`, in increasing order, at which the file has an escaped line end and `rest` has none.
     pub(in crate::decode) lost_line_ends: Vec<usize>,
-    /// Set if `rest` has all bytes after the header.
+    /// True if `rest` has all bytes after the header.
     pub(in crate::decode) whole: bool,
-    /// The number of the line that `rest` begins with.
+    /// The number of the line at which `rest` begins.
     pub(in crate::decode) line: u64,
-    /// The rules for rows of another width than the header's.
+    /// The rules for rows that are wider or narrower than the header.
     pub(in crate::decode) rules: RowRules,
 }
 
-/// The header and the first records of a beginning.
+/// The header and the first records of a CSV file, with their properties.
 pub(super) struct Shape<'a> {
     pub(super) top: &'a CsvBeginning<'a>,
-    /// The names in the header; empty for a column that got a number as its name.
+    /// The names in the header. A name is empty if the column is named by its number.
     pub(super) names: Vec<&'a str>,
-    /// The header's text in one line, without quotes.
+    /// The names of the header in one line, separated by the delimiter. Without a header, the first record in one line.
     pub(super) first_line: String,
-    /// Set if the header is one line and has words, so that it is rather a title than the name of a column.
+    /// True if the header is one line with several words. Such a line is more likely a title than the name of a column.
     pub(super) has_words: bool,
     pub(super) records: Vec<SampleRecord<'a>>,
     /// The number of records with as many fields as the header.
@@ -50,8 +53,8 @@ pub(super) struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// Returns the reason against a header of characters that nobody sees, such as the zeros of a file that was never
-    /// completely written. A header of empty names is allowed.
+    /// Returns a message if the header consists only of invisible characters. An example is the zero bytes of a file
+    /// that was not completely written. A header that has only empty names is allowed.
     pub(super) fn unseen_header(&self) -> Option<String> {
         let characters = || self.names.iter().flat_map(|name| name.chars());
         let is_unseen = self.top.header
@@ -98,7 +101,7 @@ impl<'a> Shape<'a> {
         self.top.columns.len()
     }
 
-    /// Returns the bytes below the first line.
+    /// Returns the bytes after the first line.
     pub(super) fn below(&self) -> &[u8] {
         let rest = &self.top.rest;
         match self.records.first() {
@@ -112,24 +115,27 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Returns whether half of the records have as many fields as the header, two or more.
+    /// Returns whether the header has at least two fields, and at least half of the records have as many fields as the
+    /// header.
     pub(super) fn is_table(&self) -> bool {
         self.columns() > 1 && self.alike > 0 && 2 * self.alike >= self.records.len()
     }
 
-    /// Returns whether all records are as wide as the header.
+    /// Returns whether the header has at least two fields, and all records have as many fields as the header.
     pub(super) fn is_whole_table(&self) -> bool {
         self.is_table() && self.alike == self.records.len()
     }
 
-    /// Returns whether nine in ten records are as wide as the header, or half of them if the delimiter was named.
+    /// Returns whether at least nine in ten records have as many fields as the header. If the delimiter was named, half
+    /// of the records are enough.
     pub(super) fn is_table_for_sure(&self) -> bool {
         let is_most = 10 * self.alike >= 9 * self.records.len();
         self.is_table() && (is_most || !self.top.is_delimiter_open)
     }
 
-    /// Returns whether lines with times and levels are those of a table: a level is a field, or an option names the
-    /// delimiter. A comma proves nothing, because it may be within a time.
+    /// Returns whether lines with times and levels are a table, not a log. They are a table if a level is a field of
+    /// its own, or if an option names the delimiter. A comma as the named delimiter proves nothing, because a time can
+    /// contain a comma.
     pub(super) fn is_table_of_events(&self) -> bool {
         let delimiter = self.top.dialect.delimiter;
         let is_header_alone = self.columns() > 1 && self.records.is_empty();
@@ -138,19 +144,21 @@ impl<'a> Shape<'a> {
             && (fields.any(log_lines::is_level) || !self.top.is_delimiter_open && delimiter != b',')
     }
 
-    /// Returns whether the names are those that `--no-header` writes: no title stands over these.
+    /// Returns whether the names are `column_1`, `column_2` and so on. Files that were made with `--no-header` have
+    /// these names, and no title is above them.
     pub(super) fn is_numbered(&self) -> bool {
         let is_number =
             |(number, name): (usize, &&str)| name.strip_prefix("column_") == Some(&number.to_string());
         !self.names.is_empty() && (1..).zip(&self.names).all(is_number)
     }
 
-    /// Returns whether the first line is a title, and hardly the name of a column.
+    /// Returns whether the first line is almost certainly a title, and not the name of a column.
     pub(super) fn is_surely_title(&self) -> bool {
         self.has_words && is_surely_title(&self.first_line)
     }
 
-    /// Returns the options that skip a number of lines, and keep the delimiter that one of these lines names.
+    /// Returns the options that skip `lines` lines. If one of the skipped lines names the delimiter, the options name
+    /// it instead.
     pub(super) fn skip_lines(&self, lines: u64) -> String {
         match self.top.is_named_by_line {
             true => format!(
@@ -161,7 +169,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Returns the number of the line that a record begins with.
+    /// Returns the number of the line at which a record begins.
     pub(super) fn line(&self, record: &SampleRecord<'_>) -> u64 {
         let top = self.top;
         let Some(start) = record.start else {

@@ -13,7 +13,7 @@ use crate::error::Code;
 use crate::format::csv::{Dialect, Scanner};
 
 impl Shape<'_> {
-    /// Returns the reason if the file has one column, and another delimiter gives several.
+    /// Returns a code and a message if the file has one column, and another delimiter gives several columns.
     pub(super) fn another_delimiter(&self) -> Option<(Code, String)> {
         let top = self.top;
         if self.columns() > 1 || !top.is_delimiter_open {
@@ -40,7 +40,7 @@ impl Shape<'_> {
             }
         }
         if let Some((_, fields, delimiter)) = best {
-            // A semicolon of a sentence is no delimiter.
+            // A semicolon within a sentence is not a delimiter.
             let names: Vec<_> = self.first_line.split(char::from(delimiter)).collect();
             let is_table = !self.records.is_empty();
             if top.header
@@ -68,15 +68,20 @@ impl Shape<'_> {
         )
     }
 
-    /// Returns the reason if another delimiter gives a table, with or without a title above it: only that delimiter gives
-    /// records of equal width, or the commas of the current one are decimal commas. `has_widths` says whether the current
-    /// delimiter gives records of another width than the header.
+    /// Returns a message if another delimiter gives a table, with or without a title above the table. One of these must
+    /// hold:
+    ///
+    /// - Only the other delimiter gives records of equal width.
+    /// - The current delimiter is the comma, and the commas are decimal commas.
+    ///
+    /// `has_widths` says whether the current delimiter gives records of another width than the header.
     pub(super) fn table_of_another_delimiter(&self, has_widths: bool) -> Option<String> {
         let (top, columns) = (self.top, self.columns());
         if !top.is_delimiter_open {
             return None;
         }
-        // The delimiter occurs at least once for every two records, and at least twice if there are several.
+        // The other delimiter must occur at least once for every two records. If there are several records, it must
+        // occur at least twice.
         let least = self
             .records
             .len()
@@ -133,7 +138,7 @@ impl Shape<'_> {
         })
     }
 
-    /// Returns whether another delimiter fits the lines better.
+    /// Returns whether another delimiter fits the lines better than the current delimiter.
     fn is_better(&self, lines: &[SampleRecord<'_>], table: &Table, has_widths: bool, delimiter: u8) -> bool {
         let (columns, all) = (self.columns(), self.records.len());
         let header = &lines[table.first];
@@ -142,7 +147,7 @@ impl Shape<'_> {
             return false;
         }
         if table.records < 2 {
-            // A header alone under a title.
+            // The table is only a header under a title.
             return columns == 1
                 && all == 1
                 && table.first == 1
@@ -154,7 +159,8 @@ impl Shape<'_> {
         }
         let is_decimal = self.top.dialect.delimiter == b',' && has_decimal_commas(lines, table);
         if has_widths {
-            // The advice for the current delimiter must not skip the header.
+            // With the current delimiter, the advice would be to skip lines. These lines must not include the header of
+            // the other table.
             let other = Table::of(&self.records, columns + 1, self.top.dialect);
             return other.is_none_or(|other| {
                 let is_before = header.start < self.records[other.first].start;
@@ -169,8 +175,9 @@ impl Shape<'_> {
                 || table.fields > 2 && (table.is_pure() || table.is_most())
                 || has_header(lines, table);
         }
-        // Below a title, the header of the other table must be a record that the current delimiter splits into another number
-        // of fields. Otherwise numbers that another delimiter separates are a list within a column.
+        // If the other table is below a title, its header must be a record that the current delimiter splits into
+        // another number of fields than the first line. Otherwise the other delimiter only separates the numbers of a
+        // list within a column.
         let is_apart = |record: &SampleRecord<'_>| {
             record.start == header.start
                 && record.text.len() == header.text.len()
@@ -184,7 +191,7 @@ impl Shape<'_> {
             || table.first > 0 && table.fields > columns && table.records > 2
     }
 
-    /// Returns the header, if there is one, and the records, split by another delimiter.
+    /// Splits the header, if there is one, and the records by another delimiter.
     fn lines_by(&self, delimiter: u8) -> Vec<SampleRecord<'_>> {
         let (top, dialect) = (self.top, self.dialect_by(delimiter));
         let mut lines = Vec::with_capacity(RECORDS + 1);

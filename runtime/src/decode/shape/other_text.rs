@@ -1,5 +1,5 @@
-//! The beginning of a CSV file goes in; the reason why it is another text comes out: a log, a document, or a notice in
-//! place of the file.
+//! The beginning of a CSV file goes in; the reason why the file is another kind of text comes out. Such a text is a
+//! log, a document, or a notice in place of the file.
 
 use super::beginning::Shape;
 use super::table::SampleRecord;
@@ -8,7 +8,7 @@ use crate::decode::{log_lines, notice, text_document};
 use crate::format::clip;
 
 impl Shape<'_> {
-    /// Returns the reason if the beginning shows a log, the output of a program, or a document.
+    /// Returns a message if the file begins like a log, the output of a program, or a document.
     pub(super) fn text_with_beginning(&self) -> Option<String> {
         let (first, rest) = (&self.first_line, self.below());
         if !self.is_table_of_events() && log_lines::is_log(first, lines(rest)) {
@@ -19,7 +19,7 @@ impl Shape<'_> {
         Some(self.another_text(what))
     }
 
-    /// Returns the reason if the lines are of the form `name: value`.
+    /// Returns a message if the lines have the form `name: value` or `name=value`.
     pub(super) fn names_and_values(&self) -> Option<String> {
         if self.is_table_for_sure() {
             return None;
@@ -37,12 +37,12 @@ impl Shape<'_> {
         format!("is {what}, not a table (\"{first}\"): make a table of it, or say --input-format csv if {is}")
     }
 
-    /// Returns the reason if there are sentences instead of a header.
+    /// Returns a message if the file has sentences in place of a header.
     pub(super) fn notice(&self) -> Option<String> {
         if self.top.header {
             return self.notice_in(&self.names, &self.records, self.is_table());
         }
-        // Without a header, lines of sentences may be the data; a single one is hardly a file.
+        // Without a header, several sentences can be the data. A file with a single sentence is probably a notice.
         let [only] = &self.records[..] else { return None };
         let names: Vec<_> = self
             .first_line
@@ -53,7 +53,7 @@ impl Shape<'_> {
             .flatten()
     }
 
-    /// Returns the same for a first line and records that were split by some delimiter.
+    /// Returns a message if the first line is a notice. `names` are its fields, and `records` follow it.
     pub(super) fn notice_in(
         &self,
         names: &[&str],

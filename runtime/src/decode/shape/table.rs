@@ -1,4 +1,5 @@
-//! The records of a sample go in; the tables among them come out: records of the same width, and the titles over them.
+//! The records of a sample go in; the tables among them come out. A table is a group of records of the same width. This
+//! module also finds the titles above tables.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +7,10 @@ use super::super::sniff;
 use crate::format::Span;
 use crate::format::csv::{Dialect, RowRules, Scanner, line_end};
 
-/// The most records looked at.
+/// The maximum number of records that are examined.
 pub(super) const RECORDS: usize = 100;
 
-/// The most lines over a header.
+/// The maximum number of lines above a header.
 pub(super) const LINES_OVER_HEADER: usize = 20;
 
 /// A record of the sample, or its header.
@@ -17,7 +18,7 @@ pub(super) const LINES_OVER_HEADER: usize = 20;
 pub(super) struct SampleRecord<'a> {
     pub(super) fields: usize,
     pub(super) text: &'a [u8],
-    /// The start of the record in `rest`; none for the header.
+    /// The start of the record in `rest`, or `None` for the header.
     pub(super) start: Option<usize>,
     /// True if the record has a stray quote.
     pub(super) has_stray: bool,
@@ -50,8 +51,8 @@ impl SampleRecord<'_> {
     }
 }
 
-/// Applies the rules for rows under a header of `columns` columns: empty fields beyond them do not count, and rows of delimiters
-/// only are removed.
+/// Applies the rules for rows under a header of `columns` columns. Depending on the rules, empty fields beyond these
+/// columns do not count, and rows that consist only of delimiters are removed.
 pub(super) fn apply(rules: RowRules, records: &mut Vec<SampleRecord<'_>>, columns: usize, dialect: Dialect) {
     if rules.drops_blank {
         let is_blank = |record: &SampleRecord<'_>| record.text.iter().all(|byte| *byte == dialect.delimiter);
@@ -66,20 +67,21 @@ pub(super) fn apply(rules: RowRules, records: &mut Vec<SampleRecord<'_>>, column
     }
 }
 
-/// Records of the same width, with few others among them. Records shorter than the header are never a table: they become rejects,
-/// which show what is missing.
+/// Records of the same width, with few other records among them. Records with fewer fields than the header are never a
+/// table: they become rejects, and the rejects show that fields are missing.
 pub(super) struct Table {
     pub(super) fields: usize,
-    /// The index of the first of them in the sample.
+    /// The index of the table's first record in the sample.
     pub(super) first: usize,
-    /// The number of them.
+    /// The number of records in the table.
     pub(super) records: usize,
-    /// The number of other records after the first.
+    /// The number of other records after the table's first record.
     pub(super) others: usize,
 }
 
 impl Table {
-    /// Returns the records of the most common width, of at least `fields_min` fields.
+    /// Returns the table of the most common width among records with at least `fields_min` fields. Returns `None` if
+    /// there are no such records.
     pub(super) fn of(records: &[SampleRecord<'_>], fields_min: usize, dialect: Dialect) -> Option<Self> {
         let mut widths = BTreeMap::new();
         for record in records.iter().filter(|record| record.fields >= fields_min) {
@@ -90,7 +92,8 @@ impl Table {
             .map(|(fields, number): (usize, usize)| (number, fields))
             .max()?;
         let is_alike = |record: &SampleRecord<'_>| record.fields == fields;
-        // A title as a spreadsheet writes it is as wide as the table, with a field or two that are not empty.
+        // A spreadsheet writes a title as a row that is as wide as the table, but only one or two of its fields are not
+        // empty.
         let mut is_under_title = false;
         let mut is_header = |at: usize| match (fields, records[at].filled(dialect)) {
             (2, filled) => {
@@ -111,23 +114,23 @@ impl Table {
         })
     }
 
-    /// Returns whether there are no other records among them.
+    /// Returns whether no other records are among the records of the table.
     pub(super) fn is_pure(&self) -> bool {
         self.others == 0
     }
 
-    /// Returns whether nine in ten records are of the table.
+    /// Returns whether at least nine in ten records belong to the table.
     pub(super) fn is_most(&self) -> bool {
         self.records >= 2 && self.records >= 9 * self.others
     }
 
-    /// Returns whether all but two records are of the table, such as a comment and a total in a short file.
+    /// Returns whether at most two records do not belong to the table, such as a comment and a total in a short file.
     pub(super) fn is_all_but_few(&self) -> bool {
         self.records >= 3 && self.others <= 2 && self.records > self.others
     }
 }
 
-/// Returns the first records of a sample, read in a dialect.
+/// Returns the first records of a sample, read in `dialect`.
 pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<SampleRecord<'_>> {
     let scanner = Scanner::new(dialect);
     let (mut at, mut records) = (0, Vec::with_capacity(RECORDS));
@@ -150,8 +153,8 @@ pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<SampleR
     records
 }
 
-/// Returns whether the first of some lines is a title in the form that spreadsheets write: one of its fields is not empty, and
-/// all of a line below.
+/// Returns whether the first of some lines is a title in the form that spreadsheets write. At most one field of such a
+/// title is not empty, and a line below has at most one empty field.
 pub(super) fn has_title(lines: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let Some((first, below)) = lines.split_first() else {
         return false;
@@ -167,8 +170,8 @@ pub(super) fn has_title(lines: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     first.filled(dialect) <= 1 && below.iter().take(LINES_OVER_HEADER).any(fills)
 }
 
-/// Returns whether a line has more than one word. Scripts without spaces count, too: letters beside a year, or more characters of
-/// Chinese or Japanese than the name of a column has.
+/// Returns whether a line has more than one word. For scripts without spaces, returns true if the line has letters and
+/// a year, or more Chinese or Japanese characters than the name of a column usually has.
 pub(super) fn has_words(line: &str) -> bool {
     const CHARACTERS: usize = 5;
     const LETTERS: usize = 4;
@@ -177,7 +180,7 @@ pub(super) fn has_words(line: &str) -> bool {
         || line.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS && has_year(line)
 }
 
-/// Returns whether only a title can have these words: many, or a number among them.
+/// Returns whether only a title can have these words: there are at least four words, or fewer words with a number.
 pub(super) fn is_surely_title(line: &str) -> bool {
     let words = line.split_whitespace().count();
     let has_letter = line.contains(char::is_alphabetic);
@@ -185,21 +188,24 @@ pub(super) fn is_surely_title(line: &str) -> bool {
     has_letter && (words >= 4 || words >= 2 && has_digit || characters(line) >= 2 && has_year(line))
 }
 
-/// Returns the number of characters of Chinese or Japanese, which have no spaces between words.
+/// Returns the number of Chinese and Japanese characters. They are counted because these languages have no spaces
+/// between words.
 fn characters(line: &str) -> usize {
     let is_one =
         |c: &char| matches!(c, '\u{3040}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}');
     line.chars().filter(is_one).count()
 }
 
-/// Returns whether a line has a number of four digits, in ASCII or in the full width of Chinese and Japanese.
+/// Returns whether a line has a number of four digits. The digits can be ASCII, or the full-width digits of Chinese and
+/// Japanese.
 fn has_year(line: &str) -> bool {
     let is_digit = |c: char| c.is_ascii_digit() || ('０'..='９').contains(&c);
     line.split(|c| !is_digit(c))
         .any(|number| number.chars().count() == 4)
 }
 
-/// Returns whether the fields of a record may name columns: each has one to three words, with a letter and without a digit.
+/// Returns whether the fields of a record can be names of columns: each field has one to three words, with a letter and
+/// without a digit.
 pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
     const WORDS: usize = 3;
     record.split(|byte| *byte == delimiter).all(|name| {
@@ -211,8 +217,10 @@ pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
     })
 }
 
-/// Returns whether the fields that another delimiter makes of a record may name columns: none is a number; or the first is not
-/// and the current delimiter makes one field of the record.
+/// Returns whether a record that another delimiter splits can be a header. One of these must hold:
+///
+/// - Each field has a letter.
+/// - The first field has a letter and no digit, and the current delimiter makes one field of the whole record.
 pub(super) fn may_be_header(record: &SampleRecord<'_>, delimiter: u8) -> bool {
     let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || !byte.is_ascii();
     let mut names = record.text.split(|byte| *byte == delimiter);
@@ -223,8 +231,9 @@ pub(super) fn may_be_header(record: &SampleRecord<'_>, delimiter: u8) -> bool {
                 .is_some_and(|name| name.iter().any(is_letter) && !name.iter().any(u8::is_ascii_digit))
 }
 
-/// Returns whether a title is over the names of two columns: it has words that no column is named by, or all rows have digits.
-/// Empty rows and further lines of the title may come between.
+/// Returns whether `title` is above the names of two columns. The title must have several words. In addition, it must
+/// have words that only a title can have, or all rows must have digits. Empty rows and further lines of the title can
+/// come between the title and the names.
 pub(super) fn is_title_over(title: &str, below: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let is_below_title = |record: &SampleRecord<'_>| record.filled(dialect) >= 2;
     let first = below.iter().take(LINES_OVER_HEADER).position(is_below_title);
@@ -239,7 +248,7 @@ pub(super) fn is_title_over(title: &str, below: &[SampleRecord<'_>], dialect: Di
         && (has_rows || is_surely_title(title))
 }
 
-/// Returns whether the first line of a table has no digit, and each other one has.
+/// Returns whether the first line of a table has no digit, and each other line has one.
 pub(super) fn has_header(lines: &[SampleRecord<'_>], table: &Table) -> bool {
     let has_digit = |line: &SampleRecord<'_>| line.text.iter().any(u8::is_ascii_digit);
     let mut of_table = lines[table.first..]

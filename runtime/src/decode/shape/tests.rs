@@ -37,7 +37,7 @@ fn assert_columns(text: &str, options: &InputOptions, columns: &[&str]) {
     assert_eq!(opened(text, options), Ok(columns), "{start:?}");
 }
 
-/// Returns this many rows. `value` follows each row's number, for example as decimals.
+/// Returns `number` rows. In each row, `value` follows the number of the row, for example as its decimals.
 fn rows(number: usize, value: &str) -> String {
     (0..number)
         .map(|i| format!("{i};Kunde {i};{i}{value};Bern\n"))

@@ -1,12 +1,13 @@
-//! The beginning of a CSV file goes in; the reason why its first line is rather a title over the header comes out. The
-//! records below are then wider than that line.
+//! The beginning of a CSV file goes in; the reason why its first line is probably a title above the header comes out.
+//! In such a file, the records below are wider than the first line.
 
 use super::beginning::Shape;
 use super::table::{LINES_OVER_HEADER, SampleRecord, Table, has_words, is_title_over, looks_like_names};
 use crate::format::clip;
 
 impl Shape<'_> {
-    /// Returns the reason if the header has at most one name, and a record below has more: spreadsheets write a title so.
+    /// Returns a message if the header has at most one name, and a record below has more fields that are not empty.
+    /// Spreadsheets write a title in this form.
     pub(super) fn lines_over_header(&self) -> Option<String> {
         let columns = self.columns();
         if !self.top.header || columns < 2 {
@@ -22,7 +23,7 @@ impl Shape<'_> {
         let filled = columns.max(3) - 1;
         let mut below = self.records.iter().take(LINES_OVER_HEADER);
         let header = below.find(|record| record.filled(dialect) >= filled)?;
-        // Columns of an index have no names: that of the values is the last.
+        // If only the last column has a name, the columns before it can be an index: such columns have no names.
         let is_last = !self.names[columns - 1].is_empty();
         let is_title = || has_words(title) && looks_like_names(header.text, dialect.delimiter);
         if is_last && !is_title() {
@@ -38,7 +39,7 @@ impl Shape<'_> {
         ))
     }
 
-    /// Returns the reason if most records have another number of fields than the header.
+    /// Returns a message if most records have more fields than the header.
     pub(super) fn other_widths(&self) -> Option<String> {
         let (columns, all, records) = (self.columns(), self.records.len(), &self.records);
         let dialect = self.top.dialect;
@@ -49,7 +50,7 @@ impl Shape<'_> {
         let has_words = self.has_words;
         let is_below = table.first <= LINES_OVER_HEADER
             && match (columns, number) {
-                // One record may as well be a ragged one.
+                // A single wider record can also be a ragged row.
                 (1, 1) => {
                     let is_told = width > 2 || self.is_surely_title();
                     number == all && is_told && looks_like_names(records[table.first].text, dialect.delimiter)

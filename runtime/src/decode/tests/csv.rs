@@ -313,7 +313,7 @@ fn a_projection_has_the_columns_in_the_order_asked_for() {
 fn a_batch_is_closed_by_bytes_and_by_records() {
     let text = format!("a\n{}{}", "1\n".repeat(12), "123456789\n".repeat(12));
     let decoded = run(text.as_bytes(), &as_csv(), &small(), None, &[usize::MAX]).unwrap();
-    // A chunk of 64 bytes has 16 records, the next one 6.
+    // The first chunk of 64 bytes has 16 records, and the second has 6.
     assert_eq!(decoded.batches, [5, 5, 5, 1, 5, 1, 2]);
     let decoded = run(
         text.as_bytes(),
@@ -339,7 +339,7 @@ fn a_batch_after_a_long_record_is_no_longer_than_the_others() {
     };
     for sizes in [&[usize::MAX][..], &[7]] {
         let decoded = run(text.as_bytes(), &as_csv(), &limits, None, sizes).unwrap();
-        // The bytes read to find the end of a long record stay with it.
+        // The bytes that were read to find the end of a long record do not make a longer batch.
         assert_eq!(decoded.batches, [1, 6, 6, 2]);
     }
 }
@@ -413,7 +413,7 @@ fn nothing_more_is_read_of_an_input_that_nobody_wants() {
     assert_eq!(read.load(Ordering::Relaxed), read_before);
 }
 
-/// A reader that counts the bytes read.
+/// A reader that counts the bytes that are read from it.
 struct Counted(std::io::Cursor<Vec<u8>>, Arc<AtomicUsize>);
 
 impl Read for Counted {
@@ -490,7 +490,8 @@ fn a_long_chunk_does_not_cross_with_each_of_its_batches() {
 
 #[test]
 fn empty_lines_before_the_first_record() {
-    // The text has more blank lines than the longest record has bytes, with each kind of line end.
+    // The number of blank lines is greater than the maximum length of a record in bytes. Each kind of line end is
+    // tested.
     let limits = small();
     for blank in ["\n", "\r", "\r\n", "\n\r\n\r"] {
         for mark in ["", "\u{feff}"] {
@@ -502,7 +503,7 @@ fn empty_lines_before_the_first_record() {
                     header: Some(header),
                     ..as_csv()
                 };
-                // Reads of any size give the same, also within a CRLF.
+                // Reads of any size give the same result, even if a read ends within a CRLF.
                 for sizes in [&[usize::MAX][..], &[1], &[7, 64]] {
                     let decoded = run(text.as_bytes(), &options, &limits, None, sizes).unwrap();
                     assert_eq!(decoded.columns.len(), 2);

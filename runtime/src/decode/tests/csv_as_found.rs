@@ -3,7 +3,7 @@
 use super::*;
 use crate::request::{BlankRows, Character, DialectFrom, DuplicateColumns, LongRows, NewRequest, ShortRows};
 
-/// Checks the columns and the records. A rejected record is written as `!` and its code.
+/// Checks the columns and the records. `rows` has `!` and the code for a rejected record.
 #[track_caller]
 fn assert_read(text: impl AsRef<[u8]>, options: &InputOptions, columns: &[&str], rows: &[&[&str]]) {
     let text = text.as_ref();
@@ -28,7 +28,8 @@ fn from_first_records() -> InputOptions {
     }
 }
 
-/// Returns all records. The bytes of the file are in another encoding, so that positions are not compared with them.
+/// Returns the columns and the decoded text of the records. Here `assert_read` cannot be used: it compares positions
+/// with the bytes of the file, and these are in another encoding.
 #[track_caller]
 fn transcoded(bytes: Vec<u8>, encoding: &str) -> (Vec<String>, Vec<u8>) {
     let options = InputOptions {
@@ -187,7 +188,7 @@ fn utf_16_without_a_declaration() {
         &as_csv(),
         "is UTF-16: say so, with --encoding utf-16",
     );
-    // NULs beside the letters show UTF-16 without a mark.
+    // NULs beside the letters show that the text is UTF-16 without a byte order mark.
     for (to_bytes, encoding) in [
         (u16::to_le_bytes as fn(u16) -> [u8; 2], "utf-16le"),
         (u16::to_be_bytes, "utf-16be"),
@@ -384,7 +385,7 @@ fn another_kind_of_file_in_its_place() {
     ] {
         assert_refused(file, &as_csv(), message);
     }
-    // No option makes a table of these.
+    // No option turns these texts into a table.
     let is = |character| Some(Character::Is(character));
     let trim = with(|options| options.trim = Some(true));
     let escape = with(|options| options.escape = is('\\'));
@@ -406,7 +407,7 @@ fn another_kind_of_file_in_its_place() {
     ] {
         assert_refused(text, options, what);
     }
-    // Texts that could be a header are a guess.
+    // If a text could be a header, its kind is a guess.
     for (text, options, what, columns) in [
         (
             "CREATE TABLE a (b int);\n",
@@ -440,7 +441,7 @@ fn another_kind_of_file_in_its_place() {
         assert_refused(text, &unnamed, what);
         assert_refused(text, &unnamed, " if it is CSV, say --input-format csv");
     }
-    // Files in these encodings are read as they are.
+    // Text in these encodings is not taken for a binary format.
     let of_letters: [(&[u8], &str, &str); 4] = [
         (b"\xff\xfb,b\n", "windows-1251", "яы"),
         (b"\xff\xd8\xff,b\n", "windows-1251", "яШя"),
@@ -499,7 +500,7 @@ fn a_first_line_sep() {
     assert_read("sep=;\na;b\n1;2\n", &given, &["a;b"], &[&["1;2"]]);
     let given = with(|options| (options.delimiter, options.comment) = (Some(';'), Some(Character::Is('#'))));
     assert_read("sep=#\na;b\n#1\n2;3\n", &given, &["a", "b"], &[&["2", "3"]]);
-    // A character that an option uses is no delimiter.
+    // A character that an option uses is not detected as the delimiter.
     let is = |character| Some(Character::Is(character));
     for (text, option, options) in [
         (
@@ -609,7 +610,7 @@ fn fields_separated_by_runs_of_spaces() {
         fields(b"a b\n\xff1 2\n\"3 4\n", &unquoted),
         (vec!["a".into(), "b".into()], rows, 1)
     );
-    // The first field may be quoted after a byte order mark, too.
+    // The first field can be quoted even after a byte order mark.
     let rows = vec![vec!["1".to_owned(), "2".to_owned()]];
     let text = "\u{feff}\"a  b\" c\n1 2\n".as_bytes();
     assert_eq!(fields(text, &options), (vec!["a  b".into(), "c".into()], rows, 0));
@@ -696,7 +697,7 @@ fn spaces_after_a_delimiter() {
         &["a", "b", "c"],
         &[&["1", "x, \"y\"", "3"], &[" z", "", "4 5 "]],
     );
-    // A tab is no space, and text after a quote stays an error.
+    // A tab does not count as a space, and text after a closing quote stays an error.
     assert_read(
         "a,b\n1,\t2\n\"x\" y,2\n",
         &trim,
@@ -849,7 +850,7 @@ fn rows_after_the_last_record() {
     let comments =
         with(|options| (options.skip_footer, options.comment) = (Some(1), Some(Character::Is('#'))));
     assert_read("a\n1\nsum\n# end \"\n", &comments, &["a"], &[&["1"]]);
-    // The number of chunks makes no difference.
+    // The result does not depend on the number of chunks.
     let limits = Limits {
         batch_bytes: 64,
         ..Limits::default()
@@ -1050,7 +1051,7 @@ fn an_unknown_dialect() {
         &["Abba", "c", "3"],
     ];
     assert_read(apostrophes, &auto, &["band", "nick", "n"], rows);
-    // Options hold during detection, too.
+    // Other options also apply during detection.
     let with_auto = |change: fn(&mut InputOptions)| {
         with(|options| {
             options.dialect = Some(DialectFrom::Auto);
@@ -1088,7 +1089,7 @@ fn an_unknown_dialect() {
         &auto,
         "can be read in two ways, 2 fields by semicolons or by commas",
     );
-    // A named delimiter is trusted.
+    // A delimiter that the request names is trusted.
     let given = InputOptions {
         delimiter: Some(','),
         ..auto

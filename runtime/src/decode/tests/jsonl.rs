@@ -52,7 +52,7 @@ fn blank_lines_are_passed_over_however_many_there_are() {
         let decoded = run(text.as_bytes(), &as_jsonl(), &limits, None, &[usize::MAX]).unwrap();
         assert_eq!(table(&decoded), [["1"], ["2"]], "{blank:?}");
     }
-    // White space counts toward the length of a record, too.
+    // White space also counts toward the length of a record.
     let text = " ".repeat(2 * limits.record_bytes_max) + "\n{}";
     let message = error(text.as_bytes(), &as_jsonl()).to_string();
     assert!(
@@ -129,18 +129,19 @@ fn a_member_stands_there_once_wherever_it_is() {
     let known = "{\"a\":0,\"b\":0}\n".repeat(5);
     for (object, twice) in [
         (r#"{"a":1,"b":2,"a":1}"#, r#""a""#),
-        // The member is not read.
+        // The plugin does not read the member.
         (r#"{"b":1,"a":2,"\u0062":1}"#, r#""\u0062""#),
         // The member is in no column.
         (r#"{"z":1,"y":1,"a":1,"\u007a":2}"#, r#""\u007a""#),
         (r#"{"a\"":1,"x":1,"a\u0022":1,"x":1}"#, r#""a\u0022""#),
         (r#"{"":1,"":1}"#, r#""""#),
-        // Keys with escapes may be anywhere. Of two duplicates, the first in the order of names is reported.
+        // Keys with escapes can be at any position. If two names occur twice, the first in the order of names is
+        // reported.
         (r#"{"\u007a":1,"y":1,"z":2}"#, r#""z""#),
         (r#"{"w\n":1,"x":1,"\u0079":1,"v":1,"w\u000a":1}"#, r#""w\u000a""#),
         (r#"{"z":1,"\u0079":1,"z":2,"y":2,"z":3}"#, r#""y""#),
     ] {
-        // Earlier records of the chunk make no difference.
+        // The result does not depend on earlier records of the chunk.
         for before in ["{}\n", "{\"z\":1,\"y\":1,\"a\":1}\n", "{\"x\":1}\n"] {
             let text = format!("{known}{before}{object}\n{{\"a\":3}}\n");
             let decoded = run(text.as_bytes(), &as_jsonl(), &small(), Some(&[0]), &[usize::MAX]).unwrap();
@@ -154,7 +155,7 @@ fn a_member_stands_there_once_wherever_it_is() {
             assert_eq!(decoded.records[7].fields, Ok(vec!["3".to_owned()]), "{object}");
         }
     }
-    // Each object is checked alone, and nested objects are values.
+    // Each object is checked on its own. Members of nested objects are not checked, because nested objects are values.
     let text = format!("{known}{{\"z\":{{\"q\":1,\"q\":2}}}}\n{{\"z\":1,\"y\":1}}\n{{\"y\":1,\"z\":1}}\n");
     let decoded = run(text.as_bytes(), &as_jsonl(), &small(), None, &[usize::MAX]).unwrap();
     assert!(decoded.records.iter().all(|found| found.fields.is_ok()));
@@ -240,7 +241,7 @@ fn a_batch_is_closed_by_cells() {
     };
     let decoded = run(text.as_bytes(), &as_jsonl(), &limits, None, &[usize::MAX]).unwrap();
     assert_eq!(decoded.batches, [[10; 10].as_slice(), &[1]].concat());
-    // A single record may exceed the limit of cells.
+    // A single record is allowed to exceed the limit of cells.
     let limits = Limits {
         batch_cells: 1,
         ..limits

@@ -11,7 +11,7 @@ use super::*;
 use crate::error::{Class, Error, Stage};
 use crate::record::ChunkOrigin;
 
-/// A reader that returns a text in pieces of the given sizes, over and over.
+/// A reader that returns a text in pieces of the given sizes. After the last size, it begins again with the first size.
 struct Pieces {
     text: Vec<u8>,
     at: usize,
@@ -36,16 +36,16 @@ impl Read for Pieces {
 struct Decoded {
     columns: Vec<String>,
     records: Vec<Found>,
-    /// The number of records of each batch, malformed ones included.
+    /// The number of records in each batch, including malformed records.
     batches: Vec<usize>,
 }
 
-/// A record, or a malformed one, in the order of the input.
+/// A record of the input, which can be malformed.
 #[derive(Debug, PartialEq)]
 struct Found {
     position: crate::record::Position,
     raw: Vec<u8>,
-    /// The fields, or the code and the reason.
+    /// The fields, or the code and the reason of the reject.
     fields: Result<Vec<String>, (&'static str, String)>,
 }
 
@@ -159,7 +159,7 @@ fn records(batch: &mut Batch, origin: &ChunkOrigin, width: usize) -> Vec<Found> 
         .collect()
 }
 
-/// Returns the fields of each row, as a plugin reads them.
+/// Returns the fields of each row in the form in which a plugin reads them.
 pub(crate) fn read(batch: &mut Batch, width: usize) -> Vec<Vec<String>> {
     let bytes = batch.lend();
     let field = |start: &mut usize, end: u32| {
@@ -175,7 +175,7 @@ pub(crate) fn read(batch: &mut Batch, width: usize) -> Vec<Vec<String>> {
     rows
 }
 
-/// Returns the fields of all records. A malformed record is `!` and its code.
+/// Returns the fields of all records. For a malformed record, these are `!` and its code.
 fn table(decoded: &Decoded) -> Vec<Vec<&str>> {
     fn row(found: &Found) -> Vec<&str> {
         match &found.fields {

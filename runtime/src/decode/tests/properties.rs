@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::request::{BlankRows, Character, DuplicateColumns, LongRows, ShortRows};
 
-/// Generates bytes that are likely to hit every rule of CSV and of JSON.
+/// Generates bytes that are likely to test every rule of CSV and of JSON.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         6 => prop::sample::select(b",\"\n\r;' \\{}[]:abu0129.-".to_vec()),
@@ -89,7 +89,7 @@ proptest! {
         let options = InputOptions { header: Some(false), ..as_csv() };
         let text = csv_text(&rows, end, quote_all);
         prop_assume!(!text.is_empty() && !text.starts_with("\u{feff}".as_bytes()));
-        // `[]` is refused: it is JSON as a whole.
+        // A text such as `[]` is refused, because the whole text is JSON.
         let is_bracket = matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
         prop_assume!(!is_bracket || serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_err());
         let limits = Limits { record_bytes_max: 10_000, ..small() };
@@ -121,7 +121,7 @@ fn whatever_the_options_the_pieces_do_not_matter() {
     )| {
         let whole = run(&text, &options, &small(), None, &[usize::MAX]);
         let pieces = run(&text, &options, &small(), None, &sizes);
-        // The number of chunks makes no difference, either.
+        // The result does not depend on the number of chunks either.
         let large = Limits { batch_bytes: 128 << 10, ..small() };
         let one_chunk = run(&text, &options, &large, None, &[usize::MAX]);
         match (whole, pieces, one_chunk) {
@@ -137,8 +137,8 @@ fn whatever_the_options_the_pieces_do_not_matter() {
     assert!(read.get() >= 200, "read in {} of 2000 cases", read.get());
 }
 
-/// Checks that an option without an effect on a text makes no difference. The parser gives the same result as the
-/// scanner, including each position and reason.
+/// Checks that an option without an effect on a text does not change the result. With the option, the parser reads the
+/// text. It gives the same result as the scanner, including each position and reason.
 #[test]
 fn both_ways_to_read_a_dialect_are_one() {
     let read = Cell::new(0);
@@ -153,7 +153,7 @@ fn both_ways_to_read_a_dialect_are_one() {
             skip_footer: Some(footer),
             ..as_csv()
         };
-        // The text for the scanner is longer than a block and a stretch.
+        // A large text is longer than a block and a stretch of the scanner.
         let (text, limits) = if large { (text.repeat(100), Limits::default()) } else { (text, small()) };
         prop_assume!(!text.contains(&b'~'));
         for change in [

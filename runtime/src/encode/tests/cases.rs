@@ -1,4 +1,4 @@
-//! Random cases for the model: inputs of each format, and a plugin's changes to their columns and records.
+//! Generates random cases for the model: inputs of each format, and a plugin's changes to their columns and records.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -8,10 +8,10 @@ use proptest::sample::{select, subsequence};
 
 use super::*;
 
-/// Names of columns and members. JSON or CSV has to escape some of them.
+/// The names of columns and members. JSON or CSV must escape some of them.
 const NAMES: [&str; 9] = ["id", "card", "a", "b", "é", "q\"t", "x,y", "\\u", "verified"];
 
-/// A key that is no text.
+/// A key that is not a valid text, because it has half of a surrogate pair.
 pub(super) const BAD_KEY: &str = r#""\ud800""#;
 
 const TYPES: [ColumnType; 6] = [
@@ -23,7 +23,7 @@ const TYPES: [ColumnType; 6] = [
     ColumnType::Timestamp,
 ];
 
-/// JSON values as they are written in JSONL.
+/// The values of members, as they are written in JSONL.
 const VALUES: [&str; 17] = [
     "null",
     "true",
@@ -44,7 +44,7 @@ const VALUES: [&str; 17] = [
     r#""\udc00""#,
 ];
 
-/// Texts in CSV and in a plugin's edits.
+/// The texts of fields in CSV and of a plugin's edits.
 const TEXTS: [&str; 21] = [
     "",
     "",
@@ -122,7 +122,7 @@ pub(super) const STYLES: [Style; 3] = [
     },
 ];
 
-/// The fate of an input column in a plugin.
+/// The plugin's choice for a column of the input.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Keep,
@@ -132,7 +132,7 @@ enum Fate {
     CopyAndKeep(&'static str),
 }
 
-/// A plugin's verdict on a record, with numbers that choose the cells of the output.
+/// A plugin's verdict on a record, with numbers that select cells of the output.
 #[derive(Debug, Clone)]
 pub(super) enum Act {
     Keep(usize),
@@ -150,17 +150,17 @@ pub(super) struct Case {
     more: Vec<&'static str>,
     fates: Vec<(Fate, ColumnType)>,
     added: Vec<(&'static str, ColumnType)>,
-    /// Keys that sort the columns of the output, unless their order is unchanged.
+    /// The keys that sort the columns of the output, or `None` if the order of the columns is unchanged.
     order: Option<Vec<u8>>,
-    /// Keys that sort the columns, each with true if the plugin reads the column.
+    /// For each column, a key that sorts the columns, and true if the plugin reads the column.
     reads: Vec<(u8, bool)>,
     acts: Vec<Act>,
     made: Vec<&'static str>,
 }
 
-/// The requests of a case's plugin.
+/// The columns that the plugin of a case asks for and returns.
 pub(super) struct Plan {
-    /// The input's columns and the further members.
+    /// The columns of the input, followed by the members that the plugin also asks for.
     pub(super) columns: Vec<String>,
     pub(super) more: Vec<String>,
     pub(super) reads: Vec<usize>,
@@ -187,7 +187,7 @@ fn member(name: &'static str) -> impl Strategy<Value = Member> {
     })
 }
 
-/// Returns a name with each character escaped.
+/// Returns a name with each character escaped as in JSON.
 fn escaped(name: &str) -> String {
     name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect()
 }
@@ -243,7 +243,7 @@ pub(super) fn case(input: Format) -> impl Strategy<Value = Case> {
         1 => name().prop_map(Fate::KeepAndCopy),
         1 => name().prop_map(Fate::CopyAndKeep),
     ];
-    // Often columns are only added or dropped, so that records can be copied.
+    // In many cases, columns are only added or dropped, so that records can be copied.
     let fates = prop_oneof![
         Just(vec![(Fate::Keep, ColumnType::Inherit); 12]),
         vec((Just(Fate::Keep), column_type()), 12),

@@ -1,4 +1,4 @@
-//! Tests the output of each pair of formats, for records that are kept, edited and made.
+//! Tests the output of each pair of formats, for records that are kept or edited, and for rows that a plugin makes.
 
 mod cases;
 mod model;
@@ -49,7 +49,8 @@ fn with_edits<T>(edits: &[(usize, &str)], width: usize, run: impl FnOnce(Edits<'
     run(edits)
 }
 
-/// Returns a batch whose second row is this record, as the decoder leaves it for a plugin that reads these columns.
+/// Returns a batch whose second row is this record. The batch is in the state in which the decoder passes it to a
+/// plugin that reads these columns.
 fn batch(raw: &[u8], input: Format, dialect: Dialect, reads: &[usize]) -> Batch {
     let mut increasing = reads.to_vec();
     increasing.sort_unstable();
@@ -90,7 +91,7 @@ fn batch(raw: &[u8], input: Format, dialect: Dialect, reads: &[usize]) -> Batch 
     batch
 }
 
-/// Returns the fields of one row as they cross the boundary.
+/// Returns the fields of one row in the form in which they cross the plugin boundary.
 fn arena(fields: &[impl AsRef<str>]) -> (String, Vec<u32>) {
     let (mut bytes, mut ends) = (String::new(), vec![]);
     for field in fields {
@@ -131,8 +132,8 @@ impl<'a> Case<'a> {
         .unwrap()
     }
 
-    /// Returns the record with edits, or unchanged without edits. If it cannot be written, returns `!code`. Checks all
-    /// combinations of columns read.
+    /// Returns the record as it is written after `edits`. If the record cannot be written, returns `!code`. Checks that
+    /// the result does not depend on which columns the plugin reads.
     fn write(&self, raw: &str, edits: &[(usize, &str)]) -> String {
         let all: Vec<_> = (0..self.columns.len()).rev().collect();
         let written = self.write_reading(&all, raw, edits);
@@ -267,7 +268,7 @@ fn csv_becomes_jsonl_with_types() {
         ),
         ("7,+5,1.0", r#"{"i":"1.0","n":"+5","t \"x\"":"7"}"#),
         ("x, 5,-", r#"{"i":"-","n":" 5","t \"x\"":"x"}"#),
-        // A number must fit into a float.
+        // A number must be in the range of a 64-bit float. Otherwise it is written as a text.
         ("x,1e308,-7", r#"{"i":-7,"n":1e308,"t \"x\"":"x"}"#),
         ("x,1e309,1", r#"{"i":1,"n":"1e309","t \"x\"":"x"}"#),
         ("x,-1E+400,inf", r#"{"i":"inf","n":"-1E+400","t \"x\"":"x"}"#),
@@ -285,7 +286,7 @@ fn csv_becomes_jsonl_with_types() {
         case.write("x,1,2", &[(0, "3"), (2, "y")]),
         r#"{"i":3,"n":1,"t \"x\"":"y"}"#
     );
-    // An empty field is an empty text. A field that the plugin empties or does not fill is null.
+    // An empty field is an empty text. A field that the plugin empties or does not fill becomes null.
     assert_eq!(case.write("x,1,2", &[(2, "")]), r#"{"i":2,"n":1,"t \"x\"":null}"#);
     assert_eq!(
         case.row(&["1", "", ""]),
@@ -349,7 +350,7 @@ fn jsonl_with_the_columns_of_its_input_is_copied_or_spliced() {
         ),
         ("{ }", &[(1, "y"), (3, "z")], r#"{"b":"y","new":"z" }"#),
         ("{}", &[(0, ""), (3, "")], "{}"),
-        // The column belongs to the plugin, so the input cannot write into it.
+        // The column belongs to the plugin, so a member of the input cannot be written into it.
         (r#"{"new":1,"a":2}"#, &[], "!unexpected-member"),
         (r#"{"a":2,"\u006eew":null}"#, &[], "!unexpected-member"),
         (r#"{"new":1,"a":2}"#, &[(3, "3")], "!unexpected-member"),

@@ -1,6 +1,6 @@
-//! Tests encoders against a slow and simple model. Random inputs are decoded in small batches, so that new members
-//! appear after the first batch. Random plans and verdicts are applied as a lane applies them, for each pair of
-//! formats. The output, the rejects and their codes must be those of the model.
+//! Tests the encoders against a slow and simple model. Random inputs are decoded in small batches, so that new members
+//! appear after the first batch. For each pair of formats, random plans and verdicts are applied in the same way as in
+//! a lane. The output, the rejects and their codes must equal the results of the model.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -20,33 +20,36 @@ use crate::request::InputOptions;
 /// The number of inputs for each pair of formats.
 const CASES: u32 = 2_600;
 
-/// The output of a case.
+/// The result of a case.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     /// The lines of JSONL, or the fields of CSV with the header first.
     rows: Vec<Vec<String>>,
-    /// The numbers and codes of the rejects.
+    /// The numbers of the rejected records, with the codes of the rejects.
     rejects: Vec<(usize, String)>,
 }
 
-/// The number of interesting events, over all cases of a pair.
+/// The numbers of interesting events in all cases of one pair of formats.
 #[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     cases: u32,
     written: usize,
-    /// The number of records with a member in no column, with another order than the columns, or without one of the
-    /// columns.
+    /// Three numbers of records:
+    ///
+    /// - `late`: a member is in no column
+    /// - `shuffled`: the members are in another order than the columns
+    /// - `missing`: one of the columns has no member
     late: usize,
     shuffled: usize,
     missing: usize,
     /// The number of records with a member that is in no column but has the name of an output column.
     taken: usize,
-    /// The number of records with a column that the plugin dropped, while another column has its name.
+    /// The number of records with a member whose column the plugin has dropped, while another column has its name.
     replaced: usize,
     duplicates: usize,
 }
 
-/// Returns the text of a value, if it has one.
+/// Returns the text of a JSON value, or `None` if the value has no text.
 fn text_of(value: &str) -> Option<String> {
     match serde_json::from_str(value) {
         Ok(Value::Null) => Some(String::new()),
@@ -56,7 +59,7 @@ fn text_of(value: &str) -> Option<String> {
     }
 }
 
-/// Returns a text as a value of this type, in place of another value.
+/// Returns a text as a JSON value of this type, which replaces the value `original`.
 fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> String {
     if text.is_empty() {
         return match (column_type, original) {
@@ -66,7 +69,7 @@ fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> Stri
         }
         .to_owned();
     }
-    // A string that has no text, because it has half of a surrogate pair, also counts.
+    // This also counts a string that has no valid text because it has half of a surrogate pair.
     let is_string = original.is_some_and(|value| value.starts_with('"'));
     let original = original.and_then(|value| serde_json::from_str::<Value>(value).ok());
     if column_type == ColumnType::Text || (column_type == ColumnType::Inherit && is_string) {
@@ -92,7 +95,7 @@ fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> Stri
     }
 }
 
-/// The rules of the plugin interface for one record.
+/// The model: the rules of the plugin interface for one record.
 struct Model<'a> {
     plan: &'a Plan,
     pair: (Format, Format),
@@ -108,7 +111,7 @@ impl Model<'_> {
         self.plan.output.iter().any(|column| column.name == name)
     }
 
-    /// Returns the reasons why a record does not go to the plugin. The decoder may report any of them.
+    /// Returns all reasons why a record is not passed to the plugin. The decoder can report any one of them.
     fn faults(&self, line: &Line, width: usize) -> Vec<&'static str> {
         let mut faults = vec![];
         match line {
@@ -138,7 +141,7 @@ impl Model<'_> {
         faults
     }
 
-    /// Returns the text of each column of a record. A member that is missing or has no text gives `None`.
+    /// Returns the text of each column of a record. The text is `None` if the member is missing or has no text.
     fn texts(&self, line: &Line) -> Vec<Option<String>> {
         let text = |(index, name): (usize, &String)| match line {
             Line::Row(cells) => Some(cells[index].text.to_owned()),
@@ -147,7 +150,7 @@ impl Model<'_> {
         self.plan.columns.iter().enumerate().map(text).collect()
     }
 
-    /// Returns the lines or fields written for a record, or the code of its reject.
+    /// Returns the line or the fields that are written for a record, or the code of its reject.
     fn write(&self, line: &Line) -> Result<Vec<String>, &'static str> {
         if let Line::Object(members, _) = line {
             let homeless = |member: &Member| {
@@ -177,7 +180,8 @@ impl Model<'_> {
         Ok(self.row(&cells, true))
     }
 
-    /// Returns a row of texts, of a record or of the plugin's own.
+    /// Returns the output row for these texts. `is_record` is true for the texts of a record, and false for a row that
+    /// the plugin makes.
     fn row(&self, cells: &[String], is_record: bool) -> Vec<String> {
         if self.pair.1 == Format::Csv {
             return cells.to_vec();
@@ -202,7 +206,7 @@ impl Model<'_> {
             } = self.plan.output[index];
             let original = source.and_then(|source| original(line, &self.plan.columns[source]));
             match (self.edits.get(&index), original) {
-                // An empty value that was missing before stays missing.
+                // A member that was missing and is edited to an empty text stays missing.
                 (Some(&""), None) | (None, None) => None,
                 (Some(text), _) => Some(value_of(text, column_type, original)),
                 (None, Some(original)) => Some(original.to_owned()),
@@ -236,7 +240,7 @@ impl Model<'_> {
                 pairs.push((string(&self.plan.output[index].name), value));
             }
         }
-        // An object shows the white space between members only if it has at least two.
+        // An object shows the white space between members only if it has at least two members.
         let style = match members.len() {
             0 => {
                 let raw = raw(members, style);
@@ -258,7 +262,7 @@ impl Model<'_> {
     }
 }
 
-/// Returns the value of a member.
+/// Returns the original value of a member.
 fn original<'a>(line: &'a Line, name: &str) -> Option<&'a str> {
     let Line::Object(members, _) = line else {
         return None;
@@ -269,7 +273,7 @@ fn original<'a>(line: &'a Line, name: &str) -> Option<&'a str> {
         .map(|member| member.value)
 }
 
-/// Returns the expected outcome.
+/// Returns the outcome that the model expects.
 fn expected(
     case: &Case,
     plan: &Plan,
@@ -346,7 +350,7 @@ impl Counts {
     }
 }
 
-/// Runs a case through decoder, changes and encoder, as a lane does.
+/// Decodes the input of a case, applies the changes and encodes the output, as a lane does.
 fn run(case: &Case, pair: (Format, Format)) -> (Plan, Outcome) {
     let limits = Limits {
         batch_bytes: case.batch_bytes,
@@ -410,7 +414,8 @@ fn run(case: &Case, pair: (Format, Format)) -> (Plan, Outcome) {
     (plan, Outcome { rows, rejects })
 }
 
-/// Checks that the columns of JSONL are the members of the first records. A batch limits the number of these records.
+/// Checks that the columns of JSONL are the members of the first one, two or three records. The size of a batch
+/// determines how many records count.
 fn check_columns(case: &Case, input: Format, columns: &[String]) {
     if input == Format::Csv {
         assert_eq!(columns, case.header);
@@ -430,7 +435,7 @@ fn check_columns(case: &Case, input: Format, columns: &[String]) {
     assert!(columns.is_empty() || first.any(|is_all| is_all), "{columns:?}");
 }
 
-/// Checks that the plugin sees the columns it asked for.
+/// Checks that the plugin receives the columns that it asked for.
 fn check_fields(plan: &Plan, pair: (Format, Format), records: &[usize], lines: &[&Line], batch: &mut Batch) {
     let model = Model {
         plan,
@@ -466,7 +471,7 @@ fn rows_of(out: &str, format: Format) -> Vec<Vec<String>> {
     }
 }
 
-/// Runs many cases of a pair, and counts the events in them.
+/// Runs many cases of a pair of formats, compares each result with the model, and counts the interesting events.
 fn agree(input: Format, output: Format) -> Counts {
     let counts = RefCell::new(Counts::default());
     let mut runner = TestRunner::new(ProptestConfig {
@@ -498,7 +503,7 @@ fn agree(input: Format, output: Format) -> Counts {
     counts
 }
 
-/// Checks that each fate of a member came up often.
+/// Checks that each kind of event with a member has occurred often.
 fn assert_members(counts: Counts) {
     let often = CASES as usize / 6;
     let all = [

@@ -1,4 +1,5 @@
-//! Tests properties that hold for every record: the decoded output has the values of the plan and the edits.
+//! Tests properties that hold for every record: the decoded output has the values that the columns' sources and the
+//! edits define.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +10,7 @@ use crate::decode::{self, Decoding};
 use crate::record::Batch;
 use crate::request::InputOptions;
 
-/// Decodes an output again.
+/// Decodes an output, so that a test can compare its values.
 fn decode(text: &[u8], format: Format, more: &[String]) -> Vec<Vec<String>> {
     let options = InputOptions {
         format: Some(format),
@@ -22,7 +23,7 @@ fn decode(text: &[u8], format: Format, more: &[String]) -> Vec<Vec<String>> {
         columns: known,
         ..
     } = decode::open(reader, "x", None, &options, &Limits::default()).unwrap();
-    // The columns of JSONL are in the order of `more`, at any place in the record.
+    // The columns of JSONL are in the order of `more`, at any position in the record.
     let missing: Vec<_> = more
         .iter()
         .filter(|name| !known.contains(name))
@@ -58,7 +59,8 @@ fn text() -> impl Strategy<Value = String> {
     "[a-c0-9é日\",;\n\r '\\\\\\PC]{0,6}"
 }
 
-/// One cell of an output column: an input column or none, and its new text if it is edited.
+/// One cell of an output column. It consists of the input column that is its source, if any, and of the new text if the
+/// cell is edited.
 type Cell = (Option<prop::sample::Index>, Option<String>);
 
 fn written(format: Format, names: &[String], fields: &[String]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Unpacks zstd within the limits on memory: compressed frames go in, plain bytes come out.
+//! Decompresses zstd within the limits on memory: compressed frames go in; plain bytes come out.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -10,14 +10,14 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
 use crate::units::ByteSize;
 
-/// The windows that a zstd decoder supports, as powers of two.
+/// The sizes of windows that a zstd decoder supports, as exponents of 2.
 const WINDOW_LOGS: RangeInclusive<u32> = 10..=31;
 
-/// The most bytes of a frame's header: RFC 8878, section 3.1.1.1.
+/// The maximum size of a frame's header in bytes: RFC 8878, section 3.1.1.1.
 const HEADER_BYTES_MAX: usize = 18;
 
-/// Unpacks zstd. Memory for the window of each frame, which a decoder keeps, is requested as soon as its header gives
-/// the size.
+/// A decoder of zstd. A decoder keeps the window of a frame in memory. As soon as a frame's header states the size of
+/// the window, memory of this size is requested.
 pub(super) struct ZstdDecoder {
     decoder: raw::Decoder<'static>,
     name: String,
@@ -50,7 +50,8 @@ impl ZstdDecoder {
         })
     }
 
-    /// Reads the header in the next bytes, after the part of it that the decoder has taken before.
+    /// Reads a frame's header from the next bytes. `self.header` contains the part of the header that the decoder has
+    /// already taken.
     fn look(&mut self, next: &[u8]) -> Result<()> {
         let room = HEADER_BYTES_MAX - self.header.len();
         self.header.extend_from_slice(&next[..next.len().min(room)]);
@@ -73,7 +74,7 @@ impl ZstdDecoder {
     }
 }
 
-/// Returns whether a frame may begin with these bytes, as far as there are any.
+/// Returns whether a frame can begin with these bytes. There can be fewer bytes than a frame needs.
 fn is_beginning_of_frame(start: &[u8]) -> bool {
     let mut magic = start.to_vec();
     magic.extend(match start.first() {
@@ -114,8 +115,8 @@ impl Operation for ZstdDecoder {
     }
 }
 
-/// Returns the window of the frame that begins with these bytes; none if its header is not complete yet, 0 for a frame
-/// without a window.
+/// Returns the size of the window, in bytes, of the frame that begins with these bytes. Returns `None` if the header is
+/// not complete yet, and 0 for a frame without a window.
 fn window(frame: &[u8]) -> Option<u64> {
     let [0x28, 0xb5, 0x2f, 0xfd] = frame.get(..4)? else {
         return Some(0);
@@ -134,7 +135,7 @@ fn window(frame: &[u8]) -> Option<u64> {
         .iter()
         .rev()
         .fold(0, |number, byte| number << 8 | u64::from(*byte));
-    // The two-byte form begins where the one-byte form ends.
+    // The smallest number in the two-byte form is 256, because smaller numbers have the one-byte form.
     Some(if size_bytes == 2 { number + 256 } else { number })
 }
 

@@ -24,8 +24,8 @@ fn version(lines: &[(&str, &str)]) -> Option<FileVersion> {
     FileVersion::of(&url(PLACE), StatusCode::OK, &headers(lines))
 }
 
-/// Checks whether an answer is the rest from byte 10 on of a file of 100 bytes with the ETag "a". The answer gets this
-/// tag unless it names another one.
+/// Checks whether an answer is the rest, from byte 10 on, of a file with 100 bytes and the ETag "a". If `lines` has no
+/// ETag, the answer gets this one.
 fn check(at: &str, status: u16, lines: &[(&str, &str)]) -> Result<ContentRange, String> {
     let has_tag = lines.iter().any(|(name, _)| *name == "etag");
     let tag = (!has_tag).then_some(("etag", "\"a\""));
@@ -33,7 +33,7 @@ fn check(at: &str, status: u16, lines: &[(&str, &str)]) -> Result<ContentRange, 
     check_exactly(&[], at, status, &lines)
 }
 
-/// Checks an answer with exactly these headers, after a first answer with further headers.
+/// Checks an answer with exactly the headers in `lines`. The first answer had the ETag "a" and the headers in `first`.
 fn check_exactly(
     first: &[(&str, &str)],
     at: &str,
@@ -120,7 +120,7 @@ fn the_rest_states_the_version_of_its_file() {
     };
     assert!(rest("repr-digest", &repr).is_ok());
     assert!(rest("digest", &plain).is_ok());
-    // This digest covers only the part, and the reader of the part compares it.
+    // This digest covers only the part. It is compared when the part has arrived.
     assert!(rest("content-digest", &other).is_ok());
     for (name, value) in [("repr-digest", &other), ("digest", &other_plain)] {
         let why = rest(name, value).expect_err(name);
@@ -236,8 +236,8 @@ proptest! {
     }
 }
 
-/// Checks that each accepted answer starts at the requested position and has the length that it states, whatever a
-/// server writes.
+/// Checks that each accepted answer starts at the requested position and has the length that it states, whatever
+/// headers a server sends.
 #[test]
 fn no_other_start_and_no_other_length() {
     let taken = Cell::new(0);

@@ -1,5 +1,5 @@
-//! CSV that a [`Dialect`] does not describe: without quotes, with an escape, with comments, with spaces around fields. A
-//! [`Parser`] finds its records, byte by byte, and rewrites each as plain CSV.
+//! CSV that a [`Dialect`] alone does not describe: without quotes, with an escape, with comments, or with spaces around
+//! fields. A [`Parser`] finds the records of such a file, byte by byte, and rewrites each record as plain CSV.
 
 use std::collections::VecDeque;
 
@@ -7,32 +7,36 @@ use memchr::memchr2;
 
 use super::{Dialect, Partial, Scanner, line_end, line_feeds, write_field};
 
-/// The way in which an input writes its records. All of these bytes are ASCII, differ, and are neither CR nor LF.
+/// The syntax in which the records of an input are written. All of its bytes are ASCII and differ from each other. None
+/// of them is CR or LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Syntax {
-    /// Separates fields.
+    /// The byte that separates fields.
     pub delimiter: u8,
-    /// Encloses fields that need it; doubled, it is part of the text. Without one, no byte has that meaning.
+    /// The byte that encloses fields that need quotes. Within quotes, two of these bytes stand for one in the text.
+    /// `None` if no byte has this meaning.
     pub quote: Option<u8>,
-    /// Makes the next byte text, whatever it is, or the next CRLF.
+    /// The byte that makes the next byte text, whatever this next byte is. If a CRLF follows, the whole CRLF becomes
+    /// text.
     pub escape: Option<u8>,
-    /// Begins a line that is no record.
+    /// The byte that begins a line that is not a record.
     pub comment: Option<u8>,
     /// True if spaces are skipped before a field, and between a closing quote and the end of the field.
     pub trim: bool,
 }
 
-/// The quote of a [`Dialect`] that has none, for a text made by [`Syntax::simplify`].
+/// The byte that a [`Dialect`] has as its quote if the syntax has no quote. It is used for texts that
+/// [`Syntax::simplify`] returns, which do not contain this byte.
 pub const NO_QUOTE: u8 = 0xff;
 
-/// The rules for rows that are not as wide as the header.
+/// The rules for rows that are wider or narrower than the header, and for blank rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowRules {
-    /// True if missing fields of a row are empty.
+    /// True if the missing fields of a short row count as empty.
     pub fills_short: bool,
-    /// True if extra fields are removed when all of them are empty.
+    /// True if the extra fields of a long row are removed when all of them are empty.
     pub cuts_long: bool,
-    /// True if a row without a byte in any field is skipped.
+    /// True if a row is skipped when none of its fields has a byte.
     pub drops_blank: bool,
 }
 
@@ -49,7 +53,7 @@ impl From<Dialect> for Syntax {
 }
 
 impl Syntax {
-    /// Returns the dialect of the output: its quote is that of the input or, if that has none, the usual one.
+    /// Returns the dialect for CSV output. Its quote is the quote of the input, or `"` if the input has no quote.
     pub fn dialect(self) -> Dialect {
         Dialect {
             delimiter: self.delimiter,
@@ -57,14 +61,18 @@ impl Syntax {
         }
     }
 
-    /// Returns the beginning of a file as its dialect alone would write it: records and fields are the same, comments and skipped
-    /// spaces are removed, and letters replace escaped bytes. Without a quote, no [`NO_QUOTE`] is left.
+    /// Returns the beginning of a file as its dialect alone would write it:
+    ///
+    /// - The records and fields are the same.
+    /// - Comments and skipped spaces are removed.
+    /// - A letter replaces each escaped byte.
+    /// - If the syntax has no quote, a letter also replaces each [`NO_QUOTE`].
     pub fn simplify(self, text: &[u8]) -> Vec<u8> {
         self.simplify_but(text, |_| ())
     }
 
-    /// Returns the same as [`Syntax::simplify`]. Calls `lost` with the position in the result of each letter that replaces an
-    /// escaped line end.
+    /// Returns the same as [`Syntax::simplify`]. For each letter that replaces an escaped line end, calls `lost` with
+    /// the letter's position in the result.
     pub fn simplify_but(self, text: &[u8], mut lost: impl FnMut(usize)) -> Vec<u8> {
         #[derive(Clone, Copy, PartialEq, Eq)]
         enum ScanState {
@@ -122,7 +130,7 @@ impl Syntax {
         self == Self::from(self.dialect())
     }
 
-    /// Returns whether the dialect describes how a record is written. There may be comments between records.
+    /// Returns whether the dialect describes the syntax of each record. Comments between records are allowed.
     pub fn has_plain_records(self) -> bool {
         Self {
             comment: None,
@@ -132,7 +140,8 @@ impl Syntax {
     }
 }
 
-/// Finds lines that are no records: empty lines, comments and, if blank rows are dropped, rows of delimiters only.
+/// A finder of lines that are not records. Such lines are empty lines and comments. If blank rows are dropped, rows
+/// that consist only of delimiters are also such lines.
 #[derive(Debug, Clone, Copy)]
 pub struct Gaps {
     comment: Option<u8>,
@@ -149,10 +158,11 @@ impl Gaps {
         }
     }
 
-    /// Returns the start of the next line, if the line at `start` is no record. `last` says that nothing follows `raw`.
+    /// Returns the start of the next line if the line at `start` is not a record, and `None` if it is a record. `last`
+    /// says that nothing follows `raw`.
     ///
     /// # Errors
-    /// Returns [`Partial`] if the line may continue after `raw`.
+    /// Returns [`Partial`] if the line can continue after `raw`.
     #[inline]
     pub fn pass(self, raw: &[u8], start: usize, last: bool) -> Result<Option<usize>, Partial> {
         match raw.get(start).copied() {
@@ -182,7 +192,7 @@ impl Gaps {
 /// A field of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ParsedField {
-    /// The start of the field with its quotes, after skipped spaces.
+    /// The start of the field, including an opening quote, after skipped spaces.
     start: usize,
     end: usize,
     is_quoted: bool,
@@ -192,7 +202,7 @@ struct ParsedField {
 /// The next line or record of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CsvItem {
-    /// A line that is no record: it is empty, a comment, or a blank row that is dropped.
+    /// A line that is not a record, because it is empty, a comment, or a blank row that is dropped.
     Nothing {
         /// The start of the next line.
         next: usize,
@@ -212,34 +222,34 @@ pub struct ParsedRow {
     pub fields: usize,
     /// The number of fields up to the last one that is not empty.
     pub filled: usize,
-    /// The line feeds in it.
+    /// The number of line feeds in the record.
     pub line_feeds: usize,
     /// True if any field is quoted.
     pub quoted: bool,
     /// See [`super::CsvRecord::stray`].
     pub stray: Option<usize>,
-    /// The position of an escape at the end of the text.
+    /// The position of an escape at the end of the text, or `None`.
     pub stray_escape: Option<usize>,
 }
 
-/// Finds records, and rewrites them.
+/// A parser that finds records and rewrites them.
 #[derive(Debug, Clone)]
 pub struct Parser {
     syntax: Syntax,
     rules: RowRules,
     gaps: Gaps,
-    /// Finds the end of a record, if records are plain CSV.
+    /// The scanner that finds the end of a record, or `None` if records are not plain CSV.
     scanner: Option<Scanner>,
-    /// True for each byte that may end a stretch of an unquoted field.
+    /// For each byte value, true if the byte can be something other than text in an unquoted field.
     is_special: [bool; 256],
-    /// The first fields of the record found last, up to a maximum.
+    /// The first fields of the record that was found last, at most `fields_max`.
     fields: Vec<ParsedField>,
     fields_max: usize,
     text: Vec<u8>,
 }
 
 impl Parser {
-    /// Returns a parser of files in `syntax`, which keeps the first `fields_max` fields of a record.
+    /// Returns a parser of files in `syntax`. The parser keeps the first `fields_max` fields of a record.
     pub fn new(syntax: Syntax, rules: RowRules, fields_max: usize) -> Self {
         let mut is_special = [false; 256];
         let bytes = [b'\n', b'\r', syntax.delimiter];
@@ -263,10 +273,11 @@ impl Parser {
         self.syntax
     }
 
-    /// Finds the line or record that begins at `start`, where a line begins. `last` says that nothing follows `raw`.
+    /// Finds the record, or the line without a record, that begins at `start`. This must be the start of a line. `last`
+    /// says that nothing follows `raw`.
     ///
     /// # Errors
-    /// Returns [`Partial`] if it may continue after `raw`, or if it ends within quotes.
+    /// Returns [`Partial`] if the record or the line can continue after `raw`, or if it ends within quotes.
     pub fn next(&mut self, raw: &[u8], start: usize, last: bool) -> Result<CsvItem, Partial> {
         if let Some(next) = self.gaps.pass(raw, start, last)? {
             return Ok(CsvItem::Nothing { next });
@@ -304,7 +315,8 @@ impl Parser {
         }))
     }
 
-    /// Adds the field that begins at `at`, and returns its end: at a delimiter, a line end or the end of the text.
+    /// Adds the field that begins at `at`. Returns the end of the field, which is at a delimiter, at a line end or at
+    /// the end of the text.
     fn field(&mut self, raw: &[u8], at: usize, last: bool, seen: &mut FieldTotals) -> Result<usize, Partial> {
         let start = self.pass_spaces(raw, at);
         let mut field = ParsedField {
@@ -325,7 +337,7 @@ impl Parser {
                 Some(&byte) if byte == self.syntax.delimiter || matches!(byte, b'\n' | b'\r') => {}
                 Some(_) => {
                     seen.stray = seen.stray.or(Some(at));
-                    // As in Python, an escape has no meaning right after a quote.
+                    // As in Python, an escape has no meaning right after a closing quote.
                     at += usize::from(at == field.end);
                 }
             }
@@ -348,7 +360,7 @@ impl Parser {
         at + raw[at..].iter().take_while(|&&byte| byte == b' ').count()
     }
 
-    /// Returns the end of the quoted part of the field at `open`.
+    /// Returns the end of the quoted part of the field whose quote opens at `open`.
     fn quoted(&self, raw: &[u8], open: usize, quote: u8, is_escaped: &mut bool) -> Result<usize, Partial> {
         let mut at = open + 1;
         loop {
@@ -368,7 +380,7 @@ impl Parser {
         }
     }
 
-    /// Returns the end of the unquoted text at `at`.
+    /// Returns the end of the unquoted text that begins at `at`.
     fn unquoted(
         &self,
         raw: &[u8],
@@ -406,16 +418,18 @@ impl Parser {
         }
     }
 
-    /// Appends the text of a kept field of the record found last.
+    /// Appends the text of a field of the record that was found last. Appends nothing if the parser did not keep the
+    /// field.
     pub fn text(&self, raw: &[u8], column: usize, out: &mut Vec<u8>) {
         if let Some(field) = self.fields.get(column) {
             self.text_of(raw, *field, out);
         }
     }
 
-    /// Appends the record found last, which must be well-formed, as plain CSV without a line end. It gets `columns` columns, at
-    /// most as many as fields are kept. Appends to `ends` the end of each field in `out`. Copies fields that plain CSV writes in
-    /// the same way. Returns whether any field is quoted.
+    /// Rewrites the record that was found last as plain CSV, and appends it to `out` without a line end. The record
+    /// must be well-formed. The result has `columns` columns, which must not be more than the parser keeps. Appends the
+    /// end of each field in `out` to `ends`. A field that plain CSV writes in the same form is copied. Returns whether
+    /// any field is quoted.
     pub fn rewrite(&mut self, raw: &[u8], columns: usize, out: &mut Vec<u8>, ends: &mut Vec<u32>) -> bool {
         let (dialect, mut text) = (self.syntax.dialect(), std::mem::take(&mut self.text));
         let mut quoted = false;
@@ -459,7 +473,8 @@ impl Parser {
         out.extend_from_slice(rest);
     }
 
-    /// Returns the end of the last record that is complete in `raw`, which begins with one; see [`super::records_end`].
+    /// Returns the end of the last record that is complete in `raw`. `raw` must begin with a record. See
+    /// [`super::records_end`].
     pub fn records_end(&mut self, raw: &[u8], last: bool) -> Option<usize> {
         if last {
             return Some(raw.len());
@@ -474,8 +489,8 @@ impl Parser {
         end
     }
 
-    /// Returns the end of the last record that is complete in `raw` and is none of the last `footer` rows of the file: the start
-    /// of the last `footer` rows in `raw`. Returns none if more bytes are needed.
+    /// Returns the end of the last record that is complete in `raw` and cannot be one of the last `footer` rows of the
+    /// file. This is the start of the last `footer` rows in `raw`. Returns `None` if more bytes are needed.
     pub fn records_end_before(&mut self, raw: &[u8], last: bool, footer: usize) -> Option<usize> {
         let (mut at, mut starts) = (0, VecDeque::with_capacity(footer + 1));
         while at < raw.len() {
@@ -488,7 +503,7 @@ impl Parser {
                     starts.push_back(at);
                     at = next;
                 }
-                // The rest after a quote that is never closed is no footer: the decoder reports the error.
+                // If a quote is never closed, the rest of the text is not a footer. The decoder reports this error.
                 Err(_) if last => return Some(raw.len()),
                 Err(_) => break,
             }
@@ -497,8 +512,9 @@ impl Parser {
         end.filter(|&end| last || end > 0).or(last.then_some(0))
     }
 
-    /// Returns the start of the line or record after the one at `start`, and whether that one is a record. Unlike
-    /// [`Parser::next`], it finds no fields.
+    /// Skips the record, or the line without a record, that begins at `start`. Returns the start of the next line, and
+    /// whether a record was skipped. If records are plain CSV, fields are not found, which is faster than
+    /// [`Parser::next`].
     fn pass(&mut self, raw: &[u8], start: usize, last: bool) -> Result<(usize, bool), Partial> {
         let Some(scanner) = self.scanner else {
             return Ok(match self.next(raw, start, last)? {
@@ -514,12 +530,12 @@ impl Parser {
     }
 }
 
-/// The totals of a record while its fields are found.
+/// The totals of a record, which are updated while its fields are found.
 #[derive(Default)]
 struct FieldTotals {
     fields: usize,
     filled: usize,
-    /// True if there is anything but delimiters.
+    /// True if any field has a byte.
     has_bytes: bool,
     quoted: bool,
     stray: Option<usize>,

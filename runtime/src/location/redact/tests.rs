@@ -1,4 +1,4 @@
-//! Tests redaction: URIs and texts with secrets go in, and the same without the secrets come out.
+//! Tests redaction: URIs and texts with secrets go in; the same URIs and texts without the secrets come out.
 
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn credentials_are_not_shown() {
         ("http://example.com", "http://example.com"),
         ("/data/session=5/a.csv", "/data/session=5/a.csv"),
         ("file:///data/key=5/a@b.csv", "file:///data/key=5/a@b.csv"),
-        // One URI is within another, encoded or not.
+        // In these cases, one URI is within another URI, percent-encoded or not.
         (
             "https://h/?url=http://i/?token=S3cr3t",
             "https://h/?url=http://i/?token=***",
@@ -57,7 +57,7 @@ fn credentials_are_not_shown() {
             "view-source:https://h/?sig=***",
         ),
         ("s3:u:S3cr3t@h/x", "s3:h/x"),
-        // These secrets are in parts of a path, or where there is no URL.
+        // In these cases, the secrets are in parts of a path, or in a text that is not a URL.
         (
             "https://h/a;token=S3cr3t/b;v=1?page=2",
             "https://h/a;token=***/b;v=1?page=2",
@@ -67,7 +67,7 @@ fn credentials_are_not_shown() {
         ("h/a.csv?token=S3cr3t", "h/a.csv?token=***"),
         (" http://u:S3cr3t@h/a", " http://h/a"),
         ("//u:S3cr3t@h/a", "//h/a"),
-        // The URI is malformed. An invalid port may be a password.
+        // In these cases, the URI is malformed. An invalid port could be a password.
         ("http://u:S3cr3t", "http://***"),
         ("http://u:S3cr3t%40h/a", "http://***/a"),
         ("http://u:a/S3cr3t@h/a", "http://h/a"),
@@ -109,7 +109,7 @@ fn marks_around_a_name_do_not_show_its_value() {
         }
     }
     assert_eq!(redact("http://h/f?token =S3cr3t"), "http://h/f?token =***");
-    // A space in a text ends a URI.
+    // In a text, a space ends a URI.
     let prose = "expected the token '=' and not the key = 5";
     assert_eq!(redact_within(prose), prose);
 }
@@ -284,7 +284,7 @@ fn uris_within_a_text_are_found() {
             "fetch a.csv: record 3: no http://",
         ),
         ("nothing", "nothing"),
-        // Secrets are in members of JSON and in headers.
+        // In these cases, the secrets are in members of JSON and in headers.
         (
             r#"{"uri":"a","password":"a\"S3cr3t","page":1}"#,
             r#"{"uri":"a","password":"***","page":1}"#,
@@ -327,7 +327,8 @@ fn encode(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// Generates URIs with the secret as a user, a password or the value of a parameter, at any place.
+/// Generates URIs that contain the secret as a user name, as a password or as the value of a parameter, at any
+/// position.
 fn secretive() -> impl Strategy<Value = String> {
     let scheme = prop::sample::select(vec![
         "http",
@@ -386,7 +387,7 @@ fn secretive() -> impl Strategy<Value = String> {
         .prop_map(|(scheme, slashes, host, path, sign, name, more)| {
             format!("{scheme}{slashes}{host}{path}{sign}{name}={SECRET}{more}")
         });
-    // The URI is the value of a parameter of another URI, encoded several times.
+    // The URI becomes the value of a parameter of another URI, and is percent-encoded several times.
     (
         prop_oneof![user, parameter],
         0..4_usize,

@@ -6,18 +6,16 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::connection::now_ms;
-use super::producer::create;
+use super::intake::import;
 use super::queues::{changes_and_due, register, wake};
 use super::{FORGET_MARKS, SqliteFile, rows};
 use crate::error::{Code, Result};
 use crate::names::{check_queue_name, check_usable_queue_name};
-use crate::queue::intake::{
-    self, CLIP_BYTES, DOCUMENT_BYTES_MAX, IMPORT_MAX, IMPORT_STEPS_MAX, IntakeDocument, Refusal, STEP_BYTES,
-};
+use crate::queue::intake::IMPORT_STEPS_MAX;
 use crate::queue::{
     CLAIM_STEP, COMEBACK_MAX, Claim, ClaimOptions, Claims, Failure, LOOK_MAX, LOOK_STEPS_MAX, Next,
-    OtherOutput, OutputId, Progress, REACHED_MAX, Renewed, State, Submitted, Ticket, WAIT_MAX, code_of,
-    ending_of, input_or_ending, is_suspect, millis, progress_text,
+    OtherOutput, OutputId, Progress, REACHED_MAX, Renewed, State, Ticket, WAIT_MAX, code_of, ending_of,
+    input_or_ending, is_suspect, millis, progress_text,
 };
 use crate::request::Request;
 
@@ -495,58 +493,6 @@ fn recover_lost(db: &Connection, queue: &str, lost_max: u32, now: i64) -> rusqli
             ":code": Code::Poison.as_str(),
         })?;
     if moved > 0 { wake(db, queue) } else { Ok(()) }
-}
-
-/// Turns the first documents of the intake table into requests, or sets them aside as invalid. Returns whether there
-/// may be more documents.
-fn import(db: &Connection, queue: &str, now: i64) -> rusqlite::Result<bool> {
-    let (documents, more) = read_intake(db, queue)?;
-    for (number, document) in &documents {
-        let refusal = match intake::examine(document) {
-            Ok(request) if create(db, queue, &request, now)? == Submitted::Conflict => {
-                Some(Refusal::conflict())
-            }
-            Ok(_) => None,
-            Err(refusal) => Some(refusal),
-        };
-        if let Some(Refusal { code, reason }) = refusal {
-            db.prepare_cached(
-                "INSERT INTO invalid (queue, document, reason, code, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                queue,
-                String::from_utf8_lossy(&document.bytes),
-                reason,
-                code.as_str(),
-                now
-            ])?;
-        }
-        db.prepare_cached("DELETE FROM intake WHERE number = ?1")?
-            .execute([number])?;
-    }
-    Ok(more)
-}
-
-/// Returns the first documents of the intake table with their numbers, and whether there may be more documents.
-fn read_intake(db: &Connection, queue: &str) -> rusqlite::Result<(Vec<(i64, IntakeDocument)>, bool)> {
-    let mut select = db.prepare_cached(
-        "SELECT number, octet_length(document), CASE WHEN octet_length(document) > :longest
-             THEN substr(CAST(document AS BLOB), 1, :clip) ELSE CAST(document AS BLOB) END
-         FROM intake WHERE queue = :queue ORDER BY number",
-    )?;
-    let mut rows = select.query(named_params! {
-        ":queue": queue, ":longest": DOCUMENT_BYTES_MAX, ":clip": CLIP_BYTES,
-    })?;
-    let (mut documents, mut bytes) = (Vec::new(), 0_u64);
-    while documents.len() < IMPORT_MAX && bytes < STEP_BYTES as u64 {
-        let Some(row) = rows.next()? else {
-            return Ok((documents, false));
-        };
-        let (length, read) = (row.get(1)?, row.get(2)?);
-        bytes += length;
-        documents.push((row.get(0)?, IntakeDocument { length, bytes: read }));
-    }
-    Ok((documents, true))
 }
 
 /// Returns whether the request exists, no matter which worker has it.

@@ -8,6 +8,7 @@ mod claims;
 mod connection;
 mod data_loss;
 mod file;
+mod intake;
 mod producer;
 mod queues;
 mod registry;

@@ -1,5 +1,5 @@
-//! Wraps the file system operations of a commit, with errors that give the operation, the path, and whether a retry may
-//! help.
+//! Wraps the file system operations of a commit. Their errors name the operation and the path, and say whether a retry
+//! can help.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -15,8 +15,8 @@ use crate::digest::{Digest, Digesting};
 use crate::document::open_regular;
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// Returns the error for a failed operation on a path. It is transient if space ran out, but not if a permission is
-/// missing.
+/// Returns the error for a failed operation on a path. The error is permanent if a retry cannot help, for example if a
+/// permission is missing. Otherwise the error is transient, for example if the disk is full.
 pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Error {
     let class = match error.kind() {
         ErrorKind::PermissionDenied
@@ -49,7 +49,7 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
         }
         match fs::create_dir(path) {
             Ok(()) => path.parent().map_or(Ok(()), sync_folder)?,
-            // Another attempt may have created it meanwhile.
+            // Another attempt could have created the folder meanwhile.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
             Err(error) => return Err(failed(error)),
         }
@@ -57,18 +57,18 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(failed)
 }
 
-/// Returns the device and the number of a file, which are the same for all its names.
+/// Returns the device number and the inode number of a file. They are the same for all names of the file.
 pub(super) fn inode(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Syncs a folder, so that the names in it now survive a power cut.
+/// Syncs a folder, so that the names that it contains now survive a power cut.
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| failed(error, "the folder cannot be synced", folder))
 }
 
-/// Gives a staged file its final name. Returns false if the name is taken; nothing is ever replaced.
+/// Gives a staged file its final name. Returns false if the name is taken. Never replaces an existing file.
 pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
     let published = match renameat_with(CWD, &staged.path, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => {
@@ -76,7 +76,7 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
             staged.was_renamed = true;
             Ok(())
         }
-        // This file system cannot rename without replacing; NFS is one.
+        // The file system cannot rename a file without replacing an existing file. NFS is an example.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::hard_link(&staged.path, path),
         Err(error) => Err(error.into()),
     };
@@ -87,8 +87,8 @@ pub(super) fn publish(staged: &mut Temporary, path: &Path) -> Result<bool> {
     }
 }
 
-/// Gives a staged file its final name in addition to its staged one. Returns false if the final name is taken. On a
-/// file system without hard links the file is renamed instead.
+/// Gives a staged file its final name in addition to its staged name. Returns false if the final name is taken. On a
+/// file system without hard links, the file is renamed instead.
 pub(super) fn link(staged: &mut Temporary, path: &Path) -> Result<bool> {
     #[cfg(test)]
     if staged.denies_links {
@@ -104,14 +104,14 @@ pub(super) fn link(staged: &mut Temporary, path: &Path) -> Result<bool> {
     }
 }
 
-/// Gives a staged file a name, and replaces any file that has it.
+/// Gives a staged file a name, and replaces an existing file of that name.
 pub(super) fn replace(staged: &mut Temporary, path: &Path) -> Result<()> {
     fs::rename(&staged.path, path).map_err(|error| failed(error, "cannot be replaced", path))?;
     staged.is_there = false;
     Ok(())
 }
 
-/// A file that is removed when this is dropped, unless it was published.
+/// A file that is removed when this value is dropped, unless the file was renamed or [`Temporary::keep`] was called.
 #[derive(Debug)]
 pub(super) struct Temporary {
     path: PathBuf,
@@ -122,7 +122,7 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Takes responsibility for a file that exists or will soon.
+    /// Takes responsibility for removing a file, which exists now or is created soon.
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -137,19 +137,19 @@ impl Temporary {
         &self.path
     }
 
-    /// Returns whether the final name has replaced the staged one, as it does on a file system without hard links. Then
-    /// no other attempt can have taken the file away.
+    /// Returns whether the file was renamed from its staged name to its final name, as on a file system without hard
+    /// links. If so, no other attempt could have revoked the file.
     pub(super) fn was_renamed(&self) -> bool {
         self.was_renamed
     }
 
-    /// Makes the file behave from now on as on a file system without hard links.
+    /// Makes [`link`] treat this file as if its file system had no hard links.
     #[cfg(test)]
     pub(super) fn deny_links(&mut self) {
         self.denies_links = true;
     }
 
-    /// Keeps the file when this is dropped.
+    /// Keeps the file when this value is dropped.
     pub(super) fn keep(&mut self) {
         self.is_there = false;
     }
@@ -164,10 +164,10 @@ impl Drop for Temporary {
     }
 }
 
-/// The number of bytes that are read at once to compare a file.
+/// The number of bytes that one read takes when a file is compared.
 const COMPARE_BYTES: usize = 256 << 10;
 
-/// Returns whether a path is a regular file with exactly these bytes; none if it does not exist.
+/// Returns whether a path is a regular file with the expected digest, or `None` if nothing exists at the path.
 pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> {
     let compared = || -> io::Result<bool> {
         let metadata = fs::symlink_metadata(path)?;
@@ -193,7 +193,7 @@ pub(super) fn has_bytes(path: &Path, expected: &Digest) -> Result<Option<bool>> 
     }
 }
 
-/// Marks a file as written now, as far as that is possible.
+/// Sets the modification time of a file to now, if possible.
 pub(super) fn mark_written(path: &Path) {
     let [last_access, last_modification] = [UTIME_OMIT, UTIME_NOW].map(|nanos| Timespec {
         tv_sec: 0,
@@ -203,7 +203,7 @@ pub(super) fn mark_written(path: &Path) {
         last_access,
         last_modification,
     };
-    // A failure is ignored: the file may be gone, or this worker may only read it, and neither should stop the worker.
+    // A failure is ignored: if the file is gone, or if this worker cannot write it, the worker must go on.
     let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 

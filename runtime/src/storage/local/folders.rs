@@ -1,4 +1,4 @@
-//! Opens folders: paths go in; existing folders, created if necessary and known by their real paths, come out.
+//! Opens folders: paths go in; open folders with their real paths come out. Missing folders are created.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::disk;
 use crate::error::Result;
 
-/// The folders to which attempts write for the requests of one queue, or for requests without a queue.
+/// The folders to which attempts write. Each queue has its own set. Requests without a queue share another set.
 #[derive(Debug)]
 pub(super) struct Folders {
     pub(super) output: Folder,
@@ -22,7 +22,8 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// Returns whether each path still leads to its open folder. Somebody may have removed a folder or changed a link.
+    /// Returns whether each path still leads to its open folder. Somebody could have removed a folder or changed a
+    /// symbolic link.
     pub(super) fn are_current(&self) -> bool {
         let Self {
             output,
@@ -37,7 +38,7 @@ impl Folders {
     }
 }
 
-/// A folder that exists.
+/// An open folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     as_given: PathBuf,
@@ -48,17 +49,18 @@ pub(super) struct Folder {
     ended: Condvar,
 }
 
-/// The syncs of one folder, numbered from 1; one runs at a time.
+/// The syncs of one folder, numbered from 1. Only one sync runs at a time.
 #[derive(Debug, Default)]
 struct FolderSyncs {
     begun: u64,
     ended: u64,
-    /// The last failed sync and its error: the system's number, if there is one, says more than the kind.
+    /// The number of the last failed sync, with its error. The error number of the system, if there is one, says more
+    /// than the kind.
     failed: Option<(u64, Option<i32>, io::ErrorKind)>,
 }
 
 impl Folder {
-    /// Opens the folder; creates it and its parents if they are missing.
+    /// Opens a folder. Creates the folder and its parents if they are missing.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let real = disk::create_folders(path)?;
         let opened = File::open(&real).and_then(|handle| Ok((disk::inode(&handle.metadata()?), handle)));
@@ -74,12 +76,13 @@ impl Folder {
         })
     }
 
-    /// Returns the folder's real path. Receipts name files by it, so that links changed later do not affect them.
+    /// Returns the folder's real path. Receipts name files by the real path, so that a later change of a symbolic link
+    /// does not affect them.
     pub(super) fn path(&self) -> &Path {
         &self.real
     }
 
-    /// Makes all further syncs fail, as on a broken disk.
+    /// Makes all later syncs fail, as on a broken disk.
     #[cfg(test)]
     pub(super) fn break_syncs(&mut self) {
         self.handle = File::open("/dev/null").expect("/dev/null is there");
@@ -92,13 +95,13 @@ impl Folder {
             && (self.as_given == self.real || is_this(fs::metadata(&self.as_given)))
     }
 
-    /// Makes the names that are now in the folder durable. Callers that arrive during a sync share the next one,
-    /// because a running sync does not cover names created after its beginning.
+    /// Makes the names that are now in the folder durable. Callers that arrive during a sync share the next sync,
+    /// because a running sync does not cover names that were created after its beginning.
     pub(super) fn sync(&self) -> Result<()> {
         let mut syncs = self.syncs.lock();
         let mine = syncs.begun + 1;
-        // A failure of the running sync may concern this caller's names, too, and the next sync would not report it
-        // again.
+        // A failure of the running sync can affect this caller's names, too, and the next sync would not report the
+        // failure again.
         let first = if syncs.begun > syncs.ended { mine - 1 } else { mine };
         while syncs.ended < mine && syncs.begun > syncs.ended {
             self.ended.wait(&mut syncs);
@@ -107,7 +110,7 @@ impl Folder {
             syncs.begun = mine;
             let synced = MutexGuard::unlocked(&mut syncs, || self.handle.sync_all());
             syncs.ended = mine;
-            // The system reports a fault only once, so it is kept for all callers that shared the sync.
+            // The system reports a fault only once, so the error is stored for all callers that share the sync.
             if let Err(error) = synced {
                 syncs.failed = Some((mine, error.raw_os_error(), error.kind()));
             }

@@ -1,4 +1,4 @@
-//! Names the files of a request, and writes and reads its documents: receipts, reports and marks.
+//! Names the files of a request, and writes and reads its documents: receipts, reports and markers.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -14,18 +14,19 @@ use crate::escape;
 use crate::location::file_uri;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, Unreadable};
 
-/// Returns the names that a file of a request may get: the usual one, and one with a mark if that is taken. No id has a
-/// `~`, so neither is ever the name of another request's file of that kind.
+/// Returns the two names that a file of a request can get. The first is the usual name. The second contains `mark`, and
+/// is used if the usual name is taken. No id contains a `~`, so files of two requests with the same suffix never have
+/// the same name.
 pub(super) fn names(id: &str, mark: &str, suffix: &str) -> [String; 2] {
     [format!("{id}.{suffix}"), format!("{id}~{mark}.{suffix}")]
 }
 
-/// Returns the path of a request's receipt, which need not exist.
+/// Returns the path of a request's receipt. The receipt need not exist.
 pub(super) fn receipt_path(folders: &Folders, id: &str) -> PathBuf {
     folders.receipts.path().join(format!("{id}.json"))
 }
 
-/// Reads a receipt; returns none if there is none.
+/// Reads a receipt. Returns `None` if there is no receipt.
 pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
     let document = match read_regular(path, DOCUMENT_BYTES_MAX) {
         Ok(document) => document,
@@ -35,7 +36,7 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
     let receipt = Receipt::read(&document).map_err(|error| {
         let what = path.display();
         match error {
-            // A worker of a newer version can settle the request.
+            // The error is transient, because a worker of a newer version can settle the request.
             Unreadable::Newer(_) => {
                 let what = format!("{what}: cannot be read");
                 Error::transient(Stage::Commit, Code::HostOutdated, what)
@@ -50,9 +51,9 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
     Ok(Some(receipt))
 }
 
-/// Returns whether the receipt names this file as output or rejects. Both are of the same output, which may have had
-/// another path when the receipt was written (it was moved, or mounted by another machine), so only the file's name
-/// counts.
+/// Returns whether the receipt names this file as output or rejects. Only the file's name is compared, because the
+/// folder could have had another path when the receipt was written. For example, the folder was moved later, or another
+/// machine wrote the receipt.
 pub(super) fn names_file(receipt: &Receipt, path: &Path) -> bool {
     let uri = file_uri(path);
     let is_named = |named: &str| last_segment(named) == last_segment(&uri);
@@ -64,7 +65,7 @@ fn last_segment(uri: &str) -> &str {
     uri.rsplit('/').next().unwrap_or(uri)
 }
 
-/// The staged file of a document, still empty.
+/// The staged file of a document. The file is still empty.
 pub(super) struct DocumentFile {
     staged: Temporary,
     file: File,
@@ -81,7 +82,7 @@ impl DocumentFile {
 
     /// Writes and syncs the document.
     pub(super) fn write(mut self, document: &impl Serialize) -> Result<Temporary> {
-        // People will show the document on a terminal.
+        // The text is escaped, because people show such documents on a terminal.
         let text = escape::json(serde_json::to_string_pretty(document).expect("documents serialize"));
         let written = self
             .file
@@ -92,7 +93,7 @@ impl DocumentFile {
     }
 }
 
-/// Writes and syncs a document under a name of its own.
+/// Writes and syncs a document in a new file at `path`.
 pub(super) fn write_document(path: &Path, document: &impl Serialize) -> Result<Temporary> {
     DocumentFile::create(path)?.write(document)
 }
@@ -104,7 +105,7 @@ mod tests {
     use super::names;
     use crate::names::check_id;
 
-    /// Returns ids that differ in all that ids may have: marks, formats, dots, upper and lower case.
+    /// Returns ids with all combinations of parts that file names use: marks, formats, dots, and upper and lower case.
     fn ids() -> Vec<String> {
         let parts = [
             "a",
@@ -135,7 +136,7 @@ mod tests {
     fn files_of_two_requests_never_have_one_name() {
         let ids = ids();
         assert!(ids.len() > 1_000);
-        // Each folder holds one kind of files; outputs may have either format.
+        // Each folder holds only outputs or only rejects. Outputs can have either format.
         for suffixes in [&["csv", "jsonl"][..], &["rejects.csv"]] {
             let mut owners = HashMap::new();
             for id in &ids {
