@@ -17,7 +17,6 @@ use self::differences::differences;
 pub use self::passing::OutputHead;
 use crate::digest::Digest;
 use crate::error::{Code, Error, Result, Stage};
-use crate::format::Format;
 use crate::location::{Location, redact};
 use crate::names::check_id;
 use crate::receipt::{Receipt, RejectsPart, RequestPart};
@@ -88,11 +87,10 @@ pub enum Committed {
 pub fn publish<'a>(
     mut sealed: Box<dyn SealedAttempt>,
     id: &str,
-    format: Format,
     make_receipt: impl FnOnce(&Published) -> Receipt + 'a,
 ) -> Result<Committed> {
     check_id(id)?;
-    match sealed.publish(id, format, Box::new(make_receipt))? {
+    match sealed.publish(id, Box::new(make_receipt))? {
         Recorded::New(receipt) => Ok(Committed::New(*receipt)),
         Recorded::Existing {
             existing,

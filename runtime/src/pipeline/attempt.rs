@@ -46,7 +46,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
         .placement
         .destination
         .storage()
-        .begin(job.placement.owner.clone())?;
+        .begin(job.placement.owner.clone(), opened.maker.output_format)?;
     let mut assembler = OutputAssembler::new(job, staging, opened.decoding.splitter.origin());
     assembler.count(opened.lane.runner.take_counters());
     let begin = opened.lane.begin();

@@ -57,7 +57,7 @@ pub(super) fn finish(
         receipt(job, request.clone(), completed, counted, published)
     };
     match verdict {
-        None => commit::publish(sealed, &id, output_format, receipt),
+        None => commit::publish(sealed, &id, receipt),
         // An earlier attempt has published the output. So the request is done, even if this worker's gate refuses the
         // output.
         Some(_) if let Some(receipt) = commit::existing(&*sealed, &request)? => {
@@ -69,7 +69,7 @@ pub(super) fn finish(
                 code: Some(Code::GateExceeded.to_string()),
                 receipt: receipt(kept),
             };
-            let kept = sealed.quarantine(&id, output_format, Box::new(report));
+            let kept = sealed.quarantine(&id, Box::new(report));
             // If the quarantine fails, its error must not hide the verdict.
             let kept = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
             // The verdict comes last, because it may be too long for a dead letter.

@@ -66,11 +66,13 @@ enum Start {
 fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSource<'_>) -> Result<Start> {
     // The progress is shown first, because copying the staged files takes a while.
     job.execution.progress.show(checkpoint.offset, checkpoint.records);
-    let resumed =
-        job.placement
-            .destination
-            .storage()
-            .resume(job.placement.owner.clone(), staged, &job.execution.stop);
+    let format = job.work.output_format.unwrap_or(checkpoint.format);
+    let resumed = job.placement.destination.storage().resume(
+        job.placement.owner.clone(),
+        format,
+        staged,
+        &job.execution.stop,
+    );
     let staging = match resumed {
         Ok(Resumed::Ready(staging)) => staging,
         Ok(Resumed::Refused(why)) => return Ok(Start::Refused(why)),

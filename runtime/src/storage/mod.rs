@@ -174,19 +174,19 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Fails permanently, with stage config, if the queue's name is invalid or is a name that the storage uses.
     fn check_queue(&self, queue: &str) -> Result<()>;
 
-    /// Begins an attempt's output.
+    /// Begins an attempt's output, which will have this format.
     ///
     /// # Errors
     /// Fails with stage commit if the place cannot be written: permanently if a permission is missing, transiently if
     /// there is no space or no answer. Fails with stage config if the queue's name cannot be used.
-    fn begin(&self, owner: Owner) -> Result<Box<dyn Attempt>>;
+    fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>>;
 
     /// Begins an attempt's output with the bytes that an earlier attempt at the same request had written up to its
     /// checkpoint. What that attempt left is removed when this one ends. The owner must be a request of a queue.
     ///
     /// # Errors
     /// Fails as [`Storage::begin`] does, and if `stop` is requested.
-    fn resume(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<Resumed>;
+    fn resume(&self, owner: Owner, format: Format, part: &StagedPart, stop: &Stop) -> Result<Resumed>;
 
     /// Returns the last checkpoint of a request, or `None` if there is none.
     ///
@@ -271,7 +271,7 @@ pub trait SealedAttempt: fmt::Debug + Send {
     /// Fails with stage commit: permanently if the request was ended; with class lease lost if another attempt has
     /// taken over. If no receipt could be created, nothing of this attempt stays visible, unless the error says
     /// otherwise ([`crate::error::Error::leaves_output`]).
-    fn publish(&mut self, id: &str, format: Format, make_receipt: MakeReceipt<'_>) -> Result<Recorded>;
+    fn publish(&mut self, id: &str, make_receipt: MakeReceipt<'_>) -> Result<Recorded>;
 
     /// Returns the receipt under an id, if there is one.
     ///
@@ -290,7 +290,7 @@ pub trait SealedAttempt: fmt::Debug + Send {
     ///
     /// # Errors
     /// Fails as [`SealedAttempt::publish`] does; then no new file stays.
-    fn quarantine(&mut self, id: &str, format: Format, make_report: MakeReport<'_>) -> Result<Quarantined>;
+    fn quarantine(&mut self, id: &str, make_report: MakeReport<'_>) -> Result<Quarantined>;
 
     /// Ends the attempt without publishing, but leaves the last checkpoint with its bytes to the next attempt.
     fn keep(self: Box<Self>);

@@ -161,7 +161,7 @@ pub async fn run(
             queue: Some(queue.clone()),
             ..Owner::default()
         };
-        drop(destination.storage().begin(owner)?);
+        drop(destination.storage().begin(owner, Format::Csv)?);
     }
     let output = OutputId {
         id: destination.storage().identity()?,

@@ -24,6 +24,7 @@ use crate::digest::Midstate;
 use crate::document::{open_regular, read_regular};
 use crate::error::Result;
 use crate::fail_points;
+use crate::format::Format;
 use crate::stop::Stop;
 use crate::storage::staged::{ByteSink, Staged};
 use crate::storage::{MakeProgress, Owner, Resumed, StagedWriter};
@@ -311,13 +312,19 @@ impl CheckpointWriter {
 
 impl LocalStorage {
     /// Does the same as [`Storage::resume`](crate::storage::Storage::resume), with a copy of the staged files.
-    pub(super) fn resume_from(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<Resumed> {
+    pub(super) fn resume_from(
+        &self,
+        owner: Owner,
+        format: Format,
+        part: &StagedPart,
+        stop: &Stop,
+    ) -> Result<Resumed> {
         let refused = |why: &str| Ok(Resumed::Refused(why.to_owned()));
         let file = match (&owner.queue, &owner.id) {
             (Some(queue), Some(id)) => self.checkpoint_path(queue, id),
             _ => return refused("the attempt is at no request of a queue"),
         };
-        let mut attempt = self.begin_attempt(owner)?;
+        let mut attempt = self.begin_attempt(owner, format)?;
         let [output, rejects] = self.staged_paths(part);
         if let Copied::Refused(why) = copy(&output, &mut attempt.output, &part.output, stop)? {
             return Ok(Resumed::Refused(why));

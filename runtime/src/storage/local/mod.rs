@@ -50,6 +50,7 @@ use self::staging::LocalAttempt;
 use super::{Attempt, Concluded, EndedRequest, Owner, Resumed, Storage};
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
+use crate::format::Format;
 use crate::location::file_uri;
 use crate::names::check_usable_queue_name;
 use crate::receipt::Receipt;
@@ -133,9 +134,9 @@ impl LocalStorage {
     /// Does the same as [`Storage::begin`]. Creates the folders, so that a place that cannot be written fails before any
     /// work is done.
     /// Fails with stage config also if rejects and outputs have the same folder.
-    fn begin_attempt(&self, owner: Owner) -> Result<LocalAttempt> {
+    fn begin_attempt(&self, owner: Owner, format: Format) -> Result<LocalAttempt> {
         let folders = self.folders(owner.queue.as_deref())?;
-        LocalAttempt::new(folders, owner, self.passing)
+        LocalAttempt::new(folders, owner, format, self.passing)
     }
 
     /// Returns the folders of a queue. Reuses those of the previous attempt if they have not changed, because checking
@@ -224,12 +225,12 @@ impl Storage for LocalStorage {
         Ok(())
     }
 
-    fn begin(&self, owner: Owner) -> Result<Box<dyn Attempt>> {
-        Ok(Box::new(self.begin_attempt(owner)?))
+    fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {
+        Ok(Box::new(self.begin_attempt(owner, format)?))
     }
 
-    fn resume(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<Resumed> {
-        self.resume_from(owner, part, stop)
+    fn resume(&self, owner: Owner, format: Format, part: &StagedPart, stop: &Stop) -> Result<Resumed> {
+        self.resume_from(owner, format, part, stop)
     }
 
     fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {

@@ -13,7 +13,6 @@ use super::staging::LocalSealed;
 use crate::digest::{Digest, SHORT_DIGEST_CHARS};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
-use crate::format::Format;
 use crate::location::{Location, file_uri};
 use crate::names::check_id;
 use crate::receipt::Receipt;
@@ -29,12 +28,7 @@ pub(super) struct PlacedFile {
 }
 
 impl LocalSealed {
-    fn publish_and_record(
-        &mut self,
-        id: &str,
-        output_format: Format,
-        make_receipt: MakeReceipt<'_>,
-    ) -> Result<Recorded> {
+    fn publish_and_record(&mut self, id: &str, make_receipt: MakeReceipt<'_>) -> Result<Recorded> {
         check_id(id)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
@@ -50,16 +44,8 @@ impl LocalSealed {
         }
         let mut placed = Vec::new();
         let committed = match read_receipt(&receipt)? {
-            Some(existing) => Ok(self.recorded_before(id, output_format, make_receipt, existing, &receipt)),
-            None => self.place_and_record(
-                &key,
-                id,
-                output_format,
-                make_receipt,
-                document,
-                &receipt,
-                &mut placed,
-            ),
+            Some(existing) => Ok(self.recorded_before(id, make_receipt, existing, &receipt)),
+            None => self.place_and_record(&key, id, make_receipt, document, &receipt, &mut placed),
         };
         let committed = match committed {
             Err(error) if !self.unpublish(&key, id, alone.is_some(), &placed) => Err(error.leaving_output()),
@@ -101,14 +87,13 @@ impl LocalSealed {
     fn place_and_report(
         &mut self,
         id: &str,
-        output_format: Format,
         make_report: MakeReport<'_>,
         placed: &mut Vec<PlacedFile>,
     ) -> Result<String> {
         // The digest in a second name keeps other bytes of an earlier attempt.
         let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..SHORT_DIGEST_CHARS], suffix);
         let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
-        let named = names(output_format.name(), &self.output);
+        let named = names(self.format.name(), &self.output);
         let output = place(&mut self.staged_output, &self.output, &outputs, &named, placed)?;
         outputs.sync()?;
         let folder = Folder::open(&self.folders.rejects.path().join(QUARANTINE))?;
@@ -166,13 +151,12 @@ impl LocalSealed {
     fn recorded_before(
         &self,
         id: &str,
-        output_format: Format,
         make_receipt: MakeReceipt<'_>,
         existing: Receipt,
         path: &Path,
     ) -> Recorded {
         let name = |suffix: &str| format!("{id}.{suffix}");
-        let output = self.folders.output.path().join(name(output_format.name()));
+        let output = self.folders.output.path().join(name(self.format.name()));
         let rejects = self.folders.rejects.path().join(name("rejects.csv"));
         let own = make_receipt(&Published {
             output: artifact(&output, &self.output),
@@ -187,7 +171,6 @@ impl LocalSealed {
         &mut self,
         key: &RequestKey,
         id: &str,
-        output_format: Format,
         make_receipt: MakeReceipt<'_>,
         document: DocumentFile,
         path: &Path,
@@ -195,7 +178,7 @@ impl LocalSealed {
     ) -> Result<Recorded> {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
-        let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
+        let (outputs, rejects) = (names(self.format.name()), names("rejects.csv"));
         // This must come before anything is placed: the staged output shows whether an attempt is in force, and placing
         // may remove it.
         if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
@@ -284,9 +267,9 @@ impl SealedAttempt for LocalSealed {
         self.digest_of(role)
     }
 
-    fn publish(&mut self, id: &str, format: Format, make_receipt: MakeReceipt<'_>) -> Result<Recorded> {
+    fn publish(&mut self, id: &str, make_receipt: MakeReceipt<'_>) -> Result<Recorded> {
         match self.passing {
-            None => self.publish_and_record(id, format, make_receipt),
+            None => self.publish_and_record(id, make_receipt),
             Some(passing) => Ok(Recorded::New(Box::new(make_receipt(
                 &self.leave_staged(id, passing)?,
             )))),
@@ -313,14 +296,14 @@ impl SealedAttempt for LocalSealed {
         }
     }
 
-    fn quarantine(&mut self, id: &str, format: Format, make_report: MakeReport<'_>) -> Result<Quarantined> {
+    fn quarantine(&mut self, id: &str, make_report: MakeReport<'_>) -> Result<Quarantined> {
         check_id(id)?;
         if let Some(passing) = self.passing {
             let rejects = self.publish_rejects(id, passing)?;
             return Ok(Quarantined::Rejects(rejects.map(|rejects| rejects.uri)));
         }
         let mut placed = Vec::new();
-        let kept = self.place_and_report(id, format, make_report, &mut placed);
+        let kept = self.place_and_report(id, make_report, &mut placed);
         if kept.is_err() {
             // A file that cannot be removed does no harm in quarantine.
             let _ = remove_unnamed(&placed, None);
@@ -418,6 +401,7 @@ mod tests {
     use super::super::folders::Folders;
     use super::super::staging::LocalAttempt;
     use super::*;
+    use crate::format::Format;
     use crate::storage::{Attempt, Owner};
 
     /// Returns a sealed attempt with an output, in new folders that `change` has changed.
@@ -442,7 +426,7 @@ mod tests {
             fence: 1,
             ..Owner::default()
         };
-        let mut staging = LocalAttempt::new(Arc::new(folders), owner, None).unwrap();
+        let mut staging = LocalAttempt::new(Arc::new(folders), owner, Format::Csv, None).unwrap();
         staging.output.write_all(b"n\n1\n").unwrap();
         if let Some(rejects) = rejects {
             staging.rejects().unwrap().write_all(rejects.as_bytes()).unwrap();
@@ -474,7 +458,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut sealed = sealed(root.path(), |folders| folders.receipts.break_syncs());
         let error = sealed
-            .publish("a", Format::Csv, Box::new(receipt_of))
+            .publish("a", Box::new(receipt_of))
             .expect_err("the folder cannot be synced");
         assert!(error.leaves_output(), "{error}");
         assert!(root.path().join("out/receipts/a.json").exists());
@@ -503,7 +487,7 @@ mod tests {
         sealed.staged_output.deny_links();
         let taken = root.path().join("out/rejects/a.rejects.csv");
         std::fs::write(&taken, "of an attempt that was forgotten").unwrap();
-        let committed = sealed.publish("a", Format::Csv, Box::new(receipt_of)).unwrap();
+        let committed = sealed.publish("a", Box::new(receipt_of)).unwrap();
         assert!(matches!(committed, Recorded::New(_)));
         assert!(root.path().join("out/a.csv").exists());
         assert!(root.path().join("out/rejects/a~1.rejects.csv").exists());

@@ -15,6 +15,7 @@ use super::folders::{Folder, Folders};
 use super::passing::Passing;
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::format::Format;
 use crate::storage::staged::{ByteSink, Staged};
 use crate::storage::{Attempt, FileRole, MakeProgress, Owner, SealedAttempt, StagedWriter};
 
@@ -25,6 +26,7 @@ const WRITE_OUT_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct LocalAttempt {
     pub(super) owner: Owner,
+    format: Format,
     pub(super) folders: Arc<Folders>,
     /// The prefix of the names of this attempt's files, which no other attempt has.
     pub(super) name: String,
@@ -54,6 +56,8 @@ pub(super) struct LocalSealed {
     /// The digest of the rejects' bytes; none if nothing was rejected.
     pub(super) rejects: Option<Digest>,
     pub(super) owner: Owner,
+    /// The output's format, which its name ends with.
+    pub(super) format: Format,
     pub(super) folders: Arc<Folders>,
     pub(super) name: String,
     /// The checkpoints, which are useless once there is a receipt.
@@ -70,7 +74,12 @@ pub(super) struct LocalSealed {
 
 impl LocalAttempt {
     /// Begins an attempt's output. An output that is passed on need not survive a power cut.
-    pub(super) fn new(folders: Arc<Folders>, owner: Owner, passing: Option<Passing>) -> Result<Self> {
+    pub(super) fn new(
+        folders: Arc<Folders>,
+        owner: Owner,
+        format: Format,
+        passing: Option<Passing>,
+    ) -> Result<Self> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let name = match &owner.id {
             Some(id) => RequestKey::of(owner.queue.as_deref(), id).staged_name(owner.fence, &random),
@@ -79,6 +88,7 @@ impl LocalAttempt {
         let output = LocalFile::create(&folders.staging, &format!("{name}.output"), passing.is_none())?;
         Ok(Self {
             owner,
+            format,
             folders,
             name,
             output: Staged::new(output),
@@ -113,6 +123,7 @@ impl LocalAttempt {
             output,
             rejects,
             owner: self.owner,
+            format: self.format,
             folders: self.folders,
             name: self.name,
             checkpoints: self.checkpoints,
@@ -275,7 +286,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let rejects = path("rejects");
         let sealed = |storage: &LocalStorage, is_output_broken: bool| {
-            let mut attempt = storage.begin_attempt(Owner::default()).unwrap();
+            let mut attempt = storage.begin_attempt(Owner::default(), Format::Csv).unwrap();
             attempt.rejects_file().unwrap().write_all(b"r\n").unwrap();
             attempt.output.write_all(b"n\n").unwrap();
             break_sync(if is_output_broken {

@@ -194,7 +194,7 @@ fn spoil_receipt(fixture: &CommitFixture) {
 fn without_a_receipt_what_was_published_is_taken_back() {
     let fixture = CommitFixture::new();
     let fail = |sealed: Box<dyn SealedAttempt>| {
-        let failed = commit::publish(sealed, ID, Format::Csv, |published| {
+        let failed = commit::publish(sealed, ID, |published| {
             assert!(fixture.path("orders/day-1.csv").exists(), "it is published");
             spoil_receipt(&fixture);
             receipt(1, published)
@@ -218,7 +218,7 @@ fn without_a_receipt_what_was_published_is_taken_back() {
 #[test]
 fn what_another_attempt_names_is_not_taken_back() {
     let fixture = CommitFixture::new();
-    let failed = commit::publish(fixture.seal(1, b"a\n", b""), ID, Format::Csv, |published| {
+    let failed = commit::publish(fixture.seal(1, b"a\n", b""), ID, |published| {
         // A later attempt finds the name taken, takes over and writes its receipt. Then the earlier attempt
         // continues.
         fixture.commit(2, b"a\n").unwrap();
@@ -262,7 +262,7 @@ fn an_attempt_that_is_taken_over_from_cannot_commit_at_any_step() {
     // The first attempt has published when the second attempt commits. The second attempt removes the published files.
     let fixture = CommitFixture::new();
     let first = fixture.seal(1, b"first\n", b"first's rejects\n");
-    let failed = commit::publish(first, ID, Format::Csv, |published| {
+    let failed = commit::publish(first, ID, |published| {
         commit_other(&fixture);
         receipt(1, published)
     });
@@ -287,21 +287,16 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
     end(&fixture);
     publish(sealed, 1).expect_err("it was ended");
     assert_eq!(fixture.visible_files(), [""; 0]);
-    let failed = commit::publish(fixture.seal_as(late(5), b"late\n", b""), ID, Format::Csv, |_| {
+    let failed = commit::publish(fixture.seal_as(late(5), b"late\n", b""), ID, |_| {
         unreachable!("never published")
     });
     assert_eq!(failed.expect_err("it was ended").class(), Class::Permanent);
 
     let fixture = CommitFixture::new();
-    let failed = commit::publish(
-        fixture.seal_as(late(5), b"late\n", b""),
-        ID,
-        Format::Csv,
-        |published| {
-            end(&fixture);
-            receipt(1, published)
-        },
-    );
+    let failed = commit::publish(fixture.seal_as(late(5), b"late\n", b""), ID, |published| {
+        end(&fixture);
+        receipt(1, published)
+    });
     assert_eq!(failed.expect_err("it was ended").class(), Class::LeaseLost);
     assert_eq!(fixture.visible_files(), [""; 0]);
     end(&fixture);
@@ -309,7 +304,7 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
     // The next life is not affected if the earlier life is ended again.
     let sealed = fixture.seal_as(late(6), b"again\n", b"");
     end(&fixture);
-    let committed = commit::publish(sealed, ID, Format::Csv, |published| {
+    let committed = commit::publish(sealed, ID, |published| {
         end(&fixture);
         receipt(1, published)
     });
@@ -356,7 +351,7 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
         assert!(moved.join(file).exists(), "{file}");
     }
     // In the other folder, too, the request counts as done.
-    let mut staging = destination.storage().begin(owner(ID, 2)).unwrap();
+    let mut staging = destination.storage().begin(owner(ID, 2), Format::Csv).unwrap();
     staging.output().write_all(b"a\n").unwrap();
     staging.rejects().unwrap().write_all(b"r\n").unwrap();
     let again = publish_other(staging.seal().unwrap(), 2);
@@ -377,7 +372,7 @@ fn what_cannot_be_taken_back_is_told_and_the_next_attempt_removes_it() {
         .path(".staging/fences")
         .join(format!("{}.lock", key_of("orders", ID)));
     let mut held = None;
-    let failed = commit::publish(fixture.seal(1, b"a\n", b""), ID, Format::Csv, |published| {
+    let failed = commit::publish(fixture.seal(1, b"a\n", b""), ID, |published| {
         spoil_receipt(&fixture);
         // Another process holds the lock and does not release it.
         fs::create_dir_all(lock_path.parent().unwrap()).unwrap();
@@ -430,7 +425,7 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
         let dying = fixture.seal(1, b"dead\n", rejects);
         // The panic stands for a crash of the process, so nothing is cleaned up.
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _ = commit::publish(dying, ID, Format::Csv, |_| {
+            let _ = commit::publish(dying, ID, |_| {
                 for folder in [".staging", "rejects/.staging"] {
                     keep(&fixture.path(folder));
                 }
@@ -486,9 +481,13 @@ fn restore(folder: &Path) -> usize {
 fn without_a_queue_a_conflict_does_not_blame_the_time() {
     let fixture = CommitFixture::new();
     let commit = |fence: u64, output: &[u8]| {
-        let mut staging = fixture.destination.storage().begin(Owner::default()).unwrap();
+        let mut staging = fixture
+            .destination
+            .storage()
+            .begin(Owner::default(), Format::Csv)
+            .unwrap();
         staging.output().write_all(output).unwrap();
-        commit::publish(staging.seal().unwrap(), ID, Format::Csv, |published| {
+        commit::publish(staging.seal().unwrap(), ID, |published| {
             let mut receipt = receipt(0, published);
             receipt.request.queue = None;
             receipt.request.submitted_at = format!("2026-02-01T00:00:0{fence}Z");

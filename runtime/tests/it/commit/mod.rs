@@ -48,7 +48,7 @@ impl CommitFixture {
     }
 
     fn seal_as(&self, owner: Owner, output: &[u8], rejects: &[u8]) -> Box<dyn SealedAttempt> {
-        let mut staging = self.destination.storage().begin(owner).unwrap();
+        let mut staging = self.destination.storage().begin(owner, Format::Csv).unwrap();
         staging.output().write_all(output).unwrap();
         if !rejects.is_empty() {
             staging.rejects().unwrap().write_all(rejects).unwrap();
@@ -114,12 +114,12 @@ fn ended(life_ms: i64, state: &str) -> EndedRequest<'_> {
 
 /// Publishes the sealed files of one attempt and creates its receipt.
 fn publish(sealed: Box<dyn SealedAttempt>, fence: u64) -> Result<Committed> {
-    commit::publish(sealed, ID, Format::Csv, |published| receipt(fence, published))
+    commit::publish(sealed, ID, |published| receipt(fence, published))
 }
 
 /// Publishes an attempt at another request that has the same id. This happens if the queue's server has lost its data.
 fn publish_other(sealed: Box<dyn SealedAttempt>, fence: u64) -> Result<Committed> {
-    commit::publish(sealed, ID, Format::Csv, |published| {
+    commit::publish(sealed, ID, |published| {
         let mut receipt = receipt(fence, published);
         receipt.request.submitted_at = format!("2026-02-01T00:00:{fence:02}Z");
         receipt
@@ -208,7 +208,11 @@ fn output_rejects_and_receipt_appear_under_their_names() {
     RejectWriter::default()
         .append(&mut rejects, position, "bad-id", "id is empty", b",x")
         .unwrap();
-    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
+    let mut staging = fixture
+        .destination
+        .storage()
+        .begin(owner(ID, 1), Format::Csv)
+        .unwrap();
     // The writes are smaller than the buffer, as large as the buffer, and larger than the buffer.
     let (mut rest, mut size) = (output.as_slice(), 1);
     while !rest.is_empty() {
@@ -250,7 +254,11 @@ fn output_rejects_and_receipt_appear_under_their_names() {
 #[test]
 fn without_rejects_there_is_no_file_of_them() {
     let fixture = CommitFixture::new();
-    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
+    let mut staging = fixture
+        .destination
+        .storage()
+        .begin(owner(ID, 1), Format::Csv)
+        .unwrap();
     staging.rejects().unwrap().write_all(b"").unwrap();
     let sealed = staging.seal().unwrap();
     assert_eq!(
@@ -271,7 +279,11 @@ fn without_rejects_there_is_no_file_of_them() {
 #[test]
 fn what_is_not_published_leaves_nothing() {
     let fixture = CommitFixture::new();
-    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
+    let mut staging = fixture
+        .destination
+        .storage()
+        .begin(owner(ID, 1), Format::Csv)
+        .unwrap();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     assert_eq!(fixture.files().len(), 2);
@@ -303,7 +315,11 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
         "before there is anything"
     );
     fixture.commit(1, b"a\n").unwrap();
-    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
+    let mut staging = fixture
+        .destination
+        .storage()
+        .begin(owner(ID, 1), Format::Csv)
+        .unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     std::mem::forget(staging);
     assert_eq!(
@@ -331,7 +347,11 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     let fixture = CommitFixture::new();
     let mut keys = Vec::new();
     let _staged = ["day-2", ID].map(|id| {
-        let mut staging = fixture.destination.storage().begin(owner(id, 2)).unwrap();
+        let mut staging = fixture
+            .destination
+            .storage()
+            .begin(owner(id, 2), Format::Csv)
+            .unwrap();
         staging.rejects().unwrap().write_all(b"x").unwrap();
         for name in fixture.files() {
             let name = name.rsplit('/').next().unwrap();
@@ -378,7 +398,11 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
 #[test]
 fn staging_in_which_a_file_grows_is_not_reaped() {
     let fixture = CommitFixture::new();
-    let mut staging = fixture.destination.storage().begin(owner(ID, 1)).unwrap();
+    let mut staging = fixture
+        .destination
+        .storage()
+        .begin(owner(ID, 1), Format::Csv)
+        .unwrap();
     let staged = fixture.path(&fixture.files()[0]);
     let long_ago = SystemTime::now() - Duration::from_secs(7_200);
     let hour = Duration::from_secs(3_600);
@@ -441,7 +465,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
     let error = fixture
         .destination
         .storage()
-        .begin(owner(ID, 3))
+        .begin(owner(ID, 3), Format::Csv)
         .expect_err("another output");
     assert_eq!(error.class(), Class::Transient, "{error}");
     let error = fixture
@@ -471,8 +495,7 @@ fn attempts_that_commit_at_once_share_syncs_and_all_are_there() {
                 for round in 0..8 {
                     let id = format!("day-{number}-{round}");
                     let sealed = fixture.seal_as(owner(&id, number), id.as_bytes(), b"");
-                    let committed =
-                        commit::publish(sealed, &id, Format::Csv, |published| receipt(number, published));
+                    let committed = commit::publish(sealed, &id, |published| receipt(number, published));
                     assert!(matches!(committed, Ok(Committed::New(_))), "{committed:?}");
                 }
             });
@@ -525,10 +548,13 @@ fn rejects_do_not_go_where_outputs_go() {
         for queue in [None, QUEUE] {
             let error = destination
                 .storage()
-                .begin(Owner {
-                    queue: queue.map(Into::into),
-                    ..Owner::default()
-                })
+                .begin(
+                    Owner {
+                        queue: queue.map(Into::into),
+                        ..Owner::default()
+                    },
+                    Format::Csv,
+                )
                 .expect_err("one folder");
             assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
             assert!(error.to_string().contains("a folder of its own"), "{error}");
@@ -545,7 +571,10 @@ fn rejects_may_live_elsewhere() {
         root.join("re#jects"),
     );
     let destination = Destination::new(&output, rejects.to_str()).unwrap();
-    let mut staging = destination.storage().begin(Owner::default()).unwrap();
+    let mut staging = destination
+        .storage()
+        .begin(Owner::default(), Format::Csv)
+        .unwrap();
     staging.output().write_all(b"a\n").unwrap();
     staging.rejects().unwrap().write_all(b"r\n").unwrap();
     publish(staging.seal().unwrap(), 0).unwrap();
@@ -579,16 +608,18 @@ fn a_destination_that_cannot_be_is_refused() {
         let error = fixture
             .destination
             .storage()
-            .begin(Owner {
-                queue: Some(queue.into()),
-                ..Owner::default()
-            })
+            .begin(
+                Owner {
+                    queue: Some(queue.into()),
+                    ..Owner::default()
+                },
+                Format::Csv,
+            )
             .expect_err(queue);
         assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
     }
     let sealed = fixture.seal(1, b"", b"");
-    let error =
-        commit::publish(sealed, "../x", Format::Csv, |published| receipt(0, published)).expect_err("an id");
+    let error = commit::publish(sealed, "../x", |published| receipt(0, published)).expect_err("an id");
     assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
 }
 
@@ -607,7 +638,7 @@ fn a_folder_that_cannot_be_written_to_shows_at_once() {
         let error = Destination::new(path.to_str().unwrap(), None)
             .unwrap()
             .storage()
-            .begin(Owner::default())
+            .begin(Owner::default(), Format::Csv)
             .expect_err("no folder");
         assert_eq!(
             (error.stage(), error.class()),
