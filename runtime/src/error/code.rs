@@ -183,6 +183,10 @@ codes! {
     OutputDamaged = "output-damaged",
     /// The output folder was replaced by a different folder.
     OutputReplaced = "output-replaced",
+    /// An object of the output's name exists that no attempt at the request made.
+    OutputExists = "output-exists",
+    /// The object store lacks a promise that the commit needs.
+    StoreUnsuitable = "store-unsuitable",
     /// Another process holds a lock of the output folder for too long.
     OutputLocked = "output-locked",
     /// The request has ended, so an earlier attempt may not commit it.

@@ -73,13 +73,19 @@ fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSo
         staged,
         &job.execution.stop,
     );
-    let staging = match resumed {
+    let mut staging = match resumed {
         Ok(Resumed::Ready(staging)) => staging,
         Ok(Resumed::Refused(why)) => return Ok(Start::Refused(why)),
         // The disk may have room for one copy of the staged files, but not for two.
         Err(error) if error.stage() == Stage::Commit => return Ok(Start::Refused(error.report())),
         Err(error) => return Err(error),
     };
+    // The profile of the rows before the checkpoint needs these rows again.
+    if job.work.profile
+        && let Err(error) = staging.read_output(0)
+    {
+        return Ok(Start::Refused(error.report()));
+    }
     let refused = match open(Some((&checkpoint.input, checkpoint.digest.bytes))) {
         Ok(source) => {
             let work = ResumedWork {

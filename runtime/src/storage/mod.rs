@@ -18,14 +18,18 @@
 //!
 //! All functions block, so they must not be called within an async task.
 
+mod checkpoint;
 mod local;
+mod object;
 mod staged;
 
 use std::fmt;
 use std::io::Read;
 use std::time::Duration;
 
-pub use self::local::{LocalStorage, StagedPart, StoredCheckpoint};
+pub use self::checkpoint::{StagedPart, StoredCheckpoint};
+pub use self::local::LocalStorage;
+pub use self::object::{ObjectStorage, PART_BYTES, PartStore};
 pub use self::staged::StagedWriter;
 use crate::digest::Digest;
 use crate::error::Result;

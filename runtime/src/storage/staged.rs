@@ -51,6 +51,14 @@ impl<S: ByteSink> Staged<S> {
         }
     }
 
+    /// Continues behind bytes that the sink has already.
+    pub(super) fn resume(sink: S, digesting: Digesting) -> Self {
+        Self {
+            digesting,
+            ..Self::new(sink)
+        }
+    }
+
     /// Writes the buffer to the sink.
     pub(super) fn write_buffer(&mut self) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);

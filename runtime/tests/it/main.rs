@@ -51,6 +51,7 @@ mod retries;
 mod sandbox;
 mod schemas;
 mod secrets;
+mod storage;
 mod submit;
 mod surroundings;
 mod swap;

@@ -27,7 +27,7 @@ use crate::fail_points;
 use crate::format::Format;
 use crate::stop::Stop;
 use crate::storage::staged::{ByteSink, Staged};
-use crate::storage::{MakeProgress, Owner, Resumed, StagedWriter};
+use crate::storage::{MakeProgress, Owner, Resumed, StagedPart, StagedWriter, StoredCheckpoint};
 
 /// The most bytes of a checkpoint's file. The longest come from inputs with many long column names and rejects with
 /// many codes.
@@ -41,16 +41,16 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// The first bytes of an attempt's staged files, which are synced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StagedPart {
+pub struct LocalPart {
     /// The prefix of the names of the attempt's files.
     name: String,
     output: Midstate,
     rejects: Option<Midstate>,
 }
 
-impl StagedPart {
+impl LocalPart {
     /// Returns whether this can be a staged part. The name becomes part of a path, so it must not lead elsewhere.
-    fn is_sound(&self) -> bool {
+    pub(in crate::storage) fn is_sound(&self) -> bool {
         let rejects = self.rejects.as_ref();
         self.name.len() <= STAGED_NAME_CHARS_MAX
             && self
@@ -60,51 +60,6 @@ impl StagedPart {
             && !self.name.starts_with('.')
             && self.output.is_sound()
             && rejects.is_none_or(Midstate::is_sound)
-    }
-}
-
-/// The checkpoint in a file. The file has a line with the staged part as JSON, the progress, and a line with the SHA-256
-/// of both.
-pub struct StoredCheckpoint {
-    /// The staged files.
-    pub staged: StagedPart,
-    /// The progress, as the attempt that wrote the checkpoint gave it.
-    pub progress: String,
-}
-
-/// The first line of a checkpoint's file.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StagedLine {
-    staged: StagedPart,
-}
-
-impl StoredCheckpoint {
-    /// Returns the text of the file.
-    fn into_text(self) -> String {
-        let Self { staged, progress } = self;
-        let staged = serde_json::to_string(&StagedLine { staged }).expect("a staged part serializes");
-        let text = format!("{staged}\n{progress}");
-        let digest = hex::encode(Sha256::digest(&text));
-        format!("{text}\n{digest}\n")
-    }
-
-    /// Reads the text of a file.
-    ///
-    /// # Errors
-    /// Returns the reason why it is no valid checkpoint.
-    fn parse(text: &str) -> Result<Self, String> {
-        let lines = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
-        let text = match lines {
-            Some((text, digest)) if hex::encode(Sha256::digest(text)) == digest => text,
-            _ => return Err("the checkpoint is damaged".to_owned()),
-        };
-        let parsed = text.split_once('\n').and_then(|(first, progress)| {
-            let StagedLine { staged } = strict_json::from_str(first).ok()?;
-            let progress = progress.to_owned();
-            staged.is_sound().then_some(Self { staged, progress })
-        });
-        parsed.ok_or_else(|| "the checkpoint is not one of this version".to_owned())
     }
 }
 
@@ -157,11 +112,11 @@ impl LocalAttempt {
         };
         let name = self.name.clone();
         let stored = StoredCheckpoint {
-            staged: StagedPart {
+            staged: StagedPart::Local(LocalPart {
                 name,
                 output,
                 rejects,
-            },
+            }),
             progress: progress(),
         };
         let inherited = match &mut checkpoints.last {
@@ -234,7 +189,10 @@ impl Checkpoints {
             }
             LastCheckpoint::Own(file) => {
                 // A later attempt may have replaced the checkpoint meanwhile, and then does not need these files.
-                let names_these = matches!(find(file.path()), Ok(Some(stored)) if stored.staged.name == name);
+                let names_these = matches!(
+                    find(file.path()),
+                    Ok(Some(StoredCheckpoint { staged: StagedPart::Local(part), .. })) if part.name == name
+                );
                 if names_these {
                     staged.into_iter().flatten().for_each(Temporary::keep);
                 }
@@ -316,7 +274,7 @@ impl LocalStorage {
         &self,
         owner: Owner,
         format: Format,
-        part: &StagedPart,
+        part: &LocalPart,
         stop: &Stop,
     ) -> Result<Resumed> {
         let refused = |why: &str| Ok(Resumed::Refused(why.to_owned()));
@@ -342,8 +300,10 @@ impl LocalStorage {
     pub(super) fn remove_checkpoint(&self, queue: &str, id: &str) {
         let path = self.checkpoint_path(queue, id);
         let found = find(&path);
-        if let Ok(Some(stored)) = &found {
-            drop(self.staged_paths(&stored.staged).map(Temporary::new));
+        if let Ok(Some(stored)) = &found
+            && let StagedPart::Local(part) = &stored.staged
+        {
+            drop(self.staged_paths(part).map(Temporary::new));
         }
         if !matches!(found, Ok(None)) {
             drop(Temporary::new(path));
@@ -355,7 +315,7 @@ impl LocalStorage {
     }
 
     /// Returns the paths of the staged output and of the staged rejects.
-    fn staged_paths(&self, part: &StagedPart) -> [PathBuf; 2] {
+    fn staged_paths(&self, part: &LocalPart) -> [PathBuf; 2] {
         [(&self.output, "output"), (&self.rejects, "rejects")].map(|(folder, what)| {
             let name = format!("{}.{what}", part.name);
             folder.join(STAGING).join(name)

@@ -42,11 +42,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use self::checkpoint::{StagedPart, StoredCheckpoint};
+pub(super) use self::checkpoint::LocalPart;
 use self::fencing::RequestKey;
 use self::folders::{Folder, Folders};
 use self::passing::Passing;
 use self::staging::LocalAttempt;
+use super::checkpoint::{StagedPart, StoredCheckpoint};
 use super::{Attempt, Concluded, EndedRequest, Owner, Resumed, Storage};
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
@@ -230,7 +231,12 @@ impl Storage for LocalStorage {
     }
 
     fn resume(&self, owner: Owner, format: Format, part: &StagedPart, stop: &Stop) -> Result<Resumed> {
-        self.resume_from(owner, format, part, stop)
+        match part {
+            StagedPart::Local(part) => self.resume_from(owner, format, part, stop),
+            StagedPart::Object(_) => Ok(Resumed::Refused(
+                "the checkpoint is one of another storage".to_owned(),
+            )),
+        }
     }
 
     fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {

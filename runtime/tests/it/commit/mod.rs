@@ -19,7 +19,7 @@ use ingest_host::receipt::{
 use ingest_host::record::Position;
 use ingest_host::storage::{Artifact, EndedRequest, FileRole, Owner, Published, SealedAttempt};
 
-const ID: &str = "day-1";
+pub(crate) const ID: &str = "day-1";
 const QUEUE: Option<&str> = Some("orders");
 
 /// A temporary folder that contains the destination `out`.
@@ -126,7 +126,7 @@ fn publish_other(sealed: Box<dyn SealedAttempt>, fence: u64) -> Result<Committed
     })
 }
 
-fn receipt(fence: u64, published: &Published) -> Receipt {
+pub(crate) fn receipt(fence: u64, published: &Published) -> Receipt {
     let Artifact { uri, bytes, sha256 } = published.output.clone();
     let rejects = published.rejects.clone();
     Receipt {

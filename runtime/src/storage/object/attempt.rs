@@ -1,0 +1,347 @@
+//! Takes an attempt from its first byte to its receipt: bytes go in; an output with a receipt, or a report in quarantine,
+//! comes out.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use object_store::path::Path;
+
+use super::checkpoint::Checkpoints;
+use super::client::Client;
+use super::decision::{
+    CarriedOut, Decision, Latest, Rounds, Verdict, carry_out, ended, exists, read_receipt,
+};
+use super::keys::Keys;
+use super::upload::{SealedObject, SealedUpload, Upload, UploadTarget};
+use crate::digest::Digest;
+use crate::error::{Code, Error, Result, Stage};
+use crate::escape;
+use crate::fail_points;
+use crate::format::Format;
+use crate::names::check_id;
+use crate::receipt::Receipt;
+use crate::storage::staged::Staged;
+use crate::storage::{
+    Artifact, Attempt, FileRole, MakeProgress, MakeReceipt, MakeReport, Owner, Published, Quarantined,
+    Recorded, SealedAttempt, StagedWriter,
+};
+
+/// The most rounds that one attempt tries to commit. Each one fails only if uploads of another attempt are gone.
+const ROUNDS_MAX: u32 = 8;
+
+/// The output of a running attempt: uploads that nobody sees.
+#[derive(Debug)]
+pub(super) struct ObjectAttempt {
+    pub(super) client: Client,
+    pub(super) keys: Keys,
+    pub(super) owner: Owner,
+    id: String,
+    pub(super) output: Staged<Upload>,
+    pub(super) rejects: Option<Staged<Upload>>,
+    pub(super) checkpoints: Checkpoints,
+}
+
+impl ObjectAttempt {
+    pub(super) fn new(client: Client, keys: Keys, owner: Owner, id: String, format: Format) -> Self {
+        let output = upload(&client, &keys, &owner, &id, keys.output(&id, format));
+        Self {
+            output: Staged::new(output),
+            rejects: None,
+            checkpoints: Checkpoints::new(keys.checkpoint(&id)),
+            client,
+            keys,
+            owner,
+            id,
+        }
+    }
+
+    fn rejects_upload(&mut self) -> &mut Staged<Upload> {
+        let Self {
+            client,
+            keys,
+            owner,
+            id,
+            rejects,
+            ..
+        } = self;
+        rejects.get_or_insert_with(|| {
+            let key = keys.rejects(id, owner.fence);
+            Staged::new(upload(client, keys, owner, id, key))
+        })
+    }
+}
+
+/// Prepares an upload of this attempt, which begins with its first part.
+fn upload(client: &Client, keys: &Keys, owner: &Owner, id: &str, key: Path) -> Upload {
+    let nonce = uuid::Uuid::new_v4().simple().to_string();
+    let note_key = keys
+        .uploads(Some(id))
+        .join(format!("{}.{nonce}.json", owner.fence));
+    Upload::new(client.clone(), UploadTarget { key, nonce, note_key })
+}
+
+impl Attempt for ObjectAttempt {
+    fn output(&mut self) -> &mut dyn StagedWriter {
+        self.poll_checkpoint();
+        &mut self.output
+    }
+
+    fn rejects(&mut self) -> Result<&mut dyn StagedWriter> {
+        Ok(self.rejects_upload())
+    }
+
+    fn read_output(&mut self, _: u64) -> Result<Box<dyn Read + Send>> {
+        let what = "the output of an attempt cannot be read back from an object store";
+        Err(Error::transient(Stage::Commit, Code::OutputUnwritable, what))
+    }
+
+    fn checkpoint(&mut self, progress: MakeProgress<'_>) -> Result<()> {
+        self.begin_checkpoint(progress)
+    }
+
+    fn has_checkpoint(&mut self) -> bool {
+        self.checkpoints.has_own()
+    }
+
+    fn keep(mut self: Box<Self>) {
+        if self.checkpoints.keep() {
+            self.output.sink.keep();
+            if let Some(rejects) = &mut self.rejects {
+                rejects.sink.keep();
+            }
+        }
+    }
+
+    fn seal(self: Box<Self>) -> Result<Box<dyn SealedAttempt>> {
+        let Self {
+            client,
+            keys,
+            owner,
+            id,
+            output,
+            rejects,
+            mut checkpoints,
+        } = *self;
+        checkpoints.end_writing();
+        let sealed = |staged: Staged<Upload>| -> Result<(Digest, SealedObject)> {
+            let (digest, upload) = staged.finish()?;
+            let sealed = upload.finish(digest.sha256.clone())?;
+            Ok((digest, sealed))
+        };
+        let rejects = rejects.filter(|rejects| rejects.bytes() > 0);
+        let rejects = rejects.map(sealed).transpose()?;
+        let (output_digest, output) = sealed(output)?;
+        let (rejects_digest, rejects) = rejects.unzip();
+        Ok(Box::new(ObjectSealed {
+            client,
+            keys,
+            owner,
+            id,
+            output_digest,
+            rejects_digest,
+            output,
+            rejects,
+            checkpoints,
+        }))
+    }
+}
+
+/// The complete output of an attempt, at the store and not visible.
+#[derive(Debug)]
+pub(super) struct ObjectSealed {
+    client: Client,
+    keys: Keys,
+    owner: Owner,
+    id: String,
+    output_digest: Digest,
+    rejects_digest: Option<Digest>,
+    output: SealedObject,
+    rejects: Option<SealedObject>,
+    checkpoints: Checkpoints,
+}
+
+impl ObjectSealed {
+    fn artifact(&self, upload: &SealedUpload) -> Artifact {
+        Artifact {
+            uri: self.client.uri(&Path::from(&*upload.key)),
+            bytes: upload.bytes,
+            sha256: upload.sha256.clone(),
+        }
+    }
+
+    fn published(&self) -> Published {
+        Published {
+            output: self.artifact(&self.output.sealed),
+            rejects: self
+                .rejects
+                .as_ref()
+                .map(|rejects| self.artifact(&rejects.sealed)),
+        }
+    }
+
+    /// Returns the result of a commit that finds a receipt.
+    fn existing(&self, existing: Receipt, own: Receipt) -> Recorded {
+        Recorded::Existing {
+            existing: existing.into(),
+            own: own.into(),
+            place: self.client.uri(&self.keys.receipt(&self.id)),
+            leaves_output: false,
+        }
+    }
+
+    /// Finds the round that is open, or the receipt of the latest commit.
+    fn open_round(&self) -> Result<OpenRound> {
+        let (client, keys, id) = (&self.client, &self.keys, &*self.id);
+        if let Some(receipt) = read_receipt(client, keys, id)? {
+            return Ok(OpenRound::Committed(receipt.into()));
+        }
+        let rounds = Rounds::list(client, keys, id)?;
+        let round = match rounds.latest(client, self.owner.life_ms)? {
+            Latest::Open(round) => round,
+            Latest::Decided(decision) => match &decision.verdict {
+                Verdict::Commit {
+                    rejects,
+                    output,
+                    receipt,
+                } => match carry_out(client, keys, id, (rejects.as_ref(), output), receipt)? {
+                    CarriedOut::Receipt(receipt) => return Ok(OpenRound::Committed(receipt)),
+                    CarriedOut::Impossible(why) => {
+                        tracing::warn!(why, "a commit of another attempt cannot be carried out");
+                        match decision.life_ms < self.owner.life_ms {
+                            true => 0,
+                            false => decision.round + 1,
+                        }
+                    }
+                },
+                Verdict::Ended { state, worker, at } => return Err(ended(id, state, worker, at)),
+            },
+        };
+        // Nothing is overwritten that this request has not made.
+        let key = Path::from(&*self.output.sealed.key);
+        if client.facts(&key)?.is_some() {
+            return Err(exists(client, &key));
+        }
+        Ok(OpenRound::At(round))
+    }
+
+    /// Keeps the uploads that a decision names, and removes what is not needed any more.
+    fn committed(&mut self) {
+        for object in [Some(&mut self.output), self.rejects.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            object.upload.keep();
+            // If this does not succeed, the reaper removes the note.
+            let _ = object.upload.forget_note();
+        }
+    }
+}
+
+enum OpenRound {
+    At(u32),
+    Committed(Box<Receipt>),
+}
+
+impl SealedAttempt for ObjectSealed {
+    fn digest(&self, role: FileRole) -> Option<&Digest> {
+        match role {
+            FileRole::Output => Some(&self.output_digest),
+            FileRole::Rejects => self.rejects_digest.as_ref(),
+        }
+    }
+
+    fn publish(&mut self, id: &str, make_receipt: MakeReceipt<'_>) -> Result<Recorded> {
+        check_id(id)?;
+        let own = make_receipt(&self.published());
+        let document = serde_json::to_value(&own).expect("receipts serialize");
+        for _ in 0..ROUNDS_MAX {
+            let round = match self.open_round()? {
+                OpenRound::Committed(existing) => return Ok(self.existing(*existing, own)),
+                OpenRound::At(round) => round,
+            };
+            let nonce = self.output.sealed.nonce.clone();
+            let proposal = Decision::new(
+                (self.owner.queue.as_deref(), id),
+                (self.owner.life_ms, round),
+                &nonce,
+                Verdict::Commit {
+                    rejects: self.rejects.as_ref().map(|rejects| rejects.sealed.clone()),
+                    output: self.output.sealed.clone(),
+                    receipt: document.clone(),
+                },
+            );
+            fail_points::pass("sealed", id);
+            let proposed = proposal.propose(&self.client, &self.keys);
+            if proposed.as_ref().is_err_and(Error::leaves_output) {
+                // The decision may name these uploads.
+                self.committed();
+            }
+            let decision = proposed?;
+            if decision.nonce != nonce {
+                // Another decision was faster: the next look carries it out, or fails.
+                continue;
+            }
+            self.committed();
+            fail_points::pass("decided", id);
+            let (rejects, output) = (self.rejects.as_ref(), &self.output.sealed);
+            let uploads = (rejects.map(|rejects| &rejects.sealed), output);
+            match carry_out(&self.client, &self.keys, id, uploads, &document)? {
+                CarriedOut::Receipt(receipt) if receipt.attempt == own.attempt => {
+                    self.checkpoints.forget(&self.client);
+                    return Ok(Recorded::New(receipt));
+                }
+                CarriedOut::Receipt(receipt) => return Ok(self.existing(*receipt, own)),
+                CarriedOut::Impossible(why) => {
+                    let what = format!("{id}: the output's upload was removed before it was complete");
+                    return Err(Error::transient(Stage::Commit, Code::OutputMissing, what).because(why));
+                }
+            }
+        }
+        let what = format!("{id}: another attempt decided each of {ROUNDS_MAX} rounds");
+        Err(Error::transient(Stage::Commit, Code::OutputLocked, what))
+    }
+
+    fn receipt(&self, id: &str) -> Result<Option<Receipt>> {
+        check_id(id)?;
+        read_receipt(&self.client, &self.keys, id)
+    }
+
+    fn has_bytes(&self, _: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
+        let Some(key) = self.client.key_of(uri) else {
+            return Ok(None);
+        };
+        match self.client.facts(&key)? {
+            None => Ok(None),
+            Some(facts) if facts.bytes != expected.bytes => Ok(Some(false)),
+            Some(_) => Ok(self.client.digest(&key)?.map(|digest| digest == *expected)),
+        }
+    }
+
+    fn quarantine(&mut self, id: &str, make_report: MakeReport<'_>) -> Result<Quarantined> {
+        check_id(id)?;
+        self.output.upload.abort()?;
+        if let Some(rejects) = &mut self.rejects {
+            let key = Path::from(&*rejects.sealed.key);
+            let completed = self
+                .client
+                .complete(&key, &rejects.sealed.upload, &rejects.sealed.parts);
+            completed.map_err(|error| self.client.failed(error, "cannot be kept", &key))?;
+            rejects.upload.keep();
+            rejects.upload.forget_note()?;
+        }
+        let report = make_report(&self.published());
+        let text = escape::json(serde_json::to_string_pretty(&report).expect("reports serialize"));
+        let key = self.keys.report(id);
+        self.client.put(&key, Bytes::from(format!("{text}\n")))?;
+        Ok(Quarantined::Report(self.client.uri(&key)))
+    }
+
+    fn keep(mut self: Box<Self>) {
+        if self.checkpoints.keep() {
+            self.output.upload.keep();
+            if let Some(rejects) = &mut self.rejects {
+                rejects.upload.keep();
+            }
+        }
+    }
+}

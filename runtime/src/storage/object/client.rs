@@ -1,0 +1,269 @@
+//! Calls an object store from blocking threads: keys and bytes go in; bytes and facts about objects come out, with
+//! errors that name the object and say whether a retry may help.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{
+    Attribute, AttributeValue, Attributes, GetOptions, MultipartId, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload,
+};
+use tokio::runtime::Handle;
+
+use crate::digest::{Digest, Digesting};
+use crate::error::{Class, Code, Error, Result, Stage};
+
+/// The name of the metadata that says which upload made an object.
+const UPLOAD_METADATA: &str = "ingest-upload";
+
+/// A store that takes objects in parts.
+pub trait PartStore: ObjectStore + MultipartStore {}
+
+impl<S: ObjectStore + MultipartStore> PartStore for S {}
+
+/// A connection to an object store.
+#[derive(Clone)]
+pub(super) struct Client {
+    store: Arc<dyn PartStore>,
+    runtime: Handle,
+    /// The URI of the bucket, such as `s3://lake`.
+    bucket: String,
+    /// The length of each part of an upload but the last.
+    part_bytes: usize,
+}
+
+/// The result of [`Client::create`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Created {
+    /// The object was created.
+    New,
+    /// An object of that name exists; it may be the result of an earlier try of the same call.
+    Exists,
+}
+
+/// Facts about an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ObjectFacts {
+    pub(super) bytes: u64,
+    /// The nonce of the upload that made the object, if it has one.
+    pub(super) upload: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(store: Arc<dyn PartStore>, runtime: Handle, bucket: String, part_bytes: usize) -> Self {
+        Self {
+            store,
+            runtime,
+            bucket,
+            part_bytes,
+        }
+    }
+
+    pub(super) fn part_bytes(&self) -> usize {
+        self.part_bytes
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Returns the URI of an object or of a prefix.
+    pub(super) fn uri(&self, key: &Path) -> String {
+        format!("{}/{key}", self.bucket)
+    }
+
+    /// Returns the bytes of an object, or `None` if there is no such object.
+    pub(super) fn read(&self, key: &Path, bytes_max: u64) -> Result<Option<Bytes>> {
+        let read = self.runtime.block_on(async {
+            let found = match self.store.get(key).await {
+                Ok(found) => found,
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if found.meta.size > bytes_max {
+                return Ok(Some(Err(found.meta.size)));
+            }
+            found.bytes().await.map(|bytes| Some(Ok(bytes)))
+        });
+        match read.map_err(|error| self.failed(error, "cannot be read", key))? {
+            None => Ok(None),
+            Some(Ok(bytes)) => Ok(Some(bytes)),
+            Some(Err(bytes)) => {
+                let what = format!(
+                    "{}: has {bytes} bytes, more than the {bytes_max} that it can have",
+                    self.uri(key)
+                );
+                Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what))
+            }
+        }
+    }
+
+    /// Returns the key in a URI that [`Client::uri`] has made.
+    pub(super) fn key_of(&self, uri: &str) -> Option<Path> {
+        Some(Path::from(uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?))
+    }
+
+    /// Returns the digest of an object's bytes, or `None` if there is no such object.
+    pub(super) fn digest(&self, key: &Path) -> Result<Option<Digest>> {
+        let digest = self.runtime.block_on(async {
+            let found = match self.store.get(key).await {
+                Ok(found) => found,
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let (mut bytes, mut digesting) = (found.into_stream(), Digesting::default());
+            while let Some(bytes) = bytes.try_next().await? {
+                digesting.update(&bytes);
+            }
+            Ok(Some(digesting.finish()))
+        });
+        digest.map_err(|error| self.failed(error, "cannot be compared", key))
+    }
+
+    /// Creates an object if there is none of that name.
+    pub(super) fn create(&self, key: &Path, bytes: Bytes) -> Result<Created> {
+        let options = PutOptions::from(PutMode::Create);
+        let put = self.store.put_opts(key, PutPayload::from(bytes), options);
+        match self.runtime.block_on(put) {
+            Ok(_) => Ok(Created::New),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(Created::Exists)
+            }
+            Err(error) => Err(self.failed(error, "cannot be created", key)),
+        }
+    }
+
+    /// Writes an object, and replaces any object of that name.
+    pub(super) fn put(&self, key: &Path, bytes: Bytes) -> Result<()> {
+        let put = self
+            .runtime
+            .block_on(self.store.put(key, PutPayload::from(bytes)));
+        put.map(drop)
+            .map_err(|error| self.failed(error, "cannot be written", key))
+    }
+
+    /// Removes an object, if it exists.
+    pub(super) fn delete(&self, key: &Path) -> Result<()> {
+        match self.runtime.block_on(self.store.delete(key)) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(error, "cannot be removed", key)),
+        }
+    }
+
+    /// Returns the objects below a prefix, in the order of their names.
+    pub(super) fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+        let listed = self
+            .runtime
+            .block_on(self.store.list(Some(prefix)).try_collect::<Vec<_>>());
+        let mut listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
+        listed.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok(listed)
+    }
+
+    /// Returns facts about an object, or `None` if there is no such object.
+    pub(super) fn facts(&self, key: &Path) -> Result<Option<ObjectFacts>> {
+        let options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        match self.runtime.block_on(self.store.get_opts(key, options)) {
+            Ok(found) => Ok(Some(ObjectFacts {
+                bytes: found.meta.size,
+                upload: found
+                    .attributes
+                    .get(&Attribute::Metadata(UPLOAD_METADATA.into()))
+                    .map(|nonce: &AttributeValue| nonce.as_ref().to_owned()),
+            })),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(error, "cannot be examined", key)),
+        }
+    }
+
+    /// Begins an upload. The object that it makes will name its nonce.
+    pub(super) fn create_upload(&self, key: &Path, nonce: &str) -> Result<MultipartId> {
+        let mut attributes = Attributes::new();
+        attributes.insert(
+            Attribute::Metadata(UPLOAD_METADATA.into()),
+            nonce.to_owned().into(),
+        );
+        let options = PutMultipartOptions::from(attributes);
+        self.runtime
+            .block_on(self.store.create_multipart_opts(key, options))
+            .map_err(|error| self.failed(error, "an upload cannot be begun", key))
+    }
+
+    /// Uploads one part of an object, as a future for a task.
+    pub(super) fn put_part(
+        &self,
+        key: Path,
+        upload: MultipartId,
+        index: usize,
+        bytes: Bytes,
+    ) -> impl Future<Output = Result<PartId>> + Send + 'static {
+        let client = self.clone();
+        async move {
+            let put = client
+                .store
+                .put_part(&key, &upload, index, PutPayload::from(bytes));
+            put.await
+                .map_err(|error| client.failed(error, &format!("part {index} cannot be uploaded"), &key))
+        }
+    }
+
+    /// Makes an object visible from its parts.
+    pub(super) fn complete(
+        &self,
+        key: &Path,
+        upload: &str,
+        parts: &[String],
+    ) -> Result<(), object_store::Error> {
+        let parts = parts
+            .iter()
+            .map(|part| PartId {
+                content_id: part.clone(),
+            })
+            .collect();
+        self.runtime
+            .block_on(self.store.complete_multipart(key, &upload.to_owned(), parts))
+            .map(drop)
+    }
+
+    /// Aborts an upload; ignores one that does not exist any more.
+    pub(super) fn abort(&self, key: &Path, upload: &str) -> Result<()> {
+        let aborted = self
+            .runtime
+            .block_on(self.store.abort_multipart(key, &upload.to_owned()));
+        match aborted {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(error, "an upload cannot be aborted", key)),
+        }
+    }
+
+    /// Returns the error for a failed call. It is permanent only if no retry can help.
+    pub(super) fn failed(&self, error: object_store::Error, what: &str, key: &Path) -> Error {
+        use object_store::Error as Store;
+        let class = match error {
+            Store::PermissionDenied { .. }
+            | Store::Unauthenticated { .. }
+            | Store::NotSupported { .. }
+            | Store::NotImplemented { .. }
+            | Store::InvalidPath { .. }
+            | Store::UnknownConfigurationKey { .. } => Class::Permanent,
+            _ => Class::Transient,
+        };
+        let what = format!("{}: {what}", self.uri(key));
+        Error::new(Stage::Commit, class, Code::OutputUnwritable, what).because(error)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("bucket", &self.bucket)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,314 @@
+//! Decides how a round of a request ends: proposals of attempts go in; one decision, which everybody carries out, comes
+//! out.
+//!
+//! A *round* begins with each life of a request (a submit, or a `dead retry`), and whenever the round before could not
+//! be carried out. Its decision is an object that is created only if it is absent, so only one proposal wins. It says
+//! either "commit", with the uploads to complete and the receipt to create, or "ended": nobody may commit this round.
+//!
+//! Whoever makes or finds a decision carries it out, and each step can be repeated:
+//!
+//! | decision | steps |
+//! |---|---|
+//! | commit | look for the receipt; complete the uploads, the output last; create the receipt |
+//! | ended | nothing: an attempt of this life, or of an earlier one, fails |
+//!
+//! If an upload of a commit is gone, either the object was completed before, or nothing can complete it any more. The
+//! nonce of the upload, which the object keeps, tells the two cases apart. In the second case the next round begins: an
+//! attempt proposes to commit its own output.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+
+use super::client::{Client, Created};
+use super::keys::Keys;
+use super::upload::SealedUpload;
+use crate::error::{Code, Error, Result, Stage};
+use crate::escape;
+use crate::fail_points;
+use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, Unreadable};
+
+/// The version of the document.
+const VERSION: u32 = 1;
+
+/// The most bytes of a decision: a receipt, and two uploads with up to 10,000 parts each.
+const DECISION_BYTES_MAX: u64 = DOCUMENT_BYTES_MAX + (8 << 20);
+
+/// A decision about one round of a request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Decision {
+    decision: u32,
+    pub(super) queue: Option<String>,
+    pub(super) id: String,
+    /// The start of the request's life: see [`crate::storage::Owner::life_ms`].
+    pub(super) life_ms: i64,
+    pub(super) round: u32,
+    /// A random word of the attempt or worker that proposed it.
+    pub(super) nonce: String,
+    #[serde(flatten)]
+    pub(super) verdict: Verdict,
+}
+
+/// How a round ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub(super) enum Verdict {
+    /// The uploads are completed and the receipt is created.
+    Commit {
+        rejects: Option<SealedUpload>,
+        output: SealedUpload,
+        receipt: serde_json::Value,
+    },
+    /// The request has ended without an output.
+    Ended {
+        state: String,
+        worker: String,
+        at: String,
+    },
+}
+
+/// The rounds of one request so far.
+#[derive(Debug, Default)]
+pub(super) struct Rounds(BTreeMap<(i64, u32), Path>);
+
+/// What is to be done about the latest round.
+#[derive(Debug)]
+pub(super) enum Latest {
+    /// There is none in this life; the next round has this number.
+    Open(u32),
+    /// The latest decision: a commit of any life, or the end of this life or of a later one.
+    Decided(Box<Decision>),
+}
+
+/// The result of carrying out a commit.
+#[derive(Debug)]
+pub(super) enum CarriedOut {
+    /// The receipt is there.
+    Receipt(Box<Receipt>),
+    /// An upload is gone, for this reason.
+    Impossible(String),
+}
+
+impl Decision {
+    pub(super) fn new(
+        (queue, id): (Option<&str>, &str),
+        (life_ms, round): (i64, u32),
+        nonce: &str,
+        verdict: Verdict,
+    ) -> Self {
+        Self {
+            decision: VERSION,
+            queue: queue.map(str::to_owned),
+            id: id.to_owned(),
+            life_ms,
+            round,
+            nonce: nonce.to_owned(),
+            verdict,
+        }
+    }
+
+    fn key(&self, keys: &Keys) -> Path {
+        let Self {
+            id, life_ms, round, ..
+        } = self;
+        keys.decisions(id).join(format!("{life_ms:016}.{round:06}.json"))
+    }
+
+    /// Returns whether the decision names this upload.
+    pub(super) fn names(&self, upload: &str) -> bool {
+        match &self.verdict {
+            Verdict::Commit { rejects, output, .. } => {
+                output.upload == upload || rejects.as_ref().is_some_and(|rejects| rejects.upload == upload)
+            }
+            Verdict::Ended { .. } => false,
+        }
+    }
+
+    /// Proposes this decision. Returns the decision of its round, which may be another one.
+    ///
+    /// # Errors
+    /// Fails transiently if the store does not answer. Then the proposal may have taken effect, which the error says.
+    pub(super) fn propose(self, client: &Client, keys: &Keys) -> Result<Self> {
+        let key = self.key(keys);
+        let bytes = serde_json::to_vec(&self).expect("a decision serializes");
+        match client.create(&key, bytes.into()).map_err(Error::leaving_output)? {
+            Created::New => Ok(self),
+            // This may also be the result of an earlier try of the same call.
+            Created::Exists => {
+                let found = read(client, &key).map_err(Error::leaving_output)?;
+                found.ok_or_else(|| {
+                    let what = format!("{}: disappears", client.uri(&key));
+                    Error::transient(Stage::Commit, Code::OutputDamaged, what).leaving_output()
+                })
+            }
+        }
+    }
+}
+
+impl Rounds {
+    /// Lists the decisions about a request.
+    pub(super) fn list(client: &Client, keys: &Keys, id: &str) -> Result<Self> {
+        let mut rounds = Self::default();
+        for object in client.list(&keys.decisions(id))? {
+            if let Some(round) = parse_name(&object.location) {
+                rounds.0.insert(round, object.location);
+            }
+        }
+        Ok(rounds)
+    }
+
+    /// Returns what the latest round means for an attempt of this life.
+    pub(super) fn latest(&self, client: &Client, life_ms: i64) -> Result<Latest> {
+        let Some((&(life, _), key)) = self.0.last_key_value() else {
+            return Ok(Latest::Open(0));
+        };
+        let Some(decision) = read(client, key)? else {
+            let what = format!("{}: disappears", client.uri(key));
+            return Err(Error::transient(Stage::Commit, Code::OutputDamaged, what));
+        };
+        match decision.verdict {
+            Verdict::Ended { .. } if life < life_ms => Ok(Latest::Open(0)),
+            Verdict::Ended { .. } | Verdict::Commit { .. } => Ok(Latest::Decided(decision.into())),
+        }
+    }
+
+    /// Returns the keys of all decisions.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Path> {
+        self.0.values()
+    }
+}
+
+/// Reads a decision, or returns `None` if there is none.
+pub(super) fn read(client: &Client, key: &Path) -> Result<Option<Decision>> {
+    let Some(bytes) = client.read(key, DECISION_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        let what = format!("{}: is not a decision", client.uri(key));
+        Error::permanent(Stage::Commit, Code::OutputDamaged, what).because(error)
+    })
+}
+
+/// Returns life and round in the key of a decision.
+fn parse_name(key: &Path) -> Option<(i64, u32)> {
+    let name = key.filename()?.strip_suffix(".json")?;
+    let (life, round) = name.split_once('.')?;
+    Some((life.parse().ok()?, round.parse().ok()?))
+}
+
+/// Carries out a commit: makes its objects visible, and creates its receipt. Does nothing that is done already.
+pub(super) fn carry_out(
+    client: &Client,
+    keys: &Keys,
+    id: &str,
+    (rejects, output): (Option<&SealedUpload>, &SealedUpload),
+    receipt: &serde_json::Value,
+) -> Result<CarriedOut> {
+    // A late attempt may have slept while its decision was carried out and removed.
+    if let Some(receipt) = read_receipt(client, keys, id)? {
+        return Ok(CarriedOut::Receipt(receipt.into()));
+    }
+    // The output comes last: as soon as it is visible, nothing but the receipt is missing.
+    for upload in rejects.into_iter().chain([output]) {
+        if let Err(why) = complete(client, upload)? {
+            return Ok(CarriedOut::Impossible(why));
+        }
+        fail_points::pass("completed", id);
+    }
+    // People will show the document on a terminal.
+    let text = escape::json(serde_json::to_string_pretty(receipt).expect("a receipt serializes"));
+    let key = keys.receipt(id);
+    client
+        .create(&key, Bytes::from(format!("{text}\n")))
+        .map_err(Error::leaving_output)?;
+    let created = read_receipt(client, keys, id).map_err(Error::leaving_output)?;
+    match created {
+        Some(receipt) => {
+            fail_points::pass("receipt", id);
+            Ok(CarriedOut::Receipt(receipt.into()))
+        }
+        None => {
+            let what = format!("{}: disappears", client.uri(&key));
+            Err(Error::transient(Stage::Commit, Code::OutputMissing, what).leaving_output())
+        }
+    }
+}
+
+/// Makes an object visible. Returns the reason why that is impossible, if the upload is gone.
+fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<(), String>> {
+    let key = Path::from(&*upload.key);
+    let is_done = |client: &Client| -> Result<bool> {
+        let facts = client.facts(&key).map_err(Error::leaving_output)?;
+        Ok(facts
+            .is_some_and(|facts| facts.upload.as_ref() == Some(&upload.nonce) && facts.bytes == upload.bytes))
+    };
+    let failed = match client.complete(&key, &upload.upload, &upload.parts) {
+        Ok(()) => return Ok(Ok(())),
+        Err(error) => error,
+    };
+    if is_done(client)? {
+        return Ok(Ok(()));
+    }
+    match failed {
+        // The upload is gone, or somebody else has created an object of this name since the attempt looked.
+        error @ (object_store::Error::NotFound { .. }
+        | object_store::Error::AlreadyExists { .. }
+        | object_store::Error::Precondition { .. }) => {
+            // From now on no call that is still on its way can complete the upload.
+            client
+                .abort(&key, &upload.upload)
+                .map_err(Error::leaving_output)?;
+            if is_done(client)? {
+                return Ok(Ok(()));
+            }
+            Ok(Err(error.to_string()))
+        }
+        error => Err(client
+            .failed(error, "the upload cannot be completed", &key)
+            .leaving_output()),
+    }
+}
+
+/// Returns the error for an object of the output's name that no decision of the request names.
+pub(super) fn exists(client: &Client, key: &Path) -> Error {
+    let what = format!(
+        "{}: exists, and no attempt at this request made it: remove it, or choose another --id or --output",
+        client.uri(key)
+    );
+    Error::permanent(Stage::Commit, Code::OutputExists, what)
+}
+
+/// Reads the receipt under an id, or returns `None` if there is none.
+pub(super) fn read_receipt(client: &Client, keys: &Keys, id: &str) -> Result<Option<Receipt>> {
+    let key = keys.receipt(id);
+    let Some(document) = client.read(&key, DOCUMENT_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    Receipt::read(&document).map(Some).map_err(|error| {
+        let what = client.uri(&key);
+        match error {
+            // A worker of a newer version can settle the request.
+            Unreadable::Newer(_) => Error::transient(
+                Stage::Commit,
+                Code::HostOutdated,
+                format!("{what}: cannot be read"),
+            ),
+            Unreadable::Damaged(_) => Error::permanent(
+                Stage::Commit,
+                Code::OutputDamaged,
+                format!("{what}: is not a receipt"),
+            ),
+        }
+        .because(error)
+    })
+}
+
+/// Returns the error of an attempt at a request that has ended without an output.
+pub(super) fn ended(id: &str, state: &str, worker: &str, at: &str) -> Error {
+    let what = format!(
+        "{id}: worker {worker} ended it as {state} at {at}, so no earlier attempt may commit it; `dead retry` starts it anew"
+    );
+    Error::permanent(Stage::Commit, Code::RequestEnded, what)
+}

@@ -1,0 +1,86 @@
+//! Names the objects of a request.
+//!
+//! ```text
+//! <prefix>/[<queue>/]<id>.<format>                                    output
+//! <prefix>/_ingest/[<queue>/]receipts/<id>.json                       receipt
+//! <prefix>/_ingest/[<queue>/]rejects/<id>~<fence>.rejects.csv         rejects, if any
+//! <prefix>/_ingest/[<queue>/]quarantine/<id>.json                     report of an output that was refused
+//! <prefix>/_ingest/[<queue>/]decisions/<id>/<life>.<round>.json       decisions: see `decision.rs`
+//! <prefix>/_ingest/[<queue>/]uploads/<id>/<fence>.<nonce>.json        uploads that may have to be aborted
+//! <prefix>/_ingest/[<queue>/]checkpoints/<id>.checkpoint              the checkpoint for the next attempt
+//! <prefix>/_ingest/output-id                                          identifies this output
+//! <prefix>/_ingest/create-check                                       shows that objects are created only if absent
+//! ```
+//! Many programs read every object below a prefix, so only outputs lie outside of `_ingest`.
+
+use object_store::path::Path;
+
+use crate::format::Format;
+
+/// The folder of everything that is no output. No queue has a name that begins with `_`.
+const PRIVATE: &str = "_ingest";
+
+/// The keys of the objects of one queue, or of requests without a queue.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    outputs: Path,
+    private: Path,
+}
+
+impl Keys {
+    pub(super) fn of(prefix: &Path, queue: Option<&str>) -> Self {
+        let of_queue = |folder: Path| match queue {
+            Some(queue) => folder.join(queue),
+            None => folder,
+        };
+        Self {
+            outputs: of_queue(prefix.clone()),
+            private: of_queue(prefix.clone().join(PRIVATE)),
+        }
+    }
+
+    pub(super) fn output(&self, id: &str, format: Format) -> Path {
+        self.outputs.clone().join(format!("{id}.{}", format.name()))
+    }
+
+    /// Returns the key of an attempt's rejects. Each attempt has its own, because an upload cannot be renamed when the
+    /// rejects go into quarantine.
+    pub(super) fn rejects(&self, id: &str, fence: u64) -> Path {
+        self.private("rejects", format!("{id}~{fence}.rejects.csv"))
+    }
+
+    pub(super) fn receipt(&self, id: &str) -> Path {
+        self.private("receipts", format!("{id}.json"))
+    }
+
+    pub(super) fn report(&self, id: &str) -> Path {
+        self.private("quarantine", format!("{id}.json"))
+    }
+
+    /// Returns the prefix of all decisions about a request.
+    pub(super) fn decisions(&self, id: &str) -> Path {
+        self.private("decisions", id.to_owned())
+    }
+
+    /// Returns the prefix of the notes about uploads: those of a request, or all of the queue.
+    pub(super) fn uploads(&self, id: Option<&str>) -> Path {
+        let uploads = self.private.clone().join("uploads");
+        match id {
+            Some(id) => uploads.join(id),
+            None => uploads,
+        }
+    }
+
+    pub(super) fn checkpoint(&self, id: &str) -> Path {
+        self.private("checkpoints", format!("{id}.checkpoint"))
+    }
+
+    fn private(&self, folder: &str, name: String) -> Path {
+        self.private.clone().join(folder).join(name)
+    }
+}
+
+/// Returns the key of an object that belongs to the whole output.
+pub(super) fn of_output(prefix: &Path, name: &str) -> Path {
+    prefix.clone().join(PRIVATE).join(name)
+}

@@ -1,0 +1,289 @@
+//! Uploads the bytes of an attempt in parts: bytes go in; an upload whose object can be made visible comes out.
+//!
+//! Parts end at fixed offsets, so that two attempts at the same work upload equal parts. At most [`IN_FLIGHT_MAX`]
+//! parts are uploaded at once. So an upload holds at most one part more than that in memory, and a slow store slows
+//! the attempt down.
+
+use bytes::Bytes;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use super::client::Client;
+use crate::error::{Code, Error, Result, Stage};
+use crate::storage::staged::ByteSink;
+
+/// The usual length of each part but the last. Stores take parts of at least 5 MiB and at most 10,000 parts, so an object
+/// has at most 78 GiB.
+pub const PART_BYTES: usize = 8 << 20;
+
+/// The most parts of one object that are uploaded at once.
+const IN_FLIGHT_MAX: usize = 2;
+
+/// The most parts that a store takes.
+const PARTS_MAX: usize = 10_000;
+
+/// An object that is being uploaded. No reader sees it. Dropping this aborts the upload.
+#[derive(Debug)]
+pub(super) struct Upload {
+    client: Client,
+    target: UploadTarget,
+    /// The upload's id at the store; none before the first part.
+    id: Option<String>,
+    parts: Vec<Option<String>>,
+    /// The bytes of the next part.
+    buffer: Vec<u8>,
+    running: JoinSet<(usize, Result<String>)>,
+    /// The error of a part that could not be uploaded.
+    failed: Option<Error>,
+    /// Set if the upload is left to somebody else.
+    is_kept: bool,
+}
+
+/// The object that an upload makes.
+#[derive(Debug, Clone)]
+pub(super) struct UploadTarget {
+    pub(super) key: Path,
+    /// A random word that no other upload has.
+    pub(super) nonce: String,
+    /// The key of the note about the upload, which is written before the first part, so that the reaper finds the upload
+    /// of a dead attempt.
+    pub(super) note_key: Path,
+}
+
+/// The note about an upload.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct UploadNote {
+    pub(super) key: String,
+    pub(super) upload: String,
+}
+
+/// An upload whose parts are all at the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SealedUpload {
+    pub(super) key: String,
+    pub(super) upload: String,
+    pub(super) nonce: String,
+    pub(super) parts: Vec<String>,
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
+}
+
+/// The state of an upload at a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UploadState {
+    pub(super) key: String,
+    pub(super) nonce: String,
+    pub(super) note_key: String,
+    /// The upload's id; none if there was no whole part yet.
+    pub(super) upload: Option<String>,
+    /// The length of each part.
+    pub(super) part_bytes: usize,
+    pub(super) parts: Vec<String>,
+    /// The number of bytes behind the last part.
+    pub(super) tail: usize,
+}
+
+impl Upload {
+    pub(super) fn new(client: Client, target: UploadTarget) -> Self {
+        Self {
+            client,
+            target,
+            id: None,
+            parts: Vec::new(),
+            buffer: Vec::new(),
+            running: JoinSet::new(),
+            failed: None,
+            is_kept: false,
+        }
+    }
+
+    /// Continues an upload from a checkpoint.
+    pub(super) fn resume(client: Client, state: &UploadState, tail: &[u8]) -> Self {
+        let target = UploadTarget {
+            key: Path::from(&*state.key),
+            nonce: state.nonce.clone(),
+            note_key: Path::from(&*state.note_key),
+        };
+        let mut upload = Self::new(client, target);
+        upload.id.clone_from(&state.upload);
+        upload.parts = state.parts.iter().cloned().map(Some).collect();
+        upload.buffer = tail.to_vec();
+        upload
+    }
+
+    /// Returns the number of whole parts so far, which may still be on their way.
+    pub(super) fn part_count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Returns the bytes behind the last whole part.
+    pub(super) fn tail(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Returns the state at a checkpoint after `count` parts and `tail` bytes, or `None` while a part is on its way.
+    pub(super) fn state_at(&mut self, count: usize, tail: usize) -> Option<UploadState> {
+        while let Some(ended) = self.running.try_join_next() {
+            if let Err(error) = self.note_part(ended) {
+                self.failed.get_or_insert(error);
+            }
+        }
+        let parts: Option<Vec<String>> = self.parts[..count].iter().cloned().collect();
+        parts.map(|parts| UploadState {
+            key: self.target.key.to_string(),
+            nonce: self.target.nonce.clone(),
+            note_key: self.target.note_key.to_string(),
+            upload: self.id.clone(),
+            part_bytes: self.client.part_bytes(),
+            parts,
+            tail,
+        })
+    }
+
+    /// Uploads the rest, and waits until all parts are at the store.
+    pub(super) fn finish(mut self, sha256: String) -> Result<SealedObject> {
+        let bytes = self.parts.len() as u64 * self.client.part_bytes() as u64 + self.buffer.len() as u64;
+        if !self.buffer.is_empty() || self.parts.is_empty() {
+            self.send_part()?;
+        }
+        while !self.running.is_empty() {
+            self.wait_for_part()?;
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let parts = self.parts.iter().cloned().collect::<Option<Vec<_>>>();
+        let (Some(upload), Some(parts)) = (self.id.clone(), parts) else {
+            unreachable!("each part was sent, and none failed");
+        };
+        let sealed = SealedUpload {
+            key: self.target.key.to_string(),
+            upload,
+            nonce: self.target.nonce.clone(),
+            parts,
+            bytes,
+            sha256,
+        };
+        Ok(SealedObject { sealed, upload: self })
+    }
+
+    /// Leaves the upload to a later attempt.
+    pub(super) fn keep(&mut self) {
+        self.is_kept = true;
+    }
+
+    /// Aborts the upload now.
+    pub(super) fn abort(&mut self) -> Result<()> {
+        self.running.abort_all();
+        self.is_kept = true;
+        if let Some(id) = &self.id {
+            self.client.abort(&self.target.key, id)?;
+            self.client.delete(&self.target.note_key)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the note about the upload, which is not needed once the object is visible.
+    pub(super) fn forget_note(&self) -> Result<()> {
+        self.client.delete(&self.target.note_key)
+    }
+
+    fn send_part(&mut self) -> Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let index = self.parts.len();
+        if index >= PARTS_MAX {
+            let what = format!(
+                "{}: an object store takes at most {PARTS_MAX} parts of {} MiB: split the input",
+                self.client.uri(&self.target.key),
+                self.client.part_bytes() >> 20
+            );
+            return Err(Error::permanent(Stage::Commit, Code::OutputTooLarge, what));
+        }
+        let id = match &self.id {
+            Some(id) => id.clone(),
+            None => self.begin()?,
+        };
+        while self.running.len() >= IN_FLIGHT_MAX {
+            self.wait_for_part()?;
+        }
+        let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+        let put = self.client.put_part(self.target.key.clone(), id, index, bytes);
+        let part = async move { (index, put.await.map(|part| part.content_id)) };
+        self.running.spawn_on(part, self.client.runtime());
+        self.parts.push(None);
+        Ok(())
+    }
+
+    /// Begins the upload, and notes it for the reaper.
+    fn begin(&mut self) -> Result<String> {
+        let id = self.client.create_upload(&self.target.key, &self.target.nonce)?;
+        self.id = Some(id.clone());
+        let note = UploadNote {
+            key: self.target.key.to_string(),
+            upload: id.clone(),
+        };
+        let note = serde_json::to_vec(&note).expect("a note serializes");
+        self.client.put(&self.target.note_key, note.into())?;
+        Ok(id)
+    }
+
+    fn wait_for_part(&mut self) -> Result<()> {
+        let ended = self.client.runtime().block_on(self.running.join_next());
+        ended.map_or(Ok(()), |ended| self.note_part(ended))
+    }
+
+    fn note_part(&mut self, ended: Result<(usize, Result<String>), tokio::task::JoinError>) -> Result<()> {
+        let (index, part) = ended.map_err(|error| {
+            let what = format!("{}: an upload was interrupted", self.client.uri(&self.target.key));
+            Error::transient(Stage::Commit, Code::HostFailure, what).because(error)
+        })?;
+        self.parts[index] = Some(part?);
+        Ok(())
+    }
+}
+
+impl ByteSink for Upload {
+    fn write(&mut self, mut bytes: &[u8], _: u64) -> Result<()> {
+        while !bytes.is_empty() {
+            let free = self.client.part_bytes() - self.buffer.len();
+            let (now, later) = bytes.split_at(free.min(bytes.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() == self.client.part_bytes() {
+                self.send_part()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let (false, Some(id)) = (self.is_kept, self.id.take()) else {
+            return;
+        };
+        // If this does not succeed, the reaper finds the note.
+        let (client, key, note_key) = (
+            self.client.clone(),
+            self.target.key.clone(),
+            self.target.note_key.clone(),
+        );
+        self.client.runtime().spawn_blocking(move || {
+            if client.abort(&key, &id).is_ok() {
+                let _ = client.delete(&note_key);
+            }
+        });
+    }
+}
+
+/// A complete upload that is not visible yet. Dropping this aborts it.
+#[derive(Debug)]
+pub(super) struct SealedObject {
+    pub(super) sealed: SealedUpload,
+    pub(super) upload: Upload,
+}

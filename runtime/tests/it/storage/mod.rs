@@ -1,0 +1,436 @@
+//! Tests the promises of a storage, whatever happens to the attempts at a request. The outputs are listed after each
+//! call, as a reader would do.
+
+mod steered_store;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ingest_host::commit::{self, Committed};
+use ingest_host::error::{Class, Code, Result};
+use ingest_host::format::Format;
+use ingest_host::receipt::Receipt;
+use ingest_host::stop::Stop;
+use ingest_host::storage::{
+    Concluded, EndedRequest, ObjectStorage, Owner, PartStore, Quarantined, Resumed, Storage,
+};
+use tokio::runtime::Runtime;
+
+use self::steered_store::{Fault, SharedObjects, Steering};
+use crate::commit::{ID, receipt};
+
+const QUEUE: &str = "orders";
+const BUCKET: &str = "s3://lake";
+const OUTPUT: &str = "out/orders/day-1.csv";
+const RECEIPT: &str = "out/_ingest/orders/receipts/day-1.json";
+
+/// The length of a part, so that a short output has several.
+const PART_BYTES: usize = 8;
+
+/// An object store in memory, with the processes that use it.
+struct StorageFixture {
+    runtime: Runtime,
+    objects: Arc<SharedObjects>,
+}
+
+impl StorageFixture {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        Self {
+            runtime,
+            objects: Arc::default(),
+        }
+    }
+
+    /// Returns the storage as a process of its own uses it.
+    fn storage(&self, steering: &Arc<Steering>) -> ObjectStorage {
+        let store: Arc<dyn PartStore> = self.objects.connect(steering);
+        let runtime = self.runtime.handle().clone();
+        ObjectStorage::new(store, BUCKET.to_owned(), "out", PART_BYTES, runtime)
+    }
+
+    fn healthy(&self) -> ObjectStorage {
+        self.storage(&Steering::new(None))
+    }
+
+    fn read(&self, key: &str) -> Option<Vec<u8>> {
+        let found = self.runtime.block_on(self.objects.read(key));
+        found.map(|bytes| bytes.to_vec())
+    }
+
+    fn receipt(&self) -> Option<Receipt> {
+        self.read(RECEIPT)
+            .map(|document| Receipt::read(&document).unwrap())
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.runtime.block_on(self.objects.keys())
+    }
+
+    /// Returns the keys of all outputs.
+    fn outputs(&self) -> Vec<String> {
+        let mut keys = self.keys();
+        keys.retain(|key| !key.contains("_ingest"));
+        keys
+    }
+
+    /// Checks what must hold once all processes have come to rest.
+    fn check(&self, what: &str) {
+        assert_eq!(self.objects.violations(), Vec::<String>::new(), "{what}");
+        match self.receipt() {
+            None => assert_eq!(self.outputs(), Vec::<String>::new(), "{what}"),
+            Some(receipt) => {
+                assert_eq!(self.outputs(), [OUTPUT], "{what}");
+                let output = self.read(OUTPUT).unwrap();
+                assert_eq!(sha256(&output), receipt.outputs[0].sha256, "{what}");
+                if let (Some(uri), Some(expected)) = (receipt.rejects.uri, receipt.rejects.sha256) {
+                    let key = uri.strip_prefix("s3://lake/").unwrap();
+                    assert_eq!(sha256(&self.read(key).unwrap()), expected, "{what}");
+                }
+            }
+        }
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn owner(fence: u64, life_ms: i64) -> Owner {
+    Owner {
+        queue: Some(QUEUE.into()),
+        id: Some(ID.into()),
+        fence,
+        life_ms,
+        is_contested: fence > 1,
+    }
+}
+
+/// Runs an attempt from its first byte to its receipt. The output differs with the fence, so that two attempts can be
+/// told apart.
+fn attempt(storage: &dyn Storage, fence: u64, life_ms: i64) -> Result<Committed> {
+    let mut attempt = storage.begin(owner(fence, life_ms), Format::Csv)?;
+    attempt
+        .output()
+        .take(format!("n\nthe output of attempt {fence}\n").as_bytes())?;
+    attempt.rejects()?.take(b"rejects\n")?;
+    let sealed = attempt.seal()?;
+    commit::publish(sealed, ID, |published| receipt(fence, published))
+}
+
+fn conclude(storage: &dyn Storage, life_ms: i64) -> Result<Concluded> {
+    storage.conclude(EndedRequest {
+        queue: QUEUE,
+        id: ID,
+        submitted_at: "2026-01-01T00:00:00Z",
+        life_ms,
+        state: "cancelled",
+        worker: "w",
+    })
+}
+
+#[test]
+fn an_output_and_its_receipt_appear_and_nothing_else_lies_beside_the_outputs() {
+    let fixture = StorageFixture::new();
+    let Committed::New(made) = attempt(&fixture.healthy(), 1, 0).unwrap() else {
+        panic!("there was no receipt before");
+    };
+    assert_eq!(fixture.receipt(), Some(made.clone()));
+    assert_eq!(made.outputs[0].uri, format!("{BUCKET}/{OUTPUT}"));
+    let rejects = "s3://lake/out/_ingest/orders/rejects/day-1~1.rejects.csv";
+    assert_eq!(made.rejects.uri.as_deref(), Some(rejects));
+    fixture.check("one attempt");
+    assert!(
+        !fixture.keys().iter().any(|key| key.contains("/uploads/")),
+        "no note stays"
+    );
+
+    // The same request is done already.
+    let Committed::Existing(found) = attempt(&fixture.healthy(), 2, 0).unwrap() else {
+        panic!("there is a receipt");
+    };
+    assert_eq!(found, made);
+    fixture.check("two attempts");
+}
+
+#[test]
+fn an_object_that_nobody_of_this_request_made_is_never_replaced() {
+    let fixture = StorageFixture::new();
+    fixture
+        .runtime
+        .block_on(fixture.objects.put(OUTPUT, "a stranger's"));
+    let error = attempt(&fixture.healthy(), 1, 0).expect_err("the name is taken");
+    assert_eq!(
+        (error.class(), error.code()),
+        (Class::Permanent, Code::OutputExists)
+    );
+    assert_eq!(fixture.read(OUTPUT).unwrap(), b"a stranger's");
+    assert_eq!(fixture.receipt(), None);
+}
+
+#[test]
+fn of_many_attempts_exactly_one_commits() {
+    for _ in 0..20 {
+        let fixture = StorageFixture::new();
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let attempts: Vec<_> = (1..=6)
+                .map(|fence| {
+                    let storage = fixture.healthy();
+                    scope.spawn(move || attempt(&storage, fence, 0))
+                })
+                .collect();
+            attempts
+                .into_iter()
+                .map(|attempt| attempt.join().unwrap())
+                .collect()
+        });
+        let is_new = |result: &&Result<Committed>| matches!(result, Ok(Committed::New(_)));
+        let receipt = fixture.receipt().unwrap();
+        // The attempt that made the decision may have found its receipt created by another one.
+        assert!(results.iter().filter(is_new).count() <= 1, "{results:?}");
+        for result in &results {
+            match result {
+                Ok(Committed::New(found) | Committed::Existing(found)) => assert_eq!(*found, receipt),
+                Err(error) => panic!("{}", error.report()),
+            }
+        }
+        fixture.check("six attempts at once");
+    }
+}
+
+/// How a request goes on after an attempt at it was hit by a fault.
+#[derive(Debug, Clone, Copy)]
+enum Sequel {
+    /// Another worker claims it.
+    Again,
+    /// It is cancelled.
+    Cancelled,
+    /// It is cancelled, and then begins a new life.
+    Retried,
+}
+
+#[test]
+fn whenever_an_attempt_is_hit_the_request_ends_in_one_output_or_in_none() {
+    // A whole attempt without a fault says how many calls it makes.
+    let counted = Steering::new(None);
+    let fixture = StorageFixture::new();
+    attempt(&fixture.storage(&counted), 1, 0).unwrap();
+    let calls = counted.calls();
+    assert!(calls > 15, "{calls}");
+
+    let mut committed = 0;
+    for call in 0..calls {
+        for fault in Fault::ALL {
+            for sequel in [Sequel::Again, Sequel::Cancelled, Sequel::Retried] {
+                let what = format!("call {call} {fault:?}, then {sequel:?}");
+                committed += usize::from(walk(call, fault, sequel, &what));
+            }
+        }
+    }
+    // Of the cases in which another worker goes on, all but those before the first look commit.
+    assert!(committed > calls * Fault::ALL.len(), "{committed}");
+}
+
+/// Runs one case. Returns whether the request was committed.
+fn walk(call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
+    let fixture = StorageFixture::new();
+    let steering = Steering::new(Some((call, fault)));
+    let is_over = AtomicBool::new(false);
+    let (first, sequel_result) = std::thread::scope(|scope| {
+        let (storage, is_over) = (fixture.storage(&steering), &is_over);
+        let first = scope.spawn(move || {
+            let result = attempt(&storage, 1, 1);
+            is_over.store(true, Ordering::Release);
+            result
+        });
+        if fault.sleeps() {
+            steering.wait_for_sleep(|| is_over.load(Ordering::Acquire));
+        } else {
+            while !is_over.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
+        let sequel = go_on(&fixture, sequel);
+        steering.wake();
+        (first.join().unwrap(), sequel)
+    });
+    fixture.check(what);
+    let receipt = fixture.receipt();
+    if let Ok(Committed::New(of_first)) = &first {
+        assert_eq!(receipt.as_ref(), Some(of_first), "{what}: a commit is for ever");
+    }
+    match sequel_result {
+        Outcome::Committed(found) => assert_eq!(receipt.as_ref(), Some(&*found), "{what}"),
+        Outcome::Ended => {
+            assert_eq!(receipt, None, "{what}");
+            assert!(first.is_err(), "{what}: {first:?}");
+        }
+    }
+    // Whoever looks later finds the same.
+    let later = fixture
+        .healthy()
+        .committed(QUEUE, ID, "2026-01-01T00:00:00Z")
+        .unwrap();
+    assert_eq!(later, receipt, "{what}");
+    receipt.is_some()
+}
+
+enum Outcome {
+    Committed(Box<Receipt>),
+    Ended,
+}
+
+/// Lets the request go on in a healthy process.
+fn go_on(fixture: &StorageFixture, sequel: Sequel) -> Outcome {
+    let storage = fixture.healthy();
+    let committed = |result: Result<Committed>| match result {
+        Ok(Committed::New(receipt) | Committed::Existing(receipt)) => Outcome::Committed(receipt.into()),
+        Err(error) => panic!("{sequel:?}: {}", error.report()),
+    };
+    match sequel {
+        Sequel::Again => committed(attempt(&storage, 2, 1)),
+        Sequel::Cancelled | Sequel::Retried => match conclude(&storage, 1).unwrap() {
+            Concluded::Committed(receipt) => Outcome::Committed(receipt),
+            Concluded::Ended if matches!(sequel, Sequel::Retried) => committed(attempt(&storage, 2, 2)),
+            Concluded::Ended => Outcome::Ended,
+        },
+    }
+}
+
+#[test]
+fn an_ended_request_stays_ended_until_a_new_life() {
+    let fixture = StorageFixture::new();
+    let storage = fixture.healthy();
+    assert_eq!(conclude(&storage, 5).unwrap(), Concluded::Ended);
+    assert_eq!(conclude(&storage, 5).unwrap(), Concluded::Ended);
+    for life in [4, 5] {
+        let error = attempt(&storage, 1, life).expect_err("the request has ended");
+        assert_eq!(error.code(), Code::RequestEnded);
+    }
+    fixture.check("ended");
+    assert!(matches!(attempt(&storage, 2, 6), Ok(Committed::New(_))));
+    fixture.check("retried");
+    assert!(matches!(conclude(&storage, 6), Ok(Concluded::Committed(_))));
+}
+
+#[test]
+fn a_refused_output_is_never_visible_and_its_rejects_are_kept() {
+    let fixture = StorageFixture::new();
+    let storage = fixture.healthy();
+    let mut attempt = storage.begin(owner(3, 1), Format::Csv).unwrap();
+    attempt.output().take(b"n\n1\n").unwrap();
+    attempt.rejects().unwrap().take(b"all of them\n").unwrap();
+    let mut sealed = attempt.seal().unwrap();
+    let report = |kept: &_| ingest_host::receipt::Report {
+        refused: Some("too many".into()),
+        code: None,
+        receipt: receipt(3, kept),
+    };
+    let kept = sealed.quarantine(ID, Box::new(report)).unwrap();
+    drop(sealed);
+    let uri = "s3://lake/out/_ingest/orders/quarantine/day-1.json";
+    assert_eq!(kept, Quarantined::Report(uri.into()));
+    let rejects = fixture.read("out/_ingest/orders/rejects/day-1~3.rejects.csv");
+    assert_eq!(rejects.unwrap(), b"all of them\n");
+    fixture.check("refused");
+}
+
+#[test]
+fn a_checkpoint_continues_the_upload_without_its_parts() {
+    let fixture = StorageFixture::new();
+    let storage = fixture.healthy();
+    let mut first = storage.begin(owner(1, 1), Format::Csv).unwrap();
+    first.output().take(&[b'a'; 100]).unwrap();
+    first.rejects().unwrap().take(b"r").unwrap();
+    first.checkpoint(Box::new(|| "half".to_owned())).unwrap();
+    while !first.has_checkpoint() {
+        first.output();
+        std::thread::yield_now();
+    }
+    // The bytes after the checkpoint are not part of it.
+    first.output().take(&[b'z'; 100]).unwrap();
+    first.keep();
+
+    let counted = Steering::new(None);
+    let storage = fixture.storage(&counted);
+    let stored = storage.find_checkpoint(QUEUE, ID).unwrap().unwrap();
+    assert_eq!(stored.progress, "half");
+    let resumed = storage.resume(owner(2, 1), Format::Csv, &stored.staged, &Stop::default());
+    let Resumed::Ready(mut second) = resumed.unwrap() else {
+        panic!("the checkpoint can be used");
+    };
+    let before = counted.calls();
+    second.output().take(&[b'b'; 10]).unwrap();
+    let sealed = second.seal().unwrap();
+    // 100 bytes are 12 parts and a tail of 4; 4 + 10 bytes are two more parts, and the rejects are one.
+    assert!(counted.calls() - before < 8, "{}", counted.calls() - before);
+    let committed = commit::publish(sealed, ID, |published| receipt(2, published));
+    assert!(matches!(committed, Ok(Committed::New(_))));
+    let expected = [[b'a'; 100].as_slice(), &[b'b'; 10]].concat();
+    assert_eq!(fixture.read(OUTPUT).unwrap(), expected);
+    assert!(storage.find_checkpoint(QUEUE, ID).unwrap().is_none());
+    fixture.check("resumed");
+}
+
+#[test]
+fn what_dead_attempts_uploaded_is_removed() {
+    let fixture = StorageFixture::new();
+    let storage = fixture.healthy();
+    let mut attempt = storage.begin(owner(1, 1), Format::Csv).unwrap();
+    attempt.output().take(&[b'a'; 100]).unwrap();
+    std::mem::forget(attempt);
+    let notes = || {
+        fixture
+            .keys()
+            .iter()
+            .filter(|key| key.contains("/uploads/"))
+            .count()
+    };
+    assert_eq!(notes(), 1);
+    let day = std::time::Duration::from_secs(86_400);
+    let at_work = [(QUEUE, "other")];
+    assert_eq!(storage.reap(day, &at_work).unwrap(), 0);
+    assert_eq!(
+        storage.reap(std::time::Duration::ZERO, &[(QUEUE, ID)]).unwrap(),
+        0
+    );
+    while storage.reap(std::time::Duration::ZERO, &at_work).unwrap() == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(notes(), 0);
+}
+
+#[test]
+fn an_output_that_somebody_removed_is_made_again_in_a_new_round() {
+    let fixture = StorageFixture::new();
+    // The worker dies between the output and the receipt.
+    let counted = Steering::new(None);
+    attempt(&fixture.storage(&counted), 1, 1).unwrap();
+    let calls = counted.calls();
+    let fixture = StorageFixture::new();
+    let mut call = calls;
+    let first = loop {
+        call -= 1;
+        let fixture = StorageFixture::new();
+        let steering = Steering::new(Some((call, Fault::DiesBefore)));
+        let result = attempt(&fixture.storage(&steering), 1, 1);
+        if fixture.receipt().is_none() {
+            break (fixture, result);
+        }
+    };
+    drop(fixture);
+    let (fixture, result) = first;
+    assert!(result.is_err());
+    assert_eq!(fixture.outputs(), [OUTPUT], "the output is visible");
+    fixture.runtime.block_on(fixture.objects.remove(OUTPUT));
+    let Ok(Committed::New(receipt)) = attempt(&fixture.healthy(), 2, 1) else {
+        panic!("the second attempt commits its own output");
+    };
+    assert_eq!(receipt.attempt.fence, 2);
+    fixture.check("made again");
+}

@@ -1,0 +1,362 @@
+//! An object store in memory that a test steers: a call can fail before or after it takes effect, all later calls can
+//! fail as if the process had died, or the calls can wait until the test lets them go on. After each call the outputs are
+//! listed and checked.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{
+    Attribute, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload,
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// The prefix of everything that is no output.
+const PRIVATE: &str = "_ingest";
+
+/// What happens at one call of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The call fails without an effect.
+    FailsBefore,
+    /// The call takes effect, but its answer is lost.
+    FailsAfter,
+    /// The process dies before the call: this call and all later ones fail.
+    DiesBefore,
+    /// The process dies after the call took effect.
+    DiesAfter,
+    /// The process sleeps before the call, until it is woken.
+    SleepsBefore,
+    /// The process sleeps after the call took effect, until it is woken.
+    SleepsAfter,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 6] = [
+        Self::FailsBefore,
+        Self::FailsAfter,
+        Self::DiesBefore,
+        Self::DiesAfter,
+        Self::SleepsBefore,
+        Self::SleepsAfter,
+    ];
+
+    pub(super) fn sleeps(self) -> bool {
+        matches!(self, Self::SleepsBefore | Self::SleepsAfter)
+    }
+}
+
+/// The objects that all connections of a test share.
+#[derive(Debug, Default)]
+pub(super) struct SharedObjects {
+    memory: InMemory,
+    faults_seen: Mutex<Vec<String>>,
+}
+
+/// One process's connection to the shared objects.
+#[derive(Debug)]
+pub(super) struct SteeredStore {
+    objects: Arc<SharedObjects>,
+    steering: Arc<Steering>,
+}
+
+/// The calls of one process.
+#[derive(Debug)]
+pub(super) struct Steering {
+    /// The number of the call that the fault hits, counted from 0.
+    fault: Option<(usize, Fault)>,
+    state: Mutex<CallState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct CallState {
+    calls: usize,
+    is_dead: bool,
+    is_asleep: bool,
+    is_woken: bool,
+}
+
+impl Steering {
+    pub(super) fn new(fault: Option<(usize, Fault)>) -> Arc<Self> {
+        Arc::new(Self {
+            fault,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Returns the number of calls so far.
+    pub(super) fn calls(&self) -> usize {
+        self.state.lock().unwrap().calls
+    }
+
+    /// Waits until the process sleeps, or `is_over` is true.
+    pub(super) fn wait_for_sleep(&self, is_over: impl Fn() -> bool) -> bool {
+        let mut state = self.state.lock().unwrap();
+        while !state.is_asleep {
+            if is_over() {
+                return false;
+            }
+            let pause = std::time::Duration::from_millis(1);
+            state = self.changed.wait_timeout(state, pause).unwrap().0;
+        }
+        true
+    }
+
+    /// Lets the process go on.
+    pub(super) fn wake(&self) {
+        self.state.lock().unwrap().is_woken = true;
+        self.changed.notify_all();
+    }
+
+    /// Counts a call. Returns the fault that hits it.
+    fn count(&self) -> Option<Fault> {
+        let mut state = self.state.lock().unwrap();
+        if state.is_dead {
+            return Some(Fault::DiesBefore);
+        }
+        let number = state.calls;
+        state.calls += 1;
+        self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault)
+    }
+
+    fn die(&self) {
+        self.state.lock().unwrap().is_dead = true;
+    }
+
+    fn sleep(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.is_asleep = true;
+        self.changed.notify_all();
+        while !state.is_woken {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+}
+
+impl SharedObjects {
+    pub(super) fn connect(self: &Arc<Self>, steering: &Arc<Steering>) -> Arc<SteeredStore> {
+        Arc::new(SteeredStore {
+            objects: Arc::clone(self),
+            steering: Arc::clone(steering),
+        })
+    }
+
+    /// Returns the keys of all objects.
+    pub(super) async fn keys(&self) -> Vec<String> {
+        let listed = self.memory.list(None).try_collect::<Vec<_>>().await.unwrap();
+        listed
+            .into_iter()
+            .map(|object| object.location.to_string())
+            .collect()
+    }
+
+    pub(super) async fn read(&self, key: &str) -> Option<Bytes> {
+        let found = self.memory.get(&Path::from(key)).await.ok()?;
+        Some(found.bytes().await.unwrap())
+    }
+
+    /// Writes an object as a stranger would.
+    pub(super) async fn put(&self, key: &str, bytes: &'static str) {
+        let key = Path::from(key);
+        self.memory.put(&key, PutPayload::from(bytes)).await.unwrap();
+    }
+
+    /// Removes an object as a person would.
+    pub(super) async fn remove(&self, key: &str) {
+        self.memory.delete(&Path::from(key)).await.unwrap();
+    }
+
+    /// Returns the violations that a reader saw who listed the outputs after each call.
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.faults_seen.lock().unwrap().clone()
+    }
+
+    /// Checks that a decision to commit names each visible output, as a reader sees it now.
+    async fn look(&self) {
+        let keys = self.keys().await;
+        let (private, outputs): (Vec<_>, Vec<_>) = keys.iter().partition(|key| key.contains(PRIVATE));
+        let mut named = BTreeSet::new();
+        for key in private.into_iter().filter(|key| key.contains("/decisions/")) {
+            let Some(bytes) = self.read(key).await else {
+                continue;
+            };
+            let decision: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            if let Some(nonce) = decision["output"]["nonce"].as_str() {
+                named.insert(nonce.to_owned());
+            }
+        }
+        for key in outputs {
+            let options = GetOptions {
+                head: true,
+                ..GetOptions::default()
+            };
+            let Ok(found) = self.memory.get_opts(&Path::from(&**key), options).await else {
+                continue;
+            };
+            let nonce = found.attributes.get(&Attribute::Metadata("ingest-upload".into()));
+            if !nonce.is_some_and(|nonce| named.contains(nonce.as_ref())) {
+                let what = format!("{key} is visible, and no decision names it");
+                self.faults_seen.lock().unwrap().push(what);
+            }
+        }
+    }
+}
+
+impl SteeredStore {
+    /// Makes a call, with the fault that hits it.
+    async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let fault = self.steering.count();
+        let lost = || {
+            Err(Error::Generic {
+                store: "steered",
+                source: "the connection was lost".into(),
+            })
+        };
+        match fault {
+            Some(Fault::FailsBefore) => return lost(),
+            Some(Fault::DiesBefore) => {
+                self.steering.die();
+                return lost();
+            }
+            Some(Fault::SleepsBefore) => self.steering.sleep(),
+            _ => {}
+        }
+        let result = call.await;
+        self.objects.look().await;
+        match fault {
+            Some(Fault::FailsAfter) => lost(),
+            Some(Fault::DiesAfter) => {
+                self.steering.die();
+                lost()
+            }
+            Some(Fault::SleepsAfter) => {
+                self.steering.sleep();
+                result
+            }
+            _ => result,
+        }
+    }
+}
+
+impl fmt::Display for SteeredStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("steered")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for SteeredStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.call(self.objects.memory.put_opts(location, payload, options))
+            .await
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        unreachable!("parts are uploaded by their numbers")
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.call(self.objects.memory.get_opts(location, options)).await
+    }
+
+    async fn get_ranges(&self, _: &Path, _: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        unreachable!("no ranges are read")
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let (objects, steering) = (Arc::clone(&self.objects), Arc::clone(&self.steering));
+        locations
+            .then(move |location| {
+                let store = objects.connect(&steering);
+                async move {
+                    let location = location?;
+                    store.call(store.objects.memory.delete(&location)).await?;
+                    Ok(location)
+                }
+            })
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let store = self.objects.connect(&self.steering);
+        let prefix = prefix.cloned();
+        let listing = async move {
+            let listing = store.objects.memory.list(prefix.as_ref()).try_collect::<Vec<_>>();
+            store.call(listing).await
+        };
+        futures_util::stream::once(listing)
+            .map_ok(|found| futures_util::stream::iter(found.into_iter().map(Ok)))
+            .try_flatten()
+            .boxed()
+    }
+
+    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
+        unreachable!("no folders are listed")
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        unreachable!("no object is copied")
+    }
+}
+
+#[async_trait]
+impl MultipartStore for SteeredStore {
+    async fn create_multipart(&self, path: &Path) -> Result<MultipartId> {
+        self.create_multipart_opts(path, PutMultipartOptions::default())
+            .await
+    }
+
+    async fn create_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<MultipartId> {
+        self.call(self.objects.memory.create_multipart_opts(path, options))
+            .await
+    }
+
+    async fn put_part(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        index: usize,
+        payload: PutPayload,
+    ) -> Result<PartId> {
+        let put = self.objects.memory.put_part(path, id, index, payload);
+        self.call(async { put.await.map_err(|error| unknown_upload(error, path)) })
+            .await
+    }
+
+    async fn complete_multipart(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> Result<PutResult> {
+        let complete = self.objects.memory.complete_multipart(path, id, parts);
+        self.call(async { complete.await.map_err(|error| unknown_upload(error, path)) })
+            .await
+    }
+
+    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
+        let abort = self.objects.memory.abort_multipart(path, id);
+        self.call(async { abort.await.map_err(|error| unknown_upload(error, path)) })
+            .await
+    }
+}
+
+/// Answers a call about an upload that does not exist as S3 does: the store in memory has no error of its own for it.
+fn unknown_upload(error: Error, path: &Path) -> Error {
+    match error {
+        Error::Generic { source, .. } => Error::NotFound {
+            path: path.to_string(),
+            source,
+        },
+        error => error,
+    }
+}
