@@ -103,7 +103,8 @@ pub(super) async fn in_state(
     Ok(requests.into_iter().map(without_credentials).collect())
 }
 
-/// Withdraws a request. If a worker has the request, it becomes cancelled when the worker learns of the cancel.
+/// Withdraws a request. If a worker has the request, the request becomes cancelled when the worker learns of the
+/// cancel.
 ///
 /// # Errors
 /// Fails as [`find`] does. Fails with [`Code::RequestState`] if the request has ended.

@@ -13,7 +13,7 @@ use crate::request::{NewRequest, input_differences};
 pub struct Submission {
     /// The answers, in the order of the requests. [`accepted`] explains an answer.
     pub answers: Vec<Submitted>,
-    /// Set if the queue is new. `None` if the user may not list queues.
+    /// Set if the queue is new. `None` if the queue existed before, or if the user may not list queues.
     pub new_queue: Option<NewQueue>,
 }
 

@@ -19,7 +19,7 @@ use crate::request::InputOptions;
 const KEPT_MAX: usize = 64;
 
 /// The time for which a compiled binding is used before the server is asked again. A binding's number keeps its meaning
-/// until the server loses data: a server that was emptied numbers bindings from 1 again.
+/// until the server loses data: then the numbers begin again with 1.
 const BINDING_TRUSTED: Duration = Duration::from_secs(5);
 
 /// The pause before a changed file that could not be used is tried again. The cause may have been a temporary shortage
@@ -225,7 +225,8 @@ impl Plugins {
         Ok(bound)
     }
 
-    /// Returns the compiled binding with a number, if it was compared with the server's binding a moment ago.
+    /// Returns the compiled binding of this queue and number, if it was compared with the server's binding a moment
+    /// ago.
     fn recently_compiled(&self, key: &(String, u64)) -> Option<BoundPlugin> {
         let losses = self.registry.losses_seen();
         let bindings = self.bindings.lock();

@@ -101,8 +101,8 @@ impl RedisServer {
         })
     }
 
-    /// Removes one entry by its value, because its position in the list may have changed. Removes the first such entry
-    /// from the beginning if `from` is 1, and from the end if it is -1.
+    /// Removes one entry by its value, because its position in the list may have changed. If several entries have this
+    /// value, removes the first one, counted from the beginning (`from` is 1) or from the end (`from` is -1).
     async fn remove_entry(&self, queue: &str, from: i64, text: &[u8]) -> Result<bool> {
         let remove = Cmd::new()
             .arg("LREM")
