@@ -171,8 +171,9 @@ pub trait Claims: Send + Sync {
 /// removals.
 #[async_trait]
 pub trait Admin: Send + Sync {
-    /// Lists the requests in a state, at most `limit`. The first request of the list is the one that comes next. In a
-    /// list of ended requests, it is the one that ended last.
+    /// Lists the requests in a state, at most `limit`. A list of [`State::Ready`], [`State::Delayed`] or
+    /// [`State::Leased`] begins with the request that is claimed first, is due first, or whose lease ends first. A list
+    /// of ended requests begins with the request that ended last.
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>>;
 
     /// Lists the requests in a state that come after a position, in order, at most `limit`. `state` must not be

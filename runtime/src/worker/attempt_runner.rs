@@ -468,7 +468,7 @@ impl AttemptRunner {
         }
     }
 
-    /// Repeats an operation while the server cannot be reached and the lease is good.
+    /// Runs an operation that ends a claim. Repeats it after each transient error, for as long as the lease is good.
     async fn retry_while_leased<F: Future<Output = Result<()>>>(
         &self,
         lease: &Lease,

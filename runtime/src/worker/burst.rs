@@ -327,7 +327,8 @@ impl PendingWork {
                     );
                 }
             }
-            // Others may delay more requests meanwhile, so the loop is bounded by the earlier count.
+            // Other programs may add delayed requests meanwhile. So that the loop ends, it visits only as many requests
+            // as were counted before.
             let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
             while unseen > 0 {
                 let page = queue.after(name, State::Delayed, &last, PAGE_REQUESTS).await?;
@@ -415,7 +416,8 @@ async fn first_due(
 /// Scans the delayed requests of a queue and returns the first match. In an open queue, this is the first request that
 /// is no retry. In any other queue, it is the first request that only has to be ended.
 async fn scan_delayed(runner: &AttemptRunner, counts: &Counts, is_open: bool) -> Result<Option<NextDue>> {
-    // Others may delay more requests meanwhile, so the loop is bounded by the earlier count.
+    // Other programs may add delayed requests meanwhile. So that the loop ends, it visits only as many requests as were
+    // counted before.
     let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
     while unseen > 0 {
         let queue = &runner.backend.queue;

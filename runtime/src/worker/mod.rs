@@ -41,8 +41,8 @@ use crate::telemetry::repeated_errors::RepeatedErrors;
 /// The interval at which an idle worker logs why it is idle although requests wait.
 const IDLE_LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// Before a claim, the worker waits this long for more attempts to end, so that one claim replaces several. It does not
-/// wait if it has room for at least `concurrency / CLAIM_SHARE` more attempts.
+/// Before a claim, the worker waits this long for more attempts to end, so that it makes one claim instead of several.
+/// It does not wait if it has room for at least `concurrency / CLAIM_SHARE` more attempts.
 const BATCH_WAIT: Duration = Duration::from_millis(1);
 const CLAIM_SHARE: usize = 4;
 
@@ -308,8 +308,8 @@ impl Worker {
         }
     }
 
-    /// Waits briefly for more attempts to end. If several small attempts end at about the same time, one claim then
-    /// finds successors for all of them.
+    /// Waits briefly for more attempts to end. If several small attempts end at about the same time, a single claim
+    /// then takes new requests in place of all of them.
     async fn batch_claims(&mut self) {
         let room = self.runner.options.concurrency / CLAIM_SHARE;
         let batching = async {

@@ -126,7 +126,7 @@ impl Claims for SqliteFile {
             for host in hosts {
                 note.execute(params![host, now_ms()])?;
             }
-            // The count comes first. There are usually few hosts, and then nothing has to be sorted.
+            // The statement counts the hosts first. There are usually few hosts, and then nothing has to be sorted.
             db.prepare_cached(
                 "DELETE FROM reached WHERE (SELECT count(*) FROM reached) > ?1 AND host IN \
                  (SELECT host FROM reached ORDER BY noted_ms DESC, host LIMIT -1 OFFSET ?1)",
