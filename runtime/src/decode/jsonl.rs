@@ -28,8 +28,8 @@ const KEPT_BYTES: usize = 1 << 20;
 /// The length in bytes of `"":0,`, the shortest member with a comma after it.
 const MEMBER_BYTES_MIN: usize = 5;
 
-/// A number of keys outside all columns. When an object reaches this number, room is made for all further keys of the
-/// object at once.
+/// A number of keys that are not names of columns. When an object has this many, room is made for all its further keys
+/// at once.
 const MANY_KEYS: usize = 1 << 16;
 
 /// The code and the reason of a reject.
@@ -38,7 +38,7 @@ type CodeAndReason = (&'static str, String);
 /// Opens an input, and reads its first batch to find the columns.
 ///
 /// # Errors
-/// Fails if there are too many columns. Returns the reader's errors.
+/// Fails if there are too many columns, or if the name of a column is too long. Returns the reader's errors.
 pub(super) fn open(text: PeekedInput, name: &str, limits: &Limits) -> Result<Decoding> {
     let mut splitter = Splitter::open(
         text,
@@ -382,7 +382,7 @@ fn duplicate(key: &[u8]) -> CodeAndReason {
 }
 
 impl UnknownKeys {
-    /// Removes all keys, and frees long vectors.
+    /// Removes all keys. If the vectors are long, also frees their memory.
     fn clear(&mut self) {
         self.keys.clear();
         self.names.clear();

@@ -1,6 +1,6 @@
 //! The first records of a CSV file go in; the reason why they are probably not a table comes out. The reason can be
-//! another kind of text, another delimiter, a title above the header, or records of another width. The result is a
-//! guess from a sample, and an option of the request overrules it.
+//! another kind of text, another delimiter, a title above the header, or records with more fields than the header. The
+//! result is a guess from a sample, and an option of the request overrules it.
 
 mod beginning;
 mod other_delimiter;

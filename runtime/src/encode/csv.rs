@@ -33,8 +33,8 @@ fn write_record<'a>(texts: impl Iterator<Item = &'a [u8]>, dialect: Dialect, out
 pub(super) struct CsvFromCsv {
     scanner: Scanner,
     header: Vec<String>,
-    /// The number of the input's columns, if the output begins with the same columns in the same order. Otherwise
-    /// `None`.
+    /// The number of the input's columns, if the output begins with the same columns in the same order, and its other
+    /// columns have no source. Otherwise `None`.
     same: Option<usize>,
     /// For each column of the input, its index among the columns that the plugin reads, or `None` if the plugin does
     /// not read it.

@@ -99,7 +99,7 @@ impl Scanner {
     /// follows `raw`.
     ///
     /// # Errors
-    /// Returns [`Partial`] if the record can continue after `raw`, or if it ends within quotes.
+    /// Returns [`Partial`] if the record can continue after `raw`, or if `raw` ends within quotes.
     #[inline]
     pub fn record(
         &self,
@@ -294,7 +294,7 @@ fn has_special(text: &[u8], Dialect { delimiter, quote }: Dialect) -> bool {
     text.iter().fold(false, |found, byte| found | special(byte))
 }
 
-/// The state of finding the ends of a record's fields.
+/// The state of the search for the ends of a record's fields.
 struct FieldEnds<'a> {
     /// The start of the current field.
     start: usize,

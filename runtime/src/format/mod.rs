@@ -1,5 +1,5 @@
-//! The formats as texts: this module parses and writes single raw records. It is the only code that decoders and
-//! encoders share.
+//! The formats as texts: this module parses and writes single raw records. Decoders and encoders share no other code
+//! for the formats.
 
 pub mod csv;
 mod hints;

@@ -59,8 +59,8 @@ fn text() -> impl Strategy<Value = String> {
     "[a-c0-9é日\",;\n\r '\\\\\\PC]{0,6}"
 }
 
-/// One cell of an output column. It consists of the input column that is its source, if any, and of the new text if the
-/// cell is edited.
+/// One cell of the output: the input column that is its source, if there is one, and the new text if the cell is
+/// edited.
 type Cell = (Option<prop::sample::Index>, Option<String>);
 
 fn written(format: Format, names: &[String], fields: &[String]) -> Vec<u8> {
