@@ -6,7 +6,7 @@
 //! |---|---|
 //! | a byte order mark | is skipped |
 //! | LF, CRLF or a lone CR, even mixed in one file | each ends a record |
-//! | a line end within quotes | is text, and counts in line numbers |
+//! | a line end within quotes | is text; an LF or CRLF counts in line numbers, a lone CR does not |
 //! | `""` within quotes | is one quote |
 //! | a quote in an unquoted field, or text after a closing quote | malformed (`stray-quote`); the record ends with its line |
 //! | a quote that is never closed | an error, because the quote would silently swallow the rest of the file |
@@ -407,7 +407,8 @@ const BLOCK: usize = 32;
 #[derive(Debug, Clone, Default)]
 struct Projection {
     quote: u8,
-    /// True if the plugin reads all columns in their order. In this case it reads fields without quotes in place.
+    /// True if the plugin reads all columns in their order. In this case, and if the chunk is not too long, the plugin
+    /// reads the fields of records without quotes in place.
     in_place: bool,
     /// The indices of the columns that the plugin reads, in increasing order.
     wanted: Vec<usize>,

@@ -252,8 +252,8 @@ impl Decoding {
     }
 }
 
-/// Returns the sample as its dialect alone would write it: without comments and special syntax, and without line ends
-/// at the start. The result is only examined, not decoded.
+/// Returns the sample in a form that a dialect alone describes: without comments and special syntax. In this form, line
+/// ends at the start are removed. The result is only examined, not decoded.
 fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
     match syntax.is_plain() {
         true => Cow::Borrowed(sample),
@@ -330,7 +330,7 @@ impl InputText {
     }
 
     /// Replaces the spaces between fields by tabs, if the request says that spaces separate the fields. Returns the
-    /// text, and a flag that is true in this case.
+    /// text, and a flag that is true if the spaces were replaced.
     fn with_tabs(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
         if options.dialect != Some(DialectFrom::Spaces) {
             return Ok((self, false));
@@ -387,7 +387,8 @@ pub fn resume(
 /// Returns the syntax of a CSV file, and a flag that says whether the first line is a separator line. A separator line
 /// only names the delimiter and is not a record.
 ///
-/// The delimiter comes from the first of these sources that has one:
+/// If the request says that spaces separate the fields, the delimiter is a tab. In all other cases, the delimiter comes
+/// from the first of these sources that has one, or is a comma if none has one:
 ///
 /// - the options
 /// - the separator line

@@ -138,8 +138,8 @@ fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
         || (is_sentence || is_phrase(line)) && is_half(records, has_words)
 }
 
-/// Returns whether a line with delimiters is a sentence with commas. Such a sentence continues after each comma, or has
-/// clauses.
+/// Returns whether a line with delimiters is a sentence with commas. Such a sentence continues after each comma, or
+/// consists of clauses of at least three words.
 fn is_notice_over_columns(line: &str, names: &[&str], text: &NoticeCandidate<'_>) -> bool {
     let (first, others) = (names[0].trim(), &names[1..]);
     let has_clauses = || {
@@ -222,7 +222,8 @@ fn has_words_of_sentence(line: &str) -> bool {
     !is_question && (each.len() >= WORDS_OF_PROSE && !is_name || each.len() >= 4 && has_verb())
 }
 
-/// Returns whether a line begins like a notice, and continues after this beginning.
+/// Returns whether a line begins with an HTTP status, with one of the [`BEGINNINGS`], or with one of the [`PHRASES`]
+/// and a punctuation mark.
 fn begins_notice(line: &str) -> bool {
     let is_mark = |rest: &str| rest.starts_with([':', ',', '!', '.', ';']);
     is_status(line)

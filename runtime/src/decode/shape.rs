@@ -13,8 +13,8 @@ use self::beginning::Shape;
 use crate::error::Code;
 use crate::format::OtherType;
 
-/// Checks that a file is a table. If the file's name or content type says that it is not a table (`other`), all of the
-/// first records must look like a table.
+/// Checks that a file is a table. If the file's name or content type says that it is not a table (`other`), each of the
+/// first records must have as many fields as the header.
 ///
 /// # Errors
 /// Returns a code, and a message with the reason why the file is probably not a table and with advice.

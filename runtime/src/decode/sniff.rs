@@ -361,7 +361,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
                 rows.push((at, row));
                 at = row.next;
             }
-            // The sample ends within this record, or a byte that was taken for a quote is never closed.
+            // The sample ends within this record, or within a field that a quote opens and no quote closes.
             Err(Partial { quote }) => {
                 is_never_closed = whole && quote.is_some();
                 break;

@@ -95,8 +95,8 @@ fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
         .collect()
 }
 
-/// Returns whether most lines have a name or belong to a line with a name. Such lines count here. All of these must
-/// hold:
+/// Returns whether most lines have a name, or belong to a line with a name as the items of a list do. Such lines count
+/// here. All of these must hold:
 ///
 /// - The first line counts.
 /// - At least three lines count, and they are more than half of all lines.

@@ -33,8 +33,8 @@ pub struct Midstate {
 }
 
 impl Midstate {
-    /// Returns whether the length of the rest fits the number of bytes. In a state that was read from a file, it can be
-    /// wrong.
+    /// Returns whether the length of `rest` fits the number of bytes. In a state that was read from a file, this length
+    /// can be wrong.
     pub fn is_sound(&self) -> bool {
         self.rest.len() as u64 == self.bytes % BLOCK as u64
     }

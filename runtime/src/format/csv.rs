@@ -14,7 +14,8 @@ use wide::u8x16;
 pub use self::syntax::{CsvItem, Gaps, NO_QUOTE, ParsedRow, Parser, RowRules, Syntax};
 use super::{BYTE_ORDER_MARK, Span};
 
-/// The delimiter and the quote of a CSV file. Both bytes are ASCII and differ from each other. Neither is CR or LF.
+/// The delimiter and the quote of a CSV file. Both bytes are ASCII, unless the quote is [`NO_QUOTE`]. They differ from
+/// each other, and neither is CR or LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dialect {
     /// The byte that separates fields.

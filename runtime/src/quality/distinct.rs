@@ -10,7 +10,8 @@ const BITS_MAX: u32 = 12;
 /// sketch counts exactly.
 const BITS_MIN: u32 = 8;
 
-/// The maximum number of bytes that all sketches of a lane use for registers.
+/// The maximum number of bytes that all sketches of a lane use for registers. If there are more than 4,096 columns,
+/// even the smallest sketches use more than this maximum.
 const BYTES_MAX: usize = 1 << 20;
 
 /// An estimate of the number of different values in a column.

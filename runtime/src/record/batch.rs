@@ -34,8 +34,8 @@ pub struct Batch {
     /// The start of each row's first field. If `in_place` is true, this is an offset in `raw` followed by `fields`;
     /// otherwise it is an offset in `fields`.
     pub starts: Vec<u32>,
-    /// The end of each field, so the length is `rows.len()` times the number of columns that the plugin reads. The next
-    /// field of the row begins one byte after this end.
+    /// The end of each field. The number of ends is `rows.len()` times the number of columns that the plugin reads. The
+    /// next field of the row begins one byte after this end.
     pub ends: Vec<u32>,
     /// The start and end of each cell that the plugin reads, including quotes, for rows of CSV that are not read in
     /// place. These are offsets in `rewritten` if the decoder rewrites records, and otherwise in `raw`. The spans of a
@@ -67,11 +67,11 @@ pub struct Row {
     pub number: u32,
     /// The number of lines in the chunk before this record.
     pub line: u32,
-    /// The index of the record's first cell in [`Batch::spans`], or [`IN_PLACE`] if its fields are read in place.
+    /// The index of the record's first cell in [`Batch::spans`], or [`IN_PLACE`] if the record has no spans.
     pub cells: u32,
 }
 
-/// The value of [`Row::cells`] for a row that is read in place.
+/// The value of [`Row::cells`] for a row without spans: a CSV row that is read in place, or an object of JSONL.
 pub const IN_PLACE: u32 = u32::MAX;
 
 /// For one CSV row, the positions of the cells that the plugin reads. The positions are offsets in the text that

@@ -1,5 +1,5 @@
-//! The host's side of the plugin boundary. [`Batch`] holds the records that go to a plugin, and [`Changes`] holds the
-//! plugin's verdicts on these records.
+//! The data that cross the plugin boundary, as the host stores them. [`Batch`] holds the records that go to a plugin,
+//! and [`Changes`] holds the plugin's verdicts on these records.
 
 mod batch;
 mod changes;

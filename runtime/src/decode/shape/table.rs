@@ -181,7 +181,8 @@ pub(super) fn has_words(line: &str) -> bool {
         || line.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS && has_year(line)
 }
 
-/// Returns whether only a title can have these words: there are at least four words, or fewer words with a number.
+/// Returns whether a line can surely only be a title. It must have a letter. In addition, it must have four words, two
+/// words and a digit, or two Chinese or Japanese characters and a year.
 pub(super) fn is_surely_title(line: &str) -> bool {
     let words = line.split_whitespace().count();
     let has_letter = line.contains(char::is_alphabetic);

@@ -23,7 +23,7 @@ fn decode(text: &[u8], format: Format, more: &[String]) -> Vec<Vec<String>> {
         columns: known,
         ..
     } = decode::open(reader, "x", None, &options, &Limits::default()).unwrap();
-    // The columns of JSONL are in the order of `more`, at any position in the record.
+    // The members of JSONL can be in any order in a record. They are read in the order of `more`.
     let missing: Vec<_> = more
         .iter()
         .filter(|name| !known.contains(name))
