@@ -8,7 +8,7 @@
 //! | LF, CRLF or a lone CR, even mixed in one file | each ends a record |
 //! | a line end within quotes | is text; an LF or CRLF counts in line numbers, a lone CR does not |
 //! | `""` within quotes | is one quote |
-//! | a quote in an unquoted field, or text after a closing quote | malformed (`stray-quote`); the record ends with its line |
+//! | a quote in an unquoted field, or text after a closing quote | `stray-quote`; the record ends with its line |
 //! | a quote that is never closed | an error, because the quote would silently swallow the rest of the file |
 //! | NUL and other control characters | are text |
 //! | bytes that are not UTF-8 | the record is malformed (`not-utf8`); in the header they are an error |

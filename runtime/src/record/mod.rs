@@ -1,4 +1,4 @@
-//! The data that cross the plugin boundary, as the host stores them. [`Batch`] holds the records that go to a plugin,
+//! The data at the plugin boundary, as the host stores it. [`Batch`] holds the records that go to a plugin,
 //! and [`Changes`] holds the plugin's verdicts on these records.
 
 mod batch;
