@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// Builds the benchmark's guest.
 pub(crate) fn guest() -> PathBuf {
-    // The tests build the same packages, so cargo does not rebuild the plugins for each benchmark.
+    // The tests build the same list of packages. With another list, cargo would build the plugins again.
     build(
         &["clean", "alarms", "by-hand", "hostile", "boundary-guest"],
         |_| {},

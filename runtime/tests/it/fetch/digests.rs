@@ -195,8 +195,8 @@ fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
     }
 }
 
-/// Checks response heads with every kind of framing. If only the end of the connection ends the body, a warning is
-/// logged. If the body is known to be incomplete, that is an error.
+/// Checks response heads with every kind of framing: how a client recognizes the end of the body. If only the end of
+/// the connection ends the body, a warning is logged. If the body is known to be incomplete, that is an error.
 #[test]
 fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
     let host = Host::embedded();
