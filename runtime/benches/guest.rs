@@ -23,7 +23,7 @@ use ingest_host::stop::Stop;
 /// The number of different records. They are few enough to stay in the processor's cache. In production, the records
 /// are also in the cache, because a decoder has just written them.
 const RECORDS: usize = 20_000;
-/// The number of records in a batch of about the usual size.
+/// The number of records in a batch. Such a batch has about 256 KiB.
 const BATCH_RECORDS: usize = 3_300;
 const SEED: u64 = 7;
 const BAD_PERCENT: u8 = 5;

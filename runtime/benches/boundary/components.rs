@@ -18,8 +18,8 @@ pub(crate) fn guest() -> PathBuf {
 /// Builds the benchmark's guest with 128-bit vectors.
 pub(crate) fn guest_with_simd128() -> PathBuf {
     let folder = build(&["boundary-guest"], |cargo| {
-        // With other compiler flags, the build needs a target folder of its own. Otherwise each of the two builds would
-        // invalidate the other one.
+        // With other compiler flags, the build needs a target folder of its own. In one folder, each of the two builds
+        // would make cargo compile the other one again.
         cargo
             .arg("--target-dir")
             .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("simd128"))

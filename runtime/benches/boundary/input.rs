@@ -14,7 +14,7 @@ pub(crate) const WIDTH: usize = 8;
 pub(crate) const WIDE: usize = 60;
 /// The size of a batch in bytes, for benchmarks that do not compare sizes.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
-/// The approximate number of records in a batch of [`BATCH_BYTES`].
+/// The maximum number of records in a list that [`lists`] returns.
 const LIST_RECORDS: usize = 2_000;
 
 const SEED: u64 = 7;

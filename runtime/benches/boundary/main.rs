@@ -295,7 +295,7 @@ mod start {
     }
 }
 
-/// Measures one method with alarms in batches of the usual size.
+/// Measures one method with alarms in batches of [`BATCH_BYTES`] bytes.
 fn crossing(bencher: Bencher<'_, '_>, setting: Setting, way: impl FnMut(&mut Guest, &Layout, &Batch)) {
     crossing_as(bencher, setting, &Layout::alarms(), BATCH_BYTES, way);
 }

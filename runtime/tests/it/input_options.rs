@@ -132,8 +132,8 @@ fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host)
     let options =
         serde_json::json!({ "delimiter": ";", "trim": true, "short_rows": "reject", "blank_rows": "drop" });
     assert_eq!(binding["input"]["options"], options);
-    // An option of the request takes precedence over the same option of the binding and the worker. It can also reset
-    // the option.
+    // An option of the request takes precedence over the same option of the binding and the worker. It can also turn
+    // the option off.
     submit(
         "request",
         "--short-rows fill --trim=false --blank-rows keep --no-header=false",

@@ -23,7 +23,7 @@ pub(crate) struct Entry {
     pub(crate) cancel: bool,
     /// True if a worker must end the request without an attempt.
     pub(crate) ending: bool,
-    /// True if a claim was lost. Then only a worker can end the request.
+    /// True if a claim was lost. If so, only a worker can end the request.
     pub(crate) stray: bool,
     /// True if the last claim was given only to end the request.
     pub(crate) concluding: bool,

@@ -463,7 +463,7 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
     }
 }
 
-/// Makes a second link to each file of a folder, so that its content survives if the file is removed.
+/// Makes a second link to each file of a folder, so that the content survives when the file is removed.
 fn keep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     let kept = folder.with_extension("kept");
