@@ -180,7 +180,7 @@ fn a_host_that_ends_each_handshake_is_tried_for_an_hour(host: &Host) {
     }
 }
 
-/// Checks a worker that has no permission to read which hosts have answered. It must log this only once.
+/// Checks a worker that has no permission to read or store which hosts have answered. It must log this only once.
 #[test]
 fn a_server_that_hides_which_hosts_have_answered_is_told_of() {
     let redis = RedisServer::start();
