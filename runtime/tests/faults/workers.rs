@@ -62,7 +62,8 @@ pub(crate) fn random_kills(scale: &Scale) -> String {
     )
 }
 
-/// Waits until no lease of a dead worker is left, and returns the duration.
+/// Waits until no request is ready or leased. By then, other workers have done the requests of the dead workers.
+/// Returns the duration.
 fn time_to_recover(fixture: &FaultsFixture) -> Duration {
     let start = Instant::now();
     fixture.wait_until("nothing to be ready", |fixture| fixture.count("ready") == 0);

@@ -1,4 +1,5 @@
-//! Tests the limits of an input: its server is too slow, it is too long, or it decompresses to too many bytes.
+//! Tests inputs that exceed a limit: the server sends too slowly, the input is too long, or it decompresses to too many
+//! bytes.
 
 use std::io::{Read, Write};
 use std::time::Duration;
