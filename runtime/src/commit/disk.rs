@@ -138,7 +138,7 @@ impl Temporary {
     }
 
     /// Returns whether the file was renamed from its staged name to its final name, as on a file system without hard
-    /// links. If so, no other attempt could have revoked the file.
+    /// links. After such a rename, no other attempt can revoke the file.
     pub(super) fn was_renamed(&self) -> bool {
         self.was_renamed
     }

@@ -159,8 +159,8 @@ impl Fetcher {
         Source::from_stdin(stop.clone()).within(self.bounds)
     }
 
-    /// Returns whether a host (`HOST:PORT`) has accepted a connection of this fetcher. If very many hosts have
-    /// answered, the fetcher forgets the earlier ones.
+    /// Returns whether a host (`HOST:PORT`) has accepted a connection of this fetcher. When very many hosts have
+    /// accepted a connection, the fetcher forgets all of them, and starts to remember hosts again.
     pub fn has_reached(&self, host: &str) -> bool {
         self.http.has_reached(host)
     }

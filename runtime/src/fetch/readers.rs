@@ -179,7 +179,8 @@ impl SharedRawBody {
         }
     }
 
-    /// Returns the state of the digest, or `None` after the end of the input.
+    /// Returns the state of the digest. Returns `None` after the end of the input, and after a call of `detach_digest`
+    /// that returned the digest.
     pub(super) fn midstate(&self) -> Option<Midstate> {
         self.0.lock().digesting.as_ref().map(Digesting::midstate)
     }

@@ -20,7 +20,7 @@ use crate::receipt::RecordCounts;
 use crate::record::{ChunkOrigin, Position, Row};
 use crate::units::ByteSize;
 
-/// The maximum size of a vector that is reused, in batches.
+/// The maximum size of a vector that is reused, as a multiple of the size of a batch.
 const SPARE_BATCHES_MAX: usize = 8;
 
 /// The output of an attempt, assembled from the lanes' results in the order of the input.

@@ -156,8 +156,8 @@ fn receipt(
     }
 }
 
-/// Seals the staged files. If a stop is requested by then, fails and keeps the staged files, so that the next attempt
-/// can resume.
+/// Seals the staged files. Fails if a stop was requested meanwhile. If another attempt can resume the work after this
+/// stop, the staged files are kept.
 fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     let sealed = staging.seal()?;
     fail_points::pass("staged", job.placement.name());
@@ -172,8 +172,8 @@ fn seal(job: &Job, staging: Staging) -> Result<Sealed> {
     }
 }
 
-/// Returns whether an attempt ended because of a lost lease or a requested stop. The work itself has not failed then,
-/// so another attempt can resume it.
+/// Returns whether an attempt ended because of a lost lease or a requested stop. In both cases, the work itself has not
+/// failed, so another attempt can resume it.
 pub(super) fn is_for_successor(error: &Error) -> bool {
     matches!(error.class(), Class::LeaseLost | Class::Cancelled)
 }
@@ -189,7 +189,8 @@ fn request_part(job: &Job, id: &str) -> RequestPart {
     }
 }
 
-/// Returns the job's id or, without one, an id derived from everything that determines the output.
+/// Returns the request's id. If the request has no id, returns an id that is derived from everything that determines
+/// the output.
 fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     if let Some(id) = &job.placement.owner.id {
         return id.clone();

@@ -23,7 +23,8 @@ use crate::memory::ATTEMPT_BYTES;
 use crate::plugin::timed_out_beside_others;
 
 /// Opens a source and runs a job on it. Both steps block, perhaps for hours, so they run on a thread of the async
-/// runtime's pool of blocking threads. A small job does not have to wait for a new thread there.
+/// runtime's pool of blocking threads. A thread of this pool is usually idle, so a small job need not wait for a new
+/// thread.
 ///
 /// # Errors
 /// Returns the errors of `open` and [`run`].
@@ -31,9 +32,9 @@ pub async fn spawn(job: Job, open: impl FnOnce() -> Result<Source> + Send + 'sta
     on_a_thread(move || run(&job, open()?)).await
 }
 
-/// Opens a source and runs a job on it, as [`spawn`] does. If a lost attempt at the same work has left a usable
-/// checkpoint, the job resumes from there. `open` opens the whole input. If it gets an identity and a position, it
-/// opens the rest of that input.
+/// Opens a source and runs a job on it, as [`spawn`] does. If an earlier attempt at the same work has left a usable
+/// checkpoint, the job resumes from there. `open(None)` opens the whole input. With an identity and a position, `open`
+/// opens the rest of the input from this position on.
 ///
 /// # Errors
 /// Returns the errors of `open` and [`run`].

@@ -1,6 +1,6 @@
-//! Resumes work. The checkpoint of a lost attempt goes in. The receipt of an attempt that resumes from it comes out. If
-//! the checkpoint cannot be used, the new attempt starts from zero. The output of a resumed attempt has the same bytes
-//! as the output of an uninterrupted attempt.
+//! Resumes work. The checkpoint of an earlier attempt goes in. The receipt of an attempt that resumes from it comes
+//! out. If the checkpoint cannot be used, the new attempt starts from zero. The output of a resumed attempt has the
+//! same bytes as the output of an uninterrupted attempt.
 
 use super::assembler::OutputAssembler;
 use super::attempt::{self, AttemptInput, PreparedAttempt, work_through};
