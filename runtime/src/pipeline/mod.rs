@@ -43,7 +43,8 @@ pub async fn spawn_or_resume(
     open: impl Fn(Option<(&Identity, u64)>) -> Result<Source> + Send + 'static,
 ) -> Result<Committed> {
     on_a_thread(move || match within_memory(&job, || resume::run(&job, &open)) {
-        // The call could not be repeated alone: the plugin keeps state, or this was the last call on its instance.
+        // The plugin runner could not repeat the call alone, because the plugin keeps state, or because the call was
+        // `finish`.
         Err(error) if timed_out_beside_others(&error) => {
             tracing::info!(
                 why = error.report(),

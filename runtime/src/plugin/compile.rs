@@ -49,7 +49,7 @@ impl Compiler {
             bytes = component.len(),
             "compiling a component in a process of its own"
         );
-        // The machine may lack a resource that it has later.
+        // The error is transient, because the machine may lack a resource now and have it later.
         let failed = |e| {
             let what = "cannot run a process to compile the component in";
             Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e)

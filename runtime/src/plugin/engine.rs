@@ -89,7 +89,7 @@ impl Engine {
             // In the cache's file names, `CODE_SETTINGS` stands for these settings.
             .cranelift_nan_canonicalization(true)
             .relaxed_simd_deterministic(true);
-        // The machine may lack a resource that it has later.
+        // The errors are transient, because the machine may lack a resource now and have it later.
         let failed =
             |what, e: wasmtime::Error| Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e);
         let wasmtime = start(&mut config).map_err(|e| failed("cannot start WebAssembly", e))?;

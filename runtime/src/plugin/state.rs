@@ -417,7 +417,7 @@ impl IsTerminal for PrintStream {
 
 impl StdoutStream for PrintStream {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 would call this, and it is not linked.
+        // Only WASI 0.3 would call this function, and WASI 0.3 is not linked.
         Box::new(tokio::io::sink())
     }
 
