@@ -37,11 +37,12 @@ pub struct Limits {
     /// The decompressed size in bytes from which the ratio is checked. A small file can legitimately be very
     /// repetitive.
     pub input_ratio_from_bytes: u64,
-    /// The maximum window size that a zstd frame may ask for, in bytes. It is the window size of `zstd --long`.
+    /// The maximum window size that a zstd frame may ask for, in bytes. The default is the window size of
+    /// `zstd --long`.
     pub zstd_window_bytes_max: u64,
     /// The maximum size of the linear memories and tables of one plugin instance, in bytes.
     pub plugin_memory_bytes: usize,
-    /// The maximum time of one call into a plugin.
+    /// The maximum processor time of one call into a plugin.
     pub plugin_call: Duration,
     /// The maximum number of records of one attempt that are rejected because a stateless plugin traps on them.
     pub traps: usize,
@@ -92,7 +93,7 @@ pub struct Limits {
     pub http_resumes: u32,
     /// The maximum number of consecutive resumes that bring no byte.
     pub http_resumes_in_vain: u32,
-    /// The maximum pause before the first such resume. It doubles with each further one.
+    /// The maximum pause before a resume. The pause doubles with each consecutive resume that brings no byte.
     pub http_resume_pause: Duration,
     /// The maximum number of pieces of input that wait between fetch and decode.
     pub fetch_chunks: usize,
@@ -106,8 +107,9 @@ pub struct Limits {
 /// [`Limits::rejects_bytes_max`].
 ///
 /// A reject contains its record, its position and the reason. So an input whose records are all rejected usually stays
-/// within this ratio. A small compressed file can exceed the ratio: it unpacks to a thousand times its size, and
-/// escaping then makes the text four times as long (`\xff` for a byte).
+/// within this ratio. Bytes that must be escaped can exceed the ratio, because escaping makes them four times as long
+/// (`\xff` for a byte). The limit then matters most for a small compressed file, which can unpack to a thousand times
+/// its size.
 pub const REJECTS_RATIO: u64 = 2;
 
 impl Default for Limits {

@@ -62,9 +62,9 @@ pub async fn spawn_or_resume(
 
 /// Does a job's work within its share of memory.
 ///
-/// The work runs again, alone, in two cases: memory was refused where the work cannot wait, or the work needs more
-/// memory than a request may hold. Alone, it has one lane and all the memory that a request may hold. So the result
-/// does not depend on other requests.
+/// The work runs again, alone, in two cases: memory was refused where the work cannot wait, or all lanes together
+/// needed more memory than a request may hold. When the work runs alone, it has one lane, which can use all the memory
+/// that a request may hold. So the result does not depend on other requests.
 fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Committed> {
     let memory = &job.work.limits.memory;
     let begin = || -> Result<Committed> {
