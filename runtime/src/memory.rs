@@ -369,8 +369,9 @@ impl MemoryShare {
         }
     }
 
-    /// Records that `bytes` more were refused where the attempt cannot wait, and returns the error. If the attempt is
-    /// alone, it must end with this error. Otherwise it gives everything back and runs again [alone](Self::be_alone).
+    /// Records that a request for `bytes` additional bytes was refused, and returns the error. If the attempt is alone,
+    /// it must end with this error. If it is not alone, it gives all memory back and runs again
+    /// [alone](Self::be_alone).
     pub fn refuse(&self, bytes: usize) -> Error {
         let Some(share) = &self.0 else {
             return Error::permanent(Stage::Worker, Code::MemoryExceeded, "no memory");

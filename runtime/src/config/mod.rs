@@ -194,8 +194,8 @@ pub struct LeasePolicy {
     /// up, the request becomes a dead letter. If a server asks for a longer wait (`Retry-After`), the request waits
     /// that long, up to the rest of this time.
     pub retry_for: Duration,
-    /// The limit that replaces `retry_for` if no connection to the source's host has ever been made. The host's name
-    /// may be a mistake then.
+    /// The limit that replaces `retry_for` if no connection to the source's host has ever been made. In this case, the
+    /// host's name may be misspelled.
     pub retry_unreached: Duration,
     /// The number of lost leases after which a request becomes a dead letter as poison.
     pub lost_max: u32,
@@ -207,7 +207,8 @@ pub struct LeasePolicy {
     pub drain: Duration,
     /// The maximum time between two checks of the queue by an idle worker.
     pub idle: Duration,
-    /// The time for which a burst waits for a server that refuses its claims. Other workers wait without a limit.
+    /// The time for which a burst waits for a queue's server that refuses the burst's claims. Other workers wait
+    /// without a limit.
     pub burst_patience: Duration,
     /// The time for which an idle burst waits for requests. It is also the limit on the sum of a burst's waits for
     /// retries.

@@ -211,7 +211,7 @@ fn token_length(text: &str) -> usize {
     text.len()
 }
 
-/// Returns JSON text in which those escapes are decoded that could hide a part of a URI. The escape `\u005c` of a
+/// Returns JSON text in which the escapes that could hide a part of a URI are decoded. The escape `\u005c` of a
 /// backslash becomes a slash, because URLs treat a backslash as a slash.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
