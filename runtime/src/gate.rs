@@ -1,5 +1,5 @@
-//! Decides whether an output may be published, and gives the reason if it may not. The decision depends on the rejects
-//! of the whole input and on the number of its records.
+//! Decides whether an output may be published. If it must not be published, gives the reason. The decision depends on
+//! the rejects of the whole input and on the number of its records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -118,8 +118,8 @@ impl Gate {
         }
     }
 
-    /// Returns `None` if the output may be published. If it may not, returns the rules that refuse it, and a summary of
-    /// the rejects.
+    /// Returns `None` if the output may be published. If it must not be published, returns the rules that refuse it,
+    /// and a summary of the rejects.
     pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, RejectTally>) -> Option<String> {
         let RecordCounts { read, rejected, .. } = *records;
         let not_utf8 = by_code.get(NOT_UTF8).map_or(0, |rejects| rejects.count);

@@ -3,7 +3,7 @@
 //! order in which the data passes them.
 
 pub mod config; // bounds of attempts and leases
-pub mod error; // the one error type
+pub mod error; // the only error type
 pub mod escape; // makes untrusted texts safe to show
 pub mod names; // checks ids and names of queues
 pub mod request; // a producer's request

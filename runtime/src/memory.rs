@@ -29,9 +29,9 @@
 //! **No starvation.** While no attempt waits, the attempt that holds most has priority. If an attempt's request fits
 //! only with priority, this attempt gets the priority instead. If a request does not fit even with priority, its
 //! attempt waits in a line. Only the first in line can take over the priority. When the attempt with priority ends, all
-//! other attempts together hold at most `T - M`. So the request of the first in line then fits with priority. Memory
-//! that is given back is granted at once, so no other attempt can take it first. Three kinds of requests can be granted
-//! before the request of the first in line, but they never take over the priority:
+//! other attempts together hold at most `T - M`. So the request of the first in line fits with priority. Memory that is
+//! given back is granted at once, so no other attempt can take it first. Three kinds of requests can be granted before
+//! the request of the first in line, but they never take over the priority:
 //!
 //! - a request of the attempt with priority
 //! - a request that never waits ([`Held::try_raise`]): for a plugin's memory or another lane

@@ -295,7 +295,7 @@ pub struct InputPart {
     pub options: Option<InputOptions>,
 }
 
-/// Reads options that a newer version of this program could have written. Unknown options are ignored, because the work
+/// Reads options that a newer version of this program may have written. Unknown options are ignored, because the work
 /// is done. So this version can settle and show a request that a newer version has committed.
 fn known_options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<InputOptions>, D::Error> {
     let members = Option::<Map<String, Value>>::deserialize(deserializer)?;
@@ -529,9 +529,9 @@ impl Report {
 }
 
 impl Receipt {
-    /// Returns whether the receipt is for this request of a queue. The worker that wrote the receipt could have been
-    /// lost before it settled the request. The request is done nevertheless, even if its plugin or its input has
-    /// changed since then.
+    /// Returns whether the receipt is for this request of a queue. The worker that wrote the receipt may have been lost
+    /// before it settled the request. The request is done nevertheless, even if its plugin or its input has changed
+    /// since then.
     pub fn is_for(&self, queue: &str, id: &str, submitted_at: &str) -> bool {
         let RequestPart {
             id: own_id,

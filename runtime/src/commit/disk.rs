@@ -49,7 +49,7 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
         }
         match fs::create_dir(path) {
             Ok(()) => path.parent().map_or(Ok(()), sync_folder)?,
-            // Another attempt could have created the folder meanwhile.
+            // Another attempt may have created the folder meanwhile.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
             Err(error) => return Err(failed(error)),
         }

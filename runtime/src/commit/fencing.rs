@@ -168,7 +168,7 @@ impl RequestKey {
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            // The previous holder of the lock could have removed the file. If so, this lock has no effect, and the loop
+            // The previous holder of the lock may have removed the file. If so, this lock has no effect, and the loop
             // starts again.
             let is_there = |found| {
                 let own = file.metadata();
@@ -367,7 +367,7 @@ pub(super) struct RevokedFile {
 }
 
 impl RevokedFile {
-    /// Returns the names under which the attempt could have published the file.
+    /// Returns the names under which the attempt may have published the file.
     fn final_names(&self, id: &str) -> Vec<String> {
         let fence = self.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);

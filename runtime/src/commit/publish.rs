@@ -401,7 +401,7 @@ fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()
             bytes,
             sha256: sha256.clone(),
         };
-        // Only the file's name is used, because the folder could have had another path when the receipt was written.
+        // Only the file's name is used, because the folder may have had another path when the receipt was written.
         let found = match Location::parse(uri, Stage::Commit)? {
             Location::File(file) => match file.file_name() {
                 Some(name) => disk::has_bytes(&folder.path().join(name), &digest)?,

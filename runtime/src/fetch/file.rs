@@ -147,7 +147,7 @@ fn failed(error: io::Error, path: &Path) -> Error {
     };
     let failed = Error::new(Stage::Fetch, class, code, format!("{}: {what}", shown(path)));
     match code {
-        // The cause would say the same again.
+        // The cause would only repeat this message.
         Code::InputMissing => failed,
         _ => failed.because(error),
     }

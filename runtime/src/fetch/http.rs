@@ -29,8 +29,8 @@ use crate::location::redact;
 use crate::stop::Stop;
 use crate::trust;
 
-/// The maximum number of hosts that are remembered as reached. If one more host answers, the list is emptied. Then each
-/// host is noted and reported again when it answers.
+/// The maximum number of hosts that are remembered as reached. If one more host answers, the list is emptied. After
+/// that, each host is noted and reported again at its next answer.
 const REACHED_MAX: usize = 10_000;
 
 /// The longest wait, in seconds, that an error states as a number: a year.
@@ -276,7 +276,8 @@ impl Http {
                 return Err(not_answered(error, url, took_it).about(shown));
             }
             Err(_) => {
-                // There was a connection: otherwise the time limit for connecting would have ended the request earlier.
+                // There was a connection. Without one, the time limit for connecting would have ended the request
+                // earlier.
                 self.note_reached(url);
                 let what = format!(
                     "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",
@@ -616,7 +617,7 @@ fn is_unsure(error: &reqwest::Error, url: &Url) -> bool {
     url.scheme() == "https" && error.is_connect() && !error.is_dns() && error.is_timeout()
 }
 
-/// Returns whether a connection could have failed because of a mistyped host. Errors with another reason, such as too
+/// Returns whether a connection may have failed because of a mistyped host. Errors with another reason, such as too
 /// many open files, do not count.
 fn found_no_way(error: &reqwest::Error) -> bool {
     error.is_timeout()

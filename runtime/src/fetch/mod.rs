@@ -40,7 +40,7 @@ use crate::stop::Stop;
 pub enum RequestedBy {
     /// A person has typed the URI at the command line. The person may read everything that the process can read.
     Typed,
-    /// The URI comes from a queue, so anybody who can write to the queue could have chosen it: see [`Access`].
+    /// The URI comes from a queue, so anybody who can write to the queue may have chosen it: see [`Access`].
     Queued,
 }
 

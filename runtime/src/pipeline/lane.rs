@@ -66,7 +66,7 @@ pub(super) struct FinishedChunk {
     pub(super) counters: BTreeMap<String, u64>,
     /// The plugin's traps on this chunk. If the lane gave the chunk up, these are more than a request may have.
     pub(super) traps: ChunkTraps,
-    /// Set if the lane gave the chunk up. The rest of the input is not needed then.
+    /// Set if the lane gave the chunk up. If so, the rest of the input is not needed.
     pub(super) is_given_up: bool,
     /// The number of bytes, records and lines in the chunk.
     pub(super) used: Used,

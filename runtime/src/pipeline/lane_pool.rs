@@ -79,7 +79,7 @@ pub(super) fn run(
             pool.work(slot);
         }
     });
-    // The attempt may run again. It must then be able to wait for memory.
+    // The attempt may run again. In that run, it must be able to wait for memory.
     memory.set_abandoned(false);
     pool.failed.into_inner().map_or(Ok(()), Err)
 }

@@ -166,7 +166,7 @@ fn name(sha256: &str, limits: &Limits) -> String {
     hex::encode(digest.finalize())
 }
 
-/// Loads a component from code that this program has compiled, in this process or in another one.
+/// Loads a component from code that this program has compiled, in this process or in another process.
 ///
 /// # Errors
 /// Fails if the code was compiled by another version or for another processor.

@@ -43,7 +43,7 @@ pub(super) struct Calls {
     /// The ticks of the engine's clock. While the process or the machine is suspended, this clock does not advance, so
     /// that time does not count.
     ticks: AtomicU64,
-    /// Set if calls wait in line. Running long calls then give way at their next tick.
+    /// Set if calls wait in line. If so, running long calls give way at their next tick.
     is_crowded: AtomicBool,
     line: Mutex<CallLine>,
 }
@@ -54,7 +54,7 @@ struct CallLine {
     running: usize,
     /// The number of running calls that are long.
     long: usize,
-    /// Set if the running call must be alone. No other call may start then.
+    /// Set if the running call must be alone. If so, no other call may start.
     is_alone: bool,
     /// The total number of admitted calls.
     admitted: u64,
@@ -257,7 +257,7 @@ impl Call {
         Ok(standing)
     }
 
-    /// Returns true if no other call has run at the same time as this call. Also returns false if this is unknown.
+    /// Returns whether it is certain that no other call has run at the same time as this call.
     pub(super) fn was_alone(&self) -> bool {
         self.kind == CallKind::Alone || self.alone_since == Some(self.calls.line.lock().admitted)
     }

@@ -183,7 +183,7 @@ impl Engine {
             Some(compiler) => {
                 let code = compiler.compile(bytes, &self.limits)?;
                 let component = cache::load(&self.wasmtime, &code).map_err(|e| {
-                    // The component is fit, so the failure is the machine's and may not happen again.
+                    // The component is fit, so the machine caused the failure, and another try may succeed.
                     Error::transient(
                         Stage::Plugin,
                         Code::MachineBusy,

@@ -279,7 +279,7 @@ impl Instance {
         self.call(limit, name, call)?.map_err(|sentence| {
             self.poisoned = true;
             let sentence = short(&sentence);
-            // Plugins write this prefix themselves, because another host may not write it.
+            // Plugins write this prefix themselves, because not every host writes it.
             let said = sentence
                 .strip_prefix("config: ")
                 .filter(|_| code == Code::PluginConfig);
