@@ -115,7 +115,7 @@ struct WaitingRequest {
 
 #[derive(Clone, Copy)]
 enum MemoryRequest {
-    /// A request for this number of bytes in addition.
+    /// A request for this number of additional bytes.
     More(usize),
     /// A request to reserve this number of bytes in total.
     Reserve(usize),

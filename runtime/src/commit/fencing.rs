@@ -72,9 +72,9 @@ pub enum Concluded {
     Ended,
 }
 
-/// The document that says that a request has ended without a receipt. Attempts that are still running cannot commit the
-/// request any more when this document exists. Unknown members from a newer version are ignored, because the request
-/// has ended, no matter what these members say.
+/// The document that says that a request has ended without a receipt. When this document exists, attempts that are
+/// still running can no longer commit the request. Unknown members from a newer version are ignored, because the
+/// request has ended, no matter what these members say.
 #[derive(Debug, Serialize, Deserialize)]
 struct EndedMarker {
     queue: String,
@@ -175,7 +175,7 @@ impl RequestKey {
                 own.is_ok_and(|own| disk::inode(&own) == disk::inode(&found))
             };
             if fs::metadata(&path).is_ok_and(is_there) {
-                // The reaper removes lock files by their modification time.
+                // `Destination::reap` removes lock files with an old modification time.
                 let _ = file.set_modified(SystemTime::now());
                 return Ok(RequestLock { path, _file: file });
             }

@@ -258,8 +258,8 @@ impl Destination {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         }
         self.keep_identity()?;
-        // Each attempt looks for a lock file in this folder. If the folder did not exist, the lookup would wait for the
-        // kernel's locks of the staging folder.
+        // Each attempt looks for a lock file in this folder. If the folder did not exist, the kernel would have to lock
+        // the staging folder for each lookup.
         disk::create_folders(&folders.staging.path().join(FENCES))?;
         let folders = Arc::new(folders);
         let mut kept = kept();

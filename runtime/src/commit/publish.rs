@@ -318,8 +318,8 @@ impl Sealed {
         Ok(Some(artifact))
     }
 
-    /// Takes over from other attempts, unless this attempt has done so already. A file whose final name is the taken
-    /// name can come from an attempt that the queue's server has forgotten.
+    /// Takes over from other attempts, unless this attempt has done so already. The file that has the taken name can
+    /// come from an attempt that the queue's server has forgotten.
     fn take_over_taken(&mut self, key: &RequestKey, id: &str) -> Result<()> {
         if self.owner.queue.is_none() || self.is_fenced {
             return Ok(());

@@ -52,9 +52,9 @@ pub struct Limits {
     /// The maximum time of an attempt of a worker, from its claim to the end of its pipeline.
     pub attempt: Duration,
     /// The maximum number of bytes that a plugin returns from one call, or passes to the host in one call. JSON
-    /// escaping can grow each byte to six bytes, and three copies exist for a short time.
+    /// escaping can turn each byte into six bytes, and for a short time there are three copies of the result.
     pub changes_bytes_max: usize,
-    /// The number of bytes of input between two checkpoints. After a lost worker, another worker can resume from a
+    /// The number of bytes of input between two checkpoints. If a worker is lost, another worker can resume from a
     /// checkpoint. With 0, no checkpoints are written.
     pub checkpoint_bytes: u64,
     /// The maximum number of rows that a plugin may write for one record.
@@ -103,7 +103,7 @@ pub struct Limits {
     pub memory: MemoryShare,
 }
 
-/// The maximum number of bytes of rejects for each byte read. It applies if it allows more than
+/// The maximum number of bytes of rejects for each byte read. This ratio applies if it allows more bytes than
 /// [`Limits::rejects_bytes_max`].
 ///
 /// A reject contains its record, its position and the reason. So an input whose records are all rejected usually stays
@@ -297,7 +297,7 @@ mod tests {
             assert!(waits[0] <= SECOND && waits.iter().all(|wait| *wait <= 300 * SECOND));
         }
         assert!(waits(Duration::ZERO, Some(SECOND)).is_empty());
-        // This holds for every wait that a server asks for.
+        // The sum of all waits is the patience, whatever wait a server asks for.
         for asked in [0, 1, 50, 1_000, 3_599, 3_600, 3_601, u64::MAX] {
             let waits = waits(3_600 * SECOND, Some(Duration::from_secs(asked)));
             assert_eq!(

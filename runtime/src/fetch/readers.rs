@@ -217,7 +217,7 @@ impl Read for SharedRawBody {
     }
 }
 
-/// A reader of the plain bytes. It fails if they exceed a limit.
+/// A reader of the plain bytes. The reader fails if the plain bytes exceed a limit.
 pub(super) struct LimitedReader {
     inner: Box<dyn Read + Send>,
     taken: Option<CompressedBytes>,

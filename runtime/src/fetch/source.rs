@@ -132,7 +132,7 @@ impl Fetched {
         self.is_plain.then(|| self.raw.detach_digest()).flatten()
     }
 
-    /// Returns whether the input was read to its end, and `digest` covers all of its bytes.
+    /// Returns true if the input was read to its end and `digest` covers all of its bytes.
     pub fn is_all(&self, digest: &Digest) -> bool {
         self.raw.has_ended_after(digest.bytes)
     }

@@ -186,8 +186,8 @@ impl WorkIdentity {
             config: _, // Compared by its digest.
             output_format,
             limits,
-            // The gate and the profile concern the whole output. It does not matter which attempts have written its
-            // parts.
+            // The gate and the profile concern the whole output. It does not matter which attempts have written the
+            // parts of the output.
             gate: _,
             profile: _,
             binding: _,

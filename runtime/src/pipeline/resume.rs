@@ -72,7 +72,7 @@ fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSo
     let staging = match resumed {
         Ok(ResumedStaging::Copied(staging)) => *staging,
         Ok(ResumedStaging::Refused(why)) => return Ok(Start::Refused(why)),
-        // The disk may have room for one copy of the staged files, but not for two.
+        // The disk may have room for one copy of the staged files, but not for two. So the checkpoint is given up.
         Err(error) if error.stage() == Stage::Commit => return Ok(Start::Refused(error.report())),
         Err(error) => return Err(error),
     };

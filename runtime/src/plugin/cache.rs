@@ -26,7 +26,7 @@ const KEPT_MAX: usize = 256;
 const BYTES_MAX: u64 = 512 << 20;
 
 /// The length of the signature at the end of a file. The signature is the HMAC-SHA-256 of the file's name and of the
-/// bytes before the signature. It also reveals bytes that the disk has corrupted.
+/// bytes before the signature. A check of the signature also reveals bytes that the disk has corrupted.
 const SIGNATURE_BYTES: usize = 32;
 
 const SECRET_FILE: &str = "cache.key";

@@ -17,8 +17,8 @@ use crate::stop::Stop;
 /// The interval at which a running call is checked. Time limits, stops and turns have this precision.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// The multiple of a call's limit after which the call counts as stalled, if it has not used up the limit. This machine
-/// cannot do the work now. Another machine may be able to, or this machine later.
+/// If a call has not used up its limit of processor time after this multiple of the limit, the call counts as stalled:
+/// this machine cannot do the work now. Another machine may be able to do it, or this machine later.
 const STALL_FACTOR: u32 = 30;
 
 /// The minimum time after which a call counts as stalled. It prevents a retry after a brief pause of the machine if the
@@ -301,8 +301,8 @@ impl Drop for Call {
 /// The processor time and the ticks that a call has used.
 struct CallClock {
     limit: Duration,
-    /// The thread's processor time at the call's first tick. Earlier use does not count. It is at most one tick, and
-    /// reading the clock at the start of each call would cost too much for short calls.
+    /// The thread's processor time at the call's first tick. The processor time before that tick does not count. It is
+    /// at most one tick, and reading the clock at the start of each call would cost too much for short calls.
     used_before: Option<Duration>,
     ticks_before: u64,
 }

@@ -117,7 +117,7 @@ pub fn compile(limits: &Limits) -> Result<Vec<u8>> {
     Engine::without_pool(limits)?.load(&component)?.code()
 }
 
-/// Sets resource limits for this process, which it cannot raise again.
+/// Sets resource limits for this process. The process cannot raise them again.
 fn confine(limits: &Limits) -> Result<()> {
     let failed = |e: rustix::io::Errno| {
         Error::transient(Stage::Plugin, Code::MachineBusy, "cannot bound the compiler").because(e)

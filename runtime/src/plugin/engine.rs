@@ -26,7 +26,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::stop::Stop;
 
-/// The name of the interface in wasmtime-wasi. Plugins that use an earlier 0.2 version import it as well.
+/// The name of the interface in wasmtime-wasi. An import of an earlier 0.2 version is linked to this interface, too.
 const WASI_POLL: &str = "wasi:io/poll@0.2.12";
 const CANNOT_WAIT: &str = "a plugin cannot sleep or wait";
 

@@ -11,8 +11,8 @@ const FRAMES_MAX: usize = 8;
 const FRAME_CHARS_MAX: usize = 120;
 const TEXT_CHARS_MAX: usize = 1_000;
 
-/// The prefixes of the functions between the author's code and the trap, such as the functions of a panic or an
-/// allocation.
+/// The prefixes of the names of functions between the author's code and the trap, such as the functions of a panic or
+/// an allocation.
 const RUN_TIME: [&str; 15] = [
     "core::",
     "<core::",
