@@ -234,8 +234,8 @@ impl Budget {
             && let Some(WaitingRequest { holder, ask, .. }) = state.line.remove(place)
         {
             state.grant(holder, ask, priority);
-            // Most requests are granted at once, so usually no thread waits. A notification would then be a useless
-            // system call.
+            // Most requests are granted at once, so usually no thread waits. A notification without a waiting thread
+            // would be a useless system call.
             if state.sleepers > 0 {
                 self.changed.notify_all();
             }

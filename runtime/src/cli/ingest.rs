@@ -318,7 +318,7 @@ struct Ingestion {
     config: Arc<str>,
     gate: Gate,
     destination: Arc<Destination>,
-    /// The stop that a signal requests.
+    /// The stop that is requested when a signal arrives.
     interrupted: Stop,
     args: Args,
 }

@@ -64,7 +64,7 @@ pub struct Limits {
     /// The maximum size of the rejects of a small input, in bytes. For a large input, the maximum is [`REJECTS_RATIO`]
     /// times the bytes read, if that is more.
     pub rejects_bytes_max: u64,
-    /// The maximum number of bytes that one plugin instance logs and prints. Each lane has an instance.
+    /// The maximum number of bytes that the plugin logs and prints in one lane.
     pub plugin_log_bytes: usize,
     /// The maximum number of names of counters that one plugin instance uses.
     pub plugin_counters: usize,
@@ -108,8 +108,8 @@ pub struct Limits {
 ///
 /// A reject contains its record, its position and the reason. So an input whose records are all rejected usually stays
 /// within this ratio. Bytes that must be escaped can exceed the ratio, because escaping makes them four times as long
-/// (`\xff` for a byte). The limit then matters most for a small compressed file, which can unpack to a thousand times
-/// its size.
+/// (`\xff` for a byte). Without this limit, a small compressed file of such bytes would have huge rejects, because it
+/// can unpack to a thousand times its size.
 pub const REJECTS_RATIO: u64 = 2;
 
 impl Default for Limits {

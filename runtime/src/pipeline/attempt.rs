@@ -30,8 +30,8 @@ use crate::receipt::{InputPart, QualityPart, ResumedFrom};
 /// output does not depend on the number of lanes.
 ///
 /// # Errors
-/// Returns errors of any stage. If this function fails, the attempt has created no receipt, unless the error [leaves
-/// output](Error::leaves_output).
+/// Returns errors of any stage. If this function fails, the attempt has created no receipt, unless
+/// [`Error::leaves_output`] is true.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let hints = source.hints.clone();
     let (input, reader) = AttemptInput::open(job, source, Digesting::default())?;

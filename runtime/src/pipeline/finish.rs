@@ -72,7 +72,7 @@ pub(super) fn finish(
             let kept = sealed.quarantine(&id, output_format, report);
             // If the quarantine fails, its error must not hide the verdict.
             let report = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
-            // The verdict comes last, because it may be too long for a dead letter.
+            // The verdict comes last, because a dead letter keeps only the first 2,000 characters of a message.
             let what = format!("{name}: nothing was published (see {report}): {verdict}");
             Err(Error::permanent(Stage::Commit, Code::GateExceeded, what).with_kept_report(report))
         }

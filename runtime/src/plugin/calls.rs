@@ -40,8 +40,8 @@ pub fn thread_time() -> Duration {
 /// alone waits in the same line until no other call runs.
 pub(super) struct Calls {
     cores: usize,
-    /// The ticks of the engine's clock. While the process or the machine is suspended, this clock does not advance, so
-    /// that time does not count.
+    /// The ticks of the engine's clock. While the process or the machine is suspended, this clock does not advance. So
+    /// the time of the suspension does not count.
     ticks: AtomicU64,
     /// Set if calls wait in line. If so, running long calls give way at their next tick.
     is_crowded: AtomicBool,
