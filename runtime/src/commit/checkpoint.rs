@@ -137,8 +137,8 @@ enum LastCheckpoint {
 
 /// The result of writing a checkpoint.
 struct WrittenCheckpoint {
-    /// The result of syncing the staged files. An error must fail the attempt, because the kernel reports a fault only
-    /// once.
+    /// The result of syncing the staged files. After an error, the attempt must fail: the kernel reports a failed write
+    /// only once, so another sync could succeed although bytes are missing.
     synced: Result<()>,
     /// The checkpoint's file, or `None` if this file could not be written and synced.
     file: Option<Temporary>,
@@ -236,7 +236,7 @@ impl Checkpoints {
             (_, None) => {}
             (last, Some(file)) => match std::mem::replace(last, LastCheckpoint::Own(file)) {
                 LastCheckpoint::None => {}
-                // The new checkpoint has replaced the file.
+                // The file of the new checkpoint has the same path and has replaced this file.
                 LastCheckpoint::Inherited { mut file, .. } | LastCheckpoint::Own(mut file) => file.keep(),
             },
         }
@@ -269,7 +269,7 @@ impl Checkpoints {
 
 impl Drop for Checkpoints {
     fn drop(&mut self) {
-        // The files that the thread has created must be removed, too.
+        // The files that the thread creates must be removed, too.
         if let Some(Ok(written)) = self.writing.take().map(JoinHandle::join) {
             drop(written);
         }
@@ -295,8 +295,8 @@ impl CheckpointWriter {
             inherited: Vec::new(),
         };
         for (file, path) in &self.files {
-            // The modification time is set to now, because the reaper removes files with an old modification time, and
-            // this checkpoint is recent.
+            // The modification time is set to now, because `Destination::reap` removes files with an old modification
+            // time, and this checkpoint is recent.
             let touched = file.set_modified(SystemTime::now());
             if let Err(error) = touched.and_then(|()| file.sync_data()) {
                 written.synced = Err(disk::failed(error, "cannot be synced", path));
@@ -344,11 +344,12 @@ impl Destination {
     }
 
     /// Begins an attempt's output as [`Destination::stage`] does, but with a copy of the files that an earlier attempt
-    /// at the same request has staged. The files of the earlier attempt are removed when this attempt ends.
+    /// at the same request has staged. When this attempt has written a checkpoint of its own, the files of the earlier
+    /// attempt are removed. They are also removed when this attempt ends, unless [`Staging::keep`] keeps them.
     ///
     /// # Errors
-    /// Fails as [`Destination::stage`] does, if the copy cannot be written, or if a stop is requested. If the owner is
-    /// not a request of a queue, the result is [`ResumedStaging::Refused`].
+    /// Fails in the same cases as [`Destination::stage`]. Also fails if the copy cannot be written, or if a stop is
+    /// requested. If the owner is not a request of a queue, the result is [`ResumedStaging::Refused`].
     pub fn resume_from(&self, owner: Owner, part: &StagedPart, stop: &Stop) -> Result<ResumedStaging> {
         let refused = |why: &str| Ok(ResumedStaging::Refused(why.to_owned()));
         let file = match (&owner.queue, &owner.id) {

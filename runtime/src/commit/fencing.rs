@@ -3,8 +3,9 @@
 //!
 //! A worker that is considered lost can still be running. So each staged file of an attempt has a unique name,
 //! `<key>.<fence>.<random>.<what>`. The attempt publishes the file by linking the final name to the staged file.
-//! Another attempt stops this attempt for good by renaming the staged file: the next link, or the rename of the
-//! receipt, fails. While the staged file exists, its inode identifies the published file of the attempt.
+//! Another attempt stops this attempt for good by renaming the staged file: the next time that this attempt links the
+//! file, or renames its receipt, the operation fails. While the staged file exists, its inode identifies the published
+//! file of the attempt.
 //!
 //! To commit, an attempt creates the staged file of its receipt, and then looks for a lock file of the request. To take
 //! over, an attempt creates the lock file, and then lists the staged files. So at least one of the two attempts sees
@@ -36,7 +37,7 @@ use crate::fail_points;
 use crate::format::Format;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
 
-/// The longest wait for the lock of a request. Another process that takes over the same request holds it for a few file
+/// The longest wait for the lock of a request. A process that takes over the request holds the lock only for a few file
 /// operations.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(5);
@@ -71,9 +72,9 @@ pub enum Concluded {
     Ended,
 }
 
-/// The document that says that a request has ended without a receipt. It stops attempts that are still running from
-/// committing the request. Unknown members from a newer version are ignored, because the request has ended whatever
-/// they say.
+/// The document that says that a request has ended without a receipt. When this document exists, attempts that are
+/// still running can no longer commit the request. Unknown members from a newer version are ignored, because the
+/// request has ended, no matter what these members say.
 #[derive(Debug, Serialize, Deserialize)]
 struct EndedMarker {
     queue: String,
@@ -162,18 +163,19 @@ impl RequestKey {
                     );
                     return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
                 }
-                // The file system has no locks. Two processes that take over at the same moment could then disturb each
-                // other.
+                // The file system has no locks. Without them, two processes that take over at the same moment could
+                // disturb each other.
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            // The previous holder of the lock could have removed the file.
+            // The previous holder of the lock may have removed the file. If so, this lock has no effect, and the loop
+            // starts again.
             let is_there = |found| {
                 let own = file.metadata();
                 own.is_ok_and(|own| disk::inode(&own) == disk::inode(&found))
             };
             if fs::metadata(&path).is_ok_and(is_there) {
-                // The reaper removes lock files by their modification time.
+                // `Destination::reap` removes lock files with an old modification time.
                 let _ = file.set_modified(SystemTime::now());
                 return Ok(RequestLock { path, _file: file });
             }
@@ -258,9 +260,9 @@ impl RequestKey {
         })
     }
 
-    /// Removes the published files that belong to these revoked files, except files that the receipt names. Then
-    /// removes the revoked files. Returns the number of published files that were removed. The caller must hold the
-    /// request's lock.
+    /// Removes each published file that has the same inode as one of the `revoked` files, except files that the receipt
+    /// names. Then removes the revoked files. Returns the number of published files that were removed. The caller must
+    /// hold the request's lock.
     pub(super) fn remove_published(
         folders: &Folders,
         id: &str,
@@ -365,7 +367,7 @@ pub(super) struct RevokedFile {
 }
 
 impl RevokedFile {
-    /// Returns the names under which the attempt could have published the file.
+    /// Returns the names under which the attempt may have published the file.
     fn final_names(&self, id: &str) -> Vec<String> {
         let fence = self.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
@@ -386,7 +388,7 @@ impl Destination {
     /// appears in messages for people. A second call changes nothing.
     ///
     /// # Errors
-    /// Fails with stage commit and the path. After an error, the request has not ended.
+    /// Fails with stage commit and the path. After an error, the caller must not treat the request as ended.
     pub fn conclude(
         &self,
         (queue, id): (&str, &str),
@@ -399,8 +401,8 @@ impl Destination {
         let key = RequestKey::of(Some(queue), id);
         let lock = key.lock(&folders)?;
         if key.ended(&folders, life_ms)?.is_some() {
-            // Another worker has ended the request. The request can be in its next life by now, and an attempt at that
-            // life must not be stopped.
+            // A worker has already ended this life of the request. The request can be in its next life by now, and an
+            // attempt in that life must not be stopped.
             let receipt = read_receipt(&receipt_path(&folders, id))?;
             return Ok(
                 match receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {

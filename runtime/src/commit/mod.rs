@@ -16,11 +16,11 @@
 //! <output>/[<queue>/]<id>.<format>            output
 //! <output>/[<queue>/]receipts/<id>.json       receipt
 //! <rejects>/[<queue>/]<id>.rejects.csv        rejects, if any; <rejects> is <output>/rejects by default
-//! <output>/[<queue>/].quarantine/<id>.<format>        of an input with too many rejects: no receipt names it
+//! <output>/[<queue>/].quarantine/<id>.<format>        output with too many rejects; no receipt names it
 //! <rejects>/[<queue>/].quarantine/<id>.rejects.csv    its rejects
 //! <rejects>/[<queue>/].quarantine/<id>.json           its report
 //! <output>/.staging/<key>.<fence>.<random>.*    files of running attempts, also below <rejects>: see `fencing.rs`
-//! <output>/.staging/<digest>.checkpoint       the checkpoint of such an attempt, for the next one
+//! <output>/.staging/<digest>.checkpoint       the checkpoint of a running attempt, for the next attempt
 //! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
 //! <output>/.output-id                         identifies this output; also in <rejects> if that is elsewhere
 //! ```
@@ -73,12 +73,12 @@ const STAGING: &str = ".staging";
 /// The folder within the staging folder for the lock files and markers of requests: see `fencing.rs`.
 const FENCES: &str = "fences";
 /// The file in the output's folder that contains the id of the output. The id is the same on every machine and under
-/// every path.
+/// every path to the folder.
 const OUTPUT_ID: &str = ".output-id";
 const IDENTITY_BYTES_MAX: u64 = 1_024;
 
-/// The factor by which the reaper keeps a staged file longer if the file is also published. Until the request has
-/// ended, only the staged file shows which attempt the published file belongs to.
+/// [`Destination::reap`] keeps a staged file this many times longer if the file is also published. Until the request
+/// has ended, only the staged file shows which attempt the published file belongs to.
 const PUBLISHED_KEPT_TIMES: u32 = 24;
 
 /// The maximum number of queues whose folders are kept open. A worker normally serves fewer queues.
@@ -173,8 +173,9 @@ impl Destination {
         Ok(())
     }
 
-    /// Checks that the output's folder is still the one whose id [`Destination::identity`] returned. If an attempt has
-    /// found another id there, this worker must not claim any more requests, because its claims name the earlier id.
+    /// Checks that no attempt has found another id in a folder of this destination than [`Destination::identity`]
+    /// returned. If an attempt has found another id, this worker must not claim any more requests, because its claims
+    /// name the earlier id.
     ///
     /// # Errors
     /// Fails permanently, with stage commit, if an attempt has found another id: only a new worker can use the other
@@ -190,8 +191,9 @@ impl Destination {
         Ok(())
     }
 
-    /// Checks that a queue can have its own folder in this destination. [`Destination::stage`] checks this, too. But a
-    /// worker that checks this when it starts does not claim requests that are certain to fail.
+    /// Checks that a queue can have its own folder in this destination. [`Destination::stage`] checks this, too, but
+    /// only after a claim. A worker that calls this function when it starts claims no requests that are certain to
+    /// fail.
     ///
     /// # Errors
     /// Fails permanently, with stage config, if the queue's name is invalid. Also fails if the queue's folder would be
@@ -223,7 +225,7 @@ impl Destination {
     }
 
     /// Returns the folders of a queue. Reuses the open folders of the previous attempt if they have not changed.
-    /// Checking each part of each path would take longer than writing a small output.
+    /// Opening them again would check each part of each path, which takes longer than writing a small output.
     fn folders(&self, queue: Option<&str>) -> Result<Arc<Folders>> {
         let kept = || self.kept.lock();
         let key = queue.map(str::to_owned);
@@ -256,8 +258,8 @@ impl Destination {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         }
         self.keep_identity()?;
-        // Each attempt looks for a lock file in this folder. If the folder did not exist, the lookup would wait for the
-        // kernel's locks of the staging folder.
+        // Each attempt looks for a lock file in this folder. If the folder did not exist, the kernel would have to lock
+        // the staging folder for each lookup.
         disk::create_folders(&folders.staging.path().join(FENCES))?;
         let folders = Arc::new(folders);
         let mut kept = kept();
@@ -271,10 +273,10 @@ impl Destination {
     /// Removes the files of attempts that never ended: staged files that were last written longer ago than
     /// `older_than`. Skips files that cannot be removed. Returns the number of files that were removed.
     ///
-    /// An attempt that waits for memory can write nothing for any length of time. So a worker that calls this function
-    /// passes the queue and the id of each request that it is working on (`at_work`). The files of these requests are
-    /// kept, and their modification time is set to now, so that other workers keep them, too. The interval between two
-    /// calls must be far shorter than `older_than`.
+    /// While an attempt waits for memory, it writes nothing, and this wait has no time limit. So a worker that calls
+    /// this function passes the queue and the id of each request that it is working on (`at_work`). The files of these
+    /// requests are kept, and their modification time is set to now, so that other workers keep them, too. The interval
+    /// between two calls must be far shorter than `older_than`.
     ///
     /// # Errors
     /// Fails if the staging folder exists and cannot be read.
@@ -310,8 +312,8 @@ impl Destination {
     }
 }
 
-/// Returns the URI of a published receipt, which lies in a folder beside the output that it names. Returns `None` if
-/// the receipt names no output.
+/// Returns the URI of a published receipt. The receipt is in the folder `receipts`, which is in the same folder as the
+/// output. Returns `None` if the receipt names no output.
 pub fn receipt_uri(receipt: &Receipt) -> Option<String> {
     let output = receipt.outputs.first()?;
     let (folder, _) = output.uri.rsplit_once('/')?;

@@ -65,7 +65,7 @@ impl Sealed {
     /// - permanently if there is a receipt for other work, or if the request has ended without a receipt
     /// - with class lease lost if another attempt has taken over
     ///
-    /// If no receipt could be created, the published files are removed.
+    /// If no receipt could be created, the published files are removed if possible.
     pub fn publish(
         mut self,
         id: &str,
@@ -151,7 +151,7 @@ impl Sealed {
     }
 
     /// Moves output and rejects into quarantine, and writes the report that `make_report` returns. Only this report
-    /// names the files. It replaces the report of an earlier attempt. Returns the report's URI.
+    /// names the files. The new report replaces the report of an earlier attempt. Returns the report's URI.
     ///
     /// # Errors
     /// Fails with stage commit if a file cannot be written. After an error, new files are removed if possible.
@@ -178,7 +178,8 @@ impl Sealed {
         make_report: impl FnOnce(&Published) -> Report,
         placed: &mut Vec<PlacedFile>,
     ) -> Result<String> {
-        // The second name contains the digest. So a file of an earlier attempt with other bytes keeps its name.
+        // If a file of an earlier attempt with other bytes has the first name, the new file gets the second name, which
+        // contains its digest.
         let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..SHORT_DIGEST_CHARS], suffix);
         let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
         let named = names(output_format.name(), &self.output);
@@ -206,8 +207,8 @@ impl Sealed {
     }
 
     /// Removes the files that this attempt has published. If another attempt has taken over, that attempt has already
-    /// removed them. If a file cannot be removed, the staged files are kept, so that the next attempt can tell who
-    /// published the file. Returns false if a file could not be removed.
+    /// removed them. If a file cannot be removed, the staged files are kept, so that the next attempt can tell which
+    /// attempt published the file. Returns false if a file could not be removed.
     fn unpublish(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[PlacedFile]) -> bool {
         if placed.iter().all(|placed| !placed.is_new) {
             return true;
@@ -270,8 +271,8 @@ impl Sealed {
         let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(output_format.name()), names("rejects.csv"));
         // This check must come before any file gets its final name. Only the staged output shows whether another
-        // attempt has stopped this attempt. On a file system without hard links, the staged output is renamed to its
-        // final name.
+        // attempt has stopped this attempt. On a file system without hard links, the staged output no longer exists
+        // after it was renamed to its final name.
         if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
             self.take_over_taken(key, id)?;
         }
@@ -317,8 +318,8 @@ impl Sealed {
         Ok(Some(artifact))
     }
 
-    /// Takes over from other attempts, unless this attempt has done so already. A final name that is taken can belong
-    /// to an attempt that the queue's server has forgotten.
+    /// Takes over from other attempts, unless this attempt has done so already. The file that has the taken name can
+    /// come from an attempt that the queue's server has forgotten.
     fn take_over_taken(&mut self, key: &RequestKey, id: &str) -> Result<()> {
         if self.owner.queue.is_none() || self.is_fenced {
             return Ok(());
@@ -400,7 +401,7 @@ fn check_outputs(receipt: &Receipt, folders: &Folders, path: &Path) -> Result<()
             bytes,
             sha256: sha256.clone(),
         };
-        // The folder could have had another path when the receipt was written.
+        // Only the file's name is used, because the folder may have had another path when the receipt was written.
         let found = match Location::parse(uri, Stage::Commit)? {
             Location::File(file) => match file.file_name() {
                 Some(name) => disk::has_bytes(&folder.path().join(name), &digest)?,
@@ -438,8 +439,8 @@ fn check_length(staged: &Temporary, digest: &Digest) -> Result<()> {
     Ok(())
 }
 
-/// Gives a staged file the first of the names that is free. If a file with the same bytes already has a name, uses that
-/// file instead.
+/// Gives a staged file the first of the names that is free. If a file with the same bytes already has one of the names,
+/// uses that file instead.
 pub(super) fn place(
     staged: &mut Temporary,
     digest: &Digest,

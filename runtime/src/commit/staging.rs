@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The number of written bytes after which the kernel is asked to begin writing them to the disk. So the sync at the
-/// end takes little time.
+/// The number of written bytes after which the kernel is asked to begin writing them to the disk. Because of this, the
+/// sync at the end takes little time.
 const WRITE_OUT_BYTES: u64 = 4 << 20;
 
 /// The output of a running attempt. When this value is dropped, all staged files are removed.
