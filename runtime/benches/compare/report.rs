@@ -106,7 +106,7 @@ impl Findings {
         line(
             out,
             format_args!(
-                "\nEach number is the median of {} rounds with files, or of {} rounds with requests. With files, contenders other than `ingest-host` and the native jobs take part only in every third round.\n\n{HOW}",
+                "\nEach number is the median of {} rounds with files, or of {} rounds with requests. With files, contenders other than `ingest-host` and the native jobs take part only in every third round, so their numbers are medians of fewer rounds.\n\n{HOW}",
                 self.rounds, self.request_rounds
             ),
         );

@@ -60,6 +60,7 @@ pub async fn accepted(
 ) -> Result<Accepted> {
     let there = || backend.queue.status(queue, &request.id);
     let (state, ending) = match answer {
+        Submitted::Created if request.delay_ms > 0 => (State::Delayed, None),
         Submitted::Created => (State::Ready, None),
         Submitted::Existing(state @ (State::Ready | State::Delayed | State::Leased)) => {
             (state, there().await?.and_then(|there| there.ending))

@@ -255,7 +255,7 @@ fn all_rejected(by_code: &BTreeMap<String, u64>) -> String {
         .keys()
         .filter(|code| decode::REJECT_CODES.contains(&code.as_str()))
         .count();
-    if count < by_code.len() {
+    if count == 0 {
         return "every record was rejected, by the plugin: the rejects have the reasons; --trim removes spaces around the fields of CSV"
             .into();
     }

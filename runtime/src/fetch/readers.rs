@@ -263,11 +263,12 @@ impl LimitedReader {
             return Ok(());
         };
         if bytes > bounds.ratio_from_bytes && bytes > taken.saturating_mul(bounds.ratio_max) {
-            let max = bounds.ratio_max;
+            let (max, from) = (bounds.ratio_max, bounds.ratio_from_bytes);
             return refused(
                 Code::CompressionLimit,
                 format!(
-                    "{name}: {bytes} bytes came of {taken}, which is more than {max} to 1, the limit of an input"
+                    "{name}: {bytes} bytes came of {taken}, which is more than {max} to 1, the limit of an input of more than \
+                     {from} bytes: if that is right, unpack it before you submit it"
                 ),
             );
         }

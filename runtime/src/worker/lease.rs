@@ -19,9 +19,8 @@ use crate::telemetry::repeated_errors::RepeatedErrors;
 /// The pause after a failed renewal or connection.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// The log messages of errors that may be repeated. [`RepeatedErrors`] limits how often each is logged.
+/// The log message of an error that may be repeated. [`RepeatedErrors`] limits how often it is logged.
 const CANNOT_RENEW: &str = "cannot renew leases, trying again";
-const LEASE_LOST: &str = "a lease was lost";
 
 /// The leases that are held now. If this value is dropped, the thread ends.
 pub(super) struct Leases {
@@ -432,7 +431,8 @@ fn note_renewal(
         Err(error) if error.class() == Class::LeaseLost => {
             held.stop.request(Class::LeaseLost, "the lease was lost");
             state.held.remove(&key);
-            shared.repeated_errors.failed(LEASE_LOST, &error);
+            // Each lost lease is logged, because each one is another request.
+            tracing::warn!(error = error.report(), code = %error.code(), "a lease was lost");
         }
         Err(error) => {
             shared.repeated_errors.failed(CANNOT_RENEW, &error);

@@ -184,7 +184,7 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
             &error,
             Stage::Decompress,
             Class::Permanent,
-            &format!("which is more than {input_ratio_max} to 1, the limit of an input"),
+            &format!("which is more than {input_ratio_max} to 1, the limit of an input of more than"),
         );
         let from = limits.input_ratio_from_bytes;
         assert!(
