@@ -17,8 +17,8 @@ COPY . .
 RUN cargo build --locked --release -p ingest-host \
     && cargo build --locked --release -p clean -p alarms --target wasm32-wasip2 \
     && strip target/release/ingest-host
-# Creates the folders of the second stage here, because its image can be without a shell. If `docker run --user` names a
-# user other than 10001, this user creates a cache in /data/.cache.
+# Creates the folders of the second stage here, because its image can be without a shell. Every user may write to
+# /data/.cache, because `docker run --user` can name another user than 10001.
 RUN mkdir -p /root-of-image/data/out /root-of-image/data/.cache /root-of-image/plugins \
     && chmod 1777 /root-of-image/data/.cache \
     && cp target/wasm32-wasip2/release/clean.wasm target/wasm32-wasip2/release/alarms.wasm /root-of-image/plugins

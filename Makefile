@@ -1,6 +1,7 @@
 # For a first look, run `make demo` and `make test`. Both do all set-up themselves.
 
-# rustup installs cargo in this folder. A shell that was opened before does not have the folder in its PATH.
+# rustup installs cargo in this folder. A shell that was opened before the installation does not have the folder in its
+# PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 CARGO ?= cargo

@@ -27,8 +27,8 @@ import redis
 STATES = ["ready", "delayed", "leased", "done", "dead", "cancelled"]
 
 
-# The names that .env may set. There are no other names, because a stranger's file must change only the address of the
-# queue.
+# The names that .env may set. Other names are ignored, because a file from a stranger must change nothing but the
+# address of the server.
 NAMES = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"]
 
 # Matches NAME=VALUE, with or without quotes and a comment. The value is one of the last three groups.

@@ -70,7 +70,7 @@ produce 1 "a-2: dead: fetch" --uri "${URL%/*}/missing.csv" --id a-2
 produce 1 "../a-3: invalid: .*must have" --uri "$URL" --id ../a-3
 ingest-host queue audit --queue "$QUEUE"
 
-# The host and the producer must read the same password from each form of a value.
+# The host and the producer must read the same password from `.env`, with and without quotes and comments.
 mkdir "$HERE/folder"
 cp examples/data_producer.py "$HERE/folder"
 cd "$HERE/folder"

@@ -55,8 +55,8 @@ fail() {
     exit 1
 }
 
-# Waits until a background process ends. The process depends on the worker, so the function also fails if the worker
-# ends or the time is over.
+# Waits until a background process ends. Fails if the process fails, or if the time is over. Also fails if the worker
+# ends, because the process waits for the worker.
 wait_for() { # PROCESS WHAT
     tries=0
     while kill -0 "$1" 2>/dev/null; do
@@ -102,8 +102,8 @@ mkdir -p "$DEMO"
 RUN=$(date +%H%M%S)
 QUEUE=bigdatastudy
 if [ -n "${REDIS_URL:-}${REDIS_HOST:-}" ]; then
-    # This queue name can be in use on the server. If the server does not answer, the first command after this check
-    # reports it.
+    # The server can already have a queue with this name. If the server does not answer, the first command after this
+    # check reports it.
     if ingest-host queue list --json 2>/dev/null | grep -q '"queue": *"'"$QUEUE"'"'; then
         say '' "This server has a queue $QUEUE already. It stays as it is: the demo takes a queue of its own."
         QUEUE=$QUEUE-demo-$RUN

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs libFuzzer on each target, and compares the host with Python's csv and json. Each target takes a given number of
-# seconds: scripts/fuzz.sh SECONDS [TARGET...]. With SEED=n, the comparison uses the same files again.
+# seconds: scripts/fuzz.sh SECONDS [TARGET...]. With the SEED that an earlier run printed, the comparison creates the
+# same files as that run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=$1

@@ -40,8 +40,8 @@ export CARGO_TARGET_DIR=$build
 export CARGO_PROFILE_RELEASE_STRIP=symbols
 # The binary must not contain the paths of the machine that builds it. They are private, and differ between builds.
 export RUSTFLAGS="--remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-# Archives of the same commit must have the same times. The compilers must not get this time. Otherwise C code would be
-# compiled again for each commit.
+# The files in an archive get the time of the commit, so that the archives of two builds of one commit are the same. The
+# compilers must not get this time: they would compile the C code again for each commit.
 committed=$(git log -1 --format=%ct)
 
 say "SBOM and licences"

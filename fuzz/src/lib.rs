@@ -3,7 +3,8 @@
 //! libFuzzer for bytes that break a property. With each `cargo test`, `runtime/tests/it/fuzz.rs` tries the corpus and
 //! mutations of it.
 //!
-//! The first bytes of an input select the options with which the rest is read, so that all options are tried.
+//! For most of these functions, the first bytes of an input select the options with which the rest is read. So all
+//! options are tried.
 
 mod records;
 
@@ -154,8 +155,8 @@ fn comes_back(records: &Read, format: Format) {
     );
 }
 
-/// Checks arbitrary changes from a plugin. They are refused, or each record has one verdict and the counts match the
-/// records in the output.
+/// Checks arbitrary changes from a plugin. The host refuses them, or each record has one verdict, and the output has as
+/// many records as the verdicts give.
 pub fn changes(data: &[u8]) {
     let Some((&[how, verdicts, operands], data)) = data.split_first_chunk() else {
         return;
@@ -284,7 +285,8 @@ fn profiled(format: Format, columns: Vec<String>, rows: Vec<u8>, expected: &[Vec
     }
 }
 
-/// Checks a batch before it enters the sandbox. It is refused, or each of its fields is valid text.
+/// Checks a batch that a plugin gets, with the code of the plugin SDK. The SDK refuses the batch, or each of its fields
+/// is valid text.
 pub fn arena(data: &[u8]) {
     let Some((&[width, starts, ends], data)) = data.split_first_chunk() else {
         return;
@@ -299,7 +301,8 @@ pub fn arena(data: &[u8]) {
     }
 }
 
-/// Checks a document of a producer. It is refused, or its request is the same after it is written and read again.
+/// Checks a document of a producer. The document is refused, or its request stays the same when it is written and read
+/// again.
 pub fn request(data: &[u8]) {
     let Ok(document) = std::str::from_utf8(data) else {
         return;
@@ -313,7 +316,7 @@ pub fn request(data: &[u8]) {
     assert_eq!(again.content_digest(), request.content_digest());
 }
 
-/// Checks an existing receipt. It is unreadable, or it is the same after it is written again.
+/// Checks an existing receipt. The receipt is unreadable, or it stays the same when it is written and read again.
 pub fn receipt(data: &[u8]) {
     let Ok(receipt) = Receipt::read(data) else {
         return;

@@ -23,7 +23,7 @@ pub(crate) struct Read {
 pub(crate) struct Found {
     position: Position,
     raw: Vec<u8>,
-    /// The fields, or the reason for which the record is malformed.
+    /// The fields, or the reason why the record is malformed.
     pub(crate) fields: Result<Vec<String>, String>,
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn read(
         assert_eq!(batch.used.bytes, batch.raw.len(), "the whole chunk is decoded");
         origin.advance(batch.used);
     }
-    // The footer is not decoded, so the decoded part can end before the input.
+    // The footer is not decoded, so the decoded part can end before the end of the input.
     let end = origin.0.offset as usize;
     let has_footer = options.skip_footer.is_some_and(|rows| rows > 0);
     assert!(

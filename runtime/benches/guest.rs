@@ -1,10 +1,10 @@
 //! Measures the plugin SDK. The host calls the plugins `alarms` and `by-hand` with the same batches. `by-hand` does the
 //! same work without the SDK, in a loop over the interface's lists.
 //!
-//! One iteration is 100,000 records. So **ten times the milliseconds are the nanoseconds per record**. The times
-//! include the host's call, the transfer to the guest, the work and the transfer back. The benchmark `arena_ignored` in
-//! `boundary` measures the same without the work. Before the measurements, the results of both plugins are compared.
-//! They must be the same. `cargo test` runs each benchmark once. Both `cargo test` and `cargo bench` build the plugins.
+//! One iteration is 100,000 records. So **1 ms per iteration is 10 ns per record**. The times include the host's call,
+//! the transfer to the guest, the work and the transfer back. The benchmark `arena_ignored` in `boundary` measures the
+//! same without the work. Before the measurements, the results of both plugins are compared. They must be the same.
+//! `cargo test` runs each benchmark once. Both `cargo test` and `cargo bench` build the plugins.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -23,7 +23,7 @@ use ingest_host::stop::Stop;
 /// The number of different records. They are few enough to stay in the processor's cache. In production, the records
 /// are also in the cache, because a decoder has just written them.
 const RECORDS: usize = 20_000;
-/// The number of records in a batch of about the usual size.
+/// The number of records in a batch. Such a batch has about 256 KiB.
 const BATCH_RECORDS: usize = 3_300;
 const SEED: u64 = 7;
 const BAD_PERCENT: u8 = 5;

@@ -16,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`Stage::Config`] starts without this word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The operator's or the producer's request, or their configuration.
+    /// The arguments, options and settings that the operator or the producer gave.
     Config,
     /// The queue's server.
     Queue,
@@ -175,7 +175,7 @@ impl Error {
         self.retry_after
     }
 
-    /// Marks that no connection to this host (`HOST:PORT`) could be made. Its name may be a mistake.
+    /// Marks that no connection to this host (`HOST:PORT`) could be made. The host's name may be misspelled.
     #[must_use]
     pub fn not_reaching(mut self, host: impl Into<Box<str>>) -> Self {
         self.unreached = Some(host.into());

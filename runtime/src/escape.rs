@@ -60,7 +60,7 @@ const UNSEEN: [(char, char); 31] = [
 /// the text is longer, a note says how many characters were left out.
 ///
 /// Line feed, carriage return and tab become `\n`, `\r` and `\t`. Other invisible characters become `\u{HEX}`. A
-/// backslash is doubled if it could be taken for the beginning of one of these. All other text stays unchanged, in
+/// backslash is doubled if it could be taken for the beginning of such an escape. All other text stays unchanged, in
 /// every language.
 pub fn for_people(text: &str) -> Cow<'_, str> {
     for_people_within(text, SHOWN_CHARS_MAX)
@@ -154,8 +154,8 @@ fn escaped(text: &str, chars_max: usize, in_quotes: bool) -> String {
     }
 }
 
-/// Returns whether a backslash before this character could be taken for the beginning of an escape. `None` means the
-/// end of the text: there the answer is true if a quote follows.
+/// Returns whether a backslash before this character could be taken for the beginning of an escape. At the end of the
+/// text (`None`), the answer is true if a quote follows.
 fn is_like_escape(next: Option<char>, in_quotes: bool) -> bool {
     match next {
         None => in_quotes,

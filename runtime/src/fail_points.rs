@@ -39,7 +39,7 @@ pub(crate) fn pass(place: &str, id: &str) {
             Signal::KILL
         };
         let _ = kill_process(getpid(), signal);
-        // Another thread may receive the signal. This thread must not continue before that.
+        // Another thread may receive the signal. This thread must not continue before the signal takes effect.
         std::thread::sleep(DELIVERY_PAUSE);
     }
 }

@@ -1,5 +1,5 @@
-//! Decides whether an output may be published, and gives the reason if it may not. The decision depends on the rejects
-//! of the whole input and on the number of its records.
+//! Decides whether an output may be published. If it must not be published, gives the reason. The decision depends on
+//! the rejects of the whole input and on the number of its records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -78,7 +78,8 @@ impl RejectTally {
 }
 
 impl Gate {
-    /// Returns a gate. An output passes it if no rule refuses it and the input has at least `min_records` records.
+    /// Returns a gate. An output passes the gate if no rule refuses the output and the input has at least `min_records`
+    /// records.
     pub fn new(rules: Vec<Rule>, min_records: u64) -> Self {
         Self { rules, min_records }
     }
@@ -107,7 +108,8 @@ impl Gate {
         Some(format!("no reject has the code {without}; there are {there}"))
     }
 
-    /// Returns a gate that an output passes only if it passes both gates.
+    /// Returns a gate with the rules of both gates and the higher minimum number of records. If one of the gates has a
+    /// rule for all rejects together, the default rule does not apply.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self {
@@ -116,8 +118,8 @@ impl Gate {
         }
     }
 
-    /// Returns `None` if the output may be published. Otherwise returns the rules that refuse it, and a summary of the
-    /// rejects.
+    /// Returns `None` if the output may be published. If it must not be published, returns the rules that refuse it,
+    /// and a summary of the rejects.
     pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, RejectTally>) -> Option<String> {
         let RecordCounts { read, rejected, .. } = *records;
         let not_utf8 = by_code.get(NOT_UTF8).map_or(0, |rejects| rejects.count);

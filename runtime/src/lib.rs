@@ -1,8 +1,9 @@
 //! Hosts ingest plugins. A request comes from a queue. Its input is fetched, decoded, sent through a WebAssembly
-//! component, encoded, and committed with a receipt. The modules below are in the order in which the data passes them.
+//! component, encoded, and committed with a receipt. After some modules for general use, the modules are listed in the
+//! order in which the data passes them.
 
 pub mod config; // bounds of attempts and leases
-pub mod error; // the one error type
+pub mod error; // the only error type
 pub mod escape; // makes untrusted texts safe to show
 pub mod names; // checks ids and names of queues
 pub mod request; // a producer's request
@@ -19,7 +20,7 @@ mod telemetry; // log lines, and repeated errors
 pub mod digest; // length and SHA-256 of bytes
 pub mod location; // the target of a URI, and its redaction
 
-pub mod queue; // requests go in, claims come out, each settled once
+pub mod queue; // requests go in, claims come out
 
 mod fail_points; // points at which tests kill or pause a worker
 pub mod fetch; // a URI goes in, bytes come out

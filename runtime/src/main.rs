@@ -6,9 +6,9 @@ fn main() -> std::process::ExitCode {
 }
 
 /// Makes the allocator get each long buffer from the system, and return the buffer when it is freed. By default, the
-/// first long record makes glibc keep such buffers, in up to eight heaps for each core. A worker's memory would then
-/// far exceed its bound. The trim threshold is well above the size of usual chunks' buffers, so glibc still keeps these
-/// buffers.
+/// first long record makes glibc keep such buffers, in up to eight heaps for each core. With this default, a worker's
+/// memory would far exceed its bound. The trim threshold is well above the size of usual chunks' buffers, so glibc
+/// still keeps these buffers.
 fn give_back_long_buffers() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the allocator has no other way to be told")]

@@ -27,11 +27,11 @@
 //! memory. If the memory is not available, the call is refused ([`Held::try_raise`]), and the attempt runs again alone.
 //!
 //! **No starvation.** While no attempt waits, the attempt that holds most has priority. If an attempt's request fits
-//! only with priority, this attempt gets the priority instead. Otherwise attempts wait in a line, and only the first in
-//! line can take over the priority. When the attempt with priority ends, all other attempts together hold at most `T -
-//! M`. So the request of the first in line then fits with priority. Memory that is given back is granted at once, so no
-//! other attempt can take it first. The following requests can be granted before the first in line, but they never take
-//! over the priority:
+//! only with priority, this attempt gets the priority instead. If a request does not fit even with priority, its
+//! attempt waits in a line. Only the first in line can take over the priority. When the attempt with priority ends, all
+//! other attempts together hold at most `T - M`. So the request of the first in line fits with priority. Memory that is
+//! given back is granted at once, so no other attempt can take it first. Three kinds of requests can be granted before
+//! the request of the first in line, but they never take over the priority:
 //!
 //! - a request of the attempt with priority
 //! - a request that never waits ([`Held::try_raise`]): for a plugin's memory or another lane
@@ -115,7 +115,7 @@ struct WaitingRequest {
 
 #[derive(Clone, Copy)]
 enum MemoryRequest {
-    /// A request for this number of bytes in addition.
+    /// A request for this number of additional bytes.
     More(usize),
     /// A request to reserve this number of bytes in total.
     Reserve(usize),
@@ -150,7 +150,7 @@ impl MemoryBudget {
     }
 
     /// Returns the maximum number of bytes that one attempt may hold: three quarters of the total. So other attempts
-    /// can run beside the largest one.
+    /// can run beside the largest attempt.
     pub fn request_max(&self) -> usize {
         self.0.request_max()
     }
@@ -234,8 +234,8 @@ impl Budget {
             && let Some(WaitingRequest { holder, ask, .. }) = state.line.remove(place)
         {
             state.grant(holder, ask, priority);
-            // Most requests are granted at once, and a notification without a waiting thread would cost a system call,
-            // too.
+            // Most requests are granted at once, so usually no thread waits. A notification without a waiting thread
+            // would be a useless system call.
             if state.sleepers > 0 {
                 self.changed.notify_all();
             }
@@ -274,7 +274,7 @@ impl Budget {
         result
     }
 
-    /// Grants `ask` if that is possible without waiting, and returns whether it did.
+    /// Grants `ask` if that is possible without waiting. Returns whether `ask` was granted.
     fn try_grant(&self, holder: u64, ask: MemoryRequest) -> bool {
         let mut state = self.state.lock();
         state.favor_largest();
@@ -369,8 +369,9 @@ impl MemoryShare {
         }
     }
 
-    /// Records that `bytes` more were refused where the attempt cannot wait, and returns the error. If the attempt is
-    /// alone, it must end with this error. Otherwise it gives everything back and runs again [alone](Self::be_alone).
+    /// Records that a request for `bytes` additional bytes was refused, and returns the error. If the attempt is alone,
+    /// it must end with this error. If it is not alone, it gives all memory back and runs again
+    /// [alone](Self::be_alone).
     pub fn refuse(&self, bytes: usize) -> Error {
         let Some(share) = &self.0 else {
             return Error::permanent(Stage::Worker, Code::MemoryExceeded, "no memory");
@@ -419,7 +420,8 @@ impl MemoryShare {
         share.is_some_and(|share| share.is_alone.load(Ordering::Relaxed))
     }
 
-    /// Sets whether the attempt has failed, so that its threads only have to end. Then none of them waits for memory.
+    /// Sets whether the attempt has failed. After a failure, the attempt's threads only have to end, so none of them
+    /// waits for memory.
     pub fn set_abandoned(&self, is_abandoned: bool) {
         if let Some(share) = &self.0 {
             share.is_abandoned.store(is_abandoned, Ordering::Relaxed);

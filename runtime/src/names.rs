@@ -9,8 +9,8 @@ const ID_BYTES_MAX: usize = 128;
 /// The maximum length of a queue's name, in bytes.
 const QUEUE_NAME_BYTES_MAX: usize = 64;
 
-/// The names that no queue may have, because an output folder has subfolders with these names. The output folder's
-/// other own subfolders begin with a dot, and no queue's name does.
+/// The names that no queue may have, because an output folder has subfolders with these names. This program's other
+/// subfolders of an output folder have names that begin with a dot, and no queue's name begins with a dot.
 const RESERVED: [&str; 2] = ["receipts", "rejects"];
 
 /// Checks the id of a request.

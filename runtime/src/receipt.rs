@@ -28,8 +28,8 @@ pub fn now() -> Timestamp {
 /// A receipt. Its times are in UTC in the form of RFC 3339. Its digests are SHA-256 in lowercase hex.
 ///
 /// A receipt is written as version 2. If it has exactly one input and one step, it also contains the short forms of
-/// version 1. A worker of version 0.1.0 that takes over a committed request reads these. [`Receipt::read`] reads both
-/// versions.
+/// version 1. A worker of version 0.1.0 that takes over a committed request reads these short forms. [`Receipt::read`]
+/// reads both versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The version of the program that wrote the receipt.
@@ -295,7 +295,7 @@ pub struct InputPart {
     pub options: Option<InputOptions>,
 }
 
-/// Reads options that a newer version of this program could have written. Unknown options are ignored, because the work
+/// Reads options that a newer version of this program may have written. Unknown options are ignored, because the work
 /// is done. So this version can settle and show a request that a newer version has committed.
 fn known_options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<InputOptions>, D::Error> {
     let members = Option::<Map<String, Value>>::deserialize(deserializer)?;
@@ -447,7 +447,7 @@ pub struct ColumnQuality {
     pub max_length: Option<u64>,
 }
 
-/// The type of a column, which all of its texts have.
+/// The type of a column. All filled cells of the column have this type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Inferred {
@@ -529,7 +529,7 @@ impl Report {
 }
 
 impl Receipt {
-    /// Returns whether the receipt is for this request of a queue. The attempt that wrote the receipt could have died
+    /// Returns whether the receipt is for this request of a queue. The worker that wrote the receipt may have been lost
     /// before it settled the request. The request is done nevertheless, even if its plugin or its input has changed
     /// since then.
     pub fn is_for(&self, queue: &str, id: &str, submitted_at: &str) -> bool {

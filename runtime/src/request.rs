@@ -85,8 +85,8 @@ impl NewRequest {
     ///
     /// - `schemas/request.schema.json` accepts it.
     /// - Its URI contains no credentials.
-    /// - No two of its CSV characters, such as delimiter and quote, are the same.
-    /// - It does not have both a delimiter and the dialect `spaces`.
+    /// - Its options for CSV do not contradict each other. For example, the delimiter and the quote must differ, and
+    ///   the dialect `spaces` must not be given together with a delimiter.
     /// - Its encoding is known.
     ///
     /// # Errors
@@ -307,8 +307,8 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Returns a unique id. Ids of later requests are greater. The only exception is a clock that is before 1970, because
-/// then the time in the ids does not advance.
+/// Returns a unique id. An id from a later millisecond is greater. If the clock shows a time before 1970, the time in
+/// the ids does not advance.
 fn random_id() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());

@@ -11,8 +11,8 @@ use crate::error::{Class, Code, Error, Result, Stage};
 /// The reason for a stop when an attempt has used up its time.
 pub const TOO_LONG: &str = "the attempt took longer than its limit (--limit request-time)";
 
-/// The number of parts in which a time limit is counted. If the process is stopped during a part, even for hours, that
-/// part counts only once.
+/// The number of parts in which a time limit is counted. If the process is suspended during a part, even for hours,
+/// that part counts only once.
 const PARTS: u32 = 16;
 const PART_MIN: Duration = Duration::from_millis(10);
 const PART_MAX: Duration = Duration::from_secs(1);
@@ -48,8 +48,8 @@ impl TimeLimit {
         let part = (self.limit / PARTS).clamp(PART_MIN, PART_MAX);
         let mut before = excused();
         while self.used < self.limit {
-            // The part is at least as long as the precision of timers. Otherwise excused time could take up the whole
-            // part.
+            // The part is at least as long as the precision of timers. In a shorter part, excused time could take up
+            // the whole part.
             let part = part.min(self.limit - self.used).max(PART_MIN);
             tokio::time::sleep(part).await;
             let now = excused();
@@ -164,7 +164,7 @@ mod tests {
         for _ in 0..3 {
             let standstill = async {
                 tokio::task::yield_now().await;
-                // This blocks the timers, in the same way as a stopped process.
+                // This blocks the timers, as if the process were suspended.
                 std::thread::sleep(whole);
             };
             tokio::select! {

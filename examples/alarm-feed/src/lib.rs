@@ -26,8 +26,8 @@ pub const NOT_SET: &str = "999999";
 
 const FLUSH_BYTES: usize = 64 << 10;
 const FIRST_ID: u64 = 10_000_001;
-/// The first start time, 2017-10-23 00:00:00, in seconds since 1970-01-01. Each later start is less than
-/// [`GAP_SECONDS`] after the start before it.
+/// The time 2017-10-23 00:00:00, in seconds since 1970-01-01. The first alarm starts less than [`GAP_SECONDS`] after
+/// this time, and each later alarm starts less than [`GAP_SECONDS`] after the start of the alarm before it.
 const FIRST_START: i64 = 1_508_716_800;
 const GAP_SECONDS: u64 = 37;
 
@@ -47,7 +47,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All faults, in the order in which bad records take them in turn.
+    /// All faults. The bad records of a feed take turns through them, in this order.
     pub const ALL: [Self; 5] = [
         Self::BadId,
         Self::BadTime,
@@ -130,13 +130,13 @@ pub fn write_alarms(mut out: impl Write, seed: u64, records: u64, bad_percent: u
     Ok(summary)
 }
 
-/// A kind of alarm. On average, `weight` of [`WEIGHTS`] alarms are of this kind.
+/// A kind of alarm. Of every [`WEIGHTS`] alarms, on average `weight` alarms are of this kind.
 struct Kind {
     weight: u64,
     alarm_id: u32,
     parameter_id: u32,
-    /// The threshold of the measurement, and the largest distance of a value from it, in halves of the unit. `None`
-    /// means that the alarm has no measurement.
+    /// The threshold of the measurement, and the largest distance of a value from the threshold (negative if the values
+    /// are below the threshold), in halves of the unit. `None` means that the alarm has no measurement.
     measures: Option<(i64, i64)>,
 }
 

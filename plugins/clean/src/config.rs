@@ -83,7 +83,7 @@ fn allowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeSet
     list(deserializer, "allowed")
 }
 
-/// Parses a list of texts, or `None` from null. If the JSON is a single text, the error says that a list is needed.
+/// Parses a list of texts. Returns `None` for null. If the JSON is a single text, the error says that a list is needed.
 fn list<'de, D: Deserializer<'de>, L: Default + Extend<String>>(
     deserializer: D,
     key: &'static str,

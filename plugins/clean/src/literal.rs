@@ -90,7 +90,7 @@ fn is_letter(character: char) -> bool {
     character.is_alphabetic() || character == '.'
 }
 
-/// Returns true if the character is the sign of a number. [`is_dash`] recognizes the hyphen instead.
+/// Returns true if the character is the sign of a number. A hyphen does not count as a sign here: see [`is_dash`].
 fn is_sign(character: char) -> bool {
     matches!(
         character,

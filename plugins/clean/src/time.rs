@@ -205,7 +205,7 @@ impl Fields {
     }
 }
 
-/// Returns the instant at `distance` from `time`, which is in UTC.
+/// Returns the instant whose time in UTC is `time` plus `distance`.
 fn instant(time: DateTime, distance: SignedDuration) -> Option<Time> {
     let time = time.checked_add(distance).ok()?;
     (time.year() >= 1).then_some(Time::Instant(time))

@@ -284,8 +284,8 @@ impl TimeFormat {
         .check()
     }
 
-    /// Checks that a year of two digits and the numbers directly beside it do not have four digits in total. Otherwise,
-    /// a year of four digits would match these directives.
+    /// Checks that a year of two digits and the numbers directly beside it do not have four digits in total. If they
+    /// had four digits, a year of four digits would match these directives.
     fn check_short_year(&self) -> Result<(), String> {
         let digits = |part: &Part| match part {
             Part::Number { digits_max, .. } => *digits_max,
@@ -303,8 +303,8 @@ impl TimeFormat {
         }
     }
 
-    /// Requires all digits of a number that is directly beside another number. Otherwise, the end of a number would be
-    /// ambiguous.
+    /// Requires all digits of a number that is directly beside another number. Without this rule, it would be ambiguous
+    /// where the first number ends.
     fn fix_digits(&mut self) -> Result<(), String> {
         for at in 0..self.parts.len() {
             let follows_digit = at > 0 && self.parts[at - 1].ends_with_digit();

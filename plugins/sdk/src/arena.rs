@@ -52,9 +52,9 @@ impl<'a> Arena<'a> {
     }
 
     /// Returns true if each field ends at or after its start and within the bytes. Within a record, the ends must
-    /// increase. From one record to the next, they may decrease. So the function counts all offsets that do not
-    /// increase, with vector instructions. It compares this count with the number of such offsets at the borders
-    /// between records.
+    /// increase. From one record to the next, they may decrease. So the function counts all ends that are not greater
+    /// than the end before them, with vector instructions. It compares this count with the number of such ends at the
+    /// borders between records.
     fn is_ordered(&self) -> bool {
         let mut between = 0;
         let mut is_fine = true;
@@ -98,7 +98,7 @@ impl<'a> Arena<'a> {
     pub(crate) fn records(&self) -> impl Iterator<Item = Fields<'a>> {
         let (bytes, width) = (self.bytes, self.width);
         let mut rest = self.ends;
-        // This does not use `chunks_exact`, which panics for a width of 0, because a plugin may read no columns.
+        // A plugin may read no columns, and `chunks_exact` would panic for a width of 0.
         self.starts.iter().map(move |&start| {
             let (ends, others) = rest.split_at(width);
             rest = others;

@@ -86,7 +86,7 @@ impl ChangesWriter {
         }
     }
 
-    /// Sets a cell of the current row. `before` is the value of the cell while it is not set, and an equal value is not
+    /// Sets a cell of the current row. `before` is the value that the cell has if it is not set. An equal value is not
     /// written. If `before` is `None`, any value is written. `is_number` is true for a column of numbers.
     #[inline]
     pub(crate) fn set(&mut self, column: u32, before: Option<&[u8]>, value: &impl Value, is_number: bool) {

@@ -44,9 +44,9 @@ impl<'a> Record<'a> {
 
     /// Parses the field in `column` as a `T`, such as an integer or a float.
     ///
-    /// A returned float is always finite. NaN is rejected because all comparisons with it are false, so it would pass
-    /// most checks. `1e999` is rejected because its value is infinite. To accept such values, parse the text from
-    /// [`get`](Self::get).
+    /// A returned float is always finite. NaN is rejected because a comparison such as `value > max` is false for NaN,
+    /// so it would pass most checks. `1e999` is rejected because its value is infinite. To accept such values, parse
+    /// the text from [`get`](Self::get).
     ///
     /// A float keeps only 15 to 17 digits, and an integer beyond 2^53 can change when it is parsed as a float. So set a
     /// cell to a float only if the plugin has computed the float.

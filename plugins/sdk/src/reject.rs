@@ -1,4 +1,4 @@
-//! Rejects of records: a code for programs and a sentence for people go out.
+//! Rejects of records: the plugin gives a code for programs and a sentence for people.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -66,7 +66,8 @@ fn is_long_decimal(text: &str) -> bool {
     }
 }
 
-/// Returns up to eight bytes as a machine word. The high bytes that are left are the digit zero.
+/// Returns up to eight bytes as a machine word. If there are fewer than eight bytes, the remaining high bytes are the
+/// character `0`.
 #[inline(always)]
 fn short_word(bytes: &[u8]) -> u64 {
     let padding = if bytes.len() < 8 {

@@ -87,7 +87,7 @@ pub(crate) struct Place {
     pub(crate) strings: Strings,
 }
 
-/// The rule for a cell that is a JSONL string and that the plugin sets to the text that it already has.
+/// The rule for a cell that is a JSONL string, if the plugin sets the cell to the text that it already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strings {
     /// The string stays a string.

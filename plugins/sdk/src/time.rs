@@ -102,9 +102,9 @@ fn word(text: &[u8; 19], at: usize) -> u64 {
         .map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
-/// Parses eight characters. Where `form` has a zero, the character must be a digit. Elsewhere, the character must be
-/// the same as in `form`. Each byte of the result is a number of two digits: the digit at the position of this byte and
-/// the next digit.
+/// Parses eight characters. Where `form` has the character `0`, the text must have a digit. Elsewhere, the text must
+/// have the same character as `form`. Each byte of the result is a number of two digits: the digit at the position of
+/// this byte and the next digit.
 #[inline(always)]
 fn pairs(word: u64, form: [u8; 8]) -> Option<u64> {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;

@@ -5,7 +5,8 @@
 /// The number of bytes that must be free to copy a short text without a call.
 const ROOM: usize = 24;
 
-/// Returns up to eight bytes as a word. The first byte is the lowest, and the bytes that are left are zero.
+/// Returns up to eight bytes as a word. The first byte is the lowest. If there are fewer than eight bytes, the
+/// remaining high bytes are zero.
 #[inline(always)]
 pub(crate) fn word(bytes: &[u8]) -> u64 {
     let len = bytes.len();

@@ -202,7 +202,7 @@ fn csv(records: &[Vec<String>]) -> String {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    // There are few such texts, so a step often sets a cell to the value that the cell already has.
+    // There are few texts of this form, so a step often sets a cell to the value that the cell already has.
     "[xé,]{0,2}"
 }
 

@@ -412,7 +412,8 @@ fn a_float_that_is_not_finite_is_not_written() {
         assert_eq!(report.column("tenfold").len(), 2, "{how}");
         assert!(!report.csv().contains("inf"), "{how}");
     }
-    // A dropped record writes nothing, so it is not rejected. The plugin's own reject counts before the host's.
+    // A dropped record writes nothing, so it is not rejected. If the plugin itself rejects the record, that reject
+    // counts.
     assert_eq!(run("drop").unwrap().dropped, 3);
     let rejects = run("reject").unwrap().rejects;
     assert_eq!(rejects.len(), 3);

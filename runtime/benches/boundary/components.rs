@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// Builds the benchmark's guest.
 pub(crate) fn guest() -> PathBuf {
-    // The tests build the same packages, so cargo does not rebuild the plugins for each benchmark.
+    // The tests build the same list of packages. With another list, cargo would build the plugins again.
     build(
         &["clean", "alarms", "by-hand", "hostile", "boundary-guest"],
         |_| {},
@@ -18,8 +18,8 @@ pub(crate) fn guest() -> PathBuf {
 /// Builds the benchmark's guest with 128-bit vectors.
 pub(crate) fn guest_with_simd128() -> PathBuf {
     let folder = build(&["boundary-guest"], |cargo| {
-        // With other compiler flags, the build needs a target folder of its own. Otherwise each of the two builds would
-        // invalidate the other one.
+        // With other compiler flags, the build needs a target folder of its own. In one folder, each of the two builds
+        // would make cargo compile the other one again.
         cargo
             .arg("--target-dir")
             .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("simd128"))

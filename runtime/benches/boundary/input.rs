@@ -1,5 +1,5 @@
-//! Creates the records that cross the plugin boundary from a seed. Each measured method gets the fields in its own
-//! form.
+//! Creates records from a seed. The benchmarks pass them through the plugin boundary. Each measured method gets the
+//! fields in its own form.
 
 use std::sync::LazyLock;
 
@@ -14,13 +14,14 @@ pub(crate) const WIDTH: usize = 8;
 pub(crate) const WIDE: usize = 60;
 /// The size of a batch in bytes, for benchmarks that do not compare sizes.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
-/// The approximate number of records in a batch of this size.
+/// The maximum number of records in a list that [`lists`] returns.
 const LIST_RECORDS: usize = 2_000;
 
 const SEED: u64 = 7;
 const BAD_PERCENT: u8 = 5;
 
-/// The columns of a record that cross the boundary, and the indexes of the fields among them that the guest works on.
+/// The columns of a record that cross the boundary. `id` and `times` are indexes in `columns`: the guest works on these
+/// columns only.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(crate) columns: Vec<usize>,
@@ -28,7 +29,7 @@ pub(crate) struct Layout {
     pub(crate) times: [usize; 2],
 }
 
-/// Some records in the form of an arena.
+/// Some records in the form of an arena: one text with all fields, and the end of each field.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) text: String,

@@ -1,11 +1,11 @@
 //! Compares methods of passing records between host and plugin. For each method, a guest does the same trivial work on
 //! the same records, and the time is measured.
 //!
-//! One iteration is 100,000 records or calls. So **ten times the milliseconds are the nanoseconds per record**. Only in
-//! `start`, an iteration is a single start. On a busy machine, compare the column `fastest`. A time includes the host's
-//! call, the transfer to the guest, the work, and the transfer back into the host's own memory. The time for creating
-//! the batches is not included. `cargo test` runs each benchmark once, with fewer records. Both `cargo test` and
-//! `cargo bench` build the guests that they need.
+//! One iteration is 100,000 records or calls. So **1 ms per iteration is 10 ns per record or call**. The exception is
+//! the group `start`: there, one iteration is a single start. On a busy machine, compare the column `fastest`. A time
+//! includes the host's call, the transfer to the guest, the work, and the transfer back into the host's own memory. The
+//! time for creating the batches is not included. `cargo test` runs each benchmark once, with fewer records. Both
+//! `cargo test` and `cargo bench` build the guests that they need.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -149,7 +149,7 @@ mod batch_kib {
     }
 }
 
-/// Measures the cost of each method of stopping a guest that loops forever.
+/// Measures how much each mechanism that can stop an endless guest slows down a normal guest.
 #[divan::bench_group(sample_count = 100, sample_size = 1)]
 mod ended_by {
     use super::*;
@@ -295,7 +295,7 @@ mod start {
     }
 }
 
-/// Measures one method with alarms in batches of the usual size.
+/// Measures one method with alarms in batches of [`BATCH_BYTES`] bytes.
 fn crossing(bencher: Bencher<'_, '_>, setting: Setting, way: impl FnMut(&mut Guest, &Layout, &Batch)) {
     crossing_as(bencher, setting, &Layout::alarms(), BATCH_BYTES, way);
 }
@@ -316,7 +316,8 @@ fn crossing_as(
     });
 }
 
-/// Measures passes over all records. With `--bench`, an iteration has 100,000 records, otherwise one pass.
+/// Measures passes over all records. With `--bench`, an iteration has as many passes as give 100,000 records. Without
+/// `--bench`, it has one pass.
 fn passes(bencher: Bencher<'_, '_>, mut pass: impl FnMut()) {
     let is_measured = std::env::args().any(|argument| argument == "--bench");
     let passes = if is_measured { 100_000 / RECORDS } else { 1 };

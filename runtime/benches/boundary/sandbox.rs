@@ -20,7 +20,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "benches/boundary/ablation.wit",
         world: "ablation",
-        // Without this option, the methods that take strings would also pay for copies of the strings.
+        // Without this option, the methods that take strings would also copy the strings.
         ownership: Borrowing { duplicate_if_necessary: true },
     });
 }

@@ -13,8 +13,8 @@ use crate::jobs::{Input, Job};
 const SEED: u64 = 20_260_101;
 const WIDE_COLUMNS: usize = 60;
 
-/// Writes the input of a job into a folder. About `bad_percent` percent of the records are written so that they must be
-/// rejected.
+/// Writes the input of a job into a folder. About `bad_percent` percent of the records have a fault for which they must
+/// be rejected.
 pub(crate) fn write(job: Job, folder: &Path, records: u64, bad_percent: u8) -> Result<Input> {
     let path = folder.join(format!("{}-{records}.{}", job.name(), job.extension()));
     match job {
@@ -56,7 +56,7 @@ fn alarms_jsonl(path: &Path, records: u64, bad_percent: u8) -> Result {
     Ok(())
 }
 
-/// Writes orders of about 450 bytes each. Most of their columns are not checked.
+/// Writes orders of about 480 bytes each. Most of their columns are not checked.
 fn wide(path: &Path, records: u64, bad_percent: u8) -> Result {
     let mut random = Rng::with_seed(SEED);
     let mut out = Writer::from_path(path)?;

@@ -12,8 +12,8 @@ use crate::native::Counts;
 use crate::tools::Tools;
 use crate::{Result, Scale, data};
 
-/// The number of rounds of which the slow contenders take part in only one. Most of them take ten times as long as the
-/// other contenders.
+/// The slow contenders take part in one of this number of rounds. Most of them take ten times as long as the other
+/// contenders.
 const OTHERS_EVERY: usize = 3;
 
 /// The number of memory measurements. Peak memory varies by a tenth between runs.
@@ -207,7 +207,7 @@ fn same_lines(expected: &Path, found: &Path) -> Result {
     Ok(())
 }
 
-/// Checks that the comparison finds differences. Only the small run calls it.
+/// Checks that the comparison finds differences. Only runs without `--full` call it.
 pub(crate) fn differences_are_found(folder: &Path) -> Result {
     let [one, other] = ["one", "other"].map(|name| folder.join(name));
     for (text, is_same) in [

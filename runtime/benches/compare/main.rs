@@ -49,8 +49,8 @@ struct Scale {
     /// then for the long queue.
     claims: usize,
     waiting: [u64; 2],
-    /// True if all contenders run, and not only the host and the native jobs. Before each run, unwritten data is then
-    /// written to disk.
+    /// True if all contenders run. False if only the host and the native jobs run. If true, unwritten data is also
+    /// written to disk before each run.
     full: bool,
 }
 

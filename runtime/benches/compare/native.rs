@@ -65,8 +65,8 @@ impl Files {
         found.ok_or_else(|| format!("there is no column {name:?}").into())
     }
 
-    /// Reads the next record that has the right number of fields. Returns false at the end of the input. The records
-    /// before it that have another number of fields become rejects.
+    /// Reads records until one has the right number of fields. Each record with another number of fields becomes a
+    /// reject. Returns false at the end of the input.
     fn next(&mut self, record: &mut StringRecord) -> Result<bool> {
         while self.reader.read_record(record)? {
             self.counts.read += 1;

@@ -9,24 +9,27 @@ use crate::jobs::Input;
 use crate::measure::Sample;
 use crate::{Result, claims, files, requests};
 
-/// The line above the text that people have written. The text below this line is kept.
+/// The line between the document, which each run replaces, and the text that people have written, which is kept.
 const MARKER: &str = "<!-- `make bench` writes the text above this line and keeps the text below it. -->";
 
 const HOW: &str = "\
-    - In each round every contender runs once, as a process of its own. The disk is synced before each run. Files have one more \
-    round at the start, which does not count.\n\
-    - A ratio is the median of the ratios of the rounds, because the machine may be slower in the next round.\n\
-    - The inputs are made from a seed and are in the page cache.\n\
-    - The output of every run is compared with that of the native job, byte for byte. The run fails if it differs.\n\
-    - `ingest-host` does more than the others: it computes the digests of input, output and rejects, syncs the output to the \
-    disk, and writes a receipt. On tmpfs a sync costs nothing.\n\
-    - \"One\" core is `taskset` to one; \"all\" are the cores of the machine, for programs with one thread, too. CPU is user and system \
-    time of all threads.\n\
-    - The scripts of the others are in `runtime/benches/contenders`, the native jobs in `runtime/benches/compare/native.rs`.\n";
+    - In a round, each contender that takes part runs once, as a process of its own. Before each run, unwritten data is \
+    written to the disk. With files, there is one more round at the start, which does not count.\n\
+    - A ratio is computed for each round, and the table has the median of these ratios, because the machine may be \
+    slower in another round.\n\
+    - The inputs are created from a seed. They are in the page cache when the contenders read them.\n\
+    - The output of every run is compared with the output of the native job, byte for byte. If they differ, `make bench` \
+    fails.\n\
+    - `ingest-host` does more than the other contenders: it computes the digests of input, output and rejects, syncs the \
+    output to the disk, and writes a receipt. On tmpfs a sync costs nothing.\n\
+    - With \"one\" core, `taskset` restricts the contender to one core. With \"all\" cores, it may use all cores of the \
+    machine, even if it has only one thread. \"CPU\" is the user time and the system time of all threads.\n\
+    - The scripts of the other contenders are in `runtime/benches/contenders`, the native jobs in \
+    `runtime/benches/compare/native.rs`.\n";
 
-const REQUESTS: &str = "\n## Small requests\n\nOne worker process with `--burst`, from its start to its end, runs requests of 100 \
-    records each. Every output and receipt is written and synced. Redis keeps its data in memory, SQLite in a synced file on \
-    the disk.\n\n";
+const REQUESTS: &str = "\n## Small requests\n\nOne worker process with `--burst` runs requests of 100 records each. The time \
+    is measured from the start of the process to its end. Every output and receipt is written and synced. The jobs of RQ \
+    do nothing. Redis keeps its data in memory, and SQLite keeps it in a synced file on the disk.\n\n";
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -59,7 +62,8 @@ pub(crate) fn write(path: &Path, document: &str) -> Result {
     Ok(std::fs::write(path, format!("{document}\n{MARKER}{by_hand}"))?)
 }
 
-/// Checks that a new document replaces only the old one, and that text of people is kept. Only the small run calls it.
+/// Checks that a new document replaces only the old document, and keeps the text that people have written. Only runs
+/// without `--full` call it.
 pub(crate) fn writing_by_hand_stays(folder: &Path) -> Result {
     let path = folder.join("report.md");
     write(&path, "old")?;
@@ -102,7 +106,7 @@ impl Findings {
         line(
             out,
             format_args!(
-                "\nEach number is the median of {} rounds, or of {} rounds for requests. Contenders other than native code take part in every third round.\n\n{HOW}",
+                "\nEach number is the median of {} rounds with files, or of {} rounds with requests. With files, contenders other than `ingest-host` and the native jobs take part only in every third round, so their numbers are medians of fewer rounds.\n\n{HOW}",
                 self.rounds, self.request_rounds
             ),
         );
@@ -116,7 +120,7 @@ impl Findings {
         line(
             out,
             format_args!(
-                "Default settings, all cores, medians of {MEMORY_RUNS} runs. For comparison, a program that does nothing has a peak of {:.1} MiB.\n",
+                "`ingest` runs with the default settings on all cores. Each number is the median of {MEMORY_RUNS} runs. For comparison, a program that does nothing has a peak of {:.1} MiB.\n",
                 self.floor.peak_bytes as f64 / MIB
             ),
         );
@@ -192,7 +196,8 @@ fn file_table(out: &mut String, input: &Input, rows: &[files::Row]) {
         out,
         format_args!(
             "\n## {}\n\n{} records, {:.1} MB, through the plugin `{}`. The last two columns divide the contender's \
-             time by that of `ingest-host` on one core and on all cores, with the output at the same place: above 1, `ingest-host` is faster.\n",
+             time by the time of `ingest-host` on one core and on all cores, with the output on the same storage. If the result \
+             is above 1, `ingest-host` is faster.\n",
             input.job.title(),
             input.records,
             input.bytes as f64 / 1e6,

@@ -26,15 +26,15 @@ const CONCURRENCY: u16 = 32;
 /// The number of requests in one call of `submit`.
 const SUBMITTED_AT_ONCE: usize = 1_000;
 
-/// The forking worker of RQ gets one request where other workers get this number of requests. It forks for each job,
-/// and takes so long that fewer requests are enough.
+/// The divisor for the number of requests of RQ's forking worker. This worker forks for each job, and takes so long
+/// that fewer requests are enough.
 const FORKING_SHARE: u64 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Worker {
     Redis,
     Sqlite,
-    /// This variant uses Redis and the next one SQLite, with another build of the host: see [`Tools::build`].
+    /// Another build of the host (see [`Tools::build`]) on Redis. The next variant is the same build on SQLite.
     RedisBefore,
     SqliteBefore,
     RqSimple,
@@ -64,7 +64,7 @@ pub(crate) struct Row {
     pub(crate) sample: Sample,
 }
 
-/// Runs the requests of each worker, in turn, `scale.request_rounds` times.
+/// Runs `scale.request_rounds` rounds. In each round, every worker runs its requests once.
 ///
 /// # Errors
 /// Fails if a worker fails, or if some of its requests are not done.

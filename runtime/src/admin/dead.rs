@@ -155,7 +155,7 @@ fn not_purged(status: &Status) -> Error {
 ///
 /// # Errors
 /// Fails as [`queues::check_known`] does. If the server fails halfway, `on_done` was already called for the requests
-/// that are done.
+/// that were retried or purged before.
 pub async fn retry_or_purge_all(
     backend: &Backend,
     verb: Verb,

@@ -125,7 +125,8 @@ async fn steps(backend: &Backend, counts: &Counts) -> Result<Option<Vec<Step>>> 
     }
 }
 
-/// Withholds claims of a queue from workers. The queue need not exist. Returns the queue's description if it is new.
+/// Pauses a queue: workers then claim only requests that have to be ended. The queue need not exist. Returns the
+/// queue's description if it is new.
 ///
 /// # Errors
 /// Fails if the name is not allowed for a queue.
@@ -136,7 +137,7 @@ pub async fn pause(backend: &Backend, queue: &str) -> Result<Option<NewQueue>> {
     Ok(NewQueue::unless_known(queue, &known))
 }
 
-/// Grants claims of a queue again.
+/// Resumes a paused queue.
 ///
 /// # Errors
 /// Fails as [`check_known`] does.

@@ -78,8 +78,8 @@ pub async fn status(backend: &Backend, queue: &str, id: &str) -> Result<Option<S
     Ok(status.map(without_credentials))
 }
 
-/// Lists a queue's requests in the given state, or in every state, with at most `limit` for each state. The first
-/// request of a state's list is the one that comes next. In a list of ended requests, it is the one that ended last.
+/// Lists a queue's requests in the given state, or in every state, with at most `limit` for each state. The lists are
+/// in the order of [`crate::queue::Admin::requests`].
 ///
 /// # Errors
 /// Fails as [`queues::check_known`] does.
@@ -103,7 +103,8 @@ pub(super) async fn in_state(
     Ok(requests.into_iter().map(without_credentials).collect())
 }
 
-/// Withdraws a request. If a worker has the request, it becomes cancelled when the worker learns of the cancel.
+/// Withdraws a request. If a worker has the request, the request becomes cancelled when the worker learns of the
+/// cancel.
 ///
 /// # Errors
 /// Fails as [`find`] does. Fails with [`Code::RequestState`] if the request has ended.

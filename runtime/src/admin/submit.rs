@@ -13,7 +13,7 @@ use crate::request::{NewRequest, input_differences};
 pub struct Submission {
     /// The answers, in the order of the requests. [`accepted`] explains an answer.
     pub answers: Vec<Submitted>,
-    /// Set if the queue is new. `None` if the user may not list queues.
+    /// Set if the queue is new. `None` if the queue existed before, or if the user may not list queues.
     pub new_queue: Option<NewQueue>,
 }
 
@@ -60,6 +60,7 @@ pub async fn accepted(
 ) -> Result<Accepted> {
     let there = || backend.queue.status(queue, &request.id);
     let (state, ending) = match answer {
+        Submitted::Created if request.delay_ms > 0 => (State::Delayed, None),
         Submitted::Created => (State::Ready, None),
         Submitted::Existing(state @ (State::Ready | State::Delayed | State::Leased)) => {
             (state, there().await?.and_then(|there| there.ending))

@@ -212,7 +212,7 @@ fn is_name(name: &str) -> bool {
 fn take_value(text: &str) -> Option<(String, &str)> {
     let begin = text.trim_start_matches([' ', '\t']);
     let (value, rest) = match begin.chars().next() {
-        // An escaped quote also ends the value. The text after it then cannot be parsed.
+        // An escaped quote also ends the value, so the text after this quote cannot be parsed.
         Some(quote @ ('\'' | '"')) => begin[1..].split_once(quote)?,
         _ => {
             // This branch keeps the blanks before the value, so that ` #` begins a comment even if the value is empty.

@@ -131,15 +131,15 @@ impl Environment {
         self.location().is_ok_and(|location| location.lacks_its_file())
     }
 
-    /// Returns an engine. If this user has a cache folder, the engine keeps compiled components there. The secret is in
-    /// another folder of this user. It proves that this program has filled the cache.
+    /// Returns an engine. If this user has a cache folder, the engine keeps compiled components there. Another folder
+    /// of this user has the secret that proves that this program has filled the cache.
     pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
         let folders = user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.zip(user_folder(
             &variable,
             "XDG_STATE_HOME",
             ".local/state",
         )?);
-        // Without a cache, a start only takes about 1 s longer.
+        // An unusable cache is no error, because a start without a cache only takes about 1 s longer.
         let cache = folders.and_then(|(folder, secret)| {
             let absolute = |folder: PathBuf| std::path::absolute(&folder).unwrap_or(folder);
             let (folder, secret) = (absolute(folder), absolute(secret));
@@ -169,7 +169,7 @@ impl QueueLocation {
         Backend::connect_to_read(&self.url).await
     }
 
-    /// Closes this user's own folder to other users, because requests may have credentials in their URIs.
+    /// Closes this user's own folder to other users, because the URIs of requests may contain secrets.
     fn guard(&self) -> Result<()> {
         self.own_folder.as_deref().map_or(Ok(()), private_folder)
     }
@@ -222,9 +222,9 @@ fn is_of_a_service(name: &str, value: &str) -> bool {
     name == "REDIS_PORT" && value.starts_with(OF_A_SERVICE)
 }
 
-/// Returns the server's URL. If the real environment sets any of [`SERVER_NAMES`], the URL comes from there, otherwise
-/// from `.env`. All parts come from one of the two sources. A password of the real environment must not be sent to a
-/// host that an attacker's file names.
+/// Returns the server's URL. If the real environment sets any of [`SERVER_NAMES`], the URL comes from the real
+/// environment. If it sets none of them, the URL comes from `.env`. All parts come from one of the two sources. A
+/// password of the real environment must not be sent to a host that an attacker's file names.
 fn server_url(
     real: Variable<'_>,
     is_set: &dyn Fn(&str) -> bool,
@@ -248,7 +248,8 @@ fn server_url(
     check_alone(real)
 }
 
-/// Refuses a port or a password without a host. Otherwise the user would work on a different queue than they think.
+/// Refuses a port or a password without a host. Without this check, the user could work on another server than they
+/// think.
 fn check_alone(variable: Variable<'_>) -> Result<Option<String>> {
     for name in ["REDIS_PORT", "REDIS_PASSWORD"] {
         if variable(name)?.is_some() {

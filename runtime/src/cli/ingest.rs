@@ -163,8 +163,8 @@ fn check(args: &Args, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Creates the folder that stages the output for stdout until it is complete. Dropping the returned value removes the
-/// folder.
+/// Creates the folder in which the output for stdout is staged until the output is complete. Dropping the returned
+/// value removes the folder.
 fn staging_folder() -> Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("ingest-host-").tempdir();
     folder.map_err(|error| {
@@ -256,7 +256,7 @@ fn all_rejected(by_code: &BTreeMap<String, u64>) -> String {
         .keys()
         .filter(|code| decode::REJECT_CODES.contains(&code.as_str()))
         .count();
-    if count < by_code.len() {
+    if count == 0 {
         return "every record was rejected, by the plugin: the rejects have the reasons; --trim removes spaces around the fields of CSV"
             .into();
     }
@@ -319,7 +319,7 @@ struct Ingestion {
     config: Arc<str>,
     gate: Gate,
     destination: Arc<Destination>,
-    /// The stop that a signal requests.
+    /// The stop that is requested when a signal arrives.
     interrupted: Stop,
     args: Args,
 }
@@ -521,11 +521,11 @@ const NO_RETRY: &str = "it may pass by itself: `ingest` does not try again, a qu
 /// The hint for an error whose most likely cause is a full disk.
 const STAGED_FIRST: &str = "what goes to stdout is staged first: TMPDIR names another place for it";
 
-/// The hint for such an error if rejects go to a separate folder.
+/// The hint for the same error if rejects go to a separate folder.
 const OUTPUT_STAGED_FIRST: &str = "the output is staged before it goes to stdout: TMPDIR names another place for it; rejects are staged in their own folder";
 
-/// On the first Ctrl-C, SIGTERM or SIGHUP, stops the work between two batches. Then no partial output is left behind.
-/// On the second signal, ends the process and removes the folder that stages the output for stdout.
+/// On the first Ctrl-C, SIGTERM or SIGHUP, stops the work between two batches, so that no partial output is left
+/// behind. On the second signal, removes the folder in which the output for stdout is staged, and ends the process.
 fn stop_on_signals(stop: &Stop, staged: Option<PathBuf>) -> Result<()> {
     let mut signals = Signals::listen()?;
     let stop = stop.clone();

@@ -117,8 +117,8 @@ fn not_found(argument: &str, error: Error) -> InputNotFound {
     }
 }
 
-/// Returns the files that a pattern matches, sorted. If a folder could not be read, also returns an error, because it
-/// may contain more matches.
+/// Returns the files that a pattern matches, sorted. If a folder could not be read, also returns an error, because this
+/// folder may contain more matches.
 fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
     let failed = |why: &str| Error::permanent(Stage::Fetch, Code::InputMissing, format!("{pattern}: {why}"));
     let segments = pattern.split('/').filter(|segment| !segment.is_empty());

@@ -37,7 +37,8 @@ const TARGETS: &[&str] = &[
 ];
 
 /// Parses a filter: `LEVEL` or `TARGET=LEVEL,...`. A word that is neither a level nor a known target is an error.
-/// Otherwise a mistyped level would count as a target, and all other log lines, including errors, would be silenced.
+/// Without this check, a mistyped level would count as a target, and all other log lines, including errors, would be
+/// silenced.
 pub(super) fn parse(text: &str) -> Result<Targets, String> {
     let targets: Targets = text.parse().map_err(|error| format!("{error}"))?;
     let unknown = targets.iter().find_map(|(target, _)| {

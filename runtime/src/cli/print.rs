@@ -38,7 +38,7 @@ pub(super) fn json(value: &impl Serialize) {
     ));
 }
 
-/// Set if stdout is for records. Results then go to stderr.
+/// Set if stdout is for records. If so, results go to stderr.
 static IS_FOR_RECORDS: AtomicBool = AtomicBool::new(false);
 
 /// From now on, keeps stdout free for records: results go to stderr.
@@ -83,7 +83,7 @@ pub(super) fn beginning(text: &str, chars: usize) -> String {
     }
 }
 
-/// Returns whether a cell is a count, a share or an estimate, or the `-` that replaces one.
+/// Returns whether a cell is a number (a count, a share or an estimate), or the `-` that replaces a number.
 fn is_number(cell: &str) -> bool {
     let digits = cell.strip_prefix('~').unwrap_or(cell);
     let digits = digits.strip_suffix('%').unwrap_or(digits);

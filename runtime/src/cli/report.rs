@@ -62,7 +62,7 @@ fn is_document(path: &Path) -> bool {
 }
 
 async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
-    // The receipts of `ingest` are in no queue, so the hint names the path of such a receipt.
+    // What `ingest` has processed is in no queue, so the hint names the path of the receipt.
     let name = id.strip_suffix(".json").unwrap_or(&id);
     let hint = format!("of an `ingest`, name the receipt: `ingest-host report out/receipts/{name}.json`");
     let as_request = is_document(Path::new(&id)).then(|| format!("{id}: no such file here; as a request"));
@@ -169,8 +169,7 @@ pub(super) fn columns(quality: &QualityPart, written: u64) {
     }
 }
 
-/// Returns a share in percent. Only if `part` equals `whole`, the result is 100%. Only if `part` is zero, the result is
-/// 0%.
+/// Returns a share in percent. The result is 100% only if `part` equals `whole`, and 0% only if `part` is zero.
 fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".into();

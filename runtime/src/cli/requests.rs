@@ -150,7 +150,7 @@ pub(super) async fn list(args: Args, environment: &Environment) -> Result<ExitCo
 }
 
 fn row(status: &Status) -> Vec<String> {
-    // The counts distinguish a file with many rejects from a clean one.
+    // The counts distinguish a file with many rejects from a file without rejects.
     let counts = match &status.receipt {
         Some(StoredReceipt::Readable(receipt)) => Some(receipt.records),
         _ => None,

@@ -402,8 +402,8 @@ fn worker_name() -> String {
     )
 }
 
-/// On the first signal, lets the worker finish its requests and claim no more. On the second, makes it hand its
-/// requests back at once.
+/// On the first signal, lets the worker finish its requests and claim no more. On the second signal, makes the worker
+/// hand its requests back at once.
 fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
     let mut signals = Signals::listen()?;
     let (sender, receiver) = watch::channel(Shutdown::No);

@@ -19,12 +19,12 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// Copies files to stdout, in order. Returns false if no process reads stdout any more.
 ///
 /// # Errors
-/// Fails if a file cannot be read, if stdout cannot be written, or if `stop` is requested. Part of the bytes may have
-/// been written by then.
+/// Fails if a file cannot be read, if stdout cannot be written, or if `stop` is requested. Before an error, a part of
+/// the bytes may have been written.
 pub(super) async fn copy(files: Vec<PathBuf>, stop: &Stop) -> Result<bool> {
     let (sender, copied) = oneshot::channel();
-    // This is not a thread of the async runtime. When the runtime ends, it would wait for this thread, even if the
-    // reader of stdout has stopped reading.
+    // This thread does not belong to the async runtime. When the runtime ends, it waits for its own threads, and this
+    // thread may never end: the reader of stdout may have stopped reading.
     std::thread::spawn(move || {
         let _ = sender.send(files.into_iter().try_for_each(copy_file));
     });

@@ -103,7 +103,7 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
         for request in accepted {
             match wait(&args, &backend, &request.id).await {
                 Ok(ended_well) => failed |= !ended_well,
-                // If somebody else has changed one request, the results of the others must still be shown.
+                // If somebody else has changed one request, the results of the other requests must still be shown.
                 Err(error) if error.stage() == Stage::Request => {
                     print::error(&error);
                     failed = true;
@@ -125,7 +125,7 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
             "--uri -: a worker cannot read this standard input: `ingest-host ingest -` does, without a queue";
         return Err(Error::permanent(Stage::Config, Code::Usage, why));
     }
-    // The check gets the URI as the user typed it. An absolute path, which is made of it later, may look different.
+    // The check gets the URI as the user typed it. The absolute path that is made of the URI later may look different.
     check_uri(uri)?;
     let mut request = NewRequest::new(absolute(uri));
     if let Some(id) = &args.id {

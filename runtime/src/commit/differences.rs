@@ -2,8 +2,8 @@
 
 use crate::receipt::{InputPart, Receipt};
 
-/// Describes for people how two receipts with the same id differ. A difference that is only a consequence of another
-/// one is left out, such as different bytes of the output.
+/// Describes for people how two receipts with the same id differ. A difference that only follows from another
+/// difference, such as different bytes of the output, is left out.
 pub(super) fn differences(existing: &Receipt, own: &Receipt) -> String {
     let mut text = Vec::new();
     let queue = |receipt: &Receipt| receipt.request.queue.clone().unwrap_or_else(|| "none".into());

@@ -26,7 +26,7 @@ struct LimitSpec {
     name: &'static str,
     unit: Unit,
     range: RangeInclusive<u64>,
-    /// Set if a binding may lower the limit, because it bounds the work of a request.
+    /// Set if a binding may lower the limit, because the limit bounds the work of a request.
     in_binding: bool,
     get: fn(&Limits) -> u64,
     set: fn(&mut Limits, u64),
@@ -138,7 +138,7 @@ impl Limits {
         self
     }
 
-    /// Returns these limits. If the binding has a lower value for a limit, that value replaces it.
+    /// Returns these limits. If the binding has a lower value for a limit, that value replaces the limit.
     ///
     /// # Errors
     /// Fails transiently if this program does not know a limit of the binding.

@@ -37,11 +37,12 @@ pub struct Limits {
     /// The decompressed size in bytes from which the ratio is checked. A small file can legitimately be very
     /// repetitive.
     pub input_ratio_from_bytes: u64,
-    /// The maximum window size that a zstd frame may ask for, in bytes. It is the window size of `zstd --long`.
+    /// The maximum window size that a zstd frame may ask for, in bytes. The default is the window size of
+    /// `zstd --long`.
     pub zstd_window_bytes_max: u64,
     /// The maximum size of the linear memories and tables of one plugin instance, in bytes.
     pub plugin_memory_bytes: usize,
-    /// The maximum time of one call into a plugin.
+    /// The maximum processor time of one call into a plugin.
     pub plugin_call: Duration,
     /// The maximum number of records of one attempt that are rejected because a stateless plugin traps on them.
     pub traps: usize,
@@ -51,9 +52,9 @@ pub struct Limits {
     /// The maximum time of an attempt of a worker, from its claim to the end of its pipeline.
     pub attempt: Duration,
     /// The maximum number of bytes that a plugin returns from one call, or passes to the host in one call. JSON
-    /// escaping can grow each byte to six bytes, and three copies exist for a short time.
+    /// escaping can turn each byte into six bytes, and for a short time there are three copies of the result.
     pub changes_bytes_max: usize,
-    /// The number of bytes of input between two checkpoints. After a lost worker, another worker can resume from a
+    /// The number of bytes of input between two checkpoints. If a worker is lost, another worker can resume from a
     /// checkpoint. With 0, no checkpoints are written.
     pub checkpoint_bytes: u64,
     /// The maximum number of rows that a plugin may write for one record.
@@ -63,7 +64,7 @@ pub struct Limits {
     /// The maximum size of the rejects of a small input, in bytes. For a large input, the maximum is [`REJECTS_RATIO`]
     /// times the bytes read, if that is more.
     pub rejects_bytes_max: u64,
-    /// The maximum number of bytes that one plugin instance logs and prints. Each lane has an instance.
+    /// The maximum number of bytes that the plugin logs and prints in one lane.
     pub plugin_log_bytes: usize,
     /// The maximum number of names of counters that one plugin instance uses.
     pub plugin_counters: usize,
@@ -92,7 +93,7 @@ pub struct Limits {
     pub http_resumes: u32,
     /// The maximum number of consecutive resumes that bring no byte.
     pub http_resumes_in_vain: u32,
-    /// The maximum pause before the first such resume. It doubles with each further one.
+    /// The maximum pause before a resume. The pause doubles with each consecutive resume that brings no byte.
     pub http_resume_pause: Duration,
     /// The maximum number of pieces of input that wait between fetch and decode.
     pub fetch_chunks: usize,
@@ -102,12 +103,13 @@ pub struct Limits {
     pub memory: MemoryShare,
 }
 
-/// The maximum number of bytes of rejects for each byte read. It applies if it allows more than
+/// The maximum number of bytes of rejects for each byte read. This ratio applies if it allows more bytes than
 /// [`Limits::rejects_bytes_max`].
 ///
 /// A reject contains its record, its position and the reason. So an input whose records are all rejected usually stays
-/// within this ratio. A small compressed file can exceed the ratio: it unpacks to a thousand times its size, and
-/// escaping then makes the text four times as long (`\xff` for a byte).
+/// within this ratio. Bytes that must be escaped can exceed the ratio, because escaping makes them four times as long
+/// (`\xff` for a byte). Without this limit, a small compressed file of such bytes would have huge rejects, because it
+/// can unpack to a thousand times its size.
 pub const REJECTS_RATIO: u64 = 2;
 
 impl Default for Limits {
@@ -192,8 +194,8 @@ pub struct LeasePolicy {
     /// up, the request becomes a dead letter. If a server asks for a longer wait (`Retry-After`), the request waits
     /// that long, up to the rest of this time.
     pub retry_for: Duration,
-    /// The limit that replaces `retry_for` if no connection to the source's host has ever been made. The host's name
-    /// may be a mistake then.
+    /// The limit that replaces `retry_for` if no connection to the source's host has ever been made. In this case, the
+    /// host's name may be misspelled.
     pub retry_unreached: Duration,
     /// The number of lost leases after which a request becomes a dead letter as poison.
     pub lost_max: u32,
@@ -205,7 +207,8 @@ pub struct LeasePolicy {
     pub drain: Duration,
     /// The maximum time between two checks of the queue by an idle worker.
     pub idle: Duration,
-    /// The time for which a burst waits for a server that refuses its claims. Other workers wait without a limit.
+    /// The time for which a burst waits for a queue's server that refuses the burst's claims. Other workers wait
+    /// without a limit.
     pub burst_patience: Duration,
     /// The time for which an idle burst waits for requests. It is also the limit on the sum of a burst's waits for
     /// retries.
@@ -294,7 +297,7 @@ mod tests {
             assert!(waits[0] <= SECOND && waits.iter().all(|wait| *wait <= 300 * SECOND));
         }
         assert!(waits(Duration::ZERO, Some(SECOND)).is_empty());
-        // This holds for every wait that a server asks for.
+        // The sum of all waits is the patience, whatever wait a server asks for.
         for asked in [0, 1, 50, 1_000, 3_599, 3_600, 3_601, u64::MAX] {
             let waits = waits(3_600 * SECOND, Some(Duration::from_secs(asked)));
             assert_eq!(

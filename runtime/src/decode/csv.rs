@@ -6,10 +6,10 @@
 //! |---|---|
 //! | a byte order mark | is skipped |
 //! | LF, CRLF or a lone CR, even mixed in one file | each ends a record |
-//! | a line end within quotes | is text, and counts in line numbers |
+//! | a line end within quotes | is text; an LF or CRLF counts in line numbers, a lone CR does not |
 //! | `""` within quotes | is one quote |
-//! | a quote in an unquoted field, text after a closing quote | malformed (`stray-quote`); the record ends with its line |
-//! | a quote that is never closed | an error: otherwise the quote would silently swallow the rest of the file |
+//! | a quote in an unquoted field, or text after a closing quote | `stray-quote`; the record ends with its line |
+//! | a quote that is never closed | an error, because the quote would silently swallow the rest of the file |
 //! | NUL and other control characters | are text |
 //! | bytes that are not UTF-8 | the record is malformed (`not-utf8`); in the header they are an error |
 //! | UTF-16 | an error that names UTF-16, unless the request names the encoding |
@@ -17,7 +17,7 @@
 //! | more or fewer fields than the header | the record is malformed (`ragged-row`) |
 //! | a delimiter at the end of a line | adds a field; if the header has no such delimiter: `ragged-row` |
 //! | no line end after the last record | makes no difference |
-//! | one column | each line is a record, except empty lines; so the output has `""` for an empty field |
+//! | one column | each line is a record, except empty lines; in the output, an empty field is written as `""` |
 //! | a header and nothing else | an input without records |
 //! | a page of HTML in place of the file | an error |
 //! | an empty file, or only empty lines | an error: the columns are unknown |
@@ -26,8 +26,9 @@
 //! | a column name, a record or a number of columns beyond its limit | an error; fields have no limit of their own |
 //! | white space around a field | is text |
 //!
-//! Options of a request change some of this handling. If such options only exclude lines or rows from the records, the
-//! decoder in this file still reads the input. Otherwise the decoder in `csv/rewriting.rs` reads it.
+//! Options of a request change some of this handling. If an option changes the syntax within a record (an escape, no
+//! quote, skipped spaces) or the number of fields in a record, the decoder in `csv/rewriting.rs` reads the input. In
+//! all other cases, the decoder in this file reads it.
 
 mod rewriting;
 
@@ -292,8 +293,8 @@ impl CsvDecoder {
         let mut records_left = self.limits.records_max(self.columns);
         let (mut used, mut utf8) = (batch.used, Utf8::default());
         self.index.clear();
-        // If fields are read in place, the whole chunk is copied into the plugin. So this batch must not be a small
-        // part of a long chunk.
+        // If fields are read in place, the whole chunk is copied into the plugin for each batch. A long chunk can have
+        // many batches, so its fields are not read in place.
         batch.in_place = self.projection.in_place && raw.len() <= self.limits.in_place_bytes_max;
         while used.bytes < raw.len() && records_left > 0 {
             // The last argument is true because no line of a chunk is partial.
@@ -406,7 +407,8 @@ const BLOCK: usize = 32;
 #[derive(Debug, Clone, Default)]
 struct Projection {
     quote: u8,
-    /// True if the plugin reads all columns in their order. In this case it reads fields without quotes in place.
+    /// True if the plugin reads all columns in their order. In this case, and if the chunk is not too long, the plugin
+    /// reads the fields of records without quotes in place.
     in_place: bool,
     /// The indices of the columns that the plugin reads, in increasing order.
     wanted: Vec<usize>,
@@ -662,7 +664,7 @@ fn ragged(columns: usize, found: usize) -> String {
     format!("expected {columns} fields, found {found}")
 }
 
-/// Returns the message about a stray quote at the offset `at`, or about text there after a closing quote. The record
+/// Returns the message about the fault at the offset `at`: a stray quote, or text after a closing quote. The record
 /// begins at `start`.
 fn stray_quote(raw: &[u8], start: usize, at: usize, dialect: Dialect) -> String {
     let (quote, byte) = (char::from(dialect.quote), at - start + 1);
@@ -673,7 +675,8 @@ fn stray_quote(raw: &[u8], start: usize, at: usize, dialect: Dialect) -> String 
     }
 }
 
-/// Returns the message about an escape at the offset `at` that ends the file. The record begins at `start`.
+/// Returns the message about an escape at the offset `at`, which is the last byte of the file. The record begins at
+/// `start`.
 fn escape_at_end(raw: &[u8], start: usize, at: usize) -> String {
     let (escape, byte) = (char::from(raw[at]), at - start + 1);
     format!(

@@ -1,5 +1,6 @@
 //! A stretch of CSV (8 KiB) goes in; the positions of its delimiters and line ends come out. One pass finds all
-//! positions, so that the fields of each record can be looked up. The scanner is needed only for records with a quote.
+//! positions, so that the fields of each record can be looked up. A record that cannot be looked up, such as a record
+//! with a quote, is left to the scanner.
 
 use crate::format::csv::{BLOCK, Marks, Scanner};
 

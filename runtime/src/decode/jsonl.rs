@@ -1,9 +1,10 @@
 //! JSON objects go in, one on each line; batches of records come out. A line ends at LF or CRLF, and blank lines are
 //! skipped.
 //!
-//! The columns are the members of the objects in the first batch, in the order of their first appearance. A line is
-//! malformed if it is not an object or not UTF-8. A line is also malformed if its object has two members of the same
-//! name, whether or not the plugin reads them: RFC 8259 does not say which of the two counts.
+//! The columns are the members of the first objects, in the order of their first appearance. [`super::open`] says how
+//! many objects count. A line is malformed if it is not an object or not UTF-8. A line is also malformed if its object
+//! has two members of the same name, whether or not the plugin reads them: RFC 8259 does not say which of the two
+//! counts.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -28,17 +29,17 @@ const KEPT_BYTES: usize = 1 << 20;
 /// The length in bytes of `"":0,`, the shortest member with a comma after it.
 const MEMBER_BYTES_MIN: usize = 5;
 
-/// A number of keys outside all columns. When an object reaches this number, room is made for all further keys of the
-/// object at once.
+/// A number of keys that are not names of columns. When an object has this many, room is made for all its further keys
+/// at once.
 const MANY_KEYS: usize = 1 << 16;
 
 /// The code and the reason of a reject.
 type CodeAndReason = (&'static str, String);
 
-/// Opens an input, and reads its first batch to find the columns.
+/// Opens an input, and reads its first records to find the columns.
 ///
 /// # Errors
-/// Fails if there are too many columns. Returns the reader's errors.
+/// Fails if there are too many columns, or if the name of a column is too long. Returns the reader's errors.
 pub(super) fn open(text: PeekedInput, name: &str, limits: &Limits) -> Result<Decoding> {
     let mut splitter = Splitter::open(
         text,
@@ -382,7 +383,7 @@ fn duplicate(key: &[u8]) -> CodeAndReason {
 }
 
 impl UnknownKeys {
-    /// Removes all keys, and frees long vectors.
+    /// Removes all keys. If the vectors are long, also frees their memory.
     fn clear(&mut self) {
         self.keys.clear();
         self.names.clear();

@@ -34,10 +34,11 @@ use self::split::{InputStart, PeekedInput, UTF_32, has_utf32_mark, in_input};
 use self::transcode::{Charset, Transcoded};
 pub(crate) use self::utf8::{LATIN_1_HINT, NOT_UTF8};
 
-/// The code of a record that has a quote in a position where CSV does not allow one.
+/// The reject code of a record that has a quote within an unquoted field, or text after a closing quote.
 pub(crate) const STRAY_QUOTE: &str = "stray-quote";
 
-/// The reject codes of records that cannot be read. All other rejects come from the plugin.
+/// The reject codes of records that cannot be decoded. Rejects with other codes come from a later step, such as the
+/// plugin.
 pub(crate) const REJECT_CODES: [&str; 6] = [
     "duplicate-member",
     "not-json",
@@ -63,8 +64,8 @@ pub trait Decoder: Send {
     /// Fails if an index does not exist or is given twice, or if the format does not allow `more`.
     fn project(&mut self, reads: &[usize], more: &[String]) -> Result<()>;
 
-    /// Decodes the next records of the chunk that `batch` was loaded with. Returns false if the chunk has no more
-    /// records.
+    /// Decodes the next records of the chunk that `batch` was loaded with. Returns false if no record was left to
+    /// decode.
     ///
     /// # Errors
     /// Fails if a record is longer than its limit, or if the input ends within quotes.
@@ -80,40 +81,44 @@ pub struct Decoding {
     pub splitter: Splitter,
     /// The decoder of the chunks.
     pub decoder: Box<dyn Decoder>,
-    /// The columns by name, in the order of the input: see `input.columns` in `wit/plugin.wit`.
+    /// The names of the columns, in the order of the input: see `input.columns` in `wit/plugin.wit`.
     pub columns: Vec<String>,
     /// The input's format.
     pub format: Format,
-    /// The dialect for CSV output. For a CSV input, this dialect has the input's delimiter and quote. If the input has
-    /// no quote, the dialect has the default quote. For other formats, this is the default dialect.
+    /// The dialect for CSV output. For a CSV input, this dialect has the input's delimiter and quote. If an option says
+    /// that the input has no quote, the dialect has the default quote. For other formats, this is the default dialect.
     pub dialect: Dialect,
-    /// True if the decoded text has other bytes than the input, because the input is in another encoding or because its
+    /// True if the decoded text differs from the bytes of the input, because the input is not in UTF-8 or because
     /// spaces became tabs.
     pub is_transcoded: bool,
 }
 
 /// Opens an input and finds its columns. `name` appears in error messages. `hints` come from the input's name and
-/// content type, and `options` overrule them. If neither names a format, the input is CSV.
+/// content type, and `options` overrule them. If neither names a format, the input is CSV, with one exception: if the
+/// hints say JSON and no option names a delimiter, the input is JSONL.
 ///
 /// A chunk has as many whole records as fit into `limits.batch_bytes`, or one longer record. The content of a chunk
 /// depends only on the input, not on the number of bytes that each read returns.
 ///
-/// A chunk is one batch, unless it has more records than `limits.batch_records` or more cells than
+/// A chunk becomes one batch, unless it has more records than `limits.batch_records` or more cells than
 /// `limits.batch_cells`. The number of cells is the number of records times the number of columns. Columns that the
 /// plugin does not read count too, because an encoder can write them all. A batch has at least one record.
 ///
-/// The columns of JSONL are collected from as many records as a batch of one column can have.
+/// The columns of JSONL are collected from the first records of the input: from as many as fit into one chunk, and into
+/// a batch that has a single column.
 ///
 /// JSONL without records is allowed and has no columns: for example, a file with the events of one hour is empty if the
-/// hour had no events. CSV without a header is an error: programs that write a header write it even without records, so
-/// an empty file was cut off.
+/// hour had no events. An empty CSV file is an error: a program that writes a header also writes it if there are no
+/// records, so an empty file was probably cut off.
 ///
 /// # Errors
 /// Fails in these cases:
 ///
-/// - The beginning of the input proves that the input is another kind of file, whatever `options` say.
+/// - The beginning of the input proves that the input is another kind of file. In this case it does not matter whether
+///   `options` name the format.
 /// - The input is probably not a table, and `options` do not name the format.
-/// - The columns cannot be found, because CSV is empty or has a malformed header.
+/// - The input is not in the expected encoding, or its CSV dialect cannot be detected.
+/// - The columns cannot be found, because a CSV file is empty or has a malformed header.
 /// - Two columns have the same name, a name is longer than `limits.column_name_bytes_max`, or there are more columns
 ///   than `limits.columns_max`.
 ///
@@ -130,12 +135,12 @@ pub fn open(
     let text = InputText::open(reader, name, hints, options)?;
     let format = match (options.format.or(hints.format), hints.other) {
         (Some(format), _) => format,
-        // Only CSV has a delimiter, so an option for it means that the input is not JSONL.
+        // Only CSV has a delimiter. So if an option names the delimiter, the input is not JSONL.
         (None, Some(OtherType::Json)) if options.delimiter.is_none() => Format::Jsonl,
         (None, _) => Format::Csv,
     };
     let refused = |message: String| in_input(name, Code::NotATable, message);
-    // A format that the request names is trusted. Otherwise the format is a guess.
+    // A format that the request names is trusted. Any other format is a guess.
     let is_guessed = options.format.is_none();
     let mut is_transcoded = text.is_transcoded;
     let decoding = match format {
@@ -148,8 +153,8 @@ pub fn open(
                 content_kind::of_csv(sample, delimiter, is_quoted)
                     .filter(|kind| is_guessed || !kind.is_guess())
             };
-            // The text is checked first without the options that change its syntax: no option turns another kind of
-            // file into a table.
+            // The first check examines the text as it is, even if options change the syntax: no option turns another
+            // kind of file into a table.
             let mut kind = kind_of(&text.sample);
             if kind.is_none() && !given.is_plain() {
                 kind = kind_of(&simple(&text.sample, given));
@@ -247,8 +252,8 @@ impl Decoding {
     }
 }
 
-/// Returns the sample as its dialect alone would write it: without comments and special syntax, and without line ends
-/// at the start. The result is only examined, not decoded.
+/// Returns the sample in a form that a dialect alone describes: without comments and special syntax. In this form, line
+/// ends at the start are removed. The result is only examined, not decoded.
 fn simple(sample: &Sample, syntax: Syntax) -> Cow<'_, Sample> {
     match syntax.is_plain() {
         true => Cow::Borrowed(sample),
@@ -325,7 +330,7 @@ impl InputText {
     }
 
     /// Replaces the spaces between fields by tabs, if the request says that spaces separate the fields. Returns the
-    /// text, and a flag that is true in this case.
+    /// text, and a flag that is true if the spaces were replaced.
     fn with_tabs(self, name: &str, options: &InputOptions) -> Result<(Self, bool)> {
         if options.dialect != Some(DialectFrom::Spaces) {
             return Ok((self, false));
@@ -382,7 +387,8 @@ pub fn resume(
 /// Returns the syntax of a CSV file, and a flag that says whether the first line is a separator line. A separator line
 /// only names the delimiter and is not a record.
 ///
-/// The delimiter comes from the first of these sources that has one:
+/// If the request says that spaces separate the fields, the delimiter is a tab. In all other cases, the delimiter comes
+/// from the first of these sources that has one, or is a comma if none has one:
 ///
 /// - the options
 /// - the separator line
@@ -402,7 +408,7 @@ fn syntax(sample: &Sample, name: &str, hints: &Hints, options: &InputOptions) ->
             .map_err(|message| in_input(name, Code::CsvSyntax, message))?;
     }
     let known = options.delimiter.map(|_| given.delimiter).or(separator);
-    // UTF-16 is not examined here: an error reports it when the header is read.
+    // UTF-16 is not examined here, because the splitter reports it.
     if options.dialect == Some(DialectFrom::Auto) && !sample.is_utf16() {
         let text = sample.text();
         let first_line = separator.map_or(0, |_| memchr2(b'\n', b'\r', text).unwrap_or(text.len()));
@@ -454,7 +460,7 @@ fn check_is_unused(what: &str, delimiter: u8, given: Syntax, options: &InputOpti
     ))
 }
 
-/// Returns the syntax of the options with a detected dialect.
+/// Returns the syntax that the options give, with the delimiter and the quote of a detected dialect.
 fn with_detected(given: Syntax, dialect: Dialect) -> Syntax {
     Syntax {
         delimiter: dialect.delimiter,

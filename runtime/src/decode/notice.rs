@@ -1,9 +1,9 @@
 //! Recognizes a notice that a server sent in place of a file, by the first records of the text. The records of a notice
-//! are sentences or the words of an error. Another sign is text that continues after a comma: sentences continue there,
-//! and names of columns do not. The result is a guess.
+//! are sentences or the words of an error. Another sign is a line that continues after a comma like a sentence: with a
+//! space and a lowercase letter. The result is a guess.
 
-/// Phrases that servers and people write in place of a file. A phrase is the whole line, or a punctuation mark follows
-/// it.
+/// Phrases that servers and people write in place of a file. Usually a phrase is the whole line, or a punctuation mark
+/// follows it.
 const PHRASES: &[&str] = &[
     "access denied",
     "accessdenied",
@@ -102,7 +102,7 @@ pub(super) struct NoticeCandidate<'a> {
     pub(super) names: &'a [&'a str],
     /// The records below the first line.
     pub(super) records: &'a [&'a [u8]],
-    /// True if most of the records are as wide as the header.
+    /// True if at least half of the records have as many fields as the first line.
     pub(super) is_table: bool,
 }
 
@@ -138,8 +138,8 @@ fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
         || (is_sentence || is_phrase(line)) && is_half(records, has_words)
 }
 
-/// Returns whether a line with delimiters is a sentence with commas. Such a sentence continues after each comma, or has
-/// clauses.
+/// Returns whether a line with delimiters is a sentence with commas. Such a sentence continues after each comma, or
+/// consists of clauses of at least three words.
 fn is_notice_over_columns(line: &str, names: &[&str], text: &NoticeCandidate<'_>) -> bool {
     let (first, others) = (names[0].trim(), &names[1..]);
     let has_clauses = || {
@@ -172,7 +172,8 @@ fn reads_on(name: &str) -> bool {
     name.is_empty() || name.starts_with(' ') && name.trim_start().starts_with(char::is_lowercase)
 }
 
-/// Returns whether a line can belong to a letter: it ends a sentence, or its sentence continues after each comma.
+/// Returns whether a line can belong to a letter to a person. Such a line ends a sentence, or its sentence continues
+/// after each comma.
 fn is_line_of_letter(line: &str) -> bool {
     let is_ended = line.starts_with(char::is_alphabetic)
         && (line.ends_with(['.', '!', '?', '？']) || ends_sentence(line));
@@ -198,8 +199,8 @@ fn is_explanation(line: &str) -> bool {
     is_sentence(line) && (has_words_of_sentence(line) || ends_sentence(line))
 }
 
-/// Returns whether a line has the words of a sentence: at least [`WORDS_OF_PROSE`] words, or at least four words with a
-/// common verb among them. A question does not count, because it can be the name of a column.
+/// Returns whether a line has the words of a sentence: at least [`WORDS_OF_PROSE`] words, or at least four words with
+/// one of [`WORDS_OF_SENTENCES`] among them. A question does not count, because it can be the name of a column.
 fn has_words_of_sentence(line: &str) -> bool {
     const QUESTIONS: &[&str] = &["how", "what", "when", "where", "which", "who", "why"];
     let lower = line.to_lowercase();
@@ -221,7 +222,8 @@ fn has_words_of_sentence(line: &str) -> bool {
     !is_question && (each.len() >= WORDS_OF_PROSE && !is_name || each.len() >= 4 && has_verb())
 }
 
-/// Returns whether a line begins like a notice, and continues after this beginning.
+/// Returns whether a line begins with an HTTP status, with one of the [`BEGINNINGS`], or with one of the [`PHRASES`]
+/// and a punctuation mark.
 fn begins_notice(line: &str) -> bool {
     let is_mark = |rest: &str| rest.starts_with([':', ',', '!', '.', ';']);
     is_status(line)

@@ -1,6 +1,6 @@
 //! The first records of a CSV file go in; the reason why they are probably not a table comes out. The reason can be
-//! another kind of text, another delimiter, a title above the header, or records of another width. The result is a
-//! guess from a sample, and an option of the request overrules it.
+//! another kind of text, another delimiter, a title above the header, or records with more fields than the header. The
+//! result is a guess from a sample, and an option of the request overrules it.
 
 mod beginning;
 mod other_delimiter;
@@ -13,8 +13,8 @@ use self::beginning::Shape;
 use crate::error::Code;
 use crate::format::OtherType;
 
-/// Checks that a file is a table. If the file's name or content type says that it is not a table (`other`), all of the
-/// first records must look like a table.
+/// Checks that a file is a table. If the file's name or content type says that it is not a table (`other`), each of the
+/// first records must have as many fields as the header.
 ///
 /// # Errors
 /// Returns a code, and a message with the reason why the file is probably not a table and with advice.

@@ -9,11 +9,11 @@ use crate::format::csv::{CsvItem, Dialect, ParsedRow, Parser, Partial, RowRules,
 /// The maximum number of records that are examined.
 const SAMPLE_RECORDS: usize = 100;
 
-/// The delimiters that are detected.
+/// The delimiters that can be detected.
 pub(super) const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 
-/// The delimiters that are never detected, so that the request has to name them. They are rare, or often have another
-/// meaning in texts.
+/// Delimiters that are never detected, because they are rare or often have another meaning in texts. The request has to
+/// name such a delimiter.
 pub(super) const RARE_DELIMITERS: [u8; 5] = [b'~', b'^', 0x01, 0x1f, 0x1e];
 
 /// The single quote. It can be detected as the quote only in a text without double quotes.
@@ -79,7 +79,8 @@ pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
 }
 
 /// Returns the delimiter with which the most records have as many fields as the first record. Also returns this number
-/// of fields. Returns `None` if no delimiter gives several fields to [`ALIKE_PERCENT`] of the records.
+/// of fields, which is at least two. Returns `None` if no delimiter gives this number to at least [`ALIKE_PERCENT`] of
+/// the records.
 fn another_of(
     text: &[u8],
     whole: bool,
@@ -360,7 +361,7 @@ fn alike(raw: &[u8], whole: bool, given: KnownSyntax) -> Option<Alike> {
                 rows.push((at, row));
                 at = row.next;
             }
-            // The sample ends within this record, or a byte that was taken for a quote is never closed.
+            // The sample ends within this record, or within a field that a quote opens and no quote closes.
             Err(Partial { quote }) => {
                 is_never_closed = whole && quote.is_some();
                 break;
@@ -433,7 +434,7 @@ mod tests {
             ("band;n\r'N Sync;1\rThe Boys';2\rAbba;3\r", ';', '"'),
             ("a;b\n'x\ny';2\n'z';3\n", ';', '\''),
             ("a;b\n'x;1';2\n'z\ny';3\n", ';', '\''),
-            // Nothing shows which delimiter the text has.
+            // No other delimiter is detected, so the delimiter is the comma.
             ("a\n1\n2\n", ',', '"'),
             ("a\n1;2\n", ',', '"'),
             ("a,b\n", ',', '"'),

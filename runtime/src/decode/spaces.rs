@@ -1,6 +1,6 @@
-//! Text goes in whose fields are separated by one or more spaces; the same text with one tab between fields comes out.
-//! Spaces at the beginning and the end of a line are dropped. Spaces within quotes, after an escape and in comments
-//! stay.
+//! A text with spaces between its fields goes in; the same text with one tab between fields comes out. Spaces at the
+//! beginning and the end of a line are dropped. A space stays if it is within quotes, directly after an escape, or in a
+//! comment. Tabs in the text are treated like spaces.
 
 use std::io::{self, Read};
 

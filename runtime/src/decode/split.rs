@@ -12,7 +12,8 @@ use crate::format::BYTE_ORDER_MARK;
 use crate::memory::{Held, MemoryShare};
 use crate::record::{ChunkError, ChunkOrigin, Position, Used};
 
-/// The number of bytes that are needed to recognize a line end: two for CRLF, and one more to recognize a lone CR.
+/// The number of bytes that are read after a record of the maximum length, to recognize its line end. A CRLF has two
+/// bytes. A lone CR is recognized by the byte after it.
 const LINE_END_BYTES: usize = 3;
 
 /// The memory that is reserved for a chunk of one long record, as a multiple of the record's length. It covers the
@@ -147,8 +148,7 @@ impl Splitter {
         Ok(splitter)
     }
 
-    /// Resumes after a chunk of an earlier splitter. `reader` must return the bytes that the earlier splitter had not
-    /// read.
+    /// Resumes after a chunk of an earlier splitter. `reader` must return the bytes that follow [`ResumePoint::read`].
     pub(super) fn resume(
         reader: Box<dyn Read + Send>,
         name: &str,
@@ -282,8 +282,8 @@ impl Splitter {
         Ok(held)
     }
 
-    /// Calls `scan` with more and more of the next bytes, until `scan` finds the start of the records. The flag given
-    /// to `scan` is true if the input ends after these bytes.
+    /// Calls `scan` with more and more of the next bytes, until `scan` returns a result. The flag given to `scan` is
+    /// true if the input ends after these bytes.
     ///
     /// # Errors
     /// Fails if `scan` finds nothing within the maximum length of a record. Returns the errors of `scan` and of the
@@ -350,7 +350,7 @@ impl Splitter {
             self.held.raise(bytes.saturating_mul(self.copies))?;
         }
         if self.buffer.is_empty() {
-            self.buffer = vec![0; bytes]; // The system fills each page with zeros when it is first used.
+            self.buffer = vec![0; bytes]; // The system fills a page with zeros only when the page is first used.
         } else if self.buffer.len() < bytes {
             self.buffer.resize(bytes, 0);
         }
@@ -437,7 +437,7 @@ pub(super) fn too_long(name: &str, origin: &ChunkOrigin, used: Used, bytes_max: 
     in_record(name, origin, used, Code::RecordTooLong, message)
 }
 
-/// Returns the error for possible rows of a footer that together exceed the maximum length of a record.
+/// Returns the error for rows that can be the footer, if they are together longer than the maximum length of a record.
 fn long_footer(name: &str, origin: &ChunkOrigin, rows: usize, bytes_max: usize) -> Error {
     let rows = match rows {
         1 => "row from here on may be the footer, and is longer, together with what follows,".to_owned(),

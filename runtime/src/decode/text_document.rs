@@ -24,9 +24,9 @@ const LITERALS: &[&str] = &[
 /// Texts that servers write before JSON, so that a web page cannot run the JSON as a script.
 const GUARDS: &[&str] = &[")]}'", "while(1);", "while (1);", "for(;;);", "for (;;);"];
 
-/// Returns the name of a text whose first line is the answer of a program, or `None`. Such an answer is a Python
-/// dictionary, a list of Python dictionaries, JSON after a guard, or a single literal. In messages the name follows
-/// "is".
+/// If the first line of a text is the answer of a program, returns the name of the answer's kind. Such an answer is a
+/// Python dictionary, a list of Python dictionaries, JSON after a guard, or a single literal. In messages the name
+/// follows "is".
 pub(super) fn of_program(first: &str, rest: &[u8]) -> Option<&'static str> {
     let first = first.trim();
     let key = first.trim_start_matches(['[', '{', ' ']);
@@ -43,8 +43,8 @@ pub(super) fn of_program(first: &str, rest: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of a text that is a mail, YAML or Markdown, or `None`. These texts begin in a form of their own. In
-/// messages the name follows "is".
+/// If a text is a mail, YAML or Markdown, returns the name of this kind. Each of these kinds has a typical beginning.
+/// In messages the name follows "is".
 pub(super) fn with_beginning(first: &str, rest: &[u8]) -> Option<&'static str> {
     let starts_mail = first.starts_with([' ', '\t']) || name_before(first).is_some();
     let starts_yaml = first.starts_with("---") || first.starts_with("# ");
@@ -67,8 +67,8 @@ pub(super) fn with_beginning(first: &str, rest: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of a text whose first line and most other lines have a name and a value, or `None`. In messages the
-/// name follows "is".
+/// If the first line and most other lines of a text have a name and a value, returns a name for this kind of text. In
+/// messages the name follows "is".
 pub(super) fn of_names_and_values(first: &str, rest: &[u8]) -> Option<&'static str> {
     let first = first.trim_end();
     let is_section = |line: &str| line.starts_with('[') && line.ends_with(']') && line.len() > 2;
@@ -95,8 +95,8 @@ fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
         .collect()
 }
 
-/// Returns whether most lines have a name or belong to a line with a name. Such lines count here. All of these must
-/// hold:
+/// Returns whether most lines have a name, or belong to a line with a name as the items of a list do. Such lines count
+/// here. All of these must hold:
 ///
 /// - The first line counts.
 /// - At least three lines count, and they are more than half of all lines.

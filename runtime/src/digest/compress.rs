@@ -1,6 +1,6 @@
 //! Computes the compression function of SHA-256 (FIPS 180-4, section 6.2.2) for several messages at the same time. If
-//! the processor has instructions for SHA-256, this code uses them and interleaves the messages. Otherwise the crate
-//! `sha2` compresses one message after the other.
+//! an x86-64 processor has instructions for SHA-256, this code uses them and interleaves the messages. On any other
+//! processor, the crate `sha2` compresses one message after the other.
 
 use sha2::digest::generic_array::GenericArray;
 
@@ -102,8 +102,8 @@ mod x86 {
                 for (four, k) in k.iter().enumerate() {
                     let [k0, k1, k2, k3] = k.map(u32::cast_signed);
                     let k = _mm_set_epi32(k3, k2, k1, k0);
-                    // Each step runs for all messages before the next one, because steps of different messages do not
-                    // wait for each other.
+                    // Each step runs for all messages before the next step begins, because steps of different messages
+                    // do not wait for each other.
                     for message in 0..N {
                         let words = &mut words[message];
                         if sixteen > 0 {

@@ -33,7 +33,8 @@ pub struct Midstate {
 }
 
 impl Midstate {
-    /// Returns whether this is a valid state. A state that was read from a file can be invalid.
+    /// Returns whether the length of `rest` fits the number of bytes. In a state that was read from a file, this length
+    /// can be wrong.
     pub fn is_sound(&self) -> bool {
         self.rest.len() as u64 == self.bytes % BLOCK as u64
     }
@@ -119,7 +120,7 @@ impl Digesting {
         Digest { bytes, sha256 }
     }
 
-    /// Completes and compresses the block that was begun. Returns the remaining bytes.
+    /// Fills up the block that was begun, and compresses this block if it is full. Returns the remaining bytes.
     fn fill_block<'a, 'b>(&'a mut self, bytes: &'b [u8]) -> PendingBlocks<'a, 'b> {
         let Midstate {
             bytes: added,

@@ -1,6 +1,7 @@
 //! Writes CSV: records go in; CSV with LF line ends comes out. If the input is also CSV, the output has the dialect of
 //! the input, and an unchanged field is copied with its quotes. If the output also begins with the columns of the
-//! input, an unchanged record is copied as a whole. In an edited record, only the edited cells are replaced.
+//! input, and its other columns have no source, an unchanged record is copied as a whole. In an edited record, only the
+//! edited cells are replaced.
 
 use super::{Encoder, UnwritableRecord, column_names};
 use crate::format::csv::{Dialect, Scanner, is_plain, write_field};
@@ -33,8 +34,8 @@ fn write_record<'a>(texts: impl Iterator<Item = &'a [u8]>, dialect: Dialect, out
 pub(super) struct CsvFromCsv {
     scanner: Scanner,
     header: Vec<String>,
-    /// The number of the input's columns, if the output begins with the same columns in the same order. Otherwise
-    /// `None`.
+    /// The number of the input's columns, if the output begins with the same columns in the same order, and its other
+    /// columns have no source. Otherwise `None`.
     same: Option<usize>,
     /// For each column of the input, its index among the columns that the plugin reads, or `None` if the plugin does
     /// not read it.

@@ -195,7 +195,7 @@ impl CopyWhole {
     fn is_copied(&self, raw: &[u8]) -> bool {
         match self {
             Self::Always => true,
-            // In any other spelling, a name contains a backslash.
+            // If a name is spelled in another way in the record, the spelling contains a backslash.
             Self::Unless(names) => {
                 memchr(b'\\', raw).is_none() && names.iter().all(|name| name.find(raw).is_none())
             }

@@ -102,7 +102,8 @@ impl UnwritableRecord {
 }
 
 fn check(columns: usize, output: &[OutputColumn]) -> Result<(), String> {
-    // JSONL without records, or with only `{}` as records, has no columns. Its output has no columns either.
+    // JSONL without records, or with only `{}` as records, has no columns. In this case the output is allowed to have
+    // no columns.
     if output.is_empty() && columns > 0 {
         return Err("the output has no column".to_owned());
     }

@@ -7,13 +7,15 @@ use memchr::{memchr, memchr_iter};
 use crate::escape::for_cell;
 use crate::record::Position;
 
-/// Writes the rejects file: CSV (RFC 4180, lines end with `\n`) with the columns `record,line,offset,code,reason,raw`.
-/// The first three columns are the record's position in the decompressed input (see [`Position`]). `code` and `reason`
-/// are for people, and are escaped by [`for_cell`]. `raw` is the unchanged record, without its line end.
+/// Writes the file of rejects: CSV (RFC 4180, lines end with `\n`) with the columns
+/// `record,line,offset,code,reason,raw`. The first three columns are the position of the record (see [`Position`]).
+/// `code` and `reason` are for people, and are escaped by [`for_cell`]. `raw` is the unchanged record, without its line
+/// end.
 ///
-/// In `raw`, a byte that is not UTF-8 is written as `\xNN`, with two lowercase hex digits. A backslash that would
-/// otherwise begin such an escape is written in the same form: the text `\xff` in a record becomes `\x5cxff`. All other
-/// bytes are unchanged. To restore the record, replace each `\xNN` by its byte (docs/formats.md).
+/// In `raw`, a byte that is not UTF-8 is written as `\xNN`, with two lowercase hex digits. If a backslash in the record
+/// looks like the beginning of such an escape, the backslash is written in the same form: the text `\xff` in a record
+/// becomes `\x5cxff`. All other bytes are unchanged. To restore the record, replace each `\xNN` by its byte
+/// (docs/formats.md).
 #[derive(Debug, Default)]
 pub struct RejectWriter {
     has_header: bool,
@@ -25,7 +27,8 @@ impl RejectWriter {
         Self { has_header: rows > 0 }
     }
 
-    /// Writes one row to `out`, and the header before the first row. Allocates no memory.
+    /// Writes one row to `out`, and the header before the first row. Allocates memory only if `code` or `reason` has to
+    /// be escaped or shortened.
     ///
     /// # Errors
     /// Returns the errors of `out`.
@@ -54,7 +57,7 @@ impl RejectWriter {
     }
 }
 
-/// Writes the bytes of a record as text, from which the bytes can be recovered.
+/// Writes the bytes of a record as a text from which the bytes can be recovered.
 fn append_raw(out: &mut impl Write, raw: &[u8]) -> io::Result<()> {
     for chunk in raw.utf8_chunks() {
         let mut text = chunk.valid().as_bytes();

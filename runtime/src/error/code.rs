@@ -88,7 +88,7 @@ codes! {
     NotAFile = "not-a-file",
     /// The file is not below an allowed folder.
     PathRefused = "path-refused",
-    /// A queued URL resolves to an address that is not public, or contains credentials.
+    /// A queued URL contains credentials, or its host has no public address.
     AddressRefused = "address-refused",
     /// The input's host cannot be found, or no connection to it can be made.
     HostUnreachable = "host-unreachable",
@@ -138,7 +138,7 @@ codes! {
 
     /// The queue has no plugin, or the component cannot be found.
     PluginMissing = "plugin-missing",
-    /// The queue's binding is not the expected one, or there is no binding to restore.
+    /// The queue's binding is not the expected binding, or there is no binding to restore.
     BindingConflict = "binding-conflict",
     /// The component is not a plugin that this program can run.
     PluginUnfit = "plugin-unfit",
@@ -189,7 +189,7 @@ codes! {
     StoreUnsuitable = "store-unsuitable",
     /// Another process holds a lock of the output folder for too long.
     OutputLocked = "output-locked",
-    /// The request has ended, so an earlier attempt may not commit it.
+    /// The request has ended, so an earlier attempt must not commit it.
     RequestEnded = "request-ended",
     /// Standard output cannot be written to.
     StdoutFailed = "stdout-failed",

@@ -47,7 +47,8 @@ impl Access {
     /// Returns the access for `hosts` and `roots`. A host is one of these:
     ///
     /// - a name, which allows exactly that host, whatever addresses it has
-    /// - an address, or a network in CIDR notation, which also allows every name that resolves to an address in it
+    /// - an address, or a network in CIDR notation, which also allows every name that resolves to this address, or to
+    ///   an address in this network
     /// - a name or an address with a port (`intranet:8080`, `[fd00::1]:8080`), which allows only this port, and only if
     ///   the URI contains the same name or address
     ///
@@ -131,8 +132,7 @@ impl Access {
         Ok(())
     }
 
-    /// Returns the address policy for a queued URI with this URL, or the reason why the URI must not connect to its
-    /// host.
+    /// Returns the address policy for the host of a queued URL, or the reason why no connection to the host is allowed.
     pub(super) fn admit(&self, url: &Url) -> Result<AddressPolicy, NotPublic> {
         let Some(host) = url.host() else {
             // This cannot happen: http and https URLs have a host.
@@ -222,8 +222,8 @@ impl fmt::Display for NotPublic {
 
 impl std::error::Error for NotPublic {}
 
-/// The IPv4 networks that are not public. They come from the IANA special-purpose registry (RFC 6890 and later), except
-/// the address at which Azure's hypervisor answers its virtual machines.
+/// The IPv4 networks that are not public. They come from the IANA special-purpose registry (RFC 6890 and later), with
+/// two exceptions: multicast, and the address at which Azure's platform answers its virtual machines.
 const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([0, 0, 0, 0], 8),        // this network
     v4([10, 0, 0, 0], 8),       // private

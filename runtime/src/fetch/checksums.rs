@@ -123,8 +123,8 @@ impl Checksums {
         these.map(|checksum| checksum.hex.clone()).collect()
     }
 
-    /// Returns the announced digests of the content of an answer, if this content is a part of a file. Other digests in
-    /// the headers of such an answer cover the whole file, and are left out.
+    /// Returns the announced digests of the content of an answer that contains a part of a file. Digests in the headers
+    /// that cover the whole file are left out.
     pub(super) fn of_part(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         found.add_fields(headers, "Content-Digest");
@@ -133,7 +133,7 @@ impl Checksums {
 
     /// Adds the digests in a header of RFC 9530. Its value is a dictionary, whose values are bytes in base64 between
     /// colons (RFC 8941). A strict parser, such as the crate `sfv`, discards the whole header because of one malformed
-    /// member or one capital letter. Then no digest would be checked.
+    /// member or one capital letter. With such a parser, no digest of this header would be checked.
     fn add_fields(&mut self, headers: &HeaderMap, header: &'static str) {
         for member in members(headers, header) {
             let Some((algorithm @ Algorithm::Sha256, value)) = named(member) else {

@@ -125,7 +125,7 @@ fn says_nothing(word: &str) -> bool {
     words.contains(&word) || Encoding::for_label(charset.as_bytes()).is_some()
 }
 
-/// The compression of an input that its server and its name indicate.
+/// The compression that the server and the name of an input indicate.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeclaredCompression {
     /// The encodings in the server's `Content-Encoding`, in the order in which they were applied.

@@ -84,7 +84,7 @@ fn open_allowed(path: &Path, access: &Access) -> Result<File> {
         Error::permanent(Stage::Fetch, Code::PathRefused, what)
     };
     let absolute = std::path::absolute(path).map_err(|error| not_allowed().because(error))?;
-    // Usually no symbolic link in the path leads out of the root. Then the path need not be resolved first.
+    // Usually, no symbolic link in the path leads out of the root, so the path need not be resolved first.
     if access.spells_root(&absolute)
         && let Some((root, rest)) = access.root_of(&absolute)
         && let Ok(file) = open_beneath(root, rest)
@@ -117,9 +117,9 @@ fn leads_out(path: &Path) -> Error {
     Error::permanent(Stage::Fetch, Code::PathRefused, format!("{}: {why}", shown(path)))
 }
 
-/// Opens a file below a root. The kernel resolves the path (`openat2`). If it does not support this, `cap-primitives`
-/// resolves the path part by part. Neither of them follows a symbolic link out of the root, even if somebody changes
-/// links or folders meanwhile.
+/// Opens a file below a root. The kernel resolves the path (`openat2`). If the kernel does not support this,
+/// `cap-primitives` resolves the path part by part. Neither of them follows a symbolic link out of the root, even if
+/// somebody changes links or folders meanwhile.
 fn open_beneath(root: &Path, rest: &Path) -> io::Result<File> {
     let root = open_ambient_dir(root, ambient_authority())?;
     let mut options = OpenOptions::new();
@@ -147,14 +147,14 @@ fn failed(error: io::Error, path: &Path) -> Error {
     };
     let failed = Error::new(Stage::Fetch, class, code, format!("{}: {what}", shown(path)));
     match code {
-        // The cause would say the same again.
+        // The cause would only repeat this message.
         Code::InputMissing => failed,
         _ => failed.because(error),
     }
 }
 
-/// A reader of a file that fails if the file changes while it is read. Otherwise, a file that a producer is still
-/// writing could be ingested without its end.
+/// A reader of a file that fails if the file changes while it is read. Without this check, a file that a producer is
+/// still writing could be ingested without its end.
 pub(super) struct Unchanged {
     file: File,
     path: PathBuf,

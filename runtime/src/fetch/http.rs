@@ -29,8 +29,8 @@ use crate::location::redact;
 use crate::stop::Stop;
 use crate::trust;
 
-/// The maximum number of hosts that are remembered as reached. If one more host answers, the list is emptied. Then each
-/// host is noted and reported again when it answers.
+/// The maximum number of hosts that are remembered as reached. If one more host answers, the list is emptied. After
+/// that, each host is noted and reported again at its next answer.
 const REACHED_MAX: usize = 10_000;
 
 /// The longest wait, in seconds, that an error states as a number: a year.
@@ -81,7 +81,7 @@ impl AnsweredHosts {
 pub(super) struct HttpAnswer {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
-    /// The version of the file, or `None` if the rest of the file could not be requested after a broken transfer.
+    /// The version of the file, or `None` if the rest of the file cannot be requested after a broken transfer.
     pub(super) version: Option<FileVersion>,
     /// True if a truncated body can be distinguished from a complete body.
     pub(super) tells_its_end: bool,
@@ -255,8 +255,8 @@ impl Http {
         let patience = self.limits.http_connect + self.limits.http_first_byte;
         let again = request.try_clone();
         let mut answered = tokio::time::timeout(patience, request.send()).await;
-        // The connection can come from an earlier request, and a server can close such a connection at any time. So the
-        // request is sent once more.
+        // The client can reuse the connection of an earlier request, and the server can close such a connection at any
+        // time. So if the connection was closed before an answer came, the request is sent a second time.
         if let (Ok(Err(error)), Some(again)) = (&answered, again)
             && closed_before_answer(error)
             && self.has_reached(&host_of(url))
@@ -276,7 +276,8 @@ impl Http {
                 return Err(not_answered(error, url, took_it).about(shown));
             }
             Err(_) => {
-                // There was a connection: otherwise the time limit for connecting would have ended the request earlier.
+                // There was a connection. Without one, the time limit for connecting would have ended the request
+                // earlier.
                 self.note_reached(url);
                 let what = format!(
                     "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",
@@ -416,7 +417,7 @@ fn tells_its_end(version: Version, headers: &HeaderMap) -> bool {
 
 /// Refuses transfer codings that the client does not decode: RFC 9112, section 6.1. The client decodes only `chunked`
 /// at the end of the list. `identity` and empty elements have no meaning. Any other coding could be a damaged
-/// `chunked`. Then the sizes of the chunks would be read as bytes of the file.
+/// `chunked`. If it were accepted, the sizes of the chunks would be read as bytes of the file.
 fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
     let lines = headers.get_all(TRANSFER_ENCODING).iter();
     let mut codings: Vec<&[u8]> = lines
@@ -581,8 +582,8 @@ fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns whether a server closed a connection instead of answering a request on it. If the server has not read the
-/// request, the connection is reset.
+/// Returns whether a server closed a connection instead of answering a request on it. Errors of a reset connection
+/// count, too: if the server closes the connection before it has read the request, the connection is reset.
 fn closed_before_answer(error: &reqwest::Error) -> bool {
     let is_incomplete = |cause: &hyper::Error| cause.is_incomplete_message();
     !error.is_connect()
@@ -616,7 +617,7 @@ fn is_unsure(error: &reqwest::Error, url: &Url) -> bool {
     url.scheme() == "https" && error.is_connect() && !error.is_dns() && error.is_timeout()
 }
 
-/// Returns whether a connection could have failed because of a mistyped host. Errors with another reason, such as too
+/// Returns whether a connection may have failed because of a mistyped host. Errors with another reason, such as too
 /// many open files, do not count.
 fn found_no_way(error: &reqwest::Error) -> bool {
     error.is_timeout()

@@ -40,7 +40,7 @@ use crate::stop::Stop;
 pub enum RequestedBy {
     /// A person has typed the URI at the command line. The person may read everything that the process can read.
     Typed,
-    /// The URI comes from a queue, so anybody who can write to the queue could have chosen it: see [`Access`].
+    /// The URI comes from a queue, so anybody who can write to the queue may have chosen it: see [`Access`].
     Queued,
 }
 
@@ -159,8 +159,8 @@ impl Fetcher {
         Source::from_stdin(stop.clone()).within(self.bounds)
     }
 
-    /// Returns whether a host (`HOST:PORT`) has accepted a connection of this fetcher. If very many hosts have
-    /// answered, the fetcher forgets the earlier ones.
+    /// Returns whether a host (`HOST:PORT`) has accepted a connection of this fetcher. When very many hosts have
+    /// accepted a connection, the fetcher forgets all of them, and starts to remember hosts again.
     pub fn has_reached(&self, host: &str) -> bool {
         self.http.has_reached(host)
     }

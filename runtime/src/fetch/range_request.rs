@@ -44,7 +44,7 @@ pub(super) struct ContentRange {
 
 impl FileVersion {
     /// Returns the version of the file in `headers` of an answer with the whole file. Returns `None` if the rest of the
-    /// file could not be requested later. The rest can be requested if all of this is true:
+    /// file cannot be requested later. The rest can be requested if all of this is true:
     ///
     /// - The answer has a strong entity tag.
     /// - No proxy has changed the answer (status 203).

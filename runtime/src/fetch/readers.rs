@@ -179,7 +179,8 @@ impl SharedRawBody {
         }
     }
 
-    /// Returns the state of the digest, or `None` after the end of the input.
+    /// Returns the state of the digest. Returns `None` after the end of the input, and after a call of `detach_digest`
+    /// that returned the digest.
     pub(super) fn midstate(&self) -> Option<Midstate> {
         self.0.lock().digesting.as_ref().map(Digesting::midstate)
     }
@@ -216,7 +217,7 @@ impl Read for SharedRawBody {
     }
 }
 
-/// A reader of the plain bytes. It fails if they exceed a limit.
+/// A reader of the plain bytes. The reader fails if the plain bytes exceed a limit.
 pub(super) struct LimitedReader {
     inner: Box<dyn Read + Send>,
     taken: Option<CompressedBytes>,
@@ -262,11 +263,12 @@ impl LimitedReader {
             return Ok(());
         };
         if bytes > bounds.ratio_from_bytes && bytes > taken.saturating_mul(bounds.ratio_max) {
-            let max = bounds.ratio_max;
+            let (max, from) = (bounds.ratio_max, bounds.ratio_from_bytes);
             return refused(
                 Code::CompressionLimit,
                 format!(
-                    "{name}: {bytes} bytes came of {taken}, which is more than {max} to 1, the limit of an input"
+                    "{name}: {bytes} bytes came of {taken}, which is more than {max} to 1, the limit of an input of more than \
+                     {from} bytes: if that is right, unpack it before you submit it"
                 ),
             );
         }

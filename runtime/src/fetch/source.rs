@@ -74,7 +74,7 @@ impl InputBounds {
         }
     }
 
-    /// The bounds that a source has before [`Source::within`] sets others. All are the largest numbers.
+    /// The bounds that a source has before [`Source::within`] sets others. Each bound is the largest possible number.
     pub(super) const NONE: Self = Self {
         raw_bytes_max: u64::MAX,
         plain_bytes_max: u64::MAX,
@@ -124,15 +124,15 @@ impl Fetched {
         self.raw.has_ended()
     }
 
-    /// Moves the digest of the bytes that were read so far to the caller. Then the reader computes no digest. The
-    /// caller digests the bytes itself, at a lower cost, and calls [`Fetched::is_all`] at the end. Returns `None` if
-    /// the input is compressed, because the reader's bytes are then not the fetched bytes. Also returns `None` if the
-    /// digest must be compared with an expected digest, because the reader does this comparison.
+    /// Moves the digest of the bytes that were read so far to the caller. From then on, the reader computes no digest.
+    /// The caller digests the bytes itself, at a lower cost, and calls [`Fetched::is_all`] at the end. Returns `None`
+    /// if the input is compressed, because the reader's bytes are then not the fetched bytes. Also returns `None` if
+    /// the digest must be compared with an expected digest, because the reader does this comparison.
     pub fn detach_digest(&self) -> Option<Digesting> {
         self.is_plain.then(|| self.raw.detach_digest()).flatten()
     }
 
-    /// Returns whether the input was read to its end, and `digest` covers all of its bytes.
+    /// Returns true if the input was read to its end and `digest` covers all of its bytes.
     pub fn is_all(&self, digest: &Digest) -> bool {
         self.raw.has_ended_after(digest.bytes)
     }

@@ -44,7 +44,7 @@ impl Read for Stdin {
                 Err(error) => return Err(error.into()),
             }
             match rustix::io::read(&stdin, &mut *out) {
-                // Another process that shares the pipe could have made the pipe non-blocking.
+                // Another process that shares the pipe may have made the pipe non-blocking.
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 result => {
                     let read = result?;

@@ -111,7 +111,7 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 enum BodyPiece {
     Bytes(Bytes),
-    /// The body is complete. If the channel closes without this value, the transfer was cut off.
+    /// The body is complete. If the channel closes without this value and without an error, the transfer was cut off.
     End,
 }
 
@@ -128,7 +128,7 @@ struct Transfer {
     total: Option<u64>,
     min_rate: MinRate,
     resumes: u32,
-    /// The number of resumes since the last byte arrived.
+    /// The number of consecutive resumes after which no byte arrived.
     in_vain: u32,
     waiting: Arc<WaitTime>,
 }
@@ -139,8 +139,8 @@ struct AnswerPart {
     start: u64,
     /// The position in the file at which the answer ends, if the answer states it.
     end: Option<u64>,
-    /// True if the answer has a transfer coding. Then only the transfer coding determines the end, whatever length the
-    /// answer announces.
+    /// True if the answer has a transfer coding. If it has one, only the transfer coding determines the end, whatever
+    /// length the answer announces.
     is_coded: bool,
     /// The announced digests of this part, and the digest of the bytes that were received so far.
     checks: Option<(Checksums, Sha256)>,

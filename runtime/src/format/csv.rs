@@ -14,7 +14,8 @@ use wide::u8x16;
 pub use self::syntax::{CsvItem, Gaps, NO_QUOTE, ParsedRow, Parser, RowRules, Syntax};
 use super::{BYTE_ORDER_MARK, Span};
 
-/// The delimiter and the quote of a CSV file. Both bytes are ASCII and differ from each other. Neither is CR or LF.
+/// The delimiter and the quote of a CSV file. Both bytes are ASCII, unless the quote is [`NO_QUOTE`]. They differ from
+/// each other, and neither is CR or LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dialect {
     /// The byte that separates fields.
@@ -99,7 +100,7 @@ impl Scanner {
     /// follows `raw`.
     ///
     /// # Errors
-    /// Returns [`Partial`] if the record can continue after `raw`, or if it ends within quotes.
+    /// Returns [`Partial`] if the record can continue after `raw`, or if `raw` ends within quotes.
     #[inline]
     pub fn record(
         &self,
@@ -294,7 +295,7 @@ fn has_special(text: &[u8], Dialect { delimiter, quote }: Dialect) -> bool {
     text.iter().fold(false, |found, byte| found | special(byte))
 }
 
-/// The state of finding the ends of a record's fields.
+/// The state of the search for the ends of a record's fields.
 struct FieldEnds<'a> {
     /// The start of the current field.
     start: usize,

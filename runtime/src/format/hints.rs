@@ -23,7 +23,7 @@ pub struct Hints {
 pub enum OtherType {
     /// JSON. Such a file can have one object on each line.
     Json,
-    /// A type that is not a table, with its usual name.
+    /// A type of file that is not a table in text form. The string is the name of the type in messages.
     NoTable(&'static str),
 }
 
@@ -42,9 +42,11 @@ const fn no_table(what: &'static str) -> HintParts {
 
 impl Hints {
     /// Combines the hints from a file name and from a content type. `extension` is the last extension of the name, in
-    /// lowercase and without its dot. The content type decides, with two exceptions. The extension decides if the
-    /// content type says nothing about the format, such as `text/plain`. The extension also decides if servers give the
-    /// content type to any file, such as `application/json`.
+    /// lowercase and without its dot. If the content type names a format, the content type decides. Exception:
+    /// `text/csv` does not name the delimiter, so the delimiter can come from the extension. If only the extension
+    /// names a format, the extension decides, because servers give types such as `text/plain` or `application/json` to
+    /// any file. If neither names a format, the field `other` comes from the content type or, if this gives no hint,
+    /// from the extension.
     pub fn new(extension: &str, content_type: Option<&str>) -> Self {
         let content_type = content_type.unwrap_or_default();
         let mut parts = content_type.split(';').map(str::trim);

@@ -117,8 +117,9 @@ pub fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Untextual> {
 /// column of integers and `1e999` in a column of numbers. The plugin is responsible for the meaning of such a text.
 /// [`ColumnType::Inherit`] stands for the type of the original value.
 ///
-/// An empty text is written as null, unless the type is text. If the original is null, null is written for any type.
-/// With [`ColumnType::Inherit`], an original that is an empty string stays an empty string.
+/// An empty text is written as null, with two exceptions. With [`ColumnType::Text`], it is written as an empty string,
+/// unless the original is null. With [`ColumnType::Inherit`], it is written as an empty string if the original is an
+/// empty string.
 pub fn write_value(text: &[u8], column_type: ColumnType, original: Option<&[u8]>, out: &mut Vec<u8>) {
     if text.is_empty() {
         let is_string = match column_type {
@@ -190,7 +191,7 @@ fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(text).is_ok() && !text.contains(&b'\n') && !text.contains(&b'\r')
 }
 
-/// A number without an exponent is within the range of a 64-bit float if it has at most this number of characters.
+/// The maximum number of characters of a number without an exponent that is surely within the range of a 64-bit float.
 const FINITE_BYTES_MAX: usize = 308;
 
 /// Returns whether a text is a JSON number within the range of a 64-bit float. If a number is beyond this range,

@@ -1,5 +1,5 @@
-//! The formats as texts: this module parses and writes single raw records. It is the only code that decoders and
-//! encoders share.
+//! The formats as texts: this module parses and writes single raw records. Decoders and encoders share no other code
+//! for the formats.
 
 pub mod csv;
 mod hints;
@@ -91,7 +91,7 @@ impl Span {
     }
 }
 
-/// Appends `text[start..end]`. If the part is shorter than a block, as most fields are, copies a whole block and
+/// Appends `text[start..end]`. If the part is not longer than a block, as most fields are, copies a whole block and
 /// truncates it. This is faster than a call that copies the exact length.
 #[inline]
 pub fn append(out: &mut Vec<u8>, text: &[u8], Span { start, end }: Span) {

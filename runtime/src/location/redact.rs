@@ -133,7 +133,7 @@ fn redact_one(uri: &str) -> String {
     if !at_some_level(&shown, |text| clean(text) != text) {
         return shown;
     }
-    // A secret remains that appears only if a longer part is decoded as a whole. So the text after the first host is
+    // A secret is left: it appears only if several components are decoded together. So the text after the first host is
     // hidden or, if there is no host, the whole text.
     match authorities(&shown).next() {
         Some(host) if is_host(&shown[host.start..host.end]) => format!("{}/{HIDDEN}", &shown[..host.end]),
@@ -211,7 +211,7 @@ fn token_length(text: &str) -> usize {
     text.len()
 }
 
-/// Returns JSON text in which those escapes are decoded that could hide a part of a URI. The escape `\u005c` of a
+/// Returns JSON text in which the escapes that could hide a part of a URI are decoded. The escape `\u005c` of a
 /// backslash becomes a slash, because URLs treat a backslash as a slash.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
@@ -312,7 +312,7 @@ fn authorities(text: &str) -> impl Iterator<Item = Authority<'_>> {
 }
 
 /// Removes from each authority in a text the part before its `@`. If an authority does not look like a host, a password
-/// could continue after it. Then everything up to the last `@` of the text is removed. If there is no further `@`, the
+/// could continue after it. In this case, everything up to the last `@` of the text is removed. If no `@` follows, the
 /// authority is hidden.
 fn strip_userinfo(text: &str) -> String {
     let text = &opaque_without_userinfo(text);

@@ -35,7 +35,7 @@ fn of_machine(root: &Path) -> Option<u64> {
 }
 
 /// Returns the lowest limit of a control group and its parents. `line` has the form `ID:CONTROLLERS:PATH`: see
-/// cgroups(7). In a container, the path may be a path of the host. Then only the root of the groups exists here.
+/// cgroups(7). In a container, the path may be a path of the host. If so, only the root of the groups exists here.
 fn of_group(root: &Path, line: &str) -> Option<u64> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (controllers, path) = (parts.next()?, parts.next()?);

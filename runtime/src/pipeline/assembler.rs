@@ -20,7 +20,7 @@ use crate::record::{ChunkOrigin, Position, Row};
 use crate::storage::{Attempt, StagedWriter};
 use crate::units::ByteSize;
 
-/// The maximum size of a vector that is reused, in batches.
+/// The maximum size of a vector that is reused, as a multiple of the size of a batch.
 const SPARE_BATCHES_MAX: usize = 8;
 
 /// The output of an attempt, assembled from the lanes' results in the order of the input.
@@ -88,8 +88,7 @@ impl<'a> OutputAssembler<'a> {
         self.checkpoint_base = Some(base);
     }
 
-    /// Makes the assembler continue the digest `of_input` with the bytes of each chunk, from now on. These bytes are at
-    /// hand here.
+    /// Makes the assembler continue the digest `of_input` with the bytes of each chunk, from now on.
     pub(super) fn digest_input(&mut self, of_input: Option<Digesting>) {
         self.of_input = of_input;
     }
@@ -112,8 +111,8 @@ impl<'a> OutputAssembler<'a> {
         self.take(part, raw, &[])
     }
 
-    /// Takes a part of the result of the chunk `raw`. For the last part, `chunk` is also `raw`, and its bytes are
-    /// digested. For other parts, `chunk` is empty.
+    /// Takes a part of the result of the chunk `raw`. For the last part, `chunk` is the same as `raw`, and its bytes
+    /// are digested. For other parts, `chunk` is empty.
     fn take(&mut self, part: &ChunkOutput, raw: &[u8], chunk: &[u8]) -> Result<()> {
         self.job.execution.stop.check()?;
         fail_points::pass("batch", self.job.placement.name());

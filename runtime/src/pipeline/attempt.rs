@@ -30,7 +30,8 @@ use crate::receipt::{InputPart, QualityPart, ResumedFrom};
 /// output does not depend on the number of lanes.
 ///
 /// # Errors
-/// Returns errors of any stage. If this function fails, the attempt has created no receipt.
+/// Returns errors of any stage. If this function fails, the attempt has created no receipt, unless
+/// [`Error::leaves_output`] is true.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let hints = source.hints.clone();
     let (input, reader) = AttemptInput::open(job, source, Digesting::default())?;
@@ -182,7 +183,8 @@ fn put_through(
         Some(chunk) if !chunk.last && !job.work.limits.memory.is_alone() => job.execution.lanes.max(1),
         _ => 1,
     };
-    // The bytes of transcoded chunks differ from the input's bytes, and no chunk contains the rows of a footer.
+    // The assembler can digest the input only if the chunks contain all its bytes. The bytes of transcoded chunks
+    // differ from the input's bytes, and no chunk contains the rows of a footer.
     if !decoding.is_transcoded && job.work.input.skip_footer.unwrap_or(0) == 0 {
         assembler.digest_input(input.fetched.detach_digest());
     }

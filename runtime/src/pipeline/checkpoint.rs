@@ -100,8 +100,8 @@ struct ResultLimits {
 }
 
 impl ResultLimits {
-    /// Names every limit. A new limit therefore does not compile before it is added to the included or to the ignored
-    /// limits.
+    /// Names every limit. So after a limit is added to [`Limits`], this function does not compile until the new limit
+    /// is included or ignored here.
     fn of(limits: &Limits) -> Self {
         let &Limits {
             batch_bytes,
@@ -172,8 +172,8 @@ impl ResultLimits {
 
 impl WorkIdentity {
     /// Returns the identity of a job's work. Returns `None` for a job without a queue, because such a job has no next
-    /// attempt. Names every part of the job. A new part therefore does not compile before it is included or left out,
-    /// as in [`ResultLimits::of`].
+    /// attempt. Names every part of the job. So after a part is added, this function does not compile until the new
+    /// part is included or ignored here, as in [`ResultLimits::of`].
     pub(super) fn of(job: &Job) -> Option<Self> {
         let Job {
             work,
@@ -186,8 +186,8 @@ impl WorkIdentity {
             config: _, // Compared by its digest.
             output_format,
             limits,
-            // The gate and the profile concern the whole output. It does not matter which attempts have written its
-            // parts.
+            // The gate and the profile concern the whole output. It does not matter which attempts have written the
+            // parts of the output.
             gate: _,
             profile: _,
             binding: _,
@@ -228,7 +228,7 @@ impl WorkIdentity {
     }
 }
 
-/// Returns the path of the first member in which two values differ, or an empty path if one of them is no object.
+/// Returns the path of the first member in which two values differ, or an empty path if neither value is an object.
 /// Returns `None` if the values are equal.
 fn first_difference(one: &Value, other: &Value) -> Option<String> {
     if one == other {

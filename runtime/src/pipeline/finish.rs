@@ -72,7 +72,7 @@ pub(super) fn finish(
             let kept = sealed.quarantine(&id, Box::new(report));
             // If the quarantine fails, its error must not hide the verdict.
             let kept = kept.map_err(|error| error.about(format_args!("{name}: {verdict}")))?;
-            // The verdict comes last, because it may be too long for a dead letter.
+            // The verdict comes last, because a dead letter keeps only the first 2,000 characters of a message.
             let refused = |what: String| Error::permanent(Stage::Commit, Code::GateExceeded, what);
             Err(match kept {
                 Quarantined::Report(report) => {
@@ -146,8 +146,8 @@ fn receipt(
     }
 }
 
-/// Seals the staged files. If a stop is requested by then, fails and keeps the staged files, so that the next attempt
-/// can resume.
+/// Seals the staged files. Fails if a stop was requested meanwhile. If another attempt can resume the work after this
+/// stop, the staged files are kept.
 fn seal(job: &Job, staging: Box<dyn Attempt>) -> Result<Box<dyn SealedAttempt>> {
     let sealed = staging.seal()?;
     fail_points::pass("staged", job.placement.name());
@@ -162,8 +162,8 @@ fn seal(job: &Job, staging: Box<dyn Attempt>) -> Result<Box<dyn SealedAttempt>> 
     }
 }
 
-/// Returns whether an attempt ended because of a lost lease or a requested stop. The work itself has not failed then,
-/// so another attempt can resume it.
+/// Returns whether an attempt ended because of a lost lease or a requested stop. In both cases, the work itself has not
+/// failed, so another attempt can resume it.
 pub(super) fn is_for_successor(error: &Error) -> bool {
     matches!(error.class(), Class::LeaseLost | Class::Cancelled)
 }
@@ -179,7 +179,8 @@ fn request_part(job: &Job, id: &str) -> RequestPart {
     }
 }
 
-/// Returns the job's id or, without one, an id derived from everything that determines the output.
+/// Returns the request's id. If the request has no id, returns an id that is derived from everything that determines
+/// the output.
 fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     if let Some(id) = &job.placement.owner.id {
         return id.clone();

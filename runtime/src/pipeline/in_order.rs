@@ -71,12 +71,13 @@ impl<V, T> OrderedHandoff<V, T> {
         Ok(self.take(&mut state))
     }
 
-    /// Submits an item. At the turn of `number`, either this thread or the thread that is using the value calls
-    /// `deliver` with the item. Then it passes the turn on. Waits while too many items are pending. Returns false if
+    /// Submits an item. At the turn of `number`, either this thread or the thread that is using the value calls its own
+    /// `deliver` with the item, and then passes the turn on. Waits while too many items are pending. Returns false if
     /// the handoff is closed.
     ///
     /// # Errors
-    /// Returns an error of `deliver`, possibly for an item that another thread submitted. The handoff is then closed.
+    /// Returns an error of `deliver`, possibly for an item that another thread submitted. After an error, the handoff
+    /// is closed.
     pub(super) fn submit<E>(
         &self,
         number: u64,
@@ -142,8 +143,8 @@ impl<T> HandoffState<T> {
 }
 
 impl<V, T> HandoffTurn<'_, V, T> {
-    /// Passes the turn on to the next number. No item may be pending for the next number, because it would never be
-    /// delivered.
+    /// Passes the turn on to the next number. If an item is pending for the next number, the caller must deliver it, as
+    /// [`OrderedHandoff::submit`] does. No other thread would deliver it.
     pub(super) fn pass(self) {
         self.handoff.state.lock().number += 1;
     }

@@ -69,7 +69,7 @@ pub struct Execution {
     pub worker: String,
     /// The time at which the attempt began.
     pub started_at: Timestamp,
-    /// The number of lanes for a large input, if its plugin is stateless. With 0 or 1, one thread processes the input.
+    /// The number of lanes for a large input, if the plugin is stateless. With 0 or 1, one thread processes the input.
     pub lanes: usize,
     /// The stop signal, which is checked between batches.
     pub stop: Stop,

@@ -32,15 +32,16 @@ const REASON_BYTES_MAX: usize = 4 << 10;
 /// The size of a call's input, in bytes, above which extra memory is reserved.
 const USUAL_CALL_BYTES: usize = 512 << 10;
 
-/// The number of copies of a long batch that are reserved in a plugin's memory: the batch, its records in the plugin,
-/// and the answer.
+/// The number of copies of a long batch for which the plugin's memory is reserved: the batch, its records in the
+/// plugin, and the answer.
 const CALL_COPIES_INSIDE: usize = 3;
 
-/// The number of copies of a long batch that are reserved in the host's memory: the answer, and the texts assembled for
-/// an output.
+/// The number of copies of a long batch for which the host's memory is reserved: the answer, and the texts assembled
+/// for an output.
 const CALL_COPIES_OUTSIDE: usize = 2;
 
-/// The maximum size of pending output, in batches. A lane sends longer output to the sink early.
+/// The maximum size of pending output, as a multiple of the size of a batch. If the output becomes longer, the lane
+/// sends it to the sink before the chunk ends.
 const PENDING_BATCHES_MAX: usize = 4;
 
 /// The maximum number of bytes of each vector that a lane keeps for the next chunk.
@@ -56,7 +57,7 @@ pub(super) struct ChunkOutput {
     pub(super) rejects: ChunkRejects,
 }
 
-/// A chunk of which every record has its verdict.
+/// A chunk that a lane has processed to its end or has given up.
 pub(super) struct FinishedChunk {
     /// The output and the rejects that the [`OutputSink`] has not received.
     pub(super) rest: ChunkOutput,
@@ -65,7 +66,7 @@ pub(super) struct FinishedChunk {
     pub(super) counters: BTreeMap<String, u64>,
     /// The plugin's traps on this chunk. If the lane gave the chunk up, these are more than a request may have.
     pub(super) traps: ChunkTraps,
-    /// Set if the lane gave the chunk up. The rest of the input is not needed then.
+    /// Set if the lane gave the chunk up. If so, the rest of the input is not needed.
     pub(super) is_given_up: bool,
     /// The number of bytes, records and lines in the chunk.
     pub(super) used: Used,

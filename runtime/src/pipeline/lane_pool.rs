@@ -79,7 +79,7 @@ pub(super) fn run(
             pool.work(slot);
         }
     });
-    // The attempt may run again. It must then be able to wait for memory.
+    // The attempt may run again. In that run, it must be able to wait for memory.
     memory.set_abandoned(false);
     pool.failed.into_inner().map_or(Ok(()), Err)
 }
@@ -89,7 +89,7 @@ struct LanePool<'a, 'job> {
     feed: Mutex<ChunkFeed<'a>>,
     /// Tells the splitter that the rest of the input is not needed.
     abandoned: Arc<AtomicBool>,
-    /// The worker's memory. When all work ends, the waits for memory end too.
+    /// The request's share of memory. [`LanePool::close`] ends all waits for this memory.
     memory: &'a MemoryShare,
     /// The lane of the threads that have no lane of their own.
     shared: Option<OrderedHandoff<&'a mut Lane>>,
@@ -129,8 +129,8 @@ enum LaneSlot<'a, 'lane> {
 }
 
 impl LanePool<'_, '_> {
-    /// Processes chunks until no chunk is left or a chunk has failed. Returns at once if the failed chunk is this
-    /// thread's own.
+    /// Processes chunks until no chunk is left or a chunk has failed. If a chunk of this thread has failed, the thread
+    /// submits the error or the result, and then processes no more chunks.
     fn work(&self, mut slot: LaneSlot<'_, '_>) {
         let _closing = CloseOnPanic(self);
         loop {

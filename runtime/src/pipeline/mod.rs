@@ -23,7 +23,8 @@ use crate::memory::ATTEMPT_BYTES;
 use crate::plugin::timed_out_beside_others;
 
 /// Opens a source and runs a job on it. Both steps block, perhaps for hours, so they run on a thread of the async
-/// runtime's pool of blocking threads. A small job does not have to wait for a new thread there.
+/// runtime's pool of blocking threads. A thread of this pool is usually idle, so a small job need not wait for a new
+/// thread.
 ///
 /// # Errors
 /// Returns the errors of `open` and [`run`].
@@ -31,9 +32,9 @@ pub async fn spawn(job: Job, open: impl FnOnce() -> Result<Source> + Send + 'sta
     on_a_thread(move || run(&job, open()?)).await
 }
 
-/// Opens a source and runs a job on it, as [`spawn`] does. If a lost attempt at the same work has left a usable
-/// checkpoint, the job resumes from there. `open` opens the whole input. If it gets an identity and a position, it
-/// opens the rest of that input.
+/// Opens a source and runs a job on it, as [`spawn`] does. If an earlier attempt at the same work has left a usable
+/// checkpoint, the job resumes from there. `open(None)` opens the whole input. With an identity and a position, `open`
+/// opens the rest of the input from this position on.
 ///
 /// # Errors
 /// Returns the errors of `open` and [`run`].
@@ -42,7 +43,8 @@ pub async fn spawn_or_resume(
     open: impl Fn(Option<(&Identity, u64)>) -> Result<Source> + Send + 'static,
 ) -> Result<Committed> {
     on_a_thread(move || match within_memory(&job, || resume::run(&job, &open)) {
-        // The call could not be repeated alone: the plugin keeps state, or this was the last call on its instance.
+        // The plugin runner could not repeat the call alone, because the plugin keeps state, or because the call was
+        // `finish`.
         Err(error) if timed_out_beside_others(&error) => {
             tracing::info!(
                 why = error.report(),
@@ -60,9 +62,9 @@ pub async fn spawn_or_resume(
 
 /// Does a job's work within its share of memory.
 ///
-/// The work runs again, alone, in two cases: memory was refused where the work cannot wait, or the work needs more
-/// memory than a request may hold. Alone, it has one lane and all the memory that a request may hold. So the result
-/// does not depend on other requests.
+/// The work runs again, alone, in two cases: memory was refused where the work cannot wait, or all lanes together
+/// needed more memory than a request may hold. When the work runs alone, it has one lane, which can use all the memory
+/// that a request may hold. So the result does not depend on other requests.
 fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Committed> {
     let memory = &job.work.limits.memory;
     let begin = || -> Result<Committed> {

@@ -1,6 +1,6 @@
-//! Resumes work. The checkpoint of a lost attempt goes in. The receipt of an attempt that resumes from it comes out. If
-//! the checkpoint cannot be used, the new attempt starts from zero. The output of a resumed attempt has the same bytes
-//! as the output of an uninterrupted attempt.
+//! Resumes work. The checkpoint of an earlier attempt goes in. The receipt of an attempt that resumes from it comes
+//! out. If the checkpoint cannot be used, the new attempt starts from zero. The output of a resumed attempt has the
+//! same bytes as the output of an uninterrupted attempt.
 
 use super::assembler::OutputAssembler;
 use super::attempt::{self, AttemptInput, PreparedAttempt, work_through};
@@ -76,7 +76,7 @@ fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSo
     let mut staging = match resumed {
         Ok(Resumed::Ready(staging)) => staging,
         Ok(Resumed::Refused(why)) => return Ok(Start::Refused(why)),
-        // The disk may have room for one copy of the staged files, but not for two.
+        // The disk may have room for one copy of the staged files, but not for two. So the checkpoint is given up.
         Err(error) if error.stage() == Stage::Commit => return Ok(Start::Refused(error.report())),
         Err(error) => return Err(error),
     };

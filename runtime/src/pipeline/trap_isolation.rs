@@ -85,8 +85,8 @@ impl TrapIsolation {
         }
     }
 
-    /// Schedules a part that trapped again. A part with more than one record is halved. A part with one record is
-    /// scheduled for the new instance.
+    /// Schedules another try of a part that trapped. A part with more than one record is halved. A part with one record
+    /// is scheduled for the new instance.
     ///
     /// # Errors
     /// Fails if the plugin has trapped far more often than the records found so far can explain. A bounded number of

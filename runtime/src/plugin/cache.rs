@@ -26,7 +26,7 @@ const KEPT_MAX: usize = 256;
 const BYTES_MAX: u64 = 512 << 20;
 
 /// The length of the signature at the end of a file. The signature is the HMAC-SHA-256 of the file's name and of the
-/// bytes before the signature. It also reveals bytes that the disk has corrupted.
+/// bytes before the signature. A check of the signature also reveals bytes that the disk has corrupted.
 const SIGNATURE_BYTES: usize = 32;
 
 const SECRET_FILE: &str = "cache.key";
@@ -35,8 +35,8 @@ const SECRET_BYTES: usize = 32;
 /// The settings of compiled code that wasmtime does not check when it loads code: see [`super::Engine`].
 const CODE_SETTINGS: &str = "canonical NaNs, deterministic relaxed SIMD";
 
-/// A folder of compiled components, which several processes share. Any other file in the folder is removed when it is
-/// old.
+/// A folder of compiled components, which several processes share. When the folder has too many files or bytes, the
+/// oldest files are removed, even files that are not compiled components.
 pub struct Cache {
     folder: PathBuf,
     secret: [u8; SECRET_BYTES],
@@ -61,7 +61,7 @@ impl Cache {
         })
     }
 
-    /// Returns the compiled component, or `None` if the cache has no usable one. A usable component has a valid
+    /// Returns the compiled component, or `None` if the cache has no usable component. A usable component has a valid
     /// signature and was compiled by this version within these limits. `sha256` identifies the component.
     pub(super) fn get(&self, engine: &Engine, sha256: &str, limits: &Limits) -> Option<Component> {
         let name = name(sha256, limits);
@@ -166,7 +166,7 @@ fn name(sha256: &str, limits: &Limits) -> String {
     hex::encode(digest.finalize())
 }
 
-/// Loads a component from code that this program has compiled, in this process or in another one.
+/// Loads a component from code that this program has compiled, in this process or in another process.
 ///
 /// # Errors
 /// Fails if the code was compiled by another version or for another processor.
@@ -204,7 +204,7 @@ fn secret(folder: &Path) -> Result<[u8; SECRET_BYTES]> {
     }
     let temporary = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
     let made = write(&temporary, &[&secret])
-        // Another process may have created the secret first. The other process's secret is used then.
+        // Another process may have created the secret first. If so, the secret of the other process is used.
         .and_then(|()| {
             Ok(rustix::fs::renameat_with(
                 CWD,

@@ -17,8 +17,8 @@ use crate::stop::Stop;
 /// The interval at which a running call is checked. Time limits, stops and turns have this precision.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// The multiple of a call's limit after which the call counts as stalled, if it has not used up the limit. This machine
-/// cannot do the work now. Another machine may be able to, or this machine later.
+/// If a call has not used up its limit of processor time after this multiple of the limit, the call counts as stalled:
+/// this machine cannot do the work now. Another machine may be able to do it, or this machine later.
 const STALL_FACTOR: u32 = 30;
 
 /// The minimum time after which a call counts as stalled. It prevents a retry after a brief pause of the machine if the
@@ -40,10 +40,10 @@ pub fn thread_time() -> Duration {
 /// alone waits in the same line until no other call runs.
 pub(super) struct Calls {
     cores: usize,
-    /// The ticks of the engine's clock. This clock stops with the process, so time in which the process is stopped or
-    /// the machine is suspended does not count.
+    /// The ticks of the engine's clock. While the process or the machine is suspended, this clock does not advance. So
+    /// the time of the suspension does not count.
     ticks: AtomicU64,
-    /// Set if calls wait in line. Running long calls then give way at their next tick.
+    /// Set if calls wait in line. If so, running long calls give way at their next tick.
     is_crowded: AtomicBool,
     line: Mutex<CallLine>,
 }
@@ -54,7 +54,7 @@ struct CallLine {
     running: usize,
     /// The number of running calls that are long.
     long: usize,
-    /// Set if the running call must be alone. No other call may start then.
+    /// Set if the running call must be alone. If so, no other call may start.
     is_alone: bool,
     /// The total number of admitted calls.
     admitted: u64,
@@ -127,8 +127,8 @@ impl Calls {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    /// Waits until a call of this kind may run. Returns the number of its admission, or `None` if another call is
-    /// running.
+    /// Waits until a call of this kind may run. Returns the number of its admission. Returns `None` if another call is
+    /// running, or if this call had to wait.
     fn enter(&self, kind: CallKind, stop: &Stop) -> Result<Option<u64>> {
         let mut line = self.line.lock();
         if line.has_room(kind, self.cores) && !line.has_precedent(kind) {
@@ -208,7 +208,8 @@ pub(super) struct Call {
     calls: Arc<Calls>,
     kind: CallKind,
     is_running: bool,
-    /// The number of the call's admission, or `None` if another call ran at that time.
+    /// The number of the call's admission, or `None` if another call ran at that time or this call has waited for a
+    /// turn.
     alone_since: Option<u64>,
     clock: CallClock,
 }
@@ -256,13 +257,13 @@ impl Call {
         Ok(standing)
     }
 
-    /// Returns whether no other call has run at the same time as this one.
+    /// Returns whether it is certain that no other call has run at the same time as this call.
     pub(super) fn was_alone(&self) -> bool {
         self.kind == CallKind::Alone || self.alone_since == Some(self.calls.line.lock().admitted)
     }
 
-    /// Makes the call a long one. If other calls wait, lets them run and waits for the next turn. This wait does not
-    /// count towards the call's limit.
+    /// Makes a short call a long call. If other calls wait, lets them run and waits for the next turn. This wait does
+    /// not count towards the call's limit.
     ///
     /// # Errors
     /// Returns the error of the stop, if the stop is requested before the next turn.
@@ -300,8 +301,8 @@ impl Drop for Call {
 /// The processor time and the ticks that a call has used.
 struct CallClock {
     limit: Duration,
-    /// The thread's processor time at the call's first tick. Earlier use does not count. It is at most one tick, and
-    /// reading the clock at the start of each call would cost too much for short calls.
+    /// The thread's processor time at the call's first tick. The processor time before that tick does not count. It is
+    /// at most one tick, and reading the clock at the start of each call would cost too much for short calls.
     used_before: Option<Duration>,
     ticks_before: u64,
 }
@@ -361,7 +362,7 @@ mod tests {
         assert_eq!(at(&mut clock, 5_000, 100), CallTime::InTime);
         assert_eq!(at(&mut clock, 14_999, 100), CallTime::InTime);
         assert_eq!(at(&mut clock, 15_000, 101), CallTime::Late);
-        // A stopped process counts as one tick, however long it is stopped.
+        // A time in which the process is suspended counts as one tick, however long this time is.
         assert_eq!(at(&mut clock, 5_001, 101), CallTime::InTime);
         // The process ran for five minutes, and the call got one second of processor time.
         assert_eq!(at(&mut clock, 6_000, 100 + 29_999), CallTime::InTime);

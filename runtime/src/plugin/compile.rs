@@ -25,7 +25,7 @@ const WORDS_BYTES_MAX: u64 = 16 << 10;
 /// The exit code if the component is unfit. The reason is on standard output.
 pub const UNFIT: u8 = 1;
 
-/// The exit code for a failure that may not happen again in another process. The reason is on standard output.
+/// The exit code for a failure after which another process may succeed. The reason is on standard output.
 pub const PASSING: u8 = 75;
 
 /// Compiles components in separate processes.
@@ -49,7 +49,7 @@ impl Compiler {
             bytes = component.len(),
             "compiling a component in a process of its own"
         );
-        // The machine may lack a resource that it has later.
+        // The error is transient, because the machine may lack a resource now and have it later.
         let failed = |e| {
             let what = "cannot run a process to compile the component in";
             Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e)
@@ -117,7 +117,7 @@ pub fn compile(limits: &Limits) -> Result<Vec<u8>> {
     Engine::without_pool(limits)?.load(&component)?.code()
 }
 
-/// Sets resource limits for this process, which it cannot raise again.
+/// Sets resource limits for this process. The process cannot raise them again.
 fn confine(limits: &Limits) -> Result<()> {
     let failed = |e: rustix::io::Errno| {
         Error::transient(Stage::Plugin, Code::MachineBusy, "cannot bound the compiler").because(e)

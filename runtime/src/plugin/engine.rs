@@ -26,7 +26,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::stop::Stop;
 
-/// The name of the interface in wasmtime-wasi. Plugins that use an earlier 0.2 version import it as well.
+/// The name of the interface in wasmtime-wasi. An import of an earlier 0.2 version is linked to this interface, too.
 const WASI_POLL: &str = "wasi:io/poll@0.2.12";
 const CANNOT_WAIT: &str = "a plugin cannot sleep or wait";
 
@@ -89,7 +89,7 @@ impl Engine {
             // In the cache's file names, `CODE_SETTINGS` stands for these settings.
             .cranelift_nan_canonicalization(true)
             .relaxed_simd_deterministic(true);
-        // The machine may lack a resource that it has later.
+        // The errors are transient, because the machine may lack a resource now and have it later.
         let failed =
             |what, e: wasmtime::Error| Error::transient(Stage::Plugin, Code::MachineBusy, what).because(e);
         let wasmtime = start(&mut config).map_err(|e| failed("cannot start WebAssembly", e))?;
@@ -183,7 +183,7 @@ impl Engine {
             Some(compiler) => {
                 let code = compiler.compile(bytes, &self.limits)?;
                 let component = cache::load(&self.wasmtime, &code).map_err(|e| {
-                    // The component is fit, so the failure is the machine's and may not happen again.
+                    // The component is fit, so the machine caused the failure, and another try may succeed.
                     Error::transient(
                         Stage::Plugin,
                         Code::MachineBusy,

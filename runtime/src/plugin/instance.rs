@@ -166,7 +166,7 @@ impl Instance {
     /// Sends a batch through the plugin. The call takes the batch's fields and gives them back afterwards.
     ///
     /// # Errors
-    /// Returns the plugin's reason if the plugin fails the request, or an error for a trap.
+    /// Returns the plugin's reason if the plugin answers with an error. Also fails if the plugin traps.
     pub fn process(&mut self, batch: &mut Batch) -> Result<Changes> {
         Ok(self.process_within(batch, self.limits.plugin_call)?)
     }
@@ -194,8 +194,8 @@ impl Instance {
         })
     }
 
-    /// Waits until the worker has memory for a call that needs `more` bytes than the instance has now. Within the call,
-    /// nothing can wait.
+    /// Waits until the worker has memory for a call. `more` is the number of bytes that the call needs in addition to
+    /// the memory that the instance has now. Within the call, nothing can wait.
     ///
     /// # Errors
     /// Fails as [`crate::memory::Held::raise`] does.
@@ -279,7 +279,7 @@ impl Instance {
         self.call(limit, name, call)?.map_err(|sentence| {
             self.poisoned = true;
             let sentence = short(&sentence);
-            // Plugins write this prefix themselves, because another host may not write it.
+            // Plugins write this prefix themselves, because not every host writes it.
             let said = sentence
                 .strip_prefix("config: ")
                 .filter(|_| code == Code::PluginConfig);

@@ -237,7 +237,7 @@ const PANIC_BYTES_MAX: usize = 2048;
 const PANIC_CHARS_TOLD: usize = 800;
 /// The number of bytes that are kept of the beginning, and of the end, of the text printed in a call.
 const WORDS_BYTES: usize = 400;
-/// The number of bytes that a line costs in addition to its text. It also limits the number of empty lines.
+/// The number of bytes that a line costs in addition to its text. This cost also limits the number of empty lines.
 const LINE_COST: usize = 32;
 
 impl PrintedText {
@@ -417,7 +417,7 @@ impl IsTerminal for PrintStream {
 
 impl StdoutStream for PrintStream {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 would call this, and it is not linked.
+        // Only WASI 0.3 would call this function, and WASI 0.3 is not linked.
         Box::new(tokio::io::sink())
     }
 

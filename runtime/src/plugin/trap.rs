@@ -11,8 +11,8 @@ const FRAMES_MAX: usize = 8;
 const FRAME_CHARS_MAX: usize = 120;
 const TEXT_CHARS_MAX: usize = 1_000;
 
-/// The prefixes of the functions between the author's code and the trap, such as the functions of a panic or an
-/// allocation.
+/// The prefixes of the names of functions between the author's code and the trap, such as the functions of a panic or
+/// an allocation.
 const RUN_TIME: [&str; 15] = [
     "core::",
     "<core::",
@@ -141,13 +141,13 @@ pub(super) fn short(text: &str) -> String {
     line.trim().to_owned()
 }
 
-/// Returns whether a plugin exceeded its time limit while other calls ran. The caller then repeats the call
+/// Returns whether a plugin exceeded its time limit while other calls ran. If so, the caller repeats the call
 /// [alone](super::Plugin::alone).
 pub fn timed_out_beside_others(error: &Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.is::<OtherCallsRan>())
 }
 
-/// The cause of a timeout that may not be the plugin's fault, because other calls ran.
+/// The cause of a timeout that is perhaps not the plugin's fault, because other calls ran.
 #[derive(Debug)]
 struct OtherCallsRan;
 

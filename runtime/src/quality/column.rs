@@ -55,7 +55,7 @@ struct ParsedNumber<Text = Vec<u8>> {
 }
 
 impl ColumnProfile {
-    /// Returns an empty profile for one of `columns` columns.
+    /// Returns an empty profile for one column of an output that has `columns` columns.
     pub(super) fn one_of(columns: usize) -> Self {
         Self {
             filled: 0,
@@ -207,7 +207,7 @@ impl<'a> ParsedNumber<&'a [u8]> {
     }
 
     /// Compares two numbers. If their floats are equal, compares integers digit by digit, and other numbers by their
-    /// texts. So the number that is kept does not depend on the order of the numbers.
+    /// texts. So the number that is kept does not depend on the order in which the numbers are added.
     fn cmp(&self, other: &Self) -> Ordering {
         let (own, others) = (self.text, other.text);
         self.value.total_cmp(&other.value).then_with(|| {

@@ -10,7 +10,8 @@ const BITS_MAX: u32 = 12;
 /// sketch counts exactly.
 const BITS_MIN: u32 = 8;
 
-/// The maximum number of bytes that all sketches of a lane use for registers.
+/// The maximum number of bytes that all sketches of a lane use for registers. If there are more than 4,096 columns,
+/// even the smallest sketches use more than this maximum.
 const BYTES_MAX: usize = 1 << 20;
 
 /// An estimate of the number of different values in a column.
@@ -18,8 +19,8 @@ const BYTES_MAX: usize = 1 << 20;
 pub(super) struct Distinct(HllSketch);
 
 impl Distinct {
-    /// Returns an empty sketch for one of `columns` columns. With more columns, each sketch is smaller and less
-    /// precise.
+    /// Returns an empty sketch for one column of an output that has `columns` columns. With more columns, each sketch
+    /// is smaller and less precise.
     pub(super) fn one_of(columns: usize) -> Self {
         let share = (BYTES_MAX / columns.max(1)).max(1);
         let bits = share.ilog2().clamp(BITS_MIN, BITS_MAX) as u8;
@@ -38,7 +39,7 @@ impl Distinct {
     }
 
     pub(super) fn count(&self) -> u64 {
-        // The sketch has another estimate. It is more precise, but depends on the order of the values.
+        // The sketch also offers a more precise estimate, but that estimate depends on the order of the values.
         self.0.composite_estimate().round() as u64
     }
 }

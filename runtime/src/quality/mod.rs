@@ -51,7 +51,7 @@ impl Profiler {
     /// Returns a profiler for the output of an input with these limits.
     ///
     /// # Errors
-    /// Fails if two columns have the same name.
+    /// Fails if the format is JSONL and two columns have the same name.
     pub fn new(layout: Layout, limits: &Limits) -> Result<Self> {
         let limits = Limits {
             // A record of the output can be longer than its record of the input.

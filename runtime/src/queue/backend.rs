@@ -18,7 +18,7 @@ pub fn is_on_this_machine(url: &str) -> bool {
         return true;
     }
     match Url::parse(url).ok().as_ref().and_then(Url::host) {
-        // The parser recognizes IP addresses only in http URLs. For other schemes, it returns the host as a name.
+        // In a redis URL, the parser does not recognize an IPv4 address, and returns it as a name.
         Some(Host::Domain(name)) => {
             let address = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
             address || name.eq_ignore_ascii_case("localhost")

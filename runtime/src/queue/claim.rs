@@ -65,8 +65,8 @@ pub struct Claim {
     /// The start of this life of the request, in milliseconds since 1970 by the server's clock. A life starts with the
     /// submit, or with a retry after the request became a dead letter.
     pub life_ms: i64,
-    /// Set if a claim of this request was lost and the request has not ended since then. The lost attempt may still be
-    /// running, and may have published or committed something.
+    /// Set if, since the request last ended, a claim of it was lost or an attempt could not remove its published files.
+    /// A lost attempt may still be running, and may have published or committed something.
     pub is_contested: bool,
     /// Set if this claim has to end the request without an attempt.
     pub ending: Option<Ending>,
@@ -154,15 +154,15 @@ pub fn is_suspect(lost: u32, lost_max: u32) -> bool {
 pub enum Next {
     /// The request is attempted again after this time.
     Retry(Duration),
-    /// The request is attempted again after this time, but only by a worker with the same output. This attempt has
-    /// published something that no receipt names, and could not remove it. Only a worker can end such a request.
+    /// The request is attempted again after this time, but only by a worker with the same output. The failed attempt
+    /// has published something that no receipt names, and could not remove it. Only a worker can end such a request.
     RetryContested(Duration),
     /// The request becomes a dead letter.
     Dead,
     /// The request becomes cancelled, because [`Renewed::cancel`] was set.
     Cancelled,
-    /// The next claim, which is given after this time, ends the request without an attempt, because the output of an
-    /// attempt could not be removed.
+    /// After this time, the request can be claimed. That claim ends the request without an attempt, because the output
+    /// of an attempt could not be removed.
     Conclude(Duration),
 }
 

@@ -39,7 +39,7 @@ const CLAIM_STEP: usize = 64;
 const COMEBACK_MAX: usize = 100;
 
 /// The maximum number of ready requests that one step of a claim examines. It examines more requests than it claims,
-/// because its worker may not take all of them.
+/// because some requests may be only for workers with other outputs.
 const LOOK_MAX: usize = 1_000;
 
 /// The maximum number of times that a claim examines [`LOOK_MAX`] requests. Requests further back in the queue are
@@ -104,18 +104,19 @@ pub trait Claims: Send + Sync {
     /// those claims of the first call that are still valid, and no others. If none is valid any more, the call makes
     /// new claims.
     ///
-    /// Requests that only have to be ended ([`Claim::ending`]) come first. They are given even while claims are
-    /// withheld.
+    /// Requests that only have to be ended ([`Claim::ending`]) come first. They are given even while the queue is
+    /// paused or has no binding.
     ///
     /// Each call also does the following, for a bounded number of requests and documents, so that a claim is quick:
     ///
     /// - Delayed requests whose time has come become ready.
     /// - Requests whose lease has expired become ready. If such a request has lost too many leases, the next claim ends
     ///   it.
-    /// - Documents from the intake list become requests, or are set aside as [`Invalid`]. At the latest, the next claim
+    /// - Documents from the intake list become requests, or are set aside as [`Invalid`]. This claim or the next one
     ///   can take these requests.
     ///
-    /// If this host cannot read a request, the request becomes a dead letter, and the next request is taken instead.
+    /// If this host cannot read a request, the request becomes a dead letter: either this call ends it and takes the
+    /// next request instead, or its claim has to end it ([`Claim::ending`]).
     async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>>;
 
     /// Takes the next request: does what [`Claims::claim_some`] does, for one request. Returns `None` if there is none
@@ -124,9 +125,9 @@ pub trait Claims: Send + Sync {
         Ok(self.claim_some(queue, options, 1).await?.pop())
     }
 
-    /// Extends a lease to `lease` from now. An expired lease can also be extended, until a claim finds that it has
-    /// expired. Fails with [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended
-    /// it.
+    /// Extends a lease to `lease` from now. An expired lease can also be extended, until a claim by any worker finds
+    /// that the lease has expired. Fails with [`crate::error::Class::LeaseLost`] if the claim was lost, or if another
+    /// operation has ended it.
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed>;
 
     /// Ends a claim as done, with its receipt, even if somebody has asked to cancel the request. Fails with
@@ -146,8 +147,9 @@ pub trait Claims: Send + Sync {
     async fn fail_with(&self, ticket: &Ticket, failure: Failure<'_>, next: Next) -> Result<()>;
 
     /// Hands a claim back as if it had not been made: other workers can claim the request at once. If somebody has
-    /// asked to cancel the request, it becomes cancelled instead. Fails with [`crate::error::Class::LeaseLost`] in the
-    /// same cases as [`Claims::settle`].
+    /// asked to cancel the request, it becomes cancelled instead; if an earlier claim of the request was lost, the next
+    /// claim ends it as cancelled. Fails with [`crate::error::Class::LeaseLost`] in the same cases as
+    /// [`Claims::settle`].
     async fn release(&self, ticket: &Ticket) -> Result<()>;
 
     /// Returns when there may be something new to claim, and after `timeout` at the latest. Can return earlier.
@@ -169,8 +171,9 @@ pub trait Claims: Send + Sync {
 /// removals.
 #[async_trait]
 pub trait Admin: Send + Sync {
-    /// Lists the requests in a state, at most `limit`. The first request of the list is the one that comes next. In a
-    /// list of ended requests, it is the one that ended last.
+    /// Lists the requests in a state, at most `limit`. A list of [`State::Ready`], [`State::Delayed`] or
+    /// [`State::Leased`] begins with the request that is claimed first, is due first, or whose lease ends first. A list
+    /// of ended requests begins with the request that ended last.
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>>;
 
     /// Lists the requests in a state that come after a position, in order, at most `limit`. `state` must not be
@@ -224,7 +227,7 @@ pub trait Admin: Send + Sync {
     /// is left to remove.
     async fn purge_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>>;
 
-    /// Withholds claims of a queue, or grants them again.
+    /// Pauses a queue, or resumes it. While a queue is paused, a claim takes only requests that have to be ended.
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<()>;
 
     /// Returns the counts of a queue.

@@ -26,8 +26,8 @@ pub struct Component {
     pub pushed_ms: i64,
 }
 
-/// The plugin that processes a queue's requests, with its config and options. An unknown member is refused, because a
-/// newer program may have bound something that this program would not do.
+/// The plugin that processes a queue's requests, with its config and options. An unknown member is refused, because it
+/// may be an option of a newer program, which this program would not obey.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "BindingRecord", try_from = "BindingRecord")]
 pub struct Binding {
@@ -73,7 +73,7 @@ impl Binding {
     /// Returns the binding's only step.
     ///
     /// # Panics
-    /// Panics if the binding has another number of steps. No binding of this version has.
+    /// Panics if the binding does not have exactly one step. Every binding of this version has one step.
     pub fn step(&self) -> &Step {
         match self.steps.as_slice() {
             [step] => step,

@@ -370,7 +370,7 @@ pub struct Counts {
     pub intake: u64,
     /// The number of documents from the intake list that were not valid requests.
     pub invalid: u64,
-    /// Set while claims are withheld.
+    /// Set while the queue is paused.
     pub paused: bool,
     /// The number of the binding in force, or `None` if the queue has none.
     pub binding: Option<u64>,

@@ -34,8 +34,8 @@ pub struct Batch {
     /// The start of each row's first field. If `in_place` is true, this is an offset in `raw` followed by `fields`;
     /// otherwise it is an offset in `fields`.
     pub starts: Vec<u32>,
-    /// The end of each field, so the length is `rows.len()` times the number of columns that the plugin reads. The next
-    /// field of the row begins one byte after this end.
+    /// The end of each field. The number of ends is `rows.len()` times the number of columns that the plugin reads. The
+    /// next field of the row begins one byte after this end.
     pub ends: Vec<u32>,
     /// The start and end of each cell that the plugin reads, including quotes, for rows of CSV that are not read in
     /// place. These are offsets in `rewritten` if the decoder rewrites records, and otherwise in `raw`. The spans of a
@@ -67,15 +67,15 @@ pub struct Row {
     pub number: u32,
     /// The number of lines in the chunk before this record.
     pub line: u32,
-    /// The index of the record's first cell in [`Batch::spans`], or [`IN_PLACE`] if its fields are read in place.
+    /// The index of the record's first cell in [`Batch::spans`], or [`IN_PLACE`] if the record has no spans.
     pub cells: u32,
 }
 
-/// The value of [`Row::cells`] for a row that is read in place.
+/// The value of [`Row::cells`] for a row without spans: a CSV row that is read in place, or an object of JSONL.
 pub const IN_PLACE: u32 = u32::MAX;
 
-/// The positions of the cells of one CSV row that the plugin reads. They are offsets in the text that [`Batch::text`]
-/// returns for the row.
+/// For one CSV row, the positions of the cells that the plugin reads. The positions are offsets in the text that
+/// [`Batch::text`] returns for the row.
 #[derive(Debug, Clone, Copy)]
 pub enum Cells<'a> {
     /// All cells of the row, one after the other. The first cell begins at this offset, and the cells end at these
@@ -119,7 +119,8 @@ pub struct Position {
     pub record: u64,
     /// The line on which the record starts, counted from 1.
     pub line: u64,
-    /// The offset of the record's first byte in the decompressed input, counted from 0.
+    /// The offset of the record's first byte in the decompressed input, counted from 0. If the input is converted to
+    /// UTF-8 or its spaces become tabs, this is the offset in the converted text.
     pub offset: u64,
 }
 
@@ -307,7 +308,7 @@ impl ChunkOrigin {
 pub struct ChunkError(Box<dyn FnOnce(&ChunkOrigin) -> Error + Send>);
 
 impl ChunkError {
-    /// Returns an error whose message names a position. `to_error` makes the message from the chunk's origin.
+    /// Returns an error whose message names a position. `to_error` makes the error from the chunk's origin.
     pub fn new(to_error: impl FnOnce(&ChunkOrigin) -> Error + Send + 'static) -> Self {
         Self(Box::new(to_error))
     }

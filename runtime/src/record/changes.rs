@@ -87,7 +87,8 @@ impl<'a> Rows<'a> {
     /// Checks rows that the plugin returned at the end of the input, without verdicts.
     ///
     /// # Errors
-    /// Fails if the offsets decrease or are out of bounds, or the text is not UTF-8.
+    /// Fails if the number of ends is wrong, if an end is before the previous end, out of bounds or within a character,
+    /// if bytes follow the last end, or if the bytes are not UTF-8.
     pub fn check(rows: u32, ends: &'a [u32], bytes: &'a [u8], width: usize) -> Result<Self> {
         let text =
             std::str::from_utf8(bytes).map_err(|e| broken("emitted bytes are not UTF-8").because(e))?;
@@ -247,8 +248,9 @@ impl<'a> ChangesReader<'a> {
         })
     }
 
-    /// Compares only a few numbers to check all cells. If this shows that all cells are valid, advances to the end of
-    /// their texts and returns true. Otherwise returns false, and the cells can still be valid.
+    /// Checks all cells with a few comparisons, without looking at the texts. If all cells are surely valid, advances
+    /// to the end of their texts and returns true. If the result is false, the cells can still be valid: for example,
+    /// if a text of the batch is not ASCII.
     #[inline]
     fn pass_well(&mut self, cells: &[[u32; 2]]) -> bool {
         let (mut after, mut end) = (0, self.texts.start);

@@ -1,5 +1,5 @@
-//! The host's side of the plugin boundary. [`Batch`] holds the records that go to a plugin, and [`Changes`] holds the
-//! plugin's verdicts on these records.
+//! The data at the plugin boundary, as the host stores it. [`Batch`] holds the records that go to a plugin,
+//! and [`Changes`] holds the plugin's verdicts on these records.
 
 mod batch;
 mod changes;

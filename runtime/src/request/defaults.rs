@@ -197,8 +197,8 @@ mod tests {
                 json!({ "delimiter": "\"", "quote": "'" }),
                 json!({ "quote": "none" }),
             ),
-            // The second delimiter is left out, so the delimiter has its default. Then the comment character
-            // contradicts this default, and is left out, too.
+            // The second delimiter is left out, so the delimiter has its default. The comment character contradicts
+            // this default, so it is left out, too.
             (
                 json!({ "quote": ";" }),
                 json!({ "delimiter": ";", "comment": ",", "skip_lines": 1 }),

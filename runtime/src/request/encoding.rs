@@ -77,7 +77,7 @@ const ASCII_NAMES: [&str; 12] = [
 /// - a name that Python uses, such as `latin_1`, `cp1252` or `utf_8_sig`
 ///
 /// As in the standard, Latin-1 means Windows-1252. The two differ only in bytes that are control characters in Latin-1,
-/// and text does not contain these.
+/// and text does not contain these characters.
 pub fn parse_encoding(label: &str) -> Option<String> {
     let for_label = |label: &str| Encoding::for_label_no_replacement(label.as_bytes());
     let plain = label.trim_ascii().to_ascii_lowercase().replace(['_', ' '], "-");

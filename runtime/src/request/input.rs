@@ -32,8 +32,8 @@ pub const SKIP_FOOTER_MAX: u32 = 1_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputOptions {
-    /// The format of the input. By default, the content type or the name of the input determines the format, and
-    /// otherwise it is CSV.
+    /// The format of the input. By default, the content type or the name of the input determines the format. If they
+    /// show no format, the format is CSV.
     #[serde(default, deserialize_with = "word", skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// CSV input: the character between fields. The default is `,`.
@@ -52,9 +52,9 @@ pub struct InputOptions {
     /// is false.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub trim: Option<bool>,
-    /// CSV input: whether the first record is a header. By default, the content type decides this if it has the
-    /// parameter `header`, and otherwise it is true. Without a header, the columns are named `column_1`, `column_2`,
-    /// ...
+    /// CSV input: whether the first record is a header. By default, the parameter `header` of the content type decides
+    /// this. If there is no such parameter, the default is true. Without a header, the columns are named `column_1`,
+    /// `column_2`, ...
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// CSV input: how delimiter and quote are determined if they are not given.
@@ -293,8 +293,8 @@ impl InputOptions {
         }
     }
 
-    /// Returns the dialect of the output. It has the delimiter and the quote of the input. If the input has no quote,
-    /// it has the default quote. Options that are not given have their defaults.
+    /// Returns the dialect of the output. This dialect has the delimiter and the quote of the input. If the input has
+    /// no quote, the output has the default quote. Options that are not given have their defaults.
     ///
     /// # Errors
     /// Fails as [`InputOptions::syntax`] does.

@@ -26,8 +26,8 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// The target of the lines that say why the program, or a part of its work, has failed. No filter removes these lines:
-/// otherwise only the exit code would show an error.
+/// The target of the lines that say why the program, or a part of its work, has failed. No filter removes these lines.
+/// Without them, only the exit code would show an error.
 pub(crate) const FAILURE: &str = "failure";
 
 /// Starts the log: from now on, the events that pass the filter are written to stderr.

@@ -24,8 +24,8 @@ static MAY_LOSE_LINES: AtomicBool = AtomicBool::new(false);
 static IS_STUCK: AtomicBool = AtomicBool::new(false);
 static LOST_LINES: AtomicU64 = AtomicU64::new(0);
 
-/// From now on, loses lines if no process reads them within a second. The work then continues, and the program still
-/// reacts to signals.
+/// From now on, lines are dropped if no process reads stderr within a second. The work then continues, and the program
+/// still reacts to signals.
 pub(crate) fn lose_lines_if_stuck() {
     MAY_LOSE_LINES.store(true, Ordering::Relaxed);
 }
@@ -53,7 +53,8 @@ impl Write for Lines {
     }
 }
 
-/// Writes lines to stderr. If the reader is stuck and lines may be lost, drops the rest of the lines.
+/// Writes lines to stderr. After a call of [`lose_lines_if_stuck`], if the reader is stuck, drops the rest of the
+/// lines.
 pub(crate) fn write(lines: &[u8]) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
     if !MAY_LOSE_LINES.load(Ordering::Relaxed) {
@@ -69,8 +70,8 @@ pub(crate) fn write(lines: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until stderr can take a chunk, and returns whether it can. If a wait was too long, later calls do not wait
-/// until stderr can take a chunk again.
+/// Waits until stderr can take a chunk, and returns whether it can. After a wait that was too long, later calls return
+/// at once, until stderr can take a chunk again.
 fn has_room(stderr: &io::StderrLock<'_>) -> bool {
     let patience = match IS_STUCK.load(Ordering::Relaxed) {
         true => AT_ONCE,

@@ -37,7 +37,7 @@ const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
 const END_RETRY_FIRST: Duration = Duration::from_millis(50);
 const END_RETRY_MAX: Duration = Duration::from_secs(2);
 
-/// The log message of an operation that may fail for a while.
+/// The log message of an error that may be repeated. [`RepeatedErrors`] limits how often it is logged.
 const CANNOT_END: &str = "cannot end a claim, trying again";
 
 /// The state that all attempts of a worker share.
@@ -98,7 +98,8 @@ impl AttemptRunner {
         work.instrument(span).await
     }
 
-    /// Works until the time limit of one attempt is over. Then the stages of the pipeline are told to stop.
+    /// Works on a claim. If the time limit of an attempt is over before the work ends, tells the stages of the pipeline
+    /// to stop.
     async fn work_in_time(
         &self,
         claim: &Claim,
@@ -120,7 +121,7 @@ impl AttemptRunner {
             }
         };
         limit.lower(bound.limits.attempt);
-        // The time for which this attempt waits for other requests' memory does not count as work.
+        // The time for which this attempt waits for memory that other requests use does not count as work.
         let memory = self.options.memory.share(stop);
         let limits = Limits {
             memory: memory.clone(),
@@ -224,7 +225,7 @@ impl AttemptRunner {
         if found.is_none() {
             return Ok(None);
         }
-        // Because there is a receipt, `conclude_output` does not end the request.
+        // Because there is a receipt, `conclude_output` only removes the other files.
         match self.conclude_output(claim, State::Done).await? {
             Concluded::Committed(receipt) => Ok(Some(*receipt)),
             Concluded::Ended => Err(Error::transient(
@@ -346,7 +347,8 @@ impl AttemptRunner {
                 tracing::info!(plugin, binding, read, written, rejected, "done");
                 Outcome::Done
             }
-            // The output is committed: the next worker that claims the request finds the receipt and settles it.
+            // The output is committed: the next worker that claims the request finds the receipt and settles its claim
+            // with it.
             Err(error) => {
                 tracing::warn!(error = error.report(), code = %error.code(), "committed but not settled");
                 Outcome::Lost
@@ -474,7 +476,7 @@ impl AttemptRunner {
         }
     }
 
-    /// Repeats an operation while the server cannot be reached and the lease is good.
+    /// Runs an operation that ends a claim. Repeats it after each transient error, for as long as the lease is good.
     async fn retry_while_leased<F: Future<Output = Result<()>>>(
         &self,
         lease: &Lease,

@@ -85,11 +85,11 @@ pub(super) struct BurstWait {
 /// The time for which a burst still waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RemainingWait {
-    /// The remaining wait for requests that are due, and for requests of other workers.
+    /// The remaining wait for delayed requests that are no retries, and for requests that other workers have.
     pub(super) left: Duration,
     /// The remaining wait for retries. It is never longer than `left`.
     pub(super) for_retries: Duration,
-    /// The remaining wait for requests that can be claimed at once. They should be claimed soon.
+    /// The remaining wait for requests that can be claimed at once. One of the next claims should take them.
     pub(super) grace: Duration,
 }
 
@@ -100,7 +100,7 @@ impl RemainingWait {
 }
 
 impl BurstWait {
-    /// Adds the time for which the burst has waited for retries up to now.
+    /// If the burst has just waited for a retry, adds the time of this wait to the total.
     pub(super) fn look(&mut self) {
         if let Some(since) = self.for_retry_since.take() {
             self.for_retries += since.elapsed();
@@ -112,8 +112,8 @@ impl BurstWait {
         self.idle_since = None;
     }
 
-    /// Notes that there is nothing to do. Returns the rest of the wait `burst_wait`. `idle` is the interval at which
-    /// the burst looks at the queues.
+    /// Notes that there is nothing to do. Returns for how long the burst still waits. `burst_wait` is its whole wait.
+    /// `idle` is the interval at which the burst looks at the queues.
     pub(super) fn remaining(&mut self, burst_wait: Duration, idle: Duration) -> RemainingWait {
         let waited = self.idle_since.get_or_insert_with(Instant::now).elapsed();
         let left = burst_wait.saturating_sub(waited);
@@ -132,13 +132,15 @@ impl BurstWait {
 }
 
 /// The last scan of each queue's delayed requests: whether the queue was open, its number of delayed requests, and the
-/// first match. A scan is repeated only if the queue has opened or closed, or if the number has changed.
+/// request that [`scan_delayed`] has found. A queue is open if its requests can be claimed: it is not paused, and has
+/// the binding that the worker needs. A scan is repeated only if the queue has opened or closed, or if the number has
+/// changed.
 pub(super) type ScannedQueues = HashMap<String, ((bool, u64), Option<NextDue>)>;
 
 /// The kinds of requests that a burst waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AwaitedWork {
-    /// Set if delayed requests, including retries, are due in time.
+    /// Set if delayed requests, including retries, are due before the wait ends.
     delayed: bool,
     /// Set if other workers have requests.
     leased: bool,
@@ -184,8 +186,8 @@ pub(super) struct PendingWork {
     elsewhere: u64,
     /// The server's time, in milliseconds since 1970.
     now_ms: i64,
-    /// The first delayed request that can be claimed when it is due: either its queue can be served, or the request
-    /// only has to be ended. A retry that is not due in time is skipped.
+    /// The first delayed request that can be claimed when it is due: either its queue is open, or the request only has
+    /// to be ended. A retry that is due after the end of the wait is skipped.
     next_due: Option<NextDue>,
 }
 
@@ -231,7 +233,8 @@ impl PendingWork {
         open.map(|(counts, _)| count(counts)).sum()
     }
 
-    /// Returns whether documents are being imported, so that there may soon be more to do.
+    /// Returns whether an open queue has documents on its intake list. The next claims import them, so there may soon
+    /// be more to do.
     pub(super) fn is_importing(&self) -> bool {
         self.sum(|counts| counts.intake) > 0
     }
@@ -277,8 +280,8 @@ impl PendingWork {
         );
     }
 
-    /// Returns the requests that are left if the burst ends now, or `None` if a new request is due before the wait
-    /// ends. `wait` is the burst's whole wait.
+    /// Returns the requests that are left if the burst ends now, or `None` if the burst has to go on, because a delayed
+    /// request is due before the wait ends. `wait` is the burst's whole wait.
     pub(super) async fn left(
         &self,
         runner: &AttemptRunner,
@@ -324,7 +327,8 @@ impl PendingWork {
                     );
                 }
             }
-            // Others may delay more requests meanwhile, so the loop is bounded by the earlier count.
+            // Other programs may add delayed requests meanwhile. So that the loop ends, it visits only as many requests
+            // as were counted before.
             let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
             while unseen > 0 {
                 let page = queue.after(name, State::Delayed, &last, PAGE_REQUESTS).await?;
@@ -410,9 +414,10 @@ async fn first_due(
 }
 
 /// Scans the delayed requests of a queue and returns the first match. In an open queue, this is the first request that
-/// is no retry. Otherwise, it is the first request that only has to be ended.
+/// is no retry. In any other queue, it is the first request that only has to be ended.
 async fn scan_delayed(runner: &AttemptRunner, counts: &Counts, is_open: bool) -> Result<Option<NextDue>> {
-    // Others may delay more requests meanwhile, so the loop is bounded by the earlier count.
+    // Other programs may add delayed requests meanwhile. So that the loop ends, it visits only as many requests as were
+    // counted before.
     let (mut unseen, mut last) = (counts.delayed, ListPosition::default());
     while unseen > 0 {
         let queue = &runner.backend.queue;

@@ -19,9 +19,8 @@ use crate::telemetry::repeated_errors::RepeatedErrors;
 /// The pause after a failed renewal or connection.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// The log messages of operations that may fail for a while.
+/// The log message of an error that may be repeated. [`RepeatedErrors`] limits how often it is logged.
 const CANNOT_RENEW: &str = "cannot renew leases, trying again";
-const LEASE_LOST: &str = "a lease was lost";
 
 /// The leases that are held now. If this value is dropped, the thread ends.
 pub(super) struct Leases {
@@ -114,8 +113,8 @@ impl Leases {
         let _ = self.health.clone().wait_for(has_begun).await;
     }
 
-    /// Checks that leases can be renewed. If they cannot, nothing may be claimed. Otherwise each claim would end as a
-    /// lost lease, and three lost leases make a request a dead letter.
+    /// Checks that leases can be renewed. If they cannot, nothing may be claimed: each claim would end as a lost lease,
+    /// and three lost leases make a request a dead letter.
     ///
     /// # Errors
     /// Fails with the error of the last renewal or connection, until a later renewal or connection succeeds.
@@ -151,8 +150,8 @@ impl Leases {
         state.held.values().map(|held| held.ticket.clone()).collect()
     }
 
-    /// Keeps a claim that was asked for at `asked_at`, and reports `progress` to the server. If the lease is lost or
-    /// somebody cancels the request, `stop` is requested.
+    /// Begins to renew the lease of a claim that was asked for at `asked_at`. Each renewal reports `progress` to the
+    /// server. If the lease is lost or somebody cancels the request, `stop` is requested.
     pub(super) fn hold(
         &self,
         ticket: Ticket,
@@ -206,8 +205,8 @@ impl Lease {
             .is_some_and(|held| Instant::now() + self.margin < held.good_until)
     }
 
-    /// Notes that an operation is about to end the claim. If a renewal then finds that the claim has ended, this is no
-    /// loss.
+    /// Notes that an operation is about to end the claim. If a renewal then finds that the claim has ended, the claim
+    /// does not count as lost.
     pub(super) fn begin_end(&self) {
         if let Some(held) = self.shared.state.lock().held.get_mut(&self.key) {
             held.is_ending = true;
@@ -247,8 +246,8 @@ impl LeaseRenewer {
     fn run(mut self, runtime: &tokio::runtime::Runtime) {
         let tick = self.policy.renew_every.min(RETRY_EVERY) / 2;
         let mut looked_at = Instant::now();
-        // The thread connects before the first claim. If the server refuses a further connection, the worker then has
-        // no requests yet.
+        // The thread connects before the first claim. So if the server refuses this second connection of the worker,
+        // the worker has no requests yet.
         runtime.block_on(self.connect());
         loop {
             let mut state = self.shared.state.lock();
@@ -368,7 +367,8 @@ impl LeaseRenewer {
         if works {
             return self.set_health(Ok(()));
         }
-        // A single broken request must not stop the renewal of other leases, so the server is probed without a request.
+        // The renewals may have failed because of a single broken request. So the server is probed with a ticket that
+        // belongs to no request, before the worker stops claiming.
         if let Some(queue) = failed_in {
             self.queue = queue;
         }
@@ -423,14 +423,16 @@ fn note_renewal(
                 held.stop.request(Class::Cancelled, "the request was cancelled");
             }
         }
-        // If the claim was lost, the operation that ends it gets that answer itself.
+        // An operation is just ending this claim. If the claim was lost, the server tells that operation, too, so
+        // nothing is reported here.
         Err(error) if error.class() == Class::LeaseLost && held.is_ending => {
             held.renew_at = Instant::now() + policy.renew_every;
         }
         Err(error) if error.class() == Class::LeaseLost => {
             held.stop.request(Class::LeaseLost, "the lease was lost");
             state.held.remove(&key);
-            shared.repeated_errors.failed(LEASE_LOST, &error);
+            // Each lost lease is logged, because each one is another request.
+            tracing::warn!(error = error.report(), code = %error.code(), "a lease was lost");
         }
         Err(error) => {
             shared.repeated_errors.failed(CANNOT_RENEW, &error);

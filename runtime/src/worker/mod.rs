@@ -42,8 +42,8 @@ use crate::telemetry::repeated_errors::RepeatedErrors;
 /// The interval at which an idle worker logs why it is idle although requests wait.
 const IDLE_LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// The time for which a claim waits for more attempts to end, so that one claim replaces several. The claim does not
-/// wait if at least one in `CLAIM_SHARE` of the worker's slots is free.
+/// Before a claim, the worker waits this long for more attempts to end, so that it makes one claim instead of several.
+/// It does not wait if it has room for at least `concurrency / CLAIM_SHARE` more attempts.
 const BATCH_WAIT: Duration = Duration::from_millis(1);
 const CLAIM_SHARE: usize = 4;
 
@@ -51,7 +51,7 @@ const CLAIM_SHARE: usize = 4;
 const CLAIM_RETRY_FIRST: Duration = Duration::from_millis(200);
 const CLAIM_RETRY_MAX: Duration = Duration::from_millis(6_400);
 
-/// The log messages of operations that may fail for a while.
+/// The log messages of errors that may be repeated. [`RepeatedErrors`] limits how often each is logged.
 const CANNOT_CLAIM: &str = "cannot claim, trying again";
 const CANNOT_WAIT: &str = "cannot wait for requests, looking from time to time";
 
@@ -108,9 +108,9 @@ pub struct Summary {
     pub dead: u64,
     /// The number of attempts that were cancelled while they ran.
     pub cancelled: u64,
-    /// The number of attempts that were handed back because the worker stopped, or could not keep their leases.
+    /// The number of attempts that were handed back because the worker stopped, or could not renew their leases.
     pub released: u64,
-    /// The number of attempts whose claim went to another worker.
+    /// The number of attempts whose claim was lost, or could not be ended on the server.
     pub lost: u64,
     /// The requests that a burst left when it ended by itself.
     pub left: LeftRequests,
@@ -134,7 +134,8 @@ impl Summary {
 pub enum Shutdown {
     /// The worker does not stop.
     No,
-    /// The worker claims nothing more. It lets its attempts end, and hands them back when the time for that is over.
+    /// The worker claims nothing more. It waits for its attempts to end, for a limited time, and then hands the
+    /// remaining attempts back.
     Drain,
     /// The worker hands all attempts back at once.
     Now,
@@ -144,8 +145,8 @@ pub enum Shutdown {
 /// names the server to which `backend` is connected.
 ///
 /// # Errors
-/// Fails if the output cannot be written or the plugin cannot be used. While the queue's server fails, a worker waits.
-/// A burst waits only for the time in its policy.
+/// Fails if the output cannot be written or the plugin cannot be used. While the queue's server fails, the worker tries
+/// again. A burst gives up after the policy's `burst_patience`.
 pub async fn run(
     url: &str,
     backend: Backend,
@@ -202,13 +203,13 @@ pub async fn run(
         logged_waiting: None,
         invalid_before: None,
     };
-    // The worker runs as a task because the attempts are tasks, too. Otherwise each wake-up might have to wake another
-    // thread.
+    // The worker runs as a task of the runtime, like its attempts. Outside a task, it would run on a thread of its own,
+    // and the end of each attempt would have to wake that thread.
     let serving = tokio::spawn(async move {
         let result = worker.serve(&mut shutdown).await;
         worker.drain(&mut shutdown).await;
         noter.end().await;
-        // If all workers are bursts, no other process removes old requests.
+        // A burst removes old requests when it ends, because all workers may be bursts, which have no reaper.
         if result.is_ok() && worker.runner.options.burst && *shutdown.borrow() == Shutdown::No {
             reaper::reap(&worker.runner).await;
         }
@@ -235,7 +236,8 @@ struct Worker {
     suspect: Option<tokio::task::Id>,
     summary: Summary,
     turn: usize,
-    /// The nonce and the count of a claim that has returned nothing so far, perhaps because its answer was lost.
+    /// The nonce of a claim that has returned nothing so far, perhaps because its answer was lost, and the number of
+    /// requests that it asks for.
     unanswered: Option<(String, usize)>,
     /// The time of the last log line about why this worker is idle.
     idle_logged_at: Option<Instant>,
@@ -254,8 +256,8 @@ struct Worker {
 impl Worker {
     async fn serve(&mut self, shutdown: &mut watch::Receiver<Shutdown>) -> Result<()> {
         let (mut backoff, mut failing_since) = (Backoff::new(CLAIM_RETRY_FIRST, CLAIM_RETRY_MAX), None);
-        // The first connection may take seconds, and nothing is claimed before it is made. A signal does not have to
-        // wait for the connection.
+        // The first connection of the lease thread may take seconds, and nothing is claimed before that. If the worker
+        // is asked to stop, it does not wait for the connection.
         tokio::select! {
             () = self.runner.leases.begun() => {}
             _ = shutdown.changed() => {}
@@ -294,9 +296,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Returns whether to try again after a failed claim. A burst tries again for a limited time. Any other worker
-    /// waits until an operator has helped, whatever the server says. If the worker exited, somebody would have to start
-    /// it again.
+    /// Returns whether to try again after a failed claim. A burst tries again only after a transient error, and for a
+    /// limited time. Any other worker also tries again after a permanent error of the queue's server, such as a wrong
+    /// password, until an operator has corrected it. If the worker exited, somebody would have to start it again.
     fn may_pass(&self, error: &Error, failing_since: &mut Option<Instant>) -> bool {
         let since = failing_since.get_or_insert_with(Instant::now);
         let WorkerOptions { burst, policy, .. } = &self.runner.options;
@@ -307,7 +309,8 @@ impl Worker {
         }
     }
 
-    /// Waits briefly, so that one claim replaces several small attempts that end at about the same time.
+    /// Waits briefly for more attempts to end. If several small attempts end at about the same time, a single claim
+    /// then takes new requests in place of all of them.
     async fn batch_claims(&mut self) {
         let room = self.runner.options.concurrency / CLAIM_SHARE;
         let batching = async {
@@ -317,7 +320,7 @@ impl Worker {
                 self.ended(ended);
             }
         };
-        // If the timeout ends this wait, the remaining attempts are not small.
+        // After a timeout, the claim does not wait for the remaining attempts, because they are not small.
         let _ = tokio::time::timeout(BATCH_WAIT, batching).await;
     }
 
@@ -406,7 +409,7 @@ impl Worker {
                 self.summary.add(outcome);
                 task
             }
-            // The lease of the request expires, and the request goes to another worker.
+            // The lease is no longer renewed. When it has expired, a worker claims the request again.
             Err(panicked) => {
                 tracing::error!(error = %panicked, "an attempt panicked: this is a bug of the host");
                 self.summary.lost += 1;

@@ -19,11 +19,11 @@ use crate::request::InputOptions;
 const KEPT_MAX: usize = 64;
 
 /// The time for which a compiled binding is used before the server is asked again. A binding's number keeps its meaning
-/// until the server loses data: a server that was emptied numbers bindings from 1 again.
+/// until the server loses data: then the numbers begin again with 1.
 const BINDING_TRUSTED: Duration = Duration::from_secs(5);
 
-/// The pause before a changed file that could not be used is tried again. The cause may have been a temporary shortage
-/// on the machine.
+/// If a changed file cannot be used, the worker tries the file again after this pause. The cause may have been a
+/// temporary shortage on the machine, for example of memory.
 const RETRY_REFUSED_FILE: Duration = Duration::from_secs(5);
 
 /// The source of a worker's plugins.
@@ -92,7 +92,7 @@ struct CompiledPlugin {
 type FileStamp = (SystemTime, u64);
 
 impl Plugins {
-    /// Loads the file if there is one, so that a worker does not start with a plugin that cannot run.
+    /// If the source is a file, loads it, so that a worker does not start with a plugin that cannot run.
     pub(super) fn new(
         engine: Engine,
         registry: Arc<dyn Registry>,
@@ -126,8 +126,8 @@ impl Plugins {
         matches!(self.source, PluginSource::File { watch: true, .. })
     }
 
-    /// Loads the file if it has changed. A file that cannot be used changes nothing. This is called between claims, on
-    /// a thread that may block.
+    /// Loads the file if it has changed. If the changed file cannot be used, keeps the plugin that was loaded before.
+    /// This is called between claims, on a thread that may block.
     pub(super) fn refresh(&self) {
         let PluginSource::File {
             path,
@@ -225,7 +225,8 @@ impl Plugins {
         Ok(bound)
     }
 
-    /// Returns the compiled binding with a number, if it was compared with the server's binding a moment ago.
+    /// Returns the compiled binding of this queue and number, if it was compared with the server's binding a moment
+    /// ago.
     fn recently_compiled(&self, key: &(String, u64)) -> Option<BoundPlugin> {
         let losses = self.registry.losses_seen();
         let bindings = self.bindings.lock();

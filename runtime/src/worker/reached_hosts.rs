@@ -1,5 +1,5 @@
 //! Reports to the queue's server which hosts have answered. A worker that starts while such a host is down then knows
-//! that the host exists. The server keeps the first answers of hosts for all workers.
+//! that the host exists. The server remembers these hosts for all workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,8 +33,8 @@ impl ReachedHosts {
         }
     }
 
-    /// Returns true if a host has certainly never answered. Returns false if the host has answered, or if the server
-    /// does not say.
+    /// Returns true if the server says that this host has answered no worker. Returns false if the host has answered,
+    /// or if the server fails.
     pub(super) async fn has_never_answered(&self, host: &str) -> bool {
         if self.fetcher.has_reached(host) {
             return false;
@@ -56,8 +56,8 @@ impl ReachedHosts {
         false
     }
 
-    /// Returns the server's answer, or `None` if the server failed. Logs a failure only once, because it may last as
-    /// long as the worker.
+    /// Returns the server's answer, or `None` if the server failed. Of several failures in a row, logs only the first,
+    /// because the server may fail for as long as the worker runs.
     fn log_failure_once<T>(&self, answer: Result<T>) -> Option<T> {
         let had_logged = self.has_logged_failure.swap(answer.is_err(), Ordering::Relaxed);
         if let Err(error) = &answer

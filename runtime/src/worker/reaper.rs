@@ -72,9 +72,9 @@ pub(super) async fn reap(runner: &AttemptRunner) {
     }
 }
 
-/// Removes staged files to which nobody has written for longer than an attempt may run. This time is the larger one of
-/// this worker's limit and the default limit, plus a grace time. Keeps the files of requests that this worker is
-/// working on, however long the worker waits for memory.
+/// Removes staged files to which nobody has written for a certain time: the time limit of an attempt (of this worker,
+/// or the default if that is longer), plus a grace time. Keeps the files of requests that this worker is working on,
+/// however long the worker waits for memory.
 async fn reap_staging(runner: &AttemptRunner) {
     let destination = Arc::clone(&runner.destination);
     let attempt = runner.options.limits.attempt.max(Limits::default().attempt);

@@ -46,8 +46,8 @@ impl Scale {
     }
 }
 
-/// A row of the table: a fault, and the function that injects it. The function panics if a promise is broken. Otherwise
-/// it returns the measured figures as a text.
+/// A row of the table: a fault, and the function that injects it. The function panics if a promise is broken. If all
+/// promises hold, it returns the measured figures as a text.
 pub(crate) struct Row {
     pub(crate) number: &'static str,
     pub(crate) fault: &'static str,

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use crate::{RowOutcome, Scale};
 
-/// The line that separates the text above it, which people have written, from the table below it. The text above this
-/// line is kept.
+/// The line between the text, which people have written and which is kept, and the table, which each run replaces.
 const MARKER: &str = "<!-- `make faults` keeps the text above this line and writes the text below it. -->";
 
 /// Replaces the table in the document.

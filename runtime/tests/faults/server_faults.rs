@@ -19,12 +19,12 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
     let leased = format!("ingest:{{{QUEUE}}}:leased");
     let troubles = [
         (
-            "a wrong type under a key",
+            "with a key of a wrong type",
             format!("SET {leased} x"),
             format!("DEL {leased}"),
         ),
         (
-            "a command that is denied",
+            "with a command that is denied",
             "ACL SETUSER default -zadd".into(),
             "ACL SETUSER default +zadd".into(),
         ),
@@ -59,9 +59,9 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
         worker.stop();
         fixture.check();
         seen.push(format!(
-            "{what}: {commands} commands and {} log lines in {} s",
-            said.len(),
-            LOOK.as_secs()
+            "{what}, the server processed {commands} commands in {} s (log lines of the worker: {})",
+            LOOK.as_secs(),
+            said.len()
         ));
     }
     seen.push(full());

@@ -43,8 +43,8 @@ pub(crate) fn redis_killed_everysec(scale: &Scale) -> String {
     let unkept = redis_killed(scale, 1, 4, &["--appendonly", "no"]);
     assert!(unkept.lost > 0, "a server that keeps nothing loses something");
     format!(
-        "{} kills, {} requests acknowledged: the server lost {}; without `appendonly`, 1 kill lost {} of {}; of the \
-         others 0 lost, 0 doubled",
+        "{} kills, {} requests acknowledged: the server lost {}. Without `appendonly`, 1 kill: the server lost {} \
+         of {}. All requests that the server did not lose: 0 lost by workers, 0 doubled",
         seen.kills, seen.acknowledged, seen.lost, unkept.lost, unkept.acknowledged
     )
 }

@@ -11,7 +11,7 @@ const MANY: usize = 125_000;
 const FEW: usize = 100;
 
 /// Runs the cases that need a file system of their own, in a mount namespace. Many containers do not permit such a
-/// namespace. The slice then skips these cases. The whole suite fails instead.
+/// namespace. In such a container, the slice skips these cases, and the whole suite fails.
 pub(crate) fn bad_output(scale: &Scale) -> String {
     if !may_mount() {
         let needed = "NOT TRIED: a full and a read-only file system, which need root or user namespaces";
@@ -53,7 +53,8 @@ fn full() -> String {
     "a full file system: retried, no final name, done when there was room".into()
 }
 
-/// Checks a read-only file system. A worker refuses to start on it, and a running worker gives up its requests.
+/// Checks a read-only file system. A worker refuses to start on it. If the file system becomes read-only while a worker
+/// runs, the next request becomes a dead letter that names the cause.
 fn read_only() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
     fixture.submit(4);

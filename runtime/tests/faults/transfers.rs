@@ -51,7 +51,7 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
     if scale.is_full {
         let drip = Action::Trickle(half, Duration::from_secs(1));
         fixture.serve(ServedFile::new(bytes.clone(), ETAG), vec![drip], &sha256);
-        slow = "one byte a second given up and retried, ";
+        slow = "a transfer of one byte a second was given up and retried; ";
     }
     let zipped = gzip_in_members(&bytes);
     let truncated = fixture.serve_bad(&zipped[..zipped.len() - 10]);
@@ -73,8 +73,8 @@ pub(crate) fn bad_transfers(scale: &Scale) -> String {
         assert!(status["state"] == "dead" && error.contains(what), "{status}");
     }
     format!(
-        "{cuts} cuts at random offsets resumed byte for byte, {slow}a truncated gzip and a bomb of 256 MB are dead letters; \
-         {memory} MiB at most"
+        "{cuts} transfers cut at random offsets were resumed byte for byte; {slow}a truncated gzip and a bomb of 256 MiB \
+         became dead letters; the worker's memory was {memory} MiB at most"
     )
 }
 

@@ -130,7 +130,8 @@ impl Drop for WorkerProcess {
     }
 }
 
-/// Returns the start of a command that runs in a mount namespace of its own. This requires root or a user namespace.
+/// Returns a command that creates a mount namespace. The caller adds the program to run in it. This requires root or a
+/// user namespace.
 pub(crate) fn unshare() -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {

@@ -62,7 +62,8 @@ pub(crate) fn random_kills(scale: &Scale) -> String {
     )
 }
 
-/// Waits until no lease of a dead worker is left, and returns the duration.
+/// Waits until no request is ready or leased. By then, other workers have done the requests of the dead workers.
+/// Returns the duration.
 fn time_to_recover(fixture: &FaultsFixture) -> Duration {
     let start = Instant::now();
     fixture.wait_until("nothing to be ready", |fixture| fixture.count("ready") == 0);
@@ -104,8 +105,8 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     fixture.check();
     let resumed = kills_at_checkpoints(kills, &mut random);
     format!(
-        "{kills} kills after each of {}: 0 lost, 0 doubled of {}; {poisoned} became poison and were retried by hand; \
-         {kills} kills after a checkpoint, from which {resumed} next attempts resumed",
+        "{kills} kills after each of {}: of {} requests, 0 lost, 0 doubled; {poisoned} became poison and were retried by \
+         hand; {kills} kills after a checkpoint, from which {resumed} next attempts resumed",
         STEPS.join(", "),
         fixture.accepted.len()
     )
@@ -164,7 +165,9 @@ pub(crate) fn zombies(scale: &Scale) -> String {
         }
         fixture.check();
     }
-    format!("{zombies} times: one receipt each, all {zombies} refused when they woke up")
+    format!(
+        "{zombies} times: one receipt each; {zombies} suspended workers continued, and none of them ended the request"
+    )
 }
 
 /// Tells workers to stop, by one or two signals, while they run a long request.

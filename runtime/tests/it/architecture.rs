@@ -18,7 +18,7 @@ const ADAPTERS: [(&str, &str); 7] = [
     ("wasmtime_wasi", "plugin/"),
 ];
 
-/// The modules that a module imports. Each value is the position of the first import, as `FILE:LINE`.
+/// The modules that a module imports. The value for each of them is the position of its first import, as `FILE:LINE`.
 type Imports = BTreeMap<String, String>;
 
 #[test]
@@ -92,7 +92,7 @@ fn libraries_are_named_by_their_adapters() {
     assert!(files.len() > 100, "{}", files.len());
 }
 
-/// Returns the rows of the table in order. Each row is a module and the set of modules that it imports.
+/// Returns the rows of the table in order. Each row is a module and the set of modules that it may import.
 fn table() -> Vec<(String, BTreeSet<String>)> {
     let document = include_str!("../../../ARCHITECTURE.md");
     let (_, section) = document.split_once(HEADING).expect("the section");

@@ -126,7 +126,7 @@ fn what_is_due_soon_is_waited_for(host: &Host) {
     assert_eq!(burst.0.wait().unwrap().code(), Some(0), "{summary}{rest:#?}");
     assert!(summary.starts_with("2 done"), "{summary}");
     assert!(summary.contains(" lost, 1 for later"), "{summary}");
-    // The burst can report its waiting twice, because it can claim one of the two requests before the other is due.
+    // The burst can log twice that it waits, because it can claim one of the two requests before the other is due.
     let told_again = rest.iter().filter(|line| line.contains(WAITS)).count();
     assert!(told_again <= 1, "{rest:#?}");
     for (id, state) in [("sooner", "done"), ("soon", "done"), ("late", "delayed")] {
@@ -255,7 +255,7 @@ fn what_is_due_behind_retries_is_waited_for(host: &Host) {
         let uri = format!("http://{}/{number}.csv", busy.address);
         host.run(&format!("submit --queue q --uri {uri}")).ok();
     }
-    // This request becomes due after the retries, but less than 5 s after the burst stops waiting for them.
+    // This request becomes due after the retries, but less than 5 s after the burst stops waiting for retries.
     host.push(&format!(r#"{{"uri":"{url}","id":"later","delay_ms":7600}}"#));
     let said = burst(host, "--burst-wait 5s");
     assert_said(&said, 1, "1 done, 0 dead");

@@ -1,5 +1,5 @@
-//! Tests the gate. If an input has too many rejects, it is not published and not retried, and its report names the
-//! reason.
+//! Tests the gate. If an input has too many rejects, its output is not published, its request is not retried, and its
+//! report names the reason.
 
 use serde_json::Value;
 
@@ -16,8 +16,7 @@ fn csv(good: usize, ragged: usize, stray: usize) -> String {
     )
 }
 
-/// Returns all files below the folder `out`, except the file with the id of the output. Also checks that no staged file
-/// is left.
+/// Returns all files below the folder `out`, except the file `.output-id`. Also checks that no staged file is left.
 fn files(host: &Host) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![host.path("out")];
@@ -106,7 +105,7 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     let good = std::fs::read_to_string(host.path("out/q/.quarantine/bad.csv")).unwrap();
     assert_eq!(good, csv(7, 0, 0));
 
-    // A retry with the same gate gives the same result. With a wider gate, the output is published.
+    // A retry with the same gate gives the same result. If the gate allows more rejects, the output is published.
     host.run("dead retry bad").ok();
     assert!(run(host, "--max-rejects 2").starts_with("0 done, 1 dead"));
     assert_eq!(files(host), found);
@@ -456,7 +455,8 @@ fn a_worker_tells_of_a_code_that_no_reject_has() {
     );
 }
 
-/// Checks that the result of the gate is reported even if the quarantine cannot be created. No other file is left.
+/// Checks that the result of the gate is reported even if the quarantine cannot be created. No file of the
+/// attempt is left.
 #[test]
 fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
     let host = Host::embedded();

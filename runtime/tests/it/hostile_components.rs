@@ -82,7 +82,7 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
 
 /// Returns a plugin that contains a module with one function of `depth` nested blocks. The cost of compiling the
 /// function grows with the square of `depth`. The plugin is built as bytes, because parsing text would need much memory
-/// in the test. A forked program starts with the test's memory, so its peak would be too high.
+/// in the test. A forked program starts with the test's memory, so the measured peak would be too high.
 fn blocks(depth: usize) -> Vec<u8> {
     // The body of the function: no locals, the starts of the blocks, their ends, and the function's end.
     let body = [&[0][..], &b"\x02\x40".repeat(depth), &vec![0x0b; depth + 1]].concat();

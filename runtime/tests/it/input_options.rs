@@ -1,5 +1,5 @@
-//! Tests the options for reading an input. A request, a binding, a worker and `ingest` can set them. In this order, the
-//! first value applies.
+//! Tests the options for reading an input. A request, a binding, a worker and `ingest` can set them. A request's option
+//! takes precedence over a binding's option, and a binding's option over a worker's option.
 
 use crate::support::host::{Host, component, path_of};
 use crate::support::redis::RedisServer;
@@ -132,8 +132,8 @@ fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host)
     let options =
         serde_json::json!({ "delimiter": ";", "trim": true, "short_rows": "reject", "blank_rows": "drop" });
     assert_eq!(binding["input"]["options"], options);
-    // An option of the request takes precedence over the same option of the binding and the worker. It can also reset
-    // the option.
+    // An option of the request takes precedence over the same option of the binding and the worker. It can also turn
+    // the option off.
     submit(
         "request",
         "--short-rows fill --trim=false --blank-rows keep --no-header=false",
@@ -318,8 +318,8 @@ fn the_limit_of_columns_is_a_setting() {
     assert_eq!(receipt["input"]["columns"].as_array().unwrap().len(), 5_000);
 }
 
-/// Checks that a worker leaves a binding alone if a newer version has written options that the worker does not know.
-/// Requests with such a binding wait for a newer worker.
+/// Checks that a worker does not use a binding with options that it does not know, because a newer version has written
+/// them. Requests with such a binding wait for a newer worker.
 #[test]
 fn a_binding_of_a_newer_version_is_left_to_another_worker() {
     let host = Host::embedded();

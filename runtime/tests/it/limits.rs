@@ -55,7 +55,7 @@ fn a_call_returns_so_many_bytes() {
         ..Limits::default()
     };
     let cell = |size| run_size("long-cell", size, "1\n", &limits);
-    // The rest is one verdict of 1 byte and three operands of 4 bytes.
+    // Apart from the cell, the plugin returns one verdict of 1 byte and three operands of 4 bytes.
     let of_the_rest = 1 + 3 * 4;
     let outcome = cell(100_000 - of_the_rest).unwrap();
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Tests that a plugin is not blamed if the machine is under load or the process is stopped. The same input, plugin and
-//! config must always give the same bytes.
+//! Tests that no record is rejected for a timeout because the machine is under load or the process is suspended. The
+//! same input, plugin and config must always give the same bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,8 +16,8 @@ const CALL_TIME: Duration = Duration::from_millis(200);
 /// The maximum number of tries. A comparison is repeated if the speed of the machine has changed.
 const TRIES: usize = 4;
 
-/// Returns the number of turns of the hostile plugin that take `percent` % of the time limit of a call. The plugin runs
-/// on all cores at once.
+/// Returns how many turns of its loop the hostile plugin makes in `percent` % of the time limit of a call. Meanwhile
+/// the plugin runs on all cores at once.
 fn turns_in(percent: u64) -> u64 {
     const TURNS: u64 = 20_000_000;
     let slowest = std::thread::scope(|scope| {

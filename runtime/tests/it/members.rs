@@ -180,7 +180,8 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
     assert!(error.contains("two columns \"duration_s\""), "{error}");
 }
 
-/// Checks that a late member has the same effect in every batch, for records that are copied, edited or renamed.
+/// Checks that a late member has the same effect in every batch, if records are copied or edited, and if a
+/// column is renamed.
 #[test]
 fn a_late_name_is_treated_alike_wherever_it_comes() {
     let configs = [

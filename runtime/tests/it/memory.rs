@@ -131,7 +131,7 @@ fn is_done(outcome: &Value, count: &str, records: u64) {
     assert_eq!(outcome["records"][count], records, "{outcome}");
 }
 
-/// Returns CSV with one column `n` and `count` records. Each record repeats `byte` `bytes` times.
+/// Returns CSV with one column `n` and `count` records. Each record consists of `bytes` bytes that all equal `byte`.
 fn long_records(count: usize, bytes: usize, byte: u8) -> Vec<u8> {
     let mut text = b"n\n".to_vec();
     for _ in 0..count {

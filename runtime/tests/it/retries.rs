@@ -1,5 +1,5 @@
 //! Tests that an outage of minutes causes no dead letter. The tests check how long a request is retried, and which
-//! messages appear meanwhile. All tests run with both queues.
+//! messages appear meanwhile. Most tests run on both queue backends.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -180,7 +180,7 @@ fn a_host_that_ends_each_handshake_is_tried_for_an_hour(host: &Host) {
     }
 }
 
-/// Checks a worker that has no permission to read which hosts have answered. It must log this once.
+/// Checks a worker that has no permission to read or store which hosts have answered. It must log this only once.
 #[test]
 fn a_server_that_hides_which_hosts_have_answered_is_told_of() {
     let redis = RedisServer::start();
@@ -297,7 +297,7 @@ fn what_a_server_asks_for_is_kept(host: &Host) {
         );
         try_after_ok(host, id);
     }
-    // A burst that waits for the retry does not send it earlier.
+    // A burst that waits for a retry does not run the request earlier than the server asked.
     let server = busy_for(3);
     submit(host, "seconds", &format!("http://{}/in.csv", server.address));
     let (begun, clean) = (Instant::now(), component("clean").display().to_string());

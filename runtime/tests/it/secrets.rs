@@ -200,7 +200,7 @@ fn nothing_tells(url: &str, host: Host) {
         assert_clean(commands.host.folder.path()) >= 8,
         "outputs and receipts"
     );
-    // These texts must appear in the collected output. Otherwise the test would pass without any output.
+    // These texts must appear in the collected output. Without this check, the test would pass without any output.
     for text in ["***", "b.csv", "answered 404", "169.254.169.254", "a.example"] {
         assert!(commands.text.contains(text), "{text}");
     }

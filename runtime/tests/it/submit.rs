@@ -95,7 +95,8 @@ fn a_queue_that_is_new_is_told_on_redis() {
     a_queue_that_is_new_is_told(&Host::on(&redis.url()));
 }
 
-/// Checks that `--wait` says why the request waits. Otherwise, without a worker, the command would be silent forever.
+/// Checks that `--wait` says why the request waits. Without this message, the command would be silent forever if no
+/// worker runs.
 #[test]
 fn a_wait_says_what_it_waits_for() {
     let host = Host::embedded();
@@ -319,7 +320,8 @@ fn a_used_id_says_what_differs(host: &Host) {
         said,
         "dies  was there before (dead): `ingest-host dead retry dies` tries it again\n"
     );
-    // With another option, the dead request prevents the submit. The error says how to remove it.
+    // If the options differ from the options of the dead request, the submit is refused. The error says how to remove
+    // the dead request.
     let differs = "submit --queue q --no-check --uri no.csv --id dies --delimiter ;";
     let said = host.run(differs).refused(1);
     let way_on = ": choose another --id, or remove the dead one first: `ingest-host dead purge dies` [request-conflict]\n";

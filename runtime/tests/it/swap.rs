@@ -1,5 +1,5 @@
-//! Tests the swap of a plugin: between two claims, a queue gets another plugin. No request is lost, failed, or
-//! processed by both plugins.
+//! Tests the swap of a plugin: between two claims, a queue gets another plugin. No request is lost, none
+//! fails, and none is processed by both plugins.
 
 use std::collections::HashMap;
 
@@ -53,7 +53,7 @@ fn an_attempt_keeps_its_binding(host: &Host) {
     let mut worker = host.worker("--queue q --allow-host 127.0.0.1");
     host.run(&format!("submit --queue q --uri {url} --id held")).ok();
     worker.wait_for_log("claimed");
-    // The first half of the input, which is several batches, has been processed.
+    // The server holds back the second half of the input. From the first half, at least one batch has been processed.
     wait_for("records to be counted", || {
         host.status("held")["progress"]["records"]
             .as_u64()

@@ -134,7 +134,7 @@ fn a_printed_exception_is_bounded_and_harmless() {
             "{reason}"
         );
     }
-    // If the plugin prints no text, the reason consists of the trap only.
+    // If the plugin prints only white space, the reason consists of the trap only.
     let silent = run(
         r#"{"mode": "throw", "on": "x", "text": " \n"}"#,
         &numbers(3, &[2]),

@@ -202,8 +202,8 @@ fn compiled_code_that_is_not_this_users_is_compiled_again() {
     let file = compiled(&host);
     assert_eq!(run("second"), (0, sha256.clone()));
     let whole = fs::read(&file).unwrap();
-    // The planted files are a file with a flipped bit, and the code that another user's program compiled from the same
-    // component.
+    // The planted files are a file with a flipped bit, the code that another user's program compiled from the same
+    // component, and an empty file.
     let mut turned = whole.clone();
     turned[whole.len() / 2] ^= 1;
     let other = Host::embedded();
@@ -488,7 +488,7 @@ fn a_clock_before_1970_or_long_after_stops_nothing() {
             let words = words.replace("early", id);
             run(&words).ok();
         }
-        // With this clock, TLS cannot check a certificate.
+        // If the clock is before 1970, TLS cannot check a certificate, and the errors name the clock.
         let said = run(&format!("ingest https://127.0.0.1:1/a.csv --plugin {plugin}")).refused(1);
         let said = said + &run("--url rediss://127.0.0.1:1 queue list").refused(1);
         if years < 0 {

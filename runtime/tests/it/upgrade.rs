@@ -292,7 +292,7 @@ fn an_ingest_finds_what_0_1_0_has_done() {
     assert_eq!((&receipt["receipt"], receipts()), (&json!(2), 1), "{receipt}");
     ingest(r#"{"a":2}"#).ok();
     assert_eq!(receipts(), 2);
-    // If other work uses the id of a receipt, this is detected.
+    // If the id of a receipt is used for other work, the program refuses the work.
     let id = receipt["request"]["id"].as_str().unwrap();
     let words = ["--id", id, "--plugin-config", r#"{"a":2}"#];
     let said = host

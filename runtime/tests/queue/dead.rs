@@ -149,7 +149,7 @@ pub(crate) async fn a_retry_of_all_takes_each_once(server: TestServer) {
     assert_eq!(told, expected);
     let note = format!("{Q}: {MANY} of {MANY} retried");
     assert!(said.stderr.starts_with(&note), "{}", said.stderr);
-    // On Redis, the last requests can die after the command has looked for the last time.
+    // On Redis, the last requests can die after the command has counted the dead requests.
     if !server.is_redis() {
         let note = format!("; {MANY} have died since and are left\n");
         assert!(said.stderr.ends_with(&note), "{}", said.stderr);

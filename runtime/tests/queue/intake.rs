@@ -64,7 +64,7 @@ pub(crate) async fn an_invalid_document_is_kept(server: TestServer) {
 
 pub(crate) async fn an_invalid_document_is_purged_by_its_key(server: TestServer) {
     let queue = server.queue();
-    // The number of documents is larger than the number that a search reads at once. The first two documents are equal.
+    // There are more documents than a search reads at once. The first two documents are equal.
     server.push_all((0..300).map(|n: u32| format!("broken {}", n.max(1))));
     for _ in 0..3 {
         server.finds_nothing().await;

@@ -23,7 +23,7 @@ pub(crate) struct Entry {
     pub(crate) cancel: bool,
     /// True if a worker must end the request without an attempt.
     pub(crate) ending: bool,
-    /// True if a claim was lost. Then only a worker can end the request.
+    /// True if a claim was lost. If so, only a worker can end the request.
     pub(crate) stray: bool,
     /// True if the last claim was given only to end the request.
     pub(crate) concluding: bool,
@@ -118,7 +118,7 @@ impl Model {
         entry.last = Some((ticket.clone(), None));
     }
 
-    /// Renews the lease of a claim. Returns whether the request is cancelled, or `None` if the claim has ended.
+    /// Renews the lease of a claim. Returns whether the request was cancelled, or `None` if the claim has ended.
     pub(crate) fn renew(&mut self, ticket: &Ticket, to_nothing: bool) -> Option<bool> {
         let entry = self.held(ticket)?;
         entry.lease_over = to_nothing;

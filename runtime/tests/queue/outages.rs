@@ -157,7 +157,7 @@ async fn a_token_that_nobody_here_waits_for_goes_to_another() {
     leave_a_wait(&server, &mut server.redis_connection()).await;
     let other = server.another().await;
     let waiting = tokio::time::timeout(PATIENCE, other.queue.wait(Q, 10 * PATIENCE));
-    // The server gives the token to the client that has waited the longest.
+    // The submit pushes one token, and the server gives it to the client that has waited the longest.
     let (waited, ()) = tokio::join!(waiting, server.submit(&["a"]));
     waited.expect("the other one is woken").unwrap();
 }

@@ -342,8 +342,8 @@ fn a_denied_move_leaves_each_request_where_it_is() {
     a_denied_command("zadd");
 }
 
-/// Checks that a worker gives up a request as lost only if the server says so. It must not do so if the server does not
-/// answer.
+/// Checks that a claim fails if the server denies it a command that reads a request. The claim must not treat the
+/// request as one whose data the server has lost, which would make it a dead letter.
 #[tokio::test]
 async fn a_denied_look_is_not_taken_for_a_loss() {
     let server = TestServer::redis().await;

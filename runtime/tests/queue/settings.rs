@@ -1,4 +1,4 @@
-//! Tests that servers that can lose acknowledged data are distinguished from servers that cannot.
+//! Tests that a server's settings show whether the server can lose acknowledged data.
 
 use std::time::Duration;
 

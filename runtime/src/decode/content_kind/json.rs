@@ -57,8 +57,8 @@ fn has_stray_quote(text: &[u8], delimiter: u8) -> bool {
     records.take(RECORDS).any(|record| record.stray.is_some())
 }
 
-/// Returns the kind of a text that is a JSON document, or that has an array on each line. Returns `None` if the text
-/// can be JSONL, with one object on each line.
+/// Returns the kind of a text that has JSON in another form than JSONL, such as a JSON document or an array on each
+/// line. Returns `None` if the text can be JSONL, with one object on each line.
 pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     let line_bytes = memchr::memchr(b'\n', text).unwrap_or(text.len());

@@ -434,7 +434,7 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     let has = |(at, mark, ..): &&MagicMark| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
     let found = |(at, mark, what, advice, is_proved): &MagicMark| {
         // A mark of up to four letters can be the start of a field that is padded with NUL. So the mark and NULs are
-        // not enough for a guess. A mark at a later offset is not enough either.
+        // not enough for a guess. A mark at offset 8 or later is not enough either, unless the file begins with `RIFF`.
         let is_word = mark.len() <= 4 && mark.iter().all(|byte| matches!(byte, b' '..=b'~'));
         let is_odd = !is_word || has_more_than_nul;
         let is_at_start = *at < 8 || bytes.starts_with(b"RIFF");

@@ -51,7 +51,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
     let is_one_of = |names: &[&[u8]]| names.iter().any(|name| tag.name.eq_ignore_ascii_case(name));
     let is_page = is_page_tag(tag.name);
     let Some(after) = tag.after else {
-        // The end of this tag is missing. After its name comes white space or the end of the text.
+        // The end of this tag is missing. After its name comes white space, a slash or the end of the text.
         let kind = if tag.name.eq_ignore_ascii_case(b"html") {
             html()
         } else {
@@ -79,8 +79,8 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
                 let is_next_of_page = || MarkupTag::read(rest).is_some_and(|next| is_page_tag(next.name));
                 rest.is_empty() || is_page && is_next_of_page()
             }
-            // If each line is a whole element, the lines can be the values of a column. Pages are excluded here because
-            // they have many parts.
+            // If each line is a whole element, the lines can be the values of a column. Tags of HTML are excluded here,
+            // because a page can consist of several elements.
             None => !sample.whole && !is_part && !lines(content).take(ELEMENTS).all(is_element),
         }
     };
@@ -161,10 +161,10 @@ fn has_page_on_its_first_line(text: &[u8]) -> bool {
 /// The maximum number of lines of a long document that are examined.
 const ELEMENTS: usize = 100;
 
-/// The tags of headings, which text follows.
+/// The tags of headings. Text follows such a tag.
 const HEADINGS: &[&[u8]] = &[b"h1", b"h2", b"h3", b"title", b"center"];
 
-/// The tags that only pages begin with, even if the tag is alone on its line.
+/// If a text begins with one of these tags, the text is probably a page, even if the tag is alone on its line.
 const WHOLE_PAGE_TAGS: &[&[u8]] = &[b"html", b"body", b"script"];
 
 /// The tags that pages begin with.

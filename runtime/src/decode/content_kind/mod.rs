@@ -176,8 +176,8 @@ pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_
 }
 
 /// Returns the kind of an input by its decoded text, or `None` if the input can really be text. Successful decoding
-/// does not prove this, because some encodings map any byte to a character. `is_named` says that the request names the
-/// format.
+/// does not prove that the input is text, because some encodings map any byte to a character. `is_named` says that the
+/// request names the format.
 pub(super) fn of_decoded(sample: &Sample, is_named: bool) -> Option<Kind> {
     let start = &sample.bytes()[..sample.bytes().len().min(1 << 10)];
     // Binary data has almost every control character.

@@ -9,8 +9,8 @@ const UNITS_MIN: usize = 4;
 pub(super) struct Utf16 {
     /// The label of the encoding with its byte order, such as `utf-16le`.
     pub(super) label: &'static str,
-    /// True if the bytes are surely UTF-16. They are not UTF-8, or as UTF-8 almost every second byte would be a control
-    /// character.
+    /// True if the bytes are surely UTF-16: they are not valid UTF-8, or almost every second byte would be a control
+    /// character in UTF-8.
     pub(super) is_certain: bool,
 }
 

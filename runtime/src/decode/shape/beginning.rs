@@ -25,7 +25,7 @@ pub(in crate::decode) struct CsvBeginning<'a> {
     /// True if a line above the header names the delimiter. An option that skips the lines above the header skips this
     /// line too.
     pub(in crate::decode) is_named_by_line: bool,
-    /// The first bytes after the header. If a dialect alone does not describe the file, these records are rewritten in
+    /// The first bytes after the header. If a dialect alone does not describe the file, these bytes are rewritten in
     /// `dialect`.
     pub(in crate::decode) rest: Cow<'a, [u8]>,
     /// The positions in `rest`, in increasing order, at which the file has an escaped line end and `rest` has none.
@@ -157,8 +157,8 @@ impl<'a> Shape<'a> {
         self.has_words && is_surely_title(&self.first_line)
     }
 
-    /// Returns the options that skip `lines` lines. If one of the skipped lines names the delimiter, the options name
-    /// it instead.
+    /// Returns the options that skip `lines` lines. If one of the skipped lines names the delimiter, the options also
+    /// name the delimiter.
     pub(super) fn skip_lines(&self, lines: u64) -> String {
         match self.top.is_named_by_line {
             true => format!(

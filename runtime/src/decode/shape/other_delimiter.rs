@@ -68,13 +68,10 @@ impl Shape<'_> {
         )
     }
 
-    /// Returns a message if another delimiter gives a table, with or without a title above the table. One of these must
-    /// hold:
+    /// Returns a message if another delimiter gives a table that fits the file better. A title can be above the table.
+    /// [`Shape::is_better`] compares the two delimiters.
     ///
-    /// - Only the other delimiter gives records of equal width.
-    /// - The current delimiter is the comma, and the commas are decimal commas.
-    ///
-    /// `has_widths` says whether the current delimiter gives records of another width than the header.
+    /// `has_widths` says whether the current delimiter gives most records more fields than the header.
     pub(super) fn table_of_another_delimiter(&self, has_widths: bool) -> Option<String> {
         let (top, columns) = (self.top, self.columns());
         if !top.is_delimiter_open {
@@ -176,8 +173,8 @@ impl Shape<'_> {
                 || has_header(lines, table);
         }
         // If the other table is below a title, its header must be a record that the current delimiter splits into
-        // another number of fields than the first line. Otherwise the other delimiter only separates the numbers of a
-        // list within a column.
+        // another number of fields than the first line. If there is no such record, the other delimiter probably only
+        // separates the elements of lists within a column.
         let is_apart = |record: &SampleRecord<'_>| {
             record.start == header.start
                 && record.text.len() == header.text.len()

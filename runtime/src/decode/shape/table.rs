@@ -67,8 +67,8 @@ pub(super) fn apply(rules: RowRules, records: &mut Vec<SampleRecord<'_>>, column
     }
 }
 
-/// Records of the same width, with few other records among them. Records with fewer fields than the header are never a
-/// table: they become rejects, and the rejects show that fields are missing.
+/// Records of the same width. Other records can be among them. Records with fewer fields than the header are not
+/// examined as a table: they become rejects, and the rejects show that fields are missing.
 pub(super) struct Table {
     pub(super) fields: usize,
     /// The index of the table's first record in the sample.
@@ -119,12 +119,13 @@ impl Table {
         self.others == 0
     }
 
-    /// Returns whether at least nine in ten records belong to the table.
+    /// Returns whether at least nine in ten records, counted from the table's first record, belong to the table.
     pub(super) fn is_most(&self) -> bool {
         self.records >= 2 && self.records >= 9 * self.others
     }
 
-    /// Returns whether at most two records do not belong to the table, such as a comment and a total in a short file.
+    /// Returns whether at most two records after the table's first record do not belong to the table, such as a comment
+    /// and a total in a short file.
     pub(super) fn is_all_but_few(&self) -> bool {
         self.records >= 3 && self.others <= 2 && self.records > self.others
     }
@@ -180,7 +181,8 @@ pub(super) fn has_words(line: &str) -> bool {
         || line.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS && has_year(line)
 }
 
-/// Returns whether only a title can have these words: there are at least four words, or fewer words with a number.
+/// Returns whether a line can surely only be a title. It must have a letter. In addition, it must have four words, two
+/// words and a digit, or two Chinese or Japanese characters and a year.
 pub(super) fn is_surely_title(line: &str) -> bool {
     let words = line.split_whitespace().count();
     let has_letter = line.contains(char::is_alphabetic);

@@ -1,5 +1,5 @@
 //! The beginning of a CSV file goes in; the reason why its first line is probably a title above the header comes out.
-//! In such a file, the records below are wider than the first line.
+//! In such a file, the records below have more fields than the first line, or more fields that are not empty.
 
 use super::beginning::Shape;
 use super::table::{LINES_OVER_HEADER, SampleRecord, Table, has_words, is_title_over, looks_like_names};

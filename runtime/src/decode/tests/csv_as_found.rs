@@ -500,7 +500,7 @@ fn a_first_line_sep() {
     assert_read("sep=;\na;b\n1;2\n", &given, &["a;b"], &[&["1;2"]]);
     let given = with(|options| (options.delimiter, options.comment) = (Some(';'), Some(Character::Is('#'))));
     assert_read("sep=#\na;b\n#1\n2;3\n", &given, &["a", "b"], &[&["2", "3"]]);
-    // A character that an option uses is not detected as the delimiter.
+    // If a file names a delimiter that an option uses for something else, the file is refused.
     let is = |character| Some(Character::Is(character));
     for (text, option, options) in [
         (

@@ -138,7 +138,7 @@ fn whatever_the_options_the_pieces_do_not_matter() {
 }
 
 /// Checks that an option without an effect on a text does not change the result. With the option, the parser reads the
-/// text. It gives the same result as the scanner, including each position and reason.
+/// text, and without it the scanner. Both give the same result, including each position and reason.
 #[test]
 fn both_ways_to_read_a_dialect_are_one() {
     let read = Cell::new(0);

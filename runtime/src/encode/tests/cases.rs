@@ -152,7 +152,8 @@ pub(super) struct Case {
     added: Vec<(&'static str, ColumnType)>,
     /// The keys that sort the columns of the output, or `None` if the order of the columns is unchanged.
     order: Option<Vec<u8>>,
-    /// For each column, a key that sorts the columns, and true if the plugin reads the column.
+    /// For each column, a key and a flag. The flag is true if the plugin reads the column. The keys sort the columns
+    /// that the plugin reads.
     reads: Vec<(u8, bool)>,
     acts: Vec<Act>,
     made: Vec<&'static str>,

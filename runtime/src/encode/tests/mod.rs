@@ -17,7 +17,8 @@ fn column(name: &str, column_type: ColumnType, source: Option<usize>) -> OutputC
     }
 }
 
-/// Returns output columns. `b` shows the column of that name, `b=a` shows the column `a`, and `b=` shows no column.
+/// Returns output columns. The name `b` stands for an output column `b` with the input column `b` as its source. `b=a`
+/// has the source `a`, and `b=` has no source.
 fn output(columns: &[&str], names: &[&str]) -> Vec<OutputColumn> {
     let find = |source: &str| columns.iter().position(|&column| column == source);
     let parse = |name: &&str| {
@@ -268,7 +269,7 @@ fn csv_becomes_jsonl_with_types() {
         ),
         ("7,+5,1.0", r#"{"i":"1.0","n":"+5","t \"x\"":"7"}"#),
         ("x, 5,-", r#"{"i":"-","n":" 5","t \"x\"":"x"}"#),
-        // A number must be in the range of a 64-bit float. Otherwise it is written as a text.
+        // A number beyond the range of a 64-bit float is written as a string.
         ("x,1e308,-7", r#"{"i":-7,"n":1e308,"t \"x\"":"x"}"#),
         ("x,1e309,1", r#"{"i":1,"n":"1e309","t \"x\"":"x"}"#),
         ("x,-1E+400,inf", r#"{"i":"inf","n":"-1E+400","t \"x\"":"x"}"#),

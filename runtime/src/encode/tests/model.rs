@@ -69,7 +69,7 @@ fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> Stri
         }
         .to_owned();
     }
-    // This also counts a string that has no valid text because it has half of a surrogate pair.
+    // A string with half of a surrogate pair also counts as a string here, although it has no valid text.
     let is_string = original.is_some_and(|value| value.starts_with('"'));
     let original = original.and_then(|value| serde_json::from_str::<Value>(value).ok());
     if column_type == ColumnType::Text || (column_type == ColumnType::Inherit && is_string) {
@@ -414,7 +414,7 @@ fn run(case: &Case, pair: (Format, Format)) -> (Plan, Outcome) {
     (plan, Outcome { rows, rejects })
 }
 
-/// Checks that the columns of JSONL are the members of the first one, two or three records. The size of a batch
+/// Checks that the columns of JSONL are the members of the first one, two or three records. The size of the first batch
 /// determines how many records count.
 fn check_columns(case: &Case, input: Format, columns: &[String]) {
     if input == Format::Csv {

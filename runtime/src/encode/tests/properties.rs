@@ -23,7 +23,7 @@ fn decode(text: &[u8], format: Format, more: &[String]) -> Vec<Vec<String>> {
         columns: known,
         ..
     } = decode::open(reader, "x", None, &options, &Limits::default()).unwrap();
-    // The columns of JSONL are in the order of `more`, at any position in the record.
+    // The members of JSONL can be in any order in a record. They are read in the order of `more`.
     let missing: Vec<_> = more
         .iter()
         .filter(|name| !known.contains(name))
@@ -59,8 +59,8 @@ fn text() -> impl Strategy<Value = String> {
     "[a-c0-9é日\",;\n\r '\\\\\\PC]{0,6}"
 }
 
-/// One cell of an output column. It consists of the input column that is its source, if any, and of the new text if the
-/// cell is edited.
+/// One cell of the output: the input column that is its source, if there is one, and the new text if the cell is
+/// edited.
 type Cell = (Option<prop::sample::Index>, Option<String>);
 
 fn written(format: Format, names: &[String], fields: &[String]) -> Vec<u8> {

@@ -25,8 +25,8 @@ pub struct Syntax {
     pub trim: bool,
 }
 
-/// The byte that a [`Dialect`] has as its quote if the syntax has no quote. It is used for texts that
-/// [`Syntax::simplify`] returns, which do not contain this byte.
+/// If a syntax has no quote, this byte is the quote of the [`Dialect`] for the texts that [`Syntax::simplify`] returns.
+/// In this case, these texts do not contain the byte.
 pub const NO_QUOTE: u8 = 0xff;
 
 /// The rules for rows that are wider or narrower than the header, and for blank rows.
@@ -53,7 +53,7 @@ impl From<Dialect> for Syntax {
 }
 
 impl Syntax {
-    /// Returns the dialect for CSV output. Its quote is the quote of the input, or `"` if the input has no quote.
+    /// Returns the dialect for CSV output. Its quote is the quote of the syntax, or `"` if the syntax has no quote.
     pub fn dialect(self) -> Dialect {
         Dialect {
             delimiter: self.delimiter,
@@ -61,12 +61,12 @@ impl Syntax {
         }
     }
 
-    /// Returns the beginning of a file as its dialect alone would write it:
+    /// Rewrites the beginning of a file, so that a dialect alone describes the result:
     ///
     /// - The records and fields are the same.
     /// - Comments and skipped spaces are removed.
-    /// - A letter replaces each escaped byte.
-    /// - If the syntax has no quote, a letter also replaces each [`NO_QUOTE`].
+    /// - The letter `x` replaces each escape together with the escaped byte or CRLF.
+    /// - If the syntax has no quote, the letter `x` also replaces each [`NO_QUOTE`].
     pub fn simplify(self, text: &[u8]) -> Vec<u8> {
         self.simplify_but(text, |_| ())
     }
@@ -238,7 +238,7 @@ pub struct Parser {
     syntax: Syntax,
     rules: RowRules,
     gaps: Gaps,
-    /// The scanner that finds the end of a record, or `None` if records are not plain CSV.
+    /// The scanner that finds the end of a record, or `None` if a dialect alone does not describe the records.
     scanner: Option<Scanner>,
     /// For each byte value, true if the byte can be something other than text in an unquoted field.
     is_special: [bool; 256],
@@ -273,11 +273,11 @@ impl Parser {
         self.syntax
     }
 
-    /// Finds the record, or the line without a record, that begins at `start`. This must be the start of a line. `last`
-    /// says that nothing follows `raw`.
+    /// Finds the record, or the line without a record, that begins at `start`. `start` must be the start of a line.
+    /// `last` says that nothing follows `raw`.
     ///
     /// # Errors
-    /// Returns [`Partial`] if the record or the line can continue after `raw`, or if it ends within quotes.
+    /// Returns [`Partial`] if the record or the line can continue after `raw`, or if `raw` ends within quotes.
     pub fn next(&mut self, raw: &[u8], start: usize, last: bool) -> Result<CsvItem, Partial> {
         if let Some(next) = self.gaps.pass(raw, start, last)? {
             return Ok(CsvItem::Nothing { next });
@@ -513,8 +513,8 @@ impl Parser {
     }
 
     /// Skips the record, or the line without a record, that begins at `start`. Returns the start of the next line, and
-    /// whether a record was skipped. If records are plain CSV, fields are not found, which is faster than
-    /// [`Parser::next`].
+    /// whether a record was skipped. If a dialect alone describes the records, does not find their fields, which is
+    /// faster than [`Parser::next`].
     fn pass(&mut self, raw: &[u8], start: usize, last: bool) -> Result<(usize, bool), Partial> {
         let Some(scanner) = self.scanner else {
             return Ok(match self.next(raw, start, last)? {

@@ -55,7 +55,9 @@ impl Admin for RedisServer {
         limit: usize,
     ) -> Result<Vec<ListedRequest>> {
         check_queue_name(queue)?;
-        // Requests with the same time are ordered by id, and the server cannot start a list at an id.
+        // Requests with the same time are ordered by id, and the server cannot start a list at an id. So the list
+        // starts with all requests of the position's time, and becomes longer until it has a request after the
+        // position.
         let mut wanted = limit;
         loop {
             let mut call = on(&self.scripts.after, queue)?;

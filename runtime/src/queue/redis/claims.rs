@@ -23,8 +23,8 @@ const REACHED: &str = "ingest:reached";
 /// The log message for an import that fails while claims succeed.
 const CANNOT_IMPORT: &str = "cannot import documents, trying again";
 
-/// The answer of `claim.lua`: whether claims are granted, the length of the intake list, the fields of each claim, the
-/// last fence that was given before, and the number of ready requests that the next step has to skip.
+/// The answer of `claim.lua`: whether the queue is open, the length of the intake list, the fields of each claim, the
+/// last fence that was given before this claim, and the number of ready requests that the next step has to skip.
 pub(super) type ClaimAnswer = (bool, u64, Vec<[StoredValue; STORED]>, u64, u64);
 
 /// The number of fields that `claim.lua` returns for a claim.
@@ -220,7 +220,7 @@ impl RedisServer {
     }
 }
 
-/// Returns the ticket of a claim. A script has just given the claim, so fence and nonce are valid.
+/// Returns the ticket of a claim. The claim script has just made the claim, so its fence and nonce are valid.
 pub(super) fn ticket_of(queue: &str, stored: &[StoredValue; STORED]) -> Ticket {
     let text = |index: usize| {
         let bytes = stored[index].as_deref().unwrap_or_default();

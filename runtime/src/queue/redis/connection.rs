@@ -1,4 +1,4 @@
-//! Connects to the Redis server. Takes commands, and returns values or classified errors. All operations share one
+//! Connects to the Redis server. Takes commands, and returns values or classified errors. Most commands share one
 //! connection. A command that blocks or moves much data uses a connection of its own.
 
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::error::{Class, Code, Error, Result, Stage};
 
 /// The longest time to connect, including TLS and authentication.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The longest wait for an answer on the shared connection. The client's default of 500 ms is shorter than an fsync on
-/// a busy server.
+/// The longest wait for an answer on the shared connection. The client's default is 500 ms, and on a busy server an
+/// fsync can take longer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that a blocking command may take beyond its own timeout.
 const BLOCK_GRACE: Duration = Duration::from_secs(5);
@@ -306,8 +306,8 @@ fn is_tls_refusal(error: &RedisError) -> bool {
         .is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
-/// Refuses a URL whose parts may contain a piece of a password: an unescaped `/`, `?` or `#` in a password ends the
-/// host early.
+/// Refuses a URL whose host or path may contain a piece of a password. If a password contains an unescaped `/`, `?` or
+/// `#`, the parser takes this character for the end of the host.
 fn check_url(url: &Url) -> Result<()> {
     let number = match url.path() {
         "" => Some(""),

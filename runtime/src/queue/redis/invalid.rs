@@ -50,9 +50,9 @@ impl RedisServer {
         Ok(found)
     }
 
-    /// Removes a document by its key. Searches from the newest document on, in pages that grow. Because others push to
-    /// that end meanwhile, positions are counted from the oldest document. So the search covers the documents that were
-    /// in the list when it began.
+    /// Removes a document by its key. Searches from the newest document on, in pages that grow. Because workers push
+    /// new documents to that end meanwhile, positions are counted from the oldest document. So the search covers the
+    /// documents that were in the list when it began.
     pub(super) async fn remove_invalid(&self, queue: &str, wanted: &str) -> Result<bool> {
         let length = Cmd::new().arg("LLEN").arg(key(queue, "invalid")?).to_owned();
         let (mut left, mut page) = (self.connections.query::<i64>(&length).await?, 1);
@@ -101,8 +101,8 @@ impl RedisServer {
         })
     }
 
-    /// Removes one entry by its value, because its position in the list may have changed. Removes the first such entry
-    /// from the beginning if `from` is 1, and from the end if it is -1.
+    /// Removes one entry by its value, because its position in the list may have changed. If several entries have this
+    /// value, removes the first one, counted from the beginning (`from` is 1) or from the end (`from` is -1).
     async fn remove_entry(&self, queue: &str, from: i64, text: &[u8]) -> Result<bool> {
         let remove = Cmd::new()
             .arg("LREM")

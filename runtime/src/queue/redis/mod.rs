@@ -16,7 +16,7 @@
 //! | `ingest:{Q}:request:ID` | hash | the fields of a request, which are listed below this table |
 //! | `ingest:{Q}:nonces` | hash | the id of the request for the nonce of each valid claim |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last number that was given |
-//! | `ingest:{Q}:paused` | text | exists while claims are withheld |
+//! | `ingest:{Q}:paused` | text | exists while the queue is paused |
 //! | `ingest:{Q}:invalid` | list | JSON `{document, reason, code, at_ms}`, the newest first. If a document is longer than 64 KiB, `document` is only its beginning |
 //! | `ingest:{Q}:bindings` | hash | the binding (JSON) for each number |
 //! | `ingest:{Q}:binding` | number | the number of the binding in force |

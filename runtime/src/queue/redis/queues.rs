@@ -8,8 +8,8 @@ use super::RedisServer;
 use crate::error::Result;
 use crate::names::check_usable_queue_name;
 
-/// The interval at which a handle registers its queues again, because a server that was emptied has forgotten their
-/// names.
+/// The interval at which a handle registers its queues again, because the server forgets their names when somebody
+/// empties it.
 const REGISTER_EVERY: Duration = Duration::from_secs(5);
 
 impl RedisServer {

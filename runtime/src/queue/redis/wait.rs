@@ -18,10 +18,9 @@ const BLOCK_MIN: Duration = Duration::from_millis(10);
 /// The longest time for which a command blocks. It bounds how long a command goes on after all its waiters have left.
 const BLOCK_MAX: Duration = Duration::from_secs(30);
 
-/// The blocking commands that are running. If a waiter leaves, its command goes on, and the next waiter joins it. If
-/// the command were dropped, its connection would close, and workers leave often. If a token arrives when there is no
-/// waiter, the token is put back. A token is lost only if its waiter leaves between the token's arrival and the
-/// waiter's next step.
+/// The blocking commands that are running. If a waiter leaves, its command goes on, and the next waiter joins it. A
+/// dropped command would close its connection, and workers leave often. If a token arrives when there is no waiter, the
+/// token is put back. A token is lost only if its waiter leaves between the token's arrival and the waiter's next step.
 pub(super) struct Waits {
     connections: Arc<Connections>,
     running: Arc<Mutex<Running>>,
@@ -76,7 +75,7 @@ impl Waits {
     /// Returns the command that is running and blocks on the list, or starts one.
     fn join(&self, list: &str, block: Duration) -> watch::Receiver<Option<End>> {
         let mut running = self.running.lock();
-        // A command whose sender is gone has ended with its runtime.
+        // If the sender is gone, the command has ended together with the async runtime in which it ran.
         if let Some(one) = running.get(list).filter(|one| one.has_changed().is_ok()) {
             return one.clone();
         }
@@ -117,7 +116,8 @@ async fn run(
         Err(error) => End::Failed(Arc::new(error)),
     };
     if let Err(watch::error::SendError(Some(End::Token))) = ended.send(Some(end)) {
-        // If this fails, another worker sees the request a little later, when its own wait is over.
+        // No waiter is left, so the token is put back. If this fails, another worker finds the new work a little later,
+        // when its own wait is over.
         let push = Cmd::new().arg("RPUSH").arg(&list).arg("1").to_owned();
         let _ = connections.query::<()>(&push).await;
     }

@@ -126,7 +126,7 @@ impl Claims for SqliteFile {
             for host in hosts {
                 note.execute(params![host, now_ms()])?;
             }
-            // The count comes first. There are usually few hosts, and then nothing has to be sorted.
+            // The statement counts the hosts first. There are usually few hosts, and then nothing has to be sorted.
             db.prepare_cached(
                 "DELETE FROM reached WHERE (SELECT count(*) FROM reached) > ?1 AND host IN \
                  (SELECT host FROM reached ORDER BY noted_ms DESC, host LIMIT -1 OFFSET ?1)",
@@ -191,7 +191,8 @@ fn accept(ticket: Ticket, row: ClaimRow) -> Claim {
 /// The result of one step of a claim.
 struct ClaimRound {
     claims: Vec<ClaimRow>,
-    /// Set if another step may find more requests: documents are left to import, and claims are granted.
+    /// Set if another step may find more requests: documents are left to import, and the queue is open (it is not
+    /// paused, and has the binding that the worker needs).
     again: bool,
     /// The value of the queue's `changes` at this step.
     changes: i64,
@@ -313,7 +314,7 @@ struct QueueState {
     changes: i64,
     /// The last fence that was given.
     fence: u64,
-    /// Set if the claim's nonce already holds claims.
+    /// Set if valid claims with this nonce exist already, because the worker repeats its question.
     has_claims: bool,
     has_lost: bool,
     has_due: bool,
@@ -354,8 +355,8 @@ impl QueueState {
     }
 }
 
-/// Selects the valid claims of the nonce `?2` in the queue `?1`. The range covers the nonce itself and the nonce with a
-/// number appended, because `.` is the next character after the `-` before the number.
+/// Selects the valid claims of the nonce `?2` in the queue `?1`. The claims of one call have the nonce `?2` itself,
+/// `?2-1`, `?2-2` and so on. The range ends before `?2.`, because `.` directly follows `-` in ASCII.
 const OF_NONCE: &str = "queue = ?1 AND nonce >= ?2 AND nonce < ?2 || '.' AND state = 'leased'";
 
 /// Extends and returns the valid claims that were made with this nonce. A worker repeats a nonce if it did not get the
@@ -380,7 +381,7 @@ struct NextReady {
 }
 
 /// Returns the requests that this worker may claim, at most `count`. Requests that only have to be ended come first. If
-/// claims are granted (`open`), the other ready requests follow.
+/// the queue is open, the other ready requests follow.
 fn candidates(
     db: &Connection,
     queue: &str,
@@ -598,9 +599,9 @@ fn fail(
     Ok(true)
 }
 
-/// Puts a request back whose claim has ended without a result, or cancels the request if somebody has asked for it.
-/// After a lost claim, a cancelled request is put back, too, and a worker ends it: only a worker can see the output
-/// that the lost attempt has left.
+/// Puts a request back whose claim has ended without a result, or makes it cancelled if somebody has asked to cancel
+/// it. After a lost claim, a request that somebody has asked to cancel is put back, too, and a worker ends it: only a
+/// worker can see the output that the lost attempt has left.
 fn put_back_or_cancel(
     db: &Connection,
     ticket: &Ticket,
@@ -622,8 +623,9 @@ fn put_back_or_cancel(
     Ok(())
 }
 
-/// Hands a claim back as if it had not been made. If somebody has asked to cancel the request, it is cancelled. Returns
-/// false if the claim is no longer valid.
+/// Hands a claim back as if it had not been made. If somebody has asked to cancel the request, it becomes cancelled
+/// instead; if an earlier claim of the request was lost, the next claim ends it as cancelled. Returns false if the
+/// claim is no longer valid.
 fn release(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
     if !end(db, ticket, "release")? {
         return ended(db, ticket, "release");

@@ -256,7 +256,7 @@ impl SharedDatabase {
 }
 
 /// Takes the calls of the next transaction: either several calls that write, or one call that only reads. A call that
-/// reads runs alone, so that it does not hold up writers.
+/// reads runs alone, because in a transaction that writes it would make other processes wait.
 fn next_calls(waiting: &mut VecDeque<Box<dyn QueuedCall>>) -> Vec<Box<dyn QueuedCall>> {
     let writes = waiting
         .iter()
@@ -290,9 +290,9 @@ impl DatabaseState {
         }
     }
 
-    /// Checks that the open files are the files that other programs see. Closes the connection if they are not; the
-    /// next call then opens the present files. Otherwise a worker would go on forever with files that nobody else sees,
-    /// and would acknowledge lost writes.
+    /// Checks that the open files are the files that other programs see. If they are not, closes the connection, and
+    /// the next call opens the present files. Without this check, a worker would go on forever with files that nobody
+    /// else sees, and would acknowledge lost writes.
     fn check(&mut self) -> Result<(), CallError> {
         let Some(open) = &mut self.open else {
             self.open = Some(
@@ -458,7 +458,7 @@ mod tests {
         }));
         let last = database.write(|db| insert(db, "last"));
         let panicking = futures_util::FutureExt::catch_unwind(panicking);
-        // While the first call runs, the others wait in their order. The last one lets the first one continue.
+        // While the first call runs, the other calls wait in this order. Then the test lets the first call continue.
         let gathering = async {
             has_begun.await.unwrap();
             tokio::join!(failing, panicking, last, async { go_on.send(()).unwrap() })

@@ -18,7 +18,7 @@ pub(super) fn wake(db: &Connection, queue: &str) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Returns the queue's count of changes, and whether the next claim would bring requests into the queue.
+/// Returns the queue's count of changes, and whether the next claim would make requests ready or import documents.
 pub(super) fn changes_and_due(db: &Connection, queue: &str) -> rusqlite::Result<(i64, bool)> {
     db.prepare_cached(
         "SELECT coalesce((SELECT changes FROM queue WHERE name = ?1), 0),

@@ -49,7 +49,7 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
         }
         match fs::create_dir(path) {
             Ok(()) => path.parent().map_or(Ok(()), sync_folder)?,
-            // Another attempt could have created the folder meanwhile.
+            // Another attempt may have created the folder meanwhile.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
             Err(error) => return Err(failed(error)),
         }
@@ -138,7 +138,7 @@ impl Temporary {
     }
 
     /// Returns whether the file was renamed from its staged name to its final name, as on a file system without hard
-    /// links. If so, no other attempt could have revoked the file.
+    /// links. After such a rename, no other attempt can revoke the file.
     pub(super) fn was_renamed(&self) -> bool {
         self.was_renamed
     }

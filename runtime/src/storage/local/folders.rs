@@ -22,8 +22,8 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// Returns whether each path still leads to its open folder. Somebody could have removed a folder or changed a
-    /// symbolic link.
+    /// Returns whether each path still leads to its open folder. Somebody may have removed a folder or changed a
+    /// symbolic link since the folder was opened.
     pub(super) fn are_current(&self) -> bool {
         let Self {
             output,

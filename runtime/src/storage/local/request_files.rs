@@ -52,7 +52,7 @@ pub(super) fn read_receipt(path: &Path) -> Result<Option<Receipt>> {
 }
 
 /// Returns whether the receipt names this file as output or rejects. Only the file's name is compared, because the
-/// folder could have had another path when the receipt was written. For example, the folder was moved later, or another
+/// folder may have had another path when the receipt was written. For example, the folder was moved later, or another
 /// machine wrote the receipt.
 pub(super) fn names_file(receipt: &Receipt, path: &Path) -> bool {
     let uri = file_uri(path);

@@ -27,7 +27,8 @@ use crate::support::pipeline::{self as run, execution, placement, plugin};
 /// The target size of a chunk, in bytes.
 pub(crate) const BATCH_BYTES: usize = 2_000;
 
-/// Returns limits with which a broken transfer ends the attempt, and each chunk gets a checkpoint.
+/// Returns limits that make each attempt write a checkpoint after each chunk. With these limits, a broken transfer is
+/// not resumed: it ends the attempt.
 pub(crate) fn limits() -> Limits {
     Limits {
         batch_bytes: BATCH_BYTES,

@@ -140,7 +140,7 @@ fn no_answer_to_the_range_that_leaves_a_doubt_is_taken() {
         lost.starts_over_and_gives_the_same();
         assert_eq!(lost.server.requests().len(), 3);
     }
-    // A 206 response is accepted if its headers are true.
+    // A 206 response is accepted if its headers are right.
     let lost = LostAttempt::new(vec![Action::Custom(|bytes, from| {
         part(TAG, from, bytes.len(), bytes)
     })]);

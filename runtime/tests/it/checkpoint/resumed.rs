@@ -47,7 +47,7 @@ fn random_input(random: &mut Rng) -> (Vec<u8>, AttemptSettings) {
                     .choice(&["# \"\n", "\\,\\\n, \\\"\n", " \"x\\\"\n\" ,2,,\n", ",,\n"])
                     .unwrap())
                 .to_owned(),
-                // Detection needs records of similar shape.
+                // The dialect is detected only if nine in ten records have the same number of fields.
                 1 if !is_told => format!("{line}\n"),
                 2 => "\n".to_owned(),
                 3 => format!("x,{}\n", "long ".repeat(random.usize(..200))),

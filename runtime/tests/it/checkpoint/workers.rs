@@ -107,7 +107,7 @@ fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
-/// Tests both queues. The input comes from a server.
+/// Tests both queue backends. The input comes from an HTTP server.
 #[test]
 fn the_successor_of_a_killed_worker_goes_on_where_that_was() {
     let redis = RedisServer::start();

@@ -80,7 +80,7 @@ fn a_note_begins_with_its_input() {
         "{}",
         said.stderr
     );
-    // If the gate refuses a request, a report exists.
+    // If the gate refuses the output, the error names the command that shows the report.
     let said = ingest("quotes.csv --id refused --max-rejects 0").refused(1);
     let (_, report) = said.trim_end().rsplit_once("`ingest-host ").unwrap();
     let (report, _) = report.split_once('`').unwrap();

@@ -439,7 +439,7 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
             "the process left nothing in staging"
         );
         assert!(fixture.path("orders/day-1.csv").exists());
-        // The successor writes other bytes under the name that readers expect.
+        // The successor publishes other bytes under the usual name of the output.
         fixture.commit(2, b"successor\n").unwrap();
         assert_eq!(fixture.receipt().outputs[0].uri, fixture.uri("orders/day-1.csv"));
         assert_eq!(
@@ -453,7 +453,7 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
     }
 }
 
-/// Makes a second link to each file of a folder, so that its content survives if the file is removed.
+/// Makes a second link to each file of a folder, so that the content survives when the file is removed.
 fn keep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     let kept = folder.with_extension("kept");

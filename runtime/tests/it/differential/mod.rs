@@ -18,8 +18,8 @@ use serde_json::{Map, Value, json};
 
 /// The number of files of each format, unless `CASES` in the environment sets another number.
 const CASES: usize = 3_000;
-/// The minimum percentage of files for each outcome and for each property. The percentages for properties, except
-/// `refused`, count only files that are read without an error.
+/// For each outcome and each property of a file: the minimum percentage of all files that must have it. If a file is an
+/// error as a whole, its outcome is `refused`, and its properties do not count.
 const OF_CSV: &[(&str, u64)] = &[
     ("read", 10),
     ("rejected", 10),

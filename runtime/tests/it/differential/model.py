@@ -252,7 +252,7 @@ def told(text, options, has_double, has_decimals, counts_rules):
 
 
 def dialects(text, options):
-    """Yields each dialect that the host may detect for a text, or the reason for which none is detected."""
+    """Yields each dialect that the host may detect for a text, or the reason why none is detected."""
     # The host examines the text without comments, escapes and skipped spaces. If the options can cause these, the model
     # tries both answers.
     is_plain = not options.get("trim") and all(options.get(name, "none") == "none" for name in ("escape", "comment"))

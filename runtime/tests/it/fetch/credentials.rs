@@ -79,8 +79,8 @@ async fn the_same_server_under_another_name_is_another_origin() {
     assert_eq!(has_key(&server), [false, true]);
 }
 
-/// Runs `ingest` on this URI. It trusts only this certificate authority. Returns the exit code, and the text of stdout
-/// and stderr.
+/// Runs `ingest` on this URI. The program trusts only this certificate authority. Returns the exit code, and the text
+/// of stdout and stderr.
 fn ingest(host: &Host, authority: &Authority, uri: &str) -> (Option<i32>, String) {
     let plugin = component("clean");
     let mut command = host.command();

@@ -1,5 +1,5 @@
-//! Tests that a body fetched over HTTP arrives complete and in bounded memory. Otherwise the error says whether to
-//! retry.
+//! Tests that a body fetched over HTTP arrives complete and in bounded memory. If it does not arrive complete, the
+//! error says whether to retry.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Tests the limits of an input: its server is too slow, it is too long, or it decompresses to too many bytes.
+//! Tests inputs that exceed a limit: the server sends too slowly, the input is too long, or it decompresses to too many
+//! bytes.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -183,7 +184,7 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
             &error,
             Stage::Decompress,
             Class::Permanent,
-            &format!("which is more than {input_ratio_max} to 1, the limit of an input"),
+            &format!("which is more than {input_ratio_max} to 1, the limit of an input of more than"),
         );
         let from = limits.input_ratio_from_bytes;
         assert!(

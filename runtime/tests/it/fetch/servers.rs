@@ -1,4 +1,5 @@
-//! Tests the behavior of real servers. Harmless deviations from HTTP are accepted, and harmful ones are errors.
+//! Tests how the host handles the answers that real servers give. Harmless deviations from HTTP are accepted, and
+//! harmful ones are errors.
 
 use std::io::Write;
 use std::time::Duration;

@@ -98,7 +98,8 @@ fn one_that_fails_does_not_hold_up_the_others() {
     }
 }
 
-/// Checks that an error contains the whole path of the input, because inputs in several folders can have the same name.
+/// Checks that with several inputs, each error names its input as it was given, because inputs in several folders can
+/// have the same file name.
 #[test]
 fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
     let host = Host::embedded();

@@ -404,7 +404,7 @@ impl Worker {
             .collect()
     }
 
-    /// Waits until the process is stopped by a signal.
+    /// Waits until a signal has suspended the process.
     #[track_caller]
     pub(crate) fn wait_until_stopped(&self) {
         let stat = format!("/proc/{}/stat", self.child.id());

@@ -86,7 +86,7 @@ impl Files {
             .insert(name.to_owned(), times);
     }
 
-    /// Releases a held file: its second half is sent to all requests, including earlier ones.
+    /// Releases a held file: the server sends its second half to all clients, including those that already wait for it.
     pub(crate) fn let_go(&self, name: &str) {
         self.shared.held.lock().expect("unpoisoned")[name].add_permits(1 << 20);
     }

@@ -4,8 +4,8 @@ use std::process::Command;
 
 const IS_OWN: &str = "INGEST_HOST_TEST_HAS_ITS_OWN_PROCESS";
 
-/// Returns true if this process runs only the calling test. Otherwise runs the test in such a process, and returns
-/// false when it has passed there.
+/// Returns true if this process runs only the calling test. If it runs other tests, too, this function runs the calling
+/// test in a process of its own, and returns false when the test has passed there.
 ///
 /// A test needs this if it measures its whole process, or the peak memory of a program that it starts. Until the
 /// started program is loaded, the kernel counts the memory of the parent process as the program's memory.

@@ -59,7 +59,7 @@ impl RedisServer {
         let _ = self.process.wait();
     }
 
-    /// Kills the server and starts it again at the same address, with its data on disk.
+    /// Kills the server and starts it again at the same address. It loads the data that it had stored on disk.
     pub(crate) fn restart(&mut self) {
         self.kill();
         self.process = spawn(&self.folder, self.port, &self.options);

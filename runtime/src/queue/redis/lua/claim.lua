@@ -12,7 +12,7 @@
 -- ARGV[9]  whether the worker also takes requests of other outputs (1 or 0)
 -- ARGV     from 10 on: a nonce for each wanted request
 -- Returns  a list of five:
---          1. whether claims are granted (1 or 0)
+--          1. whether the queue is open: not paused, and with a binding if the claim needs one (1 or 0)
 --          2. the length of the intake list
 --          3. for each claim: id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms,
 --             stray, cancel, ending, waited_ms, coded, and the output of the claim before. A field that the hash does
@@ -110,8 +110,8 @@ local function recover_lost()
 end
 
 -- Returns the first ready requests that this worker may claim. A suspect, which becomes poison with one more lost
--- lease, is returned alone. If claims are withheld (`open` is false), returns only requests that have to be ended. Also
--- returns the number of ready requests that the next step has to skip.
+-- lease, is returned alone. If the queue is not open, returns only requests that have to be ended. Also returns the
+-- number of ready requests that the next step has to skip.
 local function take_ready(open)
   local found, gone, looked = {}, {}, from
   local names = { unpack(ANSWERED) }

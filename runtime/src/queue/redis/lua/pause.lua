@@ -1,7 +1,7 @@
--- Withholds claims, or grants them again.
+-- Pauses a queue, or resumes it. While a queue is paused, a claim takes only requests that have to be ended.
 --
 -- KEYS[1]  the queue's base
--- ARGV[1]  1 to withhold claims, 0 to grant them
+-- ARGV[1]  1 to pause the queue, 0 to resume it
 -- Returns  1
 
 begin_in_any_case()

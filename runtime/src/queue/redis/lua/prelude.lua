@@ -87,8 +87,8 @@ local function is_dead(id, died_ms)
   return since and (died_ms == '' or tonumber(since) == tonumber(died_ms))
 end
 
--- Tells up to `count` waiting workers to look again. The number of unused tokens is bounded, and a claim that finds
--- nothing removes them.
+-- Tells up to `count` waiting workers to look again, with one token for each. The number of unused tokens is bounded,
+-- and a claim that finds nothing removes them.
 local function wake(count)
   local room = WAKE_MAX - redis.call('LLEN', key('wake'))
   for _ = 1, math.min(count, room) do
@@ -170,9 +170,9 @@ local function forget_marks(id)
   redis.call('HDEL', request_key(id), 'cancel', 'ending', 'concluding', 'stray', 'output')
 end
 
--- Puts a request back whose claim has ended without a result, unless somebody has asked to cancel the request. After a
--- lost claim, a cancelled request is put back, too, and a worker ends it: only a worker can see the output of the lost
--- attempt.
+-- Puts a request back whose claim has ended without a result, or makes it cancelled if somebody has asked to cancel it.
+-- After a lost claim, a request that somebody has asked to cancel is put back, too, and a worker ends it: only a worker
+-- can see the output that the lost attempt has left.
 local function put_back_or_cancel(id, now, delay_ms)
   local marks = redis.call('HMGET', request_key(id), 'cancel', 'stray')
   if marks[1] and not marks[2] then

@@ -1,4 +1,5 @@
--- Hands a claim back as if it had not been made. If somebody has asked to cancel the request, it is cancelled.
+-- Hands a claim back as if it had not been made. If somebody has asked to cancel the request, it becomes cancelled
+-- instead; if an earlier claim of the request was lost, the next claim ends it as cancelled.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     the id, the fence, the nonce

@@ -1,5 +1,5 @@
--- Lists the requests in a state. The first request of the list is the one that comes next. In a list of ended requests,
--- it is the one that ended last.
+-- Lists the requests in a state. A list of ready, delayed or leased requests begins with the request that is claimed
+-- first, is due first, or whose lease ends first. A list of ended requests begins with the request that ended last.
 --
 -- KEYS[1]  the queue's base
 -- ARGV     the state, the index of the last request to return

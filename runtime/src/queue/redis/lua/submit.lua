@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the queue's base
 -- ARGV     seven for each request: id, uri, priority, delay_ms, input options as JSON, content digest, and the content
---          digest that the first versions of this program gave it (empty if it is the same)
+--          digest that the first versions of this program gave the request (empty if it is the same)
 -- Returns  for each request: `created`, `conflict`, or the state of the same request if that existed already
 
 local fault = broken('ZCARD', unpack(STATES))

@@ -213,12 +213,12 @@ async fn touched(trap: &LeakDetector) -> IpAddr {
     connection.local_addr().unwrap().ip().to_canonical()
 }
 
-/// Checks a name whose first address is allowed and whose second address is forbidden. The host connects to exactly the
-/// address that it has checked. For each new connection, it checks the address again.
+/// Checks a name that first has an allowed address and later a forbidden one. The host connects to exactly the address
+/// that it has checked. For each new connection, it looks the name up and checks the address again.
 #[tokio::test]
 async fn a_name_that_changes_its_address_gets_nowhere_with_it() {
     let bytes = b"id\n1\n2\n3\n";
-    // The server listens at 127.0.0.1, which is allowed here. The name's second address is forbidden.
+    // The server listens at 127.0.0.1, which is allowed here. The name's later address is forbidden.
     let server = ServedFile::new(bytes, Some("\"a\"")).serve(vec![
         Action::Cut(4),
         Action::Send(answer("200 OK", "", b"stolen")),

@@ -12,7 +12,7 @@ use super::scripted_server::{ScriptedServer, answer};
 pub(crate) struct ServedFile {
     pub(crate) bytes: Vec<u8>,
     pub(crate) etag: Option<&'static str>,
-    /// The framing of the body of a response that contains the whole file.
+    /// How a client recognizes the end of the body in a response with the whole file.
     pub(crate) framing: Framing,
     /// Additional header lines.
     pub(crate) headers: String,
