@@ -11,7 +11,7 @@ use super::client::Client;
 use super::decision::{
     CarriedOut, Decision, Latest, Rounds, Verdict, carry_out, ended, exists, read_receipt,
 };
-use super::keys::Keys;
+use super::keys::{Keys, stored};
 use super::upload::{SealedObject, SealedUpload, Upload, UploadTarget};
 use crate::digest::Digest;
 use crate::error::{Code, Error, Result, Stage};
@@ -163,7 +163,7 @@ pub(super) struct ObjectSealed {
 impl ObjectSealed {
     fn artifact(&self, upload: &SealedUpload) -> Artifact {
         Artifact {
-            uri: self.client.uri(&Path::from(&*upload.key)),
+            uri: self.client.uri(&stored(&upload.key)),
             bytes: upload.bytes,
             sha256: upload.sha256.clone(),
         }
@@ -217,11 +217,14 @@ impl ObjectSealed {
             },
         };
         // Nothing is overwritten that this request has not made.
-        let key = Path::from(&*self.output.sealed.key);
-        if client.facts(&key)?.is_some() {
-            return Err(exists(client, &key));
+        let key = stored(&self.output.sealed.key);
+        match client.facts(&key)? {
+            None => Ok(OpenRound::At(round)),
+            // Another attempt has committed since the look at the decisions.
+            Some(facts) if Rounds::list(client, keys, id)?.made(client, &facts)? => Ok(OpenRound::Stale),
+            Some(_) if read_receipt(client, keys, id)?.is_some() => Ok(OpenRound::Stale),
+            Some(_) => Err(exists(client, &key)),
         }
-        Ok(OpenRound::At(round))
     }
 
     /// Keeps the uploads that a decision names, and removes what is not needed any more.
@@ -237,9 +240,14 @@ impl ObjectSealed {
     }
 }
 
+/// The result of [`ObjectSealed::open_round`].
 enum OpenRound {
+    /// The round of this number has no decision yet.
     At(u32),
+    /// The request is committed.
     Committed(Box<Receipt>),
+    /// The request was committed meanwhile, so another look finds its receipt.
+    Stale,
 }
 
 impl SealedAttempt for ObjectSealed {
@@ -257,6 +265,7 @@ impl SealedAttempt for ObjectSealed {
         for _ in 0..ROUNDS_MAX {
             let round = match self.open_round()? {
                 OpenRound::Committed(existing) => return Ok(self.existing(*existing, own)),
+                OpenRound::Stale => continue,
                 OpenRound::At(round) => round,
             };
             let nonce = self.output.sealed.nonce.clone();
@@ -321,7 +330,7 @@ impl SealedAttempt for ObjectSealed {
         check_id(id)?;
         self.output.upload.abort()?;
         if let Some(rejects) = &mut self.rejects {
-            let key = Path::from(&*rejects.sealed.key);
+            let key = stored(&rejects.sealed.key);
             let completed = self
                 .client
                 .complete(&key, &rejects.sealed.upload, &rejects.sealed.parts);

@@ -14,6 +14,7 @@ use object_store::{
 };
 use tokio::runtime::Handle;
 
+use super::keys::stored;
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
 
@@ -104,7 +105,7 @@ impl Client {
 
     /// Returns the key in a URI that [`Client::uri`] has made.
     pub(super) fn key_of(&self, uri: &str) -> Option<Path> {
-        Some(Path::from(uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?))
+        Some(stored(uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?))
     }
 
     /// Returns the digest of an object's bytes, or `None` if there is no such object.

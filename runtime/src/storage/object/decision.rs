@@ -22,8 +22,8 @@ use bytes::Bytes;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, Created};
-use super::keys::Keys;
+use super::client::{Client, Created, ObjectFacts};
+use super::keys::{Keys, stored};
 use super::upload::SealedUpload;
 use crate::error::{Code, Error, Result, Stage};
 use crate::escape;
@@ -174,6 +174,21 @@ impl Rounds {
         }
     }
 
+    /// Returns whether a commit of this request made an object.
+    pub(super) fn made(&self, client: &Client, object: &ObjectFacts) -> Result<bool> {
+        for key in self.keys() {
+            if let Some(Decision {
+                verdict: Verdict::Commit { output, .. },
+                ..
+            }) = read(client, key)?
+                && object.upload.as_ref() == Some(&output.nonce)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Returns the keys of all decisions.
     pub(super) fn keys(&self) -> impl Iterator<Item = &Path> {
         self.0.values()
@@ -238,7 +253,7 @@ pub(super) fn carry_out(
 
 /// Makes an object visible. Returns the reason why that is impossible, if the upload is gone.
 fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<(), String>> {
-    let key = Path::from(&*upload.key);
+    let key = stored(&upload.key);
     let is_done = |client: &Client| -> Result<bool> {
         let facts = client.facts(&key).map_err(Error::leaving_output)?;
         Ok(facts

@@ -3,7 +3,7 @@
 //! ```text
 //! <prefix>/[<queue>/]<id>.<format>                                    output
 //! <prefix>/_ingest/[<queue>/]receipts/<id>.json                       receipt
-//! <prefix>/_ingest/[<queue>/]rejects/<id>~<fence>.rejects.csv         rejects, if any
+//! <prefix>/_ingest/[<queue>/]rejects/<id>.<fence>.rejects.csv         rejects, if any
 //! <prefix>/_ingest/[<queue>/]quarantine/<id>.json                     report of an output that was refused
 //! <prefix>/_ingest/[<queue>/]decisions/<id>/<life>.<round>.json       decisions: see `decision.rs`
 //! <prefix>/_ingest/[<queue>/]uploads/<id>/<fence>.<nonce>.json        uploads that may have to be aborted
@@ -46,7 +46,7 @@ impl Keys {
     /// Returns the key of an attempt's rejects. Each attempt has its own, because an upload cannot be renamed when the
     /// rejects go into quarantine.
     pub(super) fn rejects(&self, id: &str, fence: u64) -> Path {
-        self.private("rejects", format!("{id}~{fence}.rejects.csv"))
+        self.private("rejects", format!("{id}.{fence}.rejects.csv"))
     }
 
     pub(super) fn receipt(&self, id: &str) -> Path {
@@ -83,4 +83,9 @@ impl Keys {
 /// Returns the key of an object that belongs to the whole output.
 pub(super) fn of_output(prefix: &Path, name: &str) -> Path {
     prefix.clone().join(PRIVATE).join(name)
+}
+
+/// Returns the key that a document of this module names.
+pub(super) fn stored(key: &str) -> Path {
+    Path::parse(key).unwrap_or_else(|_| Path::from(key))
 }

@@ -9,7 +9,7 @@ use object_store::path::Path;
 
 use super::ObjectStorage;
 use super::decision::{self, Rounds};
-use super::keys::Keys;
+use super::keys::{Keys, stored};
 use super::upload::UploadNote;
 use crate::error::Result;
 
@@ -63,7 +63,7 @@ impl ObjectStorage {
                 if decisions.iter().any(|decision| decision.names(&upload)) {
                     continue;
                 }
-                self.client.abort(&Path::from(&*key), &upload)?;
+                self.client.abort(&stored(&key), &upload)?;
                 aborted += 1;
             }
             self.client.delete(&note.location)?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::client::Client;
+use super::keys::stored;
 use crate::error::{Code, Error, Result, Stage};
 use crate::storage::staged::ByteSink;
 
@@ -103,9 +104,9 @@ impl Upload {
     /// Continues an upload from a checkpoint.
     pub(super) fn resume(client: Client, state: &UploadState, tail: &[u8]) -> Self {
         let target = UploadTarget {
-            key: Path::from(&*state.key),
+            key: stored(&state.key),
             nonce: state.nonce.clone(),
-            note_key: Path::from(&*state.note_key),
+            note_key: stored(&state.note_key),
         };
         let mut upload = Self::new(client, target);
         upload.id.clone_from(&state.upload);

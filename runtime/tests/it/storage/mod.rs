@@ -142,7 +142,7 @@ fn an_output_and_its_receipt_appear_and_nothing_else_lies_beside_the_outputs() {
     };
     assert_eq!(fixture.receipt(), Some(made.clone()));
     assert_eq!(made.outputs[0].uri, format!("{BUCKET}/{OUTPUT}"));
-    let rejects = "s3://lake/out/_ingest/orders/rejects/day-1~1.rejects.csv";
+    let rejects = "s3://lake/out/_ingest/orders/rejects/day-1.1.rejects.csv";
     assert_eq!(made.rejects.uri.as_deref(), Some(rejects));
     fixture.check("one attempt");
     assert!(
@@ -335,7 +335,7 @@ fn a_refused_output_is_never_visible_and_its_rejects_are_kept() {
     drop(sealed);
     let uri = "s3://lake/out/_ingest/orders/quarantine/day-1.json";
     assert_eq!(kept, Quarantined::Report(uri.into()));
-    let rejects = fixture.read("out/_ingest/orders/rejects/day-1~3.rejects.csv");
+    let rejects = fixture.read("out/_ingest/orders/rejects/day-1.3.rejects.csv");
     assert_eq!(rejects.unwrap(), b"all of them\n");
     fixture.check("refused");
 }
@@ -383,6 +383,8 @@ fn what_dead_attempts_uploaded_is_removed() {
     let storage = fixture.healthy();
     let mut attempt = storage.begin(owner(1, 1), Format::Csv).unwrap();
     attempt.output().take(&[b'a'; 100]).unwrap();
+    // A checkpoint passes the buffered bytes on.
+    attempt.checkpoint(Box::new(String::new)).unwrap();
     std::mem::forget(attempt);
     let notes = || {
         fixture
