@@ -116,8 +116,9 @@ pub(crate) fn endings(scale: &Scale) -> String {
     let [done, cancelled, dead] = ended;
     assert!(done > 0 && cancelled > 0 && dead > 0, "{ended:?}");
     format!(
-        "{} cases: {} steps at which an attempt is killed or paused, {} ways to go on, two queues; {done} done, {cancelled} \
-         cancelled, {dead} dead; each time only files that a receipt names were visible, and the queue agreed",
+        "{} cases: {} steps at which an attempt is killed or suspended, {} events that follow (such as a new binding, a \
+         cancel, the third lost worker), two kinds of queue server; {done} done, {cancelled} cancelled, {dead} \
+         dead; each time only files that a receipt names were visible, and the queue agreed",
         cases.len(),
         STEPS.len(),
         all_nexts().len()

@@ -90,7 +90,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "6",
-        fault: "a worker pauses past its lease, before its commit",
+        fault: "a worker is suspended before its commit, for longer than its lease",
         run: workers::zombies,
     },
     Row {
@@ -130,7 +130,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "14",
-        fault: "an attempt stops after each step, and its request then ends in each way",
+        fault: "an attempt stops after each step; then the request is retried, cancelled or becomes poison",
         run: endings::endings,
     },
 ];

@@ -59,7 +59,8 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
         worker.stop();
         fixture.check();
         seen.push(format!(
-            "{what}, the server processed {commands} commands in {} s (log lines of the worker: {})",
+            "{what}, the worker retried with pauses (commands on the server in {} s: {commands}; log lines of the \
+             worker: {})",
             LOOK.as_secs(),
             said.len()
         ));

@@ -89,7 +89,9 @@ fn read_only() -> String {
             .contains("Read-only file system"),
         "{letters:?}"
     );
-    "a read-only one: refused at the start, later a dead letter that says so".into()
+    "one that is read-only when the worker starts: the worker refuses to start; one that becomes read-only later: the \
+     request is a dead letter that names the cause"
+        .into()
 }
 
 /// Checks an output folder that is removed while a worker runs. The worker creates it again.

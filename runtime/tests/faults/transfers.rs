@@ -111,7 +111,10 @@ pub(crate) fn lies(_: &Scale) -> String {
     worker.stop();
     fixture.check();
     assert!(refused >= count, "{refused} of {count} were refused");
-    format!("{count} lies, all refused, never a splice; done when the server told the truth")
+    format!(
+        "{count} false answers, all refused; no input was put together from two versions; the requests were done when the \
+         server answered correctly"
+    )
 }
 
 fn gzip_in_members(bytes: &[u8]) -> Vec<u8> {

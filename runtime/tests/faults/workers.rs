@@ -105,9 +105,9 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     fixture.check();
     let resumed = kills_at_checkpoints(kills, &mut random);
     format!(
-        "{kills} kills after each of {}: of {} requests, 0 lost, 0 doubled; {poisoned} became poison and were retried by \
-         hand; {kills} kills after a checkpoint, from which {resumed} next attempts resumed",
-        STEPS.join(", "),
+        "{kills} kills after each of these steps: request claimed, input fetched, batch processed, output staged, output \
+         published, receipt created, request settled; of {} requests, 0 lost, 0 doubled; {poisoned} became poison and \
+         were retried by hand; {kills} kills after a checkpoint, from which {resumed} next attempts resumed",
         fixture.accepted.len()
     )
 }
@@ -220,7 +220,8 @@ pub(crate) fn terminated(scale: &Scale) -> String {
     fixture.check();
     assert!(handed_back > 0, "no request was handed back, so nothing was seen");
     format!(
-        "{times} times: {handed_back} handed back, {finished} ended first; 0 lost, no attempt counted, no lease left"
+        "{times} times: {handed_back} handed back, {finished} ended before that; 0 lost, no attempt counted, no lease \
+         left"
     )
 }
 
