@@ -205,7 +205,7 @@ pub fn line_feeds(raw: &[u8]) -> usize {
 }
 
 /// Returns the end of the last record that is complete in `raw`, including its line end. Returns `None` if no record is
-/// complete. `raw` must begin with a record. `last` says that nothing follows `raw`: in this case all of `raw` counts
+/// complete. `raw` must begin with a record. `last` is true if nothing follows `raw`: in this case all of `raw` counts
 /// as complete.
 ///
 /// The function examines only quotes, and line ends outside quotes. This takes much less time than a [`Scanner`] needs.

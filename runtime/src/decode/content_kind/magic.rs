@@ -29,7 +29,8 @@ const MARKS: &[MagicMark] = &[
         is_zstd,
     ),
     (0, b"\xfd7zXZ\0", "compressed by xz", Recompress, |bytes| {
-        // The flags of a stream name the kind of its integrity check. Each entry has such flags and their checksum.
+        // The flags of a stream name the kind of its integrity check. Each entry of this list consists of such flags
+        // and their checksum.
         let checks: [&[u8; 6]; 4] = [
             b"\0\0\xff\x12\xd9\x41",
             b"\0\x01\x69\x22\xde\x36",
@@ -606,7 +607,7 @@ fn has_binary(bytes: &[u8]) -> bool {
 }
 
 /// The maximum number of different control characters in a usual text. Its fields can be padded with one of these
-/// characters, and a few others can be remnants.
+/// characters, and a few others can be left over from a binary file.
 pub(super) const DIFFERENT_CONTROLS_MAX: usize = 3;
 
 /// Returns the number of different control characters.

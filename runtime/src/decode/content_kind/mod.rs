@@ -86,7 +86,8 @@ impl Kind {
         }
     }
 
-    /// Returns the code of the error. This is `other`, unless the input is UTF-16, which the request has to name.
+    /// Returns the code of the error. For UTF-16, this is the code that says that the request has to name the encoding.
+    /// For all other kinds, this is `other`.
     pub(super) fn code(&self, other: Code) -> Code {
         match self.advice {
             Advice::Utf16(_) => Code::EncodingMismatch,
@@ -147,8 +148,8 @@ pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
 }
 
 /// Returns the kind of an input by its bytes, or `None` if the bytes can be text. `encoding` is the encoding that was
-/// named for the input, if it is not UTF-8. `is_named` says that the request names the format: in this case, even many
-/// control characters are no sign of another kind.
+/// named for the input, if it is not UTF-8. If `is_named` is true, the request names the format: in this case, even
+/// many control characters are no sign of another kind.
 pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_named: bool) -> Option<Kind> {
     let bytes = sample.bytes();
     if has_utf16_mark(bytes) {

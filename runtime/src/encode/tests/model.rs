@@ -44,7 +44,8 @@ struct Counts {
     missing: usize,
     /// The number of records with a member that is in no column but has the name of an output column.
     taken: usize,
-    /// The number of records with a member whose column the plugin has dropped, while another column has its name.
+    /// The number of records with a member whose column is not in the output, while another output column has the
+    /// member's name.
     replaced: usize,
     duplicates: usize,
 }
@@ -141,7 +142,8 @@ impl Model<'_> {
         faults
     }
 
-    /// Returns the text of each column of a record. The text is `None` if the member is missing or has no text.
+    /// Returns the text of each column of a record. If a member is missing, its text is empty. If the value of a member
+    /// has no text, this is `None`.
     fn texts(&self, line: &Line) -> Vec<Option<String>> {
         let text = |(index, name): (usize, &String)| match line {
             Line::Row(cells) => Some(cells[index].text.to_owned()),

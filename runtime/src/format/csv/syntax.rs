@@ -274,7 +274,7 @@ impl Parser {
     }
 
     /// Finds the record, or the line without a record, that begins at `start`. `start` must be the start of a line.
-    /// `last` says that nothing follows `raw`.
+    /// `last` is true if nothing follows `raw`.
     ///
     /// # Errors
     /// Returns [`Partial`] if the record or the line can continue after `raw`, or if `raw` ends within quotes.
