@@ -96,7 +96,7 @@ impl Scanner {
     }
 
     /// Finds the end of the record that begins at `start`. Calls `found` with the raw span of each column in `wanted`,
-    /// except columns that the record does not have. The indices in `wanted` must increase. `last` says that nothing
+    /// except columns that the record does not have. The indices in `wanted` must increase. `last` is true if nothing
     /// follows `raw`.
     ///
     /// # Errors

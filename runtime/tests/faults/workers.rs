@@ -220,8 +220,8 @@ pub(crate) fn terminated(scale: &Scale) -> String {
     fixture.check();
     assert!(handed_back > 0, "no request was handed back, so nothing was seen");
     format!(
-        "{times} times: {handed_back} handed back, {finished} ended before that; 0 lost, no attempt counted, no lease \
-         left"
+        "{times} times: {handed_back} handed back, {finished} done before the worker stopped; 0 lost, no attempt counted, \
+         no lease left"
     )
 }
 

@@ -10,7 +10,7 @@ use crate::format::clip;
 use Advice::{Convert, FetchPage};
 
 /// Returns the kind of a text that is a page of HTML or an XML document, or `None`. `delimiter` is the delimiter that
-/// the request names for CSV, and `is_quoted` says that fields can be within `"`.
+/// the request names for CSV, and `is_quoted` is true if fields can be within `"`.
 pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     let is_delimiter = |byte: &u8| is_delimiter(byte) || Some(*byte) == delimiter;

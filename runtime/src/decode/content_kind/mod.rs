@@ -177,11 +177,12 @@ pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_
 }
 
 /// Returns the kind of an input by its decoded text, or `None` if the input can really be text. Successful decoding
-/// does not prove that the input is text, because some encodings map any byte to a character. `is_named` says that the
+/// does not prove that the input is text, because some encodings map any byte to a character. `is_named` is true if the
 /// request names the format.
 pub(super) fn of_decoded(sample: &Sample, is_named: bool) -> Option<Kind> {
     let start = &sample.bytes()[..sample.bytes().len().min(1 << 10)];
-    // Binary data has almost every control character.
+    // If the request names the format, more different control characters are allowed. Even then, binary data is
+    // recognized, because it has almost every control character.
     let most = if is_named {
         11
     } else {
@@ -203,7 +204,7 @@ fn of_beginning(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opti
 }
 
 /// Returns the kind of a text, or `None` if the text can be CSV. `delimiter` is the delimiter that the request names,
-/// and `is_quoted` says that fields can be within `"`.
+/// and `is_quoted` is true if fields can be within `"`.
 pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     of_beginning(sample, delimiter, is_quoted).or_else(|| json::of_csv(sample, delimiter, is_quoted))
 }
