@@ -1,6 +1,6 @@
 //! Recognizes a notice that a server sent in place of a file, by the first records of the text. A notice consists of
-//! sentences, or of phrases such as `Access denied`. If a sentence has a comma, a space and usually a lowercase letter
-//! follow it. In a table, they usually do not follow a delimiter. The result is a guess.
+//! sentences, or of phrases such as `Access denied`. In a sentence, each comma is followed by a space and usually by a
+//! lowercase letter. In a row of a table, a delimiter usually is not. The result is a guess.
 
 /// Phrases that servers and people write in place of a file. Usually a phrase is the whole line, or a punctuation mark
 /// follows it.
@@ -173,7 +173,7 @@ fn reads_on(name: &str) -> bool {
 }
 
 /// Returns whether a line can belong to a letter to a person. Such a line ends like a sentence, or has commas or
-/// semicolons. After each of them, it continues like a sentence.
+/// semicolons. After each of them, the line continues like a sentence.
 fn is_line_of_letter(line: &str) -> bool {
     let is_ended = line.starts_with(char::is_alphabetic)
         && (line.ends_with(['.', '!', '?', '？']) || ends_sentence(line));

@@ -299,7 +299,7 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
     }
 }
 
-/// Returns the syntax of a text that has one column or is empty. An empty text is reported elsewhere.
+/// Returns the syntax of a text that has one column or is empty. `csv::open` reports an empty text.
 ///
 /// # Errors
 /// Returns a message if a separator that the request has to name gives several columns.

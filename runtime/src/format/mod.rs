@@ -33,7 +33,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All formats, in order.
+    /// All formats, in the order of the enum.
     pub const ALL: [Self; 2] = [Self::Csv, Self::Jsonl];
 
     /// Returns the name of the format, which is also the file name extension.
@@ -71,7 +71,7 @@ pub struct OutputColumn {
     /// The type of the column's values.
     pub column_type: ColumnType,
     /// The index of the input column that is copied into this column. `None` if no input column is copied, so that the
-    /// column is empty. In both cases, an edit sets another text.
+    /// column is empty. In both cases, an edit can give a cell another text.
     pub source: Option<usize>,
 }
 
