@@ -63,7 +63,7 @@ pub struct Claim {
     /// The number of the binding in force at the time of the claim, or `None` if the queue had none.
     pub binding: Option<u64>,
     /// The start of this life of the request, in milliseconds since 1970 by the server's clock. A life starts with the
-    /// submit, or with a retry after the request became a dead letter.
+    /// submit, or with a `dead retry`.
     pub life_ms: i64,
     /// Set if, since the request last ended, a claim of it was lost or an attempt could not remove its published files.
     /// A lost attempt may still be running, and may have published or committed something.
@@ -161,8 +161,8 @@ pub enum Next {
     Dead,
     /// The request becomes cancelled, because [`Renewed::cancel`] was set.
     Cancelled,
-    /// After this time, the request can be claimed. That claim ends the request without an attempt, because the output
-    /// of an attempt could not be removed.
+    /// After this time, the request can be claimed. That claim ends the request without an attempt. The present claim
+    /// cannot end it, because the output of an attempt could not be examined or removed.
     Conclude(Duration),
 }
 
@@ -220,7 +220,8 @@ pub(super) fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> 
     }
 }
 
-/// Returns the location of the output that the previous claim recorded, or `None` if that output is the worker's own.
+/// Returns the location of the output that the previous claim recorded. Returns `None` if it is the worker's own
+/// output, or if no output was recorded.
 pub(super) fn moved_from(recorded: Option<&str>, own: &OutputId) -> Option<String> {
     let (id, uri) = recorded?.split_once(' ')?;
     (id != own.id).then(|| uri.to_owned())

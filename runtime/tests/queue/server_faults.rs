@@ -297,7 +297,7 @@ fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
         &["ingest:{q}:ready holds a string where the queue keeps a sorted set"],
     );
     fixture.assert_patient();
-    // Work that does not need the damaged key becomes done.
+    // The worker does not need the damaged key to end the request that it has, so this request becomes done.
     fixture.files.let_go("held.csv");
     fixture.wait_until_done(&["held"]);
 
