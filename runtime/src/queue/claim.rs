@@ -54,7 +54,8 @@ pub struct Claim {
     pub ticket: Ticket,
     /// The request.
     pub request: Request,
-    /// The number of this attempt, counted from 1. Attempts that were lost or handed back do not count.
+    /// The number of this attempt, counted from 1. Attempts that were lost or handed back do not count. In a claim with
+    /// [`Claim::ending`], this is the number of the last attempt, or 0.
     pub attempt: u32,
     /// The number of earlier leases of this request that were lost.
     pub lost: u32,
@@ -116,9 +117,9 @@ pub struct OtherOutput {
 pub struct ClaimOptions {
     /// The worker's name, for people.
     pub worker: String,
-    /// A random text, new for each call. If a call claims several requests, the first claim has this nonce, and the
-    /// others have it with a number appended. If the answer of a call is lost, a call with the same nonce returns the
-    /// same claims.
+    /// A random text, new for each call that does not repeat another call. If a call claims several requests, the first
+    /// claim has this nonce, and the others have it with a number appended. If the answer of a call is lost, a call
+    /// with the same nonce returns the same claims.
     pub nonce: String,
     /// The time for which the claim is valid without renewal.
     pub lease: Duration,
@@ -126,8 +127,8 @@ pub struct ClaimOptions {
     pub lost_max: u32,
     /// Set if nothing may be claimed while the queue has no binding.
     pub needs_binding: bool,
-    /// The destination of the worker's output. After a lost claim, only workers with the output of that claim may claim
-    /// the request.
+    /// The destination of the worker's output. After a lost claim, only workers with the output of that claim, or with
+    /// `move_output`, may claim the request.
     pub output: OutputId,
     /// Set if the worker also takes requests that wait for workers with other outputs.
     pub move_output: bool,
@@ -159,7 +160,7 @@ pub enum Next {
     RetryContested(Duration),
     /// The request becomes a dead letter.
     Dead,
-    /// The request becomes cancelled, because [`Renewed::cancel`] was set.
+    /// The request becomes cancelled, because [`Renewed::cancel`] was set, or because the claim had [`Ending::Cancel`].
     Cancelled,
     /// After this time, the request can be claimed. That claim ends the request without an attempt. The present claim
     /// cannot end it, because the output of an attempt could not be examined or removed.

@@ -1,5 +1,5 @@
-//! Defines queues: programs submit requests, workers claim them, and each claim ends once. [`Queue`] states the
-//! promises. Two backends keep them: a Redis server and a SQLite file.
+//! Defines queues: programs submit requests, workers claim them, and only one operation can end a claim. [`Queue`]
+//! states the promises. Two backends keep them: a Redis server and a SQLite file.
 
 mod backend;
 mod claim;
@@ -158,7 +158,7 @@ pub trait Claims: Send + Sync {
     /// there is nothing to claim.
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()>;
 
-    /// Counts the ready requests that wait for a worker with another output than `own`. Returns each such output with
+    /// Counts the ready requests that wait for a worker with an output other than `own`. Returns each such output with
     /// its number of requests. A backend can leave out requests that are too far back in the queue for a claim to find.
     async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<OtherOutput>>;
 

@@ -27,7 +27,8 @@ pub struct Component {
 }
 
 /// The plugin that processes a queue's requests, with its config and options. A binding with an unknown member is
-/// refused, because the member may be an option that only newer programs know. This program would ignore the option.
+/// refused, because the member may be an option that only newer programs know. If this program accepted the binding, it
+/// would ignore the option.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "BindingRecord", try_from = "BindingRecord")]
 pub struct Binding {
@@ -44,7 +45,7 @@ pub struct Binding {
     pub input: InputOptions,
     /// The time at which the binding was made, in milliseconds since 1970.
     pub bound_ms: i64,
-    /// The number of the binding whose plugin and config this binding restored, or `None` if it restored none.
+    /// The number of the binding that this binding restored, or `None` if it restored none.
     pub rollback_of: Option<u64>,
 }
 
@@ -170,7 +171,7 @@ fn with_steps<S: Serializer>(binding: &Box<Binding>, serializer: S) -> Result<S:
     BindingDocument { binding, steps }.serialize(serializer)
 }
 
-/// A binding in the list of a queue's bindings. The JSON form of a readable binding is its stored form with its list of
+/// A binding in the list of a queue's bindings. The JSON form of a readable binding is its stored form, and its list of
 /// steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -186,7 +187,8 @@ pub enum ListedBinding {
 pub struct UnreadableBinding {
     /// The binding's number.
     pub number: u64,
-    /// The number of the binding that this binding restored, or `None` if that cannot be read.
+    /// The number of the binding that this binding restored, or `None` if it restored none or the number cannot be
+    /// read.
     pub rollback_of: Option<u64>,
     /// The code of `error`.
     pub code: Code,
@@ -218,8 +220,8 @@ impl ListedBinding {
         }
     }
 
-    /// Returns the number of the binding from which the plugin and config come: the number of the restored binding if a
-    /// rollback made this binding, otherwise this binding's own number.
+    /// Returns the number of the binding from which the plugin, config and options come: the number of the restored
+    /// binding if a rollback made this binding, otherwise this binding's own number.
     pub fn restored_number(&self) -> u64 {
         let rollback_of = match self {
             Self::Readable(binding) => binding.rollback_of,

@@ -169,7 +169,8 @@ pub struct Status {
     /// `cancelling` or `ending` if a worker still has to end the request, otherwise `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ending: Option<String>,
-    /// The URI of the output of a lost attempt. Only a worker with this output continues the request.
+    /// The URI of the output of a lost attempt. Only a worker with this output, or with `--move-output`, continues the
+    /// request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// A remark for people about how the request ended.
@@ -247,7 +248,7 @@ impl StoredReceipt {
         }
     }
 
-    /// Returns the receipt. If there is an error, it names the request by this id.
+    /// Returns the receipt. An error names the request by `id`.
     ///
     /// # Errors
     /// Fails if this program cannot read the stored text.

@@ -96,16 +96,17 @@ enum Outcome {
     Lost,
 }
 
-/// The number of a worker's attempts for each outcome.
+/// The number of a worker's attempts for each outcome. A claim that ends its request without an attempt counts as an
+/// attempt here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
     /// The number of attempts that were committed and settled.
     pub done: u64,
     /// The number of attempts that failed and will be retried.
     pub retried: u64,
-    /// The number of attempts that failed for good.
+    /// The number of attempts after which the request became a dead letter.
     pub dead: u64,
-    /// The number of attempts that were cancelled while they ran.
+    /// The number of attempts after which the request became cancelled.
     pub cancelled: u64,
     /// The number of attempts that were handed back because the worker stopped, or could not renew their leases.
     pub released: u64,

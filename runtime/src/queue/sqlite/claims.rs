@@ -1,4 +1,4 @@
-//! Implements the operations on claims in SQLite. Each claim is ended by exactly one operation.
+//! Implements the operations on claims in SQLite. Only one operation can end a claim.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::queue::{
 };
 use crate::request::Request;
 
-/// The interval at which an idle worker checks whether another process has changed something.
+/// The interval at which an idle worker checks whether there may be something new to claim.
 const POLL: Duration = Duration::from_millis(20);
 
 #[async_trait]
