@@ -71,9 +71,9 @@ const WAIT_MAX: Duration = Duration::from_secs(3_600);
 /// by the server's clock. After a transient error, it is unknown whether the step was taken. So a caller may repeat
 /// every operation:
 ///
-/// - A second submit of the same request has no further effect. Neither has a second settle, fail or release of the
-///   same claim.
-/// - A second renew extends the lease once more. A second claim with the same nonce returns the same claim.
+/// - A repeated submit of the same request changes nothing. A repeated settle, fail or release of the same claim
+///   changes nothing.
+/// - A repeated renew extends the lease once more. A repeated claim with the same nonce returns the same claim.
 pub trait Queue: Producer + Claims + Admin {}
 
 impl<T: Producer + Claims + Admin> Queue for T {}

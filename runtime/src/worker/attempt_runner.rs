@@ -213,8 +213,8 @@ impl AttemptRunner {
         Ok(input)
     }
 
-    /// Returns the receipt of a lost attempt that has committed the request, and removes that attempt's other files.
-    /// Returns `None` if no attempt has committed the request.
+    /// If an earlier attempt has committed the request, returns its receipt, and removes the published files that the
+    /// receipt does not name. Otherwise returns `None`.
     async fn committed_before(&self, claim: &Claim) -> Result<Option<Receipt>> {
         let found = self
             .on_output(claim, |destination, claim| {

@@ -3,7 +3,8 @@
 -- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     the binding as JSON; the number of the binding that must be in force (0 for none, empty if any number will
 --          do)
--- Returns  1 and the number of the new binding; or, if another binding is in force than expected, 0 and its number
+-- Returns  1 and the number of the new binding; or, if it is not the expected binding that is in force, 0 and the
+--          number of the binding in force
 
 local current = tonumber(redis.call('GET', key('binding')) or 0)
 if ARGV[2] ~= '' and tonumber(ARGV[2]) ~= current then
