@@ -1,5 +1,5 @@
 //! Defines queues: programs submit requests, workers claim them, and only one operation can end a claim. [`Queue`]
-//! states the promises. Two backends keep them: a Redis server and a SQLite file.
+//! states the promises. Two backends keep these promises: a Redis server and a SQLite file.
 
 mod backend;
 mod claim;
@@ -135,9 +135,9 @@ pub trait Claims: Send + Sync {
     /// [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended it.
     async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()>;
 
-    /// Ends a claim as failed, with the given reason. If somebody has asked to cancel the request, it is not retried,
-    /// but cancelled as in [`Claims::release`]. Fails with [`crate::error::Class::LeaseLost`] in the same cases as
-    /// [`Claims::settle`].
+    /// Ends a claim as failed, with the given reason. With [`Next::Retry`], a request that somebody has asked to cancel
+    /// is not retried, but cancelled as in [`Claims::release`]. Fails with [`crate::error::Class::LeaseLost`] in the
+    /// same cases as [`Claims::settle`].
     async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
         let (code, report) = (None, None);
         let failure = Failure { error, code, report };

@@ -546,8 +546,8 @@ fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<b
     }
 }
 
-/// Ends a claim as failed. If somebody has asked to cancel the request, it is not retried, but cancelled as in
-/// [`release`]. Returns false if the claim is no longer valid.
+/// Ends a claim as failed. With [`Next::Retry`], a request that somebody has asked to cancel is not retried, but
+/// cancelled as in [`release`]. Returns false if the claim is no longer valid.
 fn fail(
     db: &Connection,
     ticket: &Ticket,

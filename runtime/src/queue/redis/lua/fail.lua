@@ -1,4 +1,4 @@
--- Ends a claim as failed. If somebody has asked to cancel the request, it is not retried, but cancelled as in
+-- Ends a claim as failed. With `retry`, a request that somebody has asked to cancel is not retried, but cancelled as in
 -- release.lua. With `conclude`, the next claim ends the request; the error is the reason for that, unless the request
 -- already has a reason.
 --
