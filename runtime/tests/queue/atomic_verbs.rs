@@ -113,7 +113,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
         let save = format!("ingest:{{{Q}}}:{key}");
         let mut connection = server.redis_connection();
         let kept = format!("{save}:kept");
-        // Only an existing key must be restored later.
+        // If the key exists, it is put aside and restored later.
         let has_key: bool = redis::cmd("EXISTS").arg(&save).query(&mut connection).unwrap();
         if has_key {
             redis::cmd("RENAME")

@@ -1,6 +1,6 @@
 -- Pauses a queue, or resumes it. While a queue is paused, a claim takes only requests that have to be ended.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV[1]  1 to pause the queue, 0 to resume it
 -- Returns  1
 
