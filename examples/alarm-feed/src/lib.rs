@@ -47,7 +47,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All faults. The bad records of a feed take turns through them, in this order.
+    /// All faults. The bad records of a feed have these faults in turn, in this order.
     pub const ALL: [Self; 5] = [
         Self::BadId,
         Self::BadTime,
@@ -136,7 +136,7 @@ struct Kind {
     alarm_id: u32,
     parameter_id: u32,
     /// The threshold of the measurement, and the largest distance of a value from the threshold (negative if the values
-    /// are below the threshold), in halves of the unit. `None` means that the alarm has no measurement.
+    /// are below the threshold). Both are in halves of the unit. `None` means that the alarm has no measurement.
     measures: Option<(i64, i64)>,
 }
 
