@@ -27,8 +27,8 @@ import redis
 STATES = ["ready", "delayed", "leased", "done", "dead", "cancelled"]
 
 
-# The names that .env may set. Other names are ignored, because a file from a stranger must change nothing but the
-# server and its password.
+# The names that .env may set. Other names are ignored, so a file from a stranger can set only the server and its
+# password.
 NAMES = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"]
 
 # Matches NAME=VALUE, with or without quotes and a comment. The value is one of the last three groups.

@@ -43,8 +43,8 @@ pub(super) struct ContentRange {
 }
 
 impl FileVersion {
-    /// Returns the version of the file in `headers` of an answer with the whole file. Returns `None` if the rest of the
-    /// file cannot be requested later. The rest can be requested if all of this is true:
+    /// Returns the version of a file. `headers` are the headers of an answer with the whole file. Returns `None` if the
+    /// rest of the file cannot be requested later. The rest can be requested if all of this is true:
     ///
     /// - The answer has a strong entity tag.
     /// - No proxy has changed the answer (status 203).
@@ -80,7 +80,7 @@ impl RangeRequest<'_> {
     /// answer.
     ///
     /// # Errors
-    /// Returns the reason why the answer is not the rest. In messages, the reason follows "could not be resumed".
+    /// Returns the reason why the answer is not the rest, as the cause in a message.
     pub(super) fn check(
         &self,
         url: &Url,

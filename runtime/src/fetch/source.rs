@@ -90,8 +90,9 @@ impl InputBounds {
     }
 }
 
-/// The digest of the fetched bytes of an input, before decompression. The digest exists only after the plain bytes were
-/// read to their end without an error. So it always covers a complete and undamaged input.
+/// The digest and the identity of the fetched bytes of an input, before decompression. The digest exists only after the
+/// plain bytes were read to their end without an error. So it always covers all bytes of the input, and all checks of
+/// these bytes have passed.
 #[derive(Clone)]
 pub struct Fetched {
     digest: Arc<OnceLock<Digest>>,
