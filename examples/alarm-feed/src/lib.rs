@@ -104,7 +104,7 @@ pub fn write_alarms(mut out: impl Write, seed: u64, records: u64, bad_percent: u
 
     for done in 0..records {
         // This is selection sampling (Knuth, The Art of Computer Programming 2, 3.4.2, algorithm S). Every choice of
-        // positions is equally likely, and exactly `bad_left` positions are chosen.
+        // positions is equally likely, and the number of chosen positions is the initial value of `bad_left`.
         let bad = random.below(records - done) < bad_left;
         let fault = if bad { faults.next().copied() } else { None };
         bad_left -= u64::from(bad);

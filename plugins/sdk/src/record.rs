@@ -78,10 +78,10 @@ impl<'a> Record<'a> {
         self.parse(column).map(Some)
     }
 
-    /// Sets the output cell in `column`. If the plugin sets a cell several times, the last value counts. A call has no
-    /// effect if the value equals the field of the input, or if the column is dropped.
+    /// Sets the output cell in `column`. If the plugin sets a cell several times, the last value counts. If this value
+    /// equals the field of the input, the cell stays as it is. If the column is dropped, a call has no effect.
     ///
-    /// For JSONL, an equal value has an effect in two cases:
+    /// For JSONL, an equal value changes the cell in two cases:
     ///
     /// - If the column was converted to integers, numbers or booleans, a string becomes the literal of the same text.
     /// - If the type of the column is neither `Inherit` nor `Text`, an empty string becomes null.

@@ -168,7 +168,7 @@ impl Schema {
         self.add_output(name.to_owned(), column_type, None)
     }
 
-    /// Leaves a column out of the output. Setting its cells then has no effect.
+    /// Leaves a column out of the output. If the plugin sets a cell of this column, the call has no effect.
     pub fn drop(&mut self, column: impl Into<OutputColumn>) {
         self.entry(column).is_dropped = true;
     }

@@ -107,7 +107,7 @@ impl Checksums {
         self.add_fields(headers, "Repr-Digest");
     }
 
-    /// Makes `Checksums` of `sha256`: the digests of the whole file, in hex, that its first answer announced.
+    /// Makes `Checksums` of `sha256`: the digests of the whole file, in hex, that the first answer announced.
     pub(super) fn announced_before(sha256: &[String]) -> Self {
         let checksum = |hex: &String| Checksum {
             header: "its first answer",
@@ -133,7 +133,8 @@ impl Checksums {
 
     /// Adds the SHA-256 digests in a header of RFC 9530. The header is a dictionary of algorithms and digests (RFC
     /// 8941). Each digest is in base64 between colons. A strict parser, such as the crate `sfv`, discards the whole
-    /// header because of one malformed member or one capital letter. Then no digest of this header would be checked.
+    /// header because of one malformed member or one capital letter. With such a parser, the digests in a partly
+    /// malformed header would not be checked.
     fn add_fields(&mut self, headers: &HeaderMap, header: &'static str) {
         for member in members(headers, header) {
             let Some((algorithm @ Algorithm::Sha256, value)) = named(member) else {

@@ -67,7 +67,7 @@ pub(super) struct DecompressLimits<'a> {
 /// Fails permanently, with stage decompress, if the input is not encoded as its `Content-Encoding` says, or if it is
 /// too short for the compression that its name or content type indicates. The function and the returned reader also
 /// return the errors of `input`. The reader fails permanently if the data is corrupt or truncated. If an error of
-/// `input` wraps an error of this crate, that error is returned unchanged.
+/// `input` wraps an error of this crate, the wrapped error is returned unchanged.
 pub(super) fn decompress(
     mut input: Box<dyn Read + Send>,
     name: &str,

@@ -107,8 +107,8 @@ impl Fetcher {
     /// this, works as [`Fetcher::open_blocking`].
     ///
     /// # Errors
-    /// Fails as [`Fetcher::open`] does, and transiently if the input has another identity, or if the server does not
-    /// send only the rest.
+    /// Fails as [`Fetcher::open`] does, and transiently if the input has another identity, or if the server sends
+    /// something other than the rest.
     pub fn open_rest_blocking(
         &self,
         uri: &str,

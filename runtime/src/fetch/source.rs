@@ -179,7 +179,7 @@ impl Source {
             hints: Hints::default(),
             declared: DeclaredCompression::default(),
             bytes: None,
-            // A pipe does not show truncation, but the shell can detect it: see `pipefail` in README.md.
+            // A pipe does not show truncation, but the shell can detect it: see `pipefail` in docs/operations.md.
             tells_its_end: true,
             bounds: InputBounds::NONE,
             checksums: Checksums::default(),

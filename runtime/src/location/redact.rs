@@ -543,8 +543,8 @@ const WITHIN: &[&str] = &[
     "jwt",
 ];
 
-/// A name that is one of these words is the name of a secret. A name that only contains such a word is not: `zipcode`
-/// and `country_code` are not names of secrets.
+/// Each of these words is the name of a secret if it is the whole name. As a part of a name, it does not count:
+/// `zipcode` and `country_code` are not names of secrets.
 const WHOLE: [&str; 3] = ["code", "pin", "policy"];
 
 /// The parts of words that name a secret. A name is the name of a secret if one of its words contains at least one of
