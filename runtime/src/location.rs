@@ -32,8 +32,9 @@ impl fmt::Debug for Location {
 }
 
 impl Location {
-    /// Parses a URI or a plain path. A text that starts with a scheme (two characters or more before a `:`) is a URI.
-    /// To name a file whose name looks like that, write `./name:with.colon`.
+    /// Parses a URI or a plain path. A text is a URI if it starts with a scheme: a letter, then at least one more
+    /// letter, digit, `+`, `-` or `.`, and then a `:`. To name a file whose name starts in this way, write `./` before
+    /// the name, as in `./name:with.colon`.
     ///
     /// # Errors
     /// Fails permanently, with the given stage, if an `http:` or `file:` URI is malformed, or if a `file:` URI names

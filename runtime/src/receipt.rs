@@ -15,8 +15,8 @@ use crate::request::InputOptions;
 /// members can be added, but no member changes its meaning. So readers must ignore members that they do not know.
 pub const RECEIPT_VERSION: u32 = 2;
 
-/// The maximum size in bytes of a receipt or report that is read. It can contain a profile of many columns with long
-/// names and values.
+/// The maximum size, in bytes, of a receipt or report that this program reads. Such a document can contain a profile of
+/// many columns with long names and values.
 pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 
 /// Returns the current time, cut to whole milliseconds, because queues store times in milliseconds.
@@ -119,9 +119,9 @@ struct ReadReceipt {
     // Version 2 has these two members.
     inputs: Option<Vec<InputPart>>,
     steps: Option<Vec<StepPart>>,
-    // Version 1 has these three members instead. In version 2, they repeat the only elements of the lists. If a worker
-    // of version 0.1.0 settles a request that a newer worker has committed, it stores the receipt with these members
-    // and without the lists, but with the version number 2.
+    // Version 1 has the next three members instead of the two lists. In version 2, they repeat the only elements of the
+    // lists. If a worker of version 0.1.0 settles a request that a newer worker has committed, it stores the receipt
+    // with these members and without the lists, but with the version number 2.
     input: Option<InputPart>,
     plugin: Option<PluginPart>,
     config_sha256: Option<String>,

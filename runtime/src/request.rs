@@ -151,9 +151,9 @@ impl NewRequest {
         digest_of(&self.uri, &self.input)
     }
 
-    /// Returns the digest that the first versions of this program computed for this request, or `None` if they computed
-    /// the same digest. Those versions treated ASCII as Windows-1252. A producer that submits such a request again
-    /// means the same request.
+    /// Returns the digest that the first versions of this program computed for this request, or `None` if this digest
+    /// is the same as [`content_digest`](Self::content_digest). Those versions treated ASCII as Windows-1252. The queue
+    /// accepts this digest, too. So a producer can submit a request again that such a version has stored.
     pub fn content_digest_before(&self) -> Option<String> {
         let is_ascii = self.input.encoding.as_deref() == Some(ASCII);
         let before = || InputOptions {
@@ -315,10 +315,11 @@ fn random_id() -> String {
     uuid::Uuid::new_v7(time).to_string()
 }
 
-/// Checks that a URI contains no user name and no password. A URI that cannot be parsed is refused, too.
+/// Checks that a URI is a path or a valid URL, and contains no user name and no password.
 ///
 /// # Errors
-/// Fails if the URI contains a user name or a password, or could contain one. The error never quotes the URI.
+/// Fails if the URI is an invalid URL, or if it contains or could contain a user name or a password. The error never
+/// quotes the URI.
 pub fn check_uri(uri: &str) -> Result<()> {
     if has_userinfo(uri) {
         return Err(refused(
