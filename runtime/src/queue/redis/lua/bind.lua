@@ -6,6 +6,13 @@
 -- Returns  1 and the number of the new binding; or, if it is not the expected binding that is in force, 0 and the
 --          number of the binding in force
 
+local fault = broken('ZCARD', 'ready')
+  or broken('LLEN', 'wake')
+  or broken('HLEN', 'bindings')
+  or broken('GET', 'binding')
+if fault then
+  return fault
+end
 local current = tonumber(redis.call('GET', key('binding')) or 0)
 if ARGV[2] ~= '' and tonumber(ARGV[2]) ~= current then
   return { 0, current }

@@ -4,6 +4,12 @@
 -- ARGV[1]  1 to pause the queue, 0 to resume it
 -- Returns  1
 
+local fault = broken('ZCARD', 'ready')
+  or broken('LLEN', 'wake')
+  or broken('HLEN', 'nonces')
+if fault then
+  return fault
+end
 begin_in_any_case()
 if ARGV[1] == '1' then
   redis.call('SET', key('paused'), '1')
