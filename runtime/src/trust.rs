@@ -68,7 +68,7 @@ pub(crate) fn private_folder(folder: &Path) -> Result<()> {
 /// checks a certificate.
 ///
 /// # Errors
-/// Fails if the clock shows an earlier time. The message says what to do.
+/// Fails if the clock shows a time before 1970. The message says what to do.
 pub(crate) fn clock_for_tls() -> Result<(), &'static str> {
     let is_sane = SystemTime::now() >= UNIX_EPOCH;
     is_sane.then_some(()).ok_or(

@@ -67,8 +67,7 @@ pub(super) fn error(error: &Error) {
     note(format!("error: {} [{}]", error.report(), error.code()));
 }
 
-/// Prints a note for the person at the terminal. A note is neither a result nor an error. It is escaped as in
-/// [`line()`].
+/// Prints a note for the person at the terminal to stderr, escaped as in [`line()`].
 pub(super) fn note(text: impl Display) {
     // If stderr is closed, nobody reads the note.
     let line = format!("{}\n", escape::for_people(&text.to_string()));
@@ -195,7 +194,8 @@ pub(super) fn measures(bytes: u64, records: u64, rejects: u64) -> String {
     )
 }
 
-/// Shows a job's progress on stderr until this value is dropped. Shows nothing if stderr is not a capable terminal.
+/// Shows a job's progress on stderr until this value is dropped. Shows nothing if stderr is not a terminal, or a
+/// terminal that cannot redraw a line.
 pub(super) struct ProgressLine {
     bar: ProgressBar,
     task: Option<tokio::task::JoinHandle<()>>,

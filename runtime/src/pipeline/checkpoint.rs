@@ -77,8 +77,8 @@ pub(super) struct WorkIdentity {
 /// The limits that affect the result for the records before a checkpoint. With other limits, the earlier attempt could
 /// have rejected a record, left out a counter, or ended with an error.
 ///
-/// The limits on totals (bytes of the input, bytes of output and rejects) are not included. The attempt that resumes
-/// knows the totals so far and checks these limits itself.
+/// The limits on totals (`input_raw_bytes_max`, `input_bytes_max`, `output_bytes_max`) are not included. The attempt
+/// that resumes knows the totals so far and checks these limits itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResultLimits {

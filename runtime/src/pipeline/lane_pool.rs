@@ -130,7 +130,7 @@ enum LaneSlot<'a, 'lane> {
 
 impl LanePool<'_, '_> {
     /// Processes chunks until no chunk is left or a chunk has failed. If a chunk of this thread has failed, the thread
-    /// submits the error or the result, and then processes no more chunks.
+    /// submits the error and ends. If the lane gave the chunk up, the thread submits the result and ends.
     fn work(&self, mut slot: LaneSlot<'_, '_>) {
         let _closing = CloseOnPanic(self);
         loop {

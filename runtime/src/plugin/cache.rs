@@ -20,8 +20,8 @@ use crate::document::open_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::trust::{self, private_folder};
 
-/// The maximum number of files, and of bytes, that are kept. A file usually has some hundred kilobytes; only a hostile
-/// component needs much more.
+/// The maximum number of files, and of bytes, that are kept. A file usually has several hundred kilobytes; only a
+/// hostile component needs much more.
 const KEPT_MAX: usize = 256;
 const BYTES_MAX: u64 = 512 << 20;
 

@@ -50,8 +50,8 @@ impl Instance {
         let limits = Arc::clone(limits);
         let mut store = Store::new(engine.wasmtime(), StoreState::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
-        // wasmtime subtracts from this fuel before it copies anything, even for lists that overlap in the guest's
-        // memory.
+        // This fuel limits the bytes that wasmtime copies out of the plugin in a call. wasmtime subtracts the size of a
+        // list before it copies the list, even if the list overlaps others in the plugin's memory.
         store.set_hostcall_fuel(limits.changes_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
@@ -195,7 +195,7 @@ impl Instance {
     }
 
     /// Waits until the worker has memory for a call. `more` is the number of bytes that the call needs in addition to
-    /// the memory that the instance has now. Within the call, nothing can wait.
+    /// the memory that the instance has now. During the call itself, a wait for memory is not possible.
     ///
     /// # Errors
     /// Fails as [`crate::memory::Held::raise`] does.

@@ -1,5 +1,5 @@
-//! Describes a call that did not return. The error from wasmtime goes in. A message, its cause and the guest's
-//! functions come out, all limited in length.
+//! Describes a call that did not return. The error from wasmtime goes in. A message, the cause and the names of the
+//! plugin's functions come out, all limited in length.
 
 use wasmtime::WasmBacktrace;
 

@@ -32,7 +32,7 @@ impl RepeatedErrors {
         let Some(untold) = self.unlogged_before(operation, &report, Instant::now()) else {
             return;
         };
-        // A permanent error does not end by itself, so a person is needed.
+        // A permanent error does not pass by itself, so a person is needed.
         match error.class() {
             Class::Permanent => tracing::error!(error = report, code = %error.code(), untold, "{operation}"),
             _ => tracing::warn!(error = report, code = %error.code(), untold, "{operation}"),
