@@ -36,8 +36,8 @@ pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
 /// producers in other languages.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct NewRequest {
-    /// The request's id, which is unique within its queue. If a producer submits the same request again under this id,
-    /// this has no effect.
+    /// The request's id, which is unique within its queue. If the same request is submitted again under this id,
+    /// nothing changes.
     pub id: String,
     /// The URI of the input.
     pub uri: String,

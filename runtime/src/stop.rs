@@ -11,8 +11,8 @@ use crate::error::{Class, Code, Error, Result, Stage};
 /// The reason for a stop when an attempt has used up its time.
 pub const TOO_LONG: &str = "the attempt took longer than its limit (--limit request-time)";
 
-/// The number of parts in which a time limit is counted. If the process is suspended during a part, even for hours,
-/// only the usual length of this part counts.
+/// A time limit is counted in this many parts, unless a part would be shorter than [`PART_MIN`] or longer than
+/// [`PART_MAX`]. If the process is suspended during a part, even for hours, only the usual length of this part counts.
 const PARTS: u32 = 16;
 const PART_MIN: Duration = Duration::from_millis(10);
 const PART_MAX: Duration = Duration::from_secs(1);

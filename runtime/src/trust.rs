@@ -26,7 +26,8 @@ pub(crate) fn read_by_others(found: &Metadata) -> bool {
 }
 
 /// Creates a private folder, which only this user can use, and its parents. If the folder exists and other users can
-/// read it, makes it private. If they can write to it, fails. Refuses a symbolic link.
+/// only read it, makes it private. Fails if other users can write to it, if it belongs to another user, or if the path
+/// is a symbolic link.
 ///
 /// # Errors
 /// Fails permanently, with stage config. The message says what to do.

@@ -189,7 +189,7 @@ pub struct LeasePolicy {
     /// The interval of heartbeats. Each heartbeat renews a claim, reports the progress and asks whether the request was
     /// cancelled.
     pub renew_every: Duration,
-    /// The time before a lease's end at which a worker gives the lease up if it could not renew it.
+    /// A worker that cannot renew a lease gives it up this long before the lease ends.
     pub margin: Duration,
     /// The total time that a request waits for retries, if it fails for reasons that may pass. When this time is used
     /// up, the request becomes a dead letter. If a server asks for a longer wait (`Retry-After`), the request waits

@@ -1,6 +1,6 @@
-//! Writes and reads the documents of checkpoints. To write one, the progress of an attempt goes in, and the document
-//! comes out. To resume, the document goes in. The state from which the next attempt continues comes out, or the reason
-//! why it cannot continue. A resumed attempt continues as if it had done the earlier work itself.
+//! Writes and reads the documents of checkpoints. To write a document, the progress of an attempt goes in, and the
+//! document comes out. To resume, the document goes in. The state from which the next attempt continues comes out, or
+//! the reason why it cannot continue. A resumed attempt continues as if it had done the earlier work itself.
 //! `commit/checkpoint.rs` stores the document together with the staged files that it describes.
 
 use std::collections::BTreeMap;

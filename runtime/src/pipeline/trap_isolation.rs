@@ -1,5 +1,6 @@
 //! Finds the records of a batch on which a plugin traps. A part on which the plugin trapped goes in. Its halves come
-//! out, and a new instance processes them. This repeats until each record that traps is in a part of its own.
+//! out, and a new instance processes them. This is repeated until each record on which the plugin traps is alone in a
+//! part.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,8 +12,9 @@ use crate::plugin::Trap;
 /// limit of a part is proportional to its number of records.
 const TIME_SHARES_MAX: u32 = 16;
 
-/// To find a record that traps, its batch is halved several times. For each of these halvings, the plugin may trap this
-/// many times on average. A plugin that leaks memory traps more often, and not on particular records.
+/// To find a record on which the plugin traps, the batch is halved several times. For each of these halvings, the
+/// plugin may trap this many times on average. A plugin that leaks memory traps more often, and not on particular
+/// records.
 const TRAPS_A_HALVING: usize = 4;
 
 const NO_SINGLE_RECORD: &str = "and so on many parts of the batch, and on none of its records alone";

@@ -127,8 +127,9 @@ impl Cache {
         written.and_then(|()| self.prune())
     }
 
-    /// Returns the signature of a name and its code, not yet finalized. The signature includes the name, so that the
-    /// code of one component is not accepted for another component.
+    /// Returns the unfinished signature of a name and its code. The caller finalizes the signature, or compares it with
+    /// another. The signature includes the name, so that the code of one component is not accepted for another
+    /// component.
     fn signed(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length will do");
         mac.update(name.as_bytes());

@@ -263,8 +263,8 @@ impl Call {
         self.kind == CallKind::Alone || self.alone_since == Some(self.calls.line.lock().admitted)
     }
 
-    /// Makes a short call a long call. If other calls wait, lets them run and waits for the next turn. This wait does
-    /// not count towards the call's limit.
+    /// Makes a short call a long call. If other calls wait, or if no core is free for another long call, ends this turn
+    /// and waits for the next turn. This wait does not count towards the call's limit.
     ///
     /// # Errors
     /// Returns the error of the stop, if the stop is requested before the next turn.

@@ -50,8 +50,8 @@ impl Instance {
         let limits = Arc::clone(limits);
         let mut store = Store::new(engine.wasmtime(), StoreState::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
-        // This fuel limits the bytes that wasmtime copies out of the plugin in a call. wasmtime subtracts the size of a
-        // list before it copies the list, even if the list overlaps others in the plugin's memory.
+        // This fuel limits the bytes that wasmtime copies out of the plugin in a call. Before wasmtime copies a list,
+        // it subtracts the list's size, even if the list overlaps others in the plugin's memory.
         store.set_hostcall_fuel(limits.changes_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
