@@ -17,7 +17,7 @@ const CODES_SHOWN: usize = 8;
 /// The maximum number of characters of a reason that an [`Example`] keeps.
 const REASON_CHARS_MAX: usize = 120;
 
-/// 100%, in parts per million. In these parts, a percentage can have up to four decimals.
+/// 100%, in parts per million. In this unit, a percentage can have up to four decimals.
 const WHOLE: u128 = 1_000_000;
 
 /// 1%, in parts of [`WHOLE`].

@@ -35,8 +35,8 @@
 //!
 //! - a request of the attempt with priority
 //! - a request that never waits ([`Held::try_raise`]): for a plugin's memory or another lane
-//! - any request, if the attempt with priority holds more than `T - M`, and the first in line would hold more than `T -
-//!   M` after its grant
+//! - any request, if the attempt with priority already holds more than `T - M`, and the attempt that is first in line
+//!   would hold more than `T - M` after its grant
 
 mod machine;
 

@@ -374,7 +374,8 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
         let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
         error.insert(ContextKind::Suggested, hint);
     } else if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
-        // A mistyped option is rarely meant as a value. So clap's tip to write `--` before it is left out.
+        // A mistyped option is rarely meant as a value. So clap's tip, which is to write `--` before the option, is not
+        // shown.
         let tips = tips.into_iter().filter(|tip| !tip.to_string().contains("'-- "));
         let tips: Vec<_> = tips.collect();
         if !tips.is_empty() {

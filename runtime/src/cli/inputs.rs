@@ -67,8 +67,8 @@ pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<InputArgument, InputN
         .collect()
 }
 
-/// Returns an identity of an input. It is the same for all spellings of the path of one local file, with links
-/// resolved.
+/// Returns an identity of an input. All spellings of the path of one local file, and all symbolic links to the file,
+/// have the same identity.
 fn identity(input: &InputArgument) -> OsString {
     let InputArgument::At(uri) = input else {
         return "-".into();

@@ -138,7 +138,8 @@ impl Limits {
         self
     }
 
-    /// Returns these limits, but for each limit for which the binding has a lower value, with that value.
+    /// Returns these limits, lowered by the binding: if the binding has a lower value for a limit, the result has this
+    /// value.
     ///
     /// # Errors
     /// Fails transiently if this program does not accept a limit of the binding, for example because it does not know

@@ -127,8 +127,7 @@ codes! {
     NotATable = "not-a-table",
     /// The text is not in the encoding that was given or assumed.
     EncodingMismatch = "encoding-mismatch",
-    /// The CSV's delimiter or quote cannot be detected, contradicts an option, or is probably different from the
-    /// assumed one.
+    /// The CSV's delimiter or quote cannot be detected, contradicts an option, or is probably wrong.
     CsvSyntax = "csv-syntax",
     /// The header or the columns' names cannot be used, or do not fit the records.
     HeaderInvalid = "header-invalid",

@@ -179,8 +179,8 @@ fn put_through(
         Some(chunk) if !chunk.last && !job.work.limits.memory.is_alone() => job.execution.lanes.max(1),
         _ => 1,
     };
-    // The assembler can digest the input only if the chunks contain all its bytes. The bytes of transcoded chunks
-    // differ from the input's bytes, and no chunk contains the rows of a footer.
+    // The assembler can digest the input only if the chunks together are exactly the input's bytes. The bytes of
+    // transcoded chunks differ from the input's bytes, and no chunk contains the rows of a footer.
     if !decoding.is_transcoded && job.work.input.skip_footer.unwrap_or(0) == 0 {
         assembler.digest_input(input.fetched.detach_digest());
     }

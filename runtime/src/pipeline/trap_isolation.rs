@@ -44,7 +44,7 @@ pub(super) struct BatchPart {
     /// Set for the first half of a part that trapped.
     is_left: bool,
     /// Set for the second half of a part that trapped, if the first half has passed. The cause must be in this part, so
-    /// it is halved without another try.
+    /// the part is halved without another try.
     pub(super) is_suspect: bool,
 }
 
@@ -93,8 +93,8 @@ impl TrapIsolation {
     /// is scheduled for the new instance.
     ///
     /// # Errors
-    /// Fails if the plugin has trapped far more often than the records found so far can explain. The records that were
-    /// found bound the number of traps, because a bounded number of halvings finds each record.
+    /// Fails if the plugin has trapped far more often than the records found so far can explain. The number of records
+    /// found so far limits the number of traps, because a limited number of halvings finds each record.
     pub(super) fn trapped(&mut self, part: BatchPart, trap: Trap) -> Result<()> {
         self.trapped += 1;
         let halvings = self.rows.ilog2() as usize + 2;

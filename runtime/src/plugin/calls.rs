@@ -128,8 +128,8 @@ impl Calls {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    /// Waits until a call of this kind may run. Returns the number of its admission. Returns `None` if another call is
-    /// running, or if this call had to wait.
+    /// Waits until a call of this kind may run. Returns the number of the call's admission if the call did not wait and
+    /// no other call is running. In all other cases, returns `None`.
     fn enter(&self, kind: CallKind, stop: &Stop) -> Result<Option<u64>> {
         let mut line = self.line.lock();
         if line.has_room(kind, self.cores) && !line.has_precedent(kind) {

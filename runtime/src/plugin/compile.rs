@@ -25,7 +25,8 @@ const WORDS_BYTES_MAX: u64 = 16 << 10;
 /// The exit code if the component is unfit. The code and the reason of the error are on standard output.
 pub const UNFIT: u8 = 1;
 
-/// The exit code for a failure after which another process may succeed. The reason is on standard output.
+/// The exit code for a failure after which another process may succeed. The code and the reason of the error are on
+/// standard output.
 pub const PASSING: u8 = 75;
 
 /// Compiles components in separate processes.

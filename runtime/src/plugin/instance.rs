@@ -229,7 +229,7 @@ impl Instance {
         self.store.data().log_bytes_left()
     }
 
-    /// Calls the guest within a time limit. Fails if an earlier call has failed.
+    /// Calls the plugin within a time limit. Fails if an earlier call has failed.
     fn call<T>(
         &mut self,
         limit: Duration,
@@ -256,7 +256,7 @@ impl Instance {
         }
     }
 
-    /// Calls a function of the guest that can answer with an error and its reason. Such an error ends the instance, as
+    /// Calls a function of the plugin that can answer with an error and its reason. Such an error ends the instance, as
     /// a trap does.
     fn ask<T>(
         &mut self,
@@ -289,7 +289,7 @@ impl Instance {
     }
 }
 
-/// Returns the reason why a call into the guest did not return.
+/// Returns the reason why a call into the plugin did not return.
 fn failed(
     store: &mut Store<StoreState>,
     limits: &Limits,

@@ -39,7 +39,7 @@ impl MemoryLimit {
         }
     }
 
-    /// Waits until the instance can grow by `more` bytes, or up to its limit, without waiting again.
+    /// Waits until the instance can grow by `more` bytes, or up to its limit, without another wait.
     ///
     /// # Errors
     /// Fails as [`Held::raise`] does.

@@ -38,7 +38,7 @@ const PRINT_BYTES_MAX: usize = 64 << 10;
 /// The maximum number of resources that the host keeps for a plugin.
 const RESOURCES_MAX: usize = 1_000;
 
-/// The data of one store.
+/// The data of one store, in which wasmtime keeps one instance.
 pub(super) struct StoreState {
     wasi: WasiCtx,
     table: ResourceTable,

@@ -1,4 +1,4 @@
-//! Limits how often an operation that keeps failing is logged. Every failure goes in, and few log lines come out.
+//! Limits how often the failures of an operation are logged. Every failure goes in, and few log lines come out.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
