@@ -471,7 +471,7 @@ impl Held {
     /// Fails with
     ///
     /// - the error of the stop
-    /// - the error of [`MemoryShare::refuse`], if the attempt would then hold more than one attempt may hold
+    /// - the error of [`MemoryShare::refuse`], if the attempt would then exceed the maximum of an attempt
     /// - an error that says that the attempt was [abandoned](MemoryShare::set_abandoned)
     pub fn raise(&mut self, bytes: usize) -> Result<()> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {

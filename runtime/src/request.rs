@@ -153,8 +153,8 @@ impl NewRequest {
     }
 
     /// Returns the digest that the first versions of this program computed for this request, or `None` if they computed
-    /// the same digest as this version. They treated ASCII as Windows-1252. If a queue has this digest under the
-    /// request's id, it is the same request, submitted again after an update.
+    /// the same digest as this version. The first versions treated ASCII as Windows-1252. If a queue has this digest
+    /// under the request's id, it is the same request, submitted again after an update.
     pub fn content_digest_before(&self) -> Option<String> {
         let is_ascii = self.input.encoding.as_deref() == Some(ASCII);
         let before = || InputOptions {

@@ -20,7 +20,8 @@ fn total_of(limit: Option<u64>) -> u64 {
     (limit.unwrap_or_default() / DEFAULT_DIVISOR).max(TOTAL_MIN)
 }
 
-/// Returns the memory of the machine or the lowest limit of its control groups, from the kernel's files below `root`.
+/// Returns the memory of the machine, or the lowest limit of this process's control groups if that is less. Reads the
+/// kernel's files below `root`.
 fn limit(root: &Path) -> Option<u64> {
     let groups = read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let of_groups = groups.lines().filter_map(|line| of_group(root, line));

@@ -314,7 +314,7 @@ fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
         }
         Ok(())
     };
-    // Together, both threads may request more than one attempt may hold.
+    // Together, the two threads can request more memory than their attempt may hold.
     let all_done = thread::scope(|scope| {
         let threads = [0; 2].map(|_| {
             let (share, random) = (&share, random.fork());
