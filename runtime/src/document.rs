@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// The flags for opening a file. With them, opening something that is not a regular file does not block and has no side
+/// The flags for opening a file. With these flags, opening a pipe or a device by mistake neither blocks nor has a side
 /// effect.
 const READ: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
@@ -80,8 +80,8 @@ pub(crate) fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
 /// beginning.
 ///
 /// # Errors
-/// Fails if the text is not UTF-8. The error is a sentence without a subject, such as "is UTF-16: ...". The error names
-/// UTF-16 and UTF-32, which some editors call only "Unicode".
+/// Fails if the text is not UTF-8. The error is a sentence without a subject, such as "is UTF-16: ...". If the text is
+/// UTF-16 or UTF-32, the error says so, because some editors call these encodings just "Unicode".
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, String> {
     // JSON begins with an ASCII character. So the positions of zero bytes show the encoding as clearly as a byte order
     // mark does (RFC 4627, section 3).

@@ -36,8 +36,8 @@ pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
 /// producers in other languages.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct NewRequest {
-    /// The request's id, which is unique within its queue. If a producer submits the same request again under this id,
-    /// this has no effect.
+    /// The request's id, which is unique within its queue. If the same request is submitted again under this id,
+    /// nothing changes.
     pub id: String,
     /// The URI of the input.
     pub uri: String,
@@ -90,7 +90,7 @@ impl NewRequest {
     /// - Its encoding is known.
     ///
     /// # Errors
-    /// Returns an error that names the first broken rule in a sentence.
+    /// Returns an error whose message is a sentence about the first broken rule.
     pub fn parse(document: &str) -> Result<Self> {
         let unfit = |error: serde_json::Error| refused("is not a request document").because(error);
         let mut members: Map<String, Value> = strict_json::from_str(without_mark(document))
@@ -126,7 +126,7 @@ impl NewRequest {
     /// Checks every member against its bounds.
     ///
     /// # Errors
-    /// Returns an error that names the first broken rule in a sentence.
+    /// Returns an error whose message is a sentence about the first broken rule.
     pub fn check(&self) -> Result<()> {
         check_id(&self.id)?;
         let is_long = self.uri.len() > URI_CHARS_MAX && self.uri.chars().count() > URI_CHARS_MAX;
@@ -146,7 +146,8 @@ impl NewRequest {
     }
 
     /// Returns the SHA-256, in hex, of the request's content: its URI and its input options, but not its priority and
-    /// its delay. If two requests have the same id, their digests must be the same.
+    /// its delay. If a request is submitted under an id that the queue already has, the digests of both requests must
+    /// be the same.
     pub fn content_digest(&self) -> String {
         digest_of(&self.uri, &self.input)
     }
@@ -307,8 +308,8 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Returns a unique id. An id from a later millisecond is greater. If the clock shows a time before 1970, the time in
-/// the ids does not advance.
+/// Returns a unique id. An id from a later millisecond is greater. If the clock shows a time before 1970, all ids
+/// contain the time 0.
 fn random_id() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());

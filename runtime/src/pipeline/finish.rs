@@ -1,5 +1,5 @@
-//! Finishes an attempt. The staged files of a completely processed input go in. If the gate accepts them, they are
-//! published with a receipt. Otherwise they go into quarantine.
+//! Finishes an attempt. The staged files of a completely processed input go in. If the gate accepts the output, they
+//! are published with a receipt. If not, they go into quarantine.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ pub(super) fn finish(
     }
     match verdict {
         None => sealed.publish(&id, output_format, receipt),
-        // An earlier attempt has published the output. So the request is done, even if this worker's gate refuses the
+        // If an earlier attempt has published the output, the request is done, even if this worker's gate refuses the
         // output.
         Some(_) if let Some(receipt) = sealed.existing(&request)? => Ok(Committed::Existing(receipt)),
         Some(verdict) => {
