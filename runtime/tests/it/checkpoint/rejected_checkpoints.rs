@@ -1,5 +1,5 @@
-//! Tests that the next attempt starts over if anything differs from the checkpoint. It must still commit the right
-//! output.
+//! Tests that the next attempt starts over if the checkpoint is damaged, or if the input, the plugin or a setting on
+//! which the result depends has changed. The attempt must still commit the right output.
 
 use std::fs;
 use std::io::Write;

@@ -52,7 +52,7 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
     }
 }
 
-/// Checks that no error contains the same text twice in a row.
+/// Checks that in no error a word follows itself, and that no part between colons occurs twice.
 #[test]
 fn no_error_repeats_itself() {
     let host = Host::embedded();

@@ -195,7 +195,7 @@ fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
     }
 }
 
-/// Checks response heads with every kind of framing: how a client recognizes the end of the body. If only the end of
+/// Checks response heads with every kind of framing. The framing shows a client where the body ends. If only the end of
 /// the connection ends the body, a warning is logged. If the body is known to be incomplete, that is an error.
 #[test]
 fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
@@ -277,7 +277,7 @@ fn a_queued_file_with_another_sha256_is_a_dead_letter() {
         host.run_with("submit --queue q --uri a.csv", &["--id", id, "--sha256", sha256])
             .ok();
     }
-    // With another digest it is another request, so it cannot have the same id.
+    // A submit with another digest is another request, so it cannot have the id of the first request.
     host.run_with("submit --queue q --uri a.csv --id right", &["--sha256", &wrong])
         .refused(1);
     let clean = component("clean");

@@ -1,5 +1,4 @@
-//! Tests that only files below an allowed folder are read. This holds for every type of file, and even if the file is
-//! replaced while it is opened.
+//! Tests that only regular files below an allowed folder are read, even if a file is replaced while it is opened.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -141,7 +141,7 @@ fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
             assert_eq!(told.ends_with(transient), *code == "http-status", "{stderr}");
         }
     }
-    // If there is only one input, the error contains only its name.
+    // If there is only one input, the error names a local file without its folder.
     let stderr = ingest("o", &["parts/3.csv"]);
     assert!(stderr.starts_with("error: decode 3.csv: record 1"), "{stderr}");
     let stderr = ingest("o", &[&busy]);
