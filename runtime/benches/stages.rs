@@ -1,4 +1,4 @@
-//! Measures the time per record in each stage of the host except the plugin. The command is
+//! Measures the time per record for splitting, decoding, encoding and digesting. The command is
 //! `cargo bench --bench stages`.
 //!
 //! There are four inputs:

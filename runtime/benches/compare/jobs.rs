@@ -1,4 +1,4 @@
-//! Defines the jobs that all contenders do. A job has a plugin, its config, and the name of an input.
+//! Defines the jobs that all contenders do. A job has a name, a plugin and the plugin's config.
 
 use std::path::PathBuf;
 

@@ -123,7 +123,7 @@ fn spawn(folder: &TempDir, port: u16, options: &[String]) -> Child {
         .expect("these tests need redis-server: `apt-get install redis-server` or `brew install redis`")
 }
 
-/// Waits until the server answers. Returns false if its process has ended.
+/// Waits until the server answers. Returns false if its process has ended, or if it does not answer in time.
 fn answers(process: &mut Child, port: u16) -> bool {
     let deadline = Instant::now() + START;
     while Instant::now() < deadline {

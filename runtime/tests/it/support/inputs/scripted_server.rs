@@ -88,7 +88,7 @@ pub(crate) fn silent_after(bytes: Vec<u8>) -> ScriptedServer {
     })
 }
 
-/// How a server ends a connection before it has sent any bytes.
+/// What a server does instead of answering a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hangup {
     /// The server reads the data that arrives, and closes the connection.
