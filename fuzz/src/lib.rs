@@ -65,7 +65,7 @@ pub fn options(data: &[u8]) {
     };
     let is_auto = how & 0x40 != 0;
     let options = InputOptions {
-        // If no format is named, the input is checked more closely.
+        // If no format is named, the host examines the input more closely.
         format: (how & 0x80 == 0).then_some(Format::Csv),
         dialect: is_auto.then_some(DialectFrom::Auto),
         header: Some(how & 1 == 0),
@@ -203,7 +203,7 @@ pub fn changes(data: &[u8]) {
     }
 }
 
-/// Checks that the output of edited records contains exactly these edits.
+/// Checks that the output of edited records contains exactly the edits.
 pub fn splice(data: &[u8]) {
     let Some((&[how, edited], data)) = data.split_first_chunk() else {
         return;

@@ -103,7 +103,7 @@ impl Input {
         decoding
     }
 
-    /// Returns the whole input in one chunk, and its decoding.
+    /// Returns the whole input in one chunk, and its [`Decoding`].
     fn chunk(&self) -> (Vec<u8>, Decoding) {
         let mut decoding = self.open();
         let mut raw = Vec::new();

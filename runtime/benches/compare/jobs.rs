@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// A job: the work on one kind of input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Alarms with eight columns. All columns are read, three are changed, and one is added.
+    /// Alarms with eight columns. All columns are read, up to four are changed, and one is added.
     Alarms,
     /// Orders with sixty columns. Four of the columns are read.
     Wide,

@@ -30,7 +30,7 @@ const CONCLUSION_STEPS: [&str; 4] = ["fenced", "revoked", "cleaned", "ended"];
 enum Stops {
     /// The worker's process dies.
     Killed,
-    /// The worker's process is suspended. It continues after the event [`Next`].
+    /// The worker's process is suspended. It continues after the event in [`Next`].
     Asleep,
 }
 

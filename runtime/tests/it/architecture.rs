@@ -18,7 +18,7 @@ const ADAPTERS: [(&str, &str); 7] = [
     ("wasmtime_wasi", "plugin/"),
 ];
 
-/// The modules that a module imports. The value for each of them is the position of its first import, as `FILE:LINE`.
+/// The modules that a module imports, each with the position of its first import, as `FILE:LINE`.
 type Imports = BTreeMap<String, String>;
 
 #[test]

@@ -432,7 +432,7 @@ fn another_encoding_and_dialect_are_read_as_declared() {
     for output in outputs {
         assert_eq!(std::fs::read_to_string(output).unwrap(), text);
     }
-    // If no encoding is given, the error recognizes UTF-16 by the byte order mark.
+    // If no encoding is given, the host recognizes UTF-16 by the byte order mark, and the error names the option.
     let marked: Vec<u8> = [0xff, 0xfe]
         .into_iter()
         .chain(text.encode_utf16().flat_map(u16::to_le_bytes))

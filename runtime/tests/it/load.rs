@@ -1,5 +1,5 @@
-//! Tests that no record is rejected for a timeout because the machine is under load or the process is suspended. The
-//! same input, plugin and config must always give the same bytes.
+//! Tests that a call of a plugin does not time out if only the load of the machine, or a suspended process, makes the
+//! call slow. The same input, plugin and config must always give the same bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -161,8 +161,8 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
             outcome.rejects
         );
     }
-    // If the first record has this member, the input has a column of this name. Then the plugin fails, because the
-    // output would have two columns of the same name.
+    // If the first record has a member `duration_s`, the input has a column of this name. Then the plugin fails,
+    // because the output would have two columns of the same name.
     input.insert(0, alarm(forged));
     let input = lines(&input);
     let work = PipelineRun {

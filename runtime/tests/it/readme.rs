@@ -1,6 +1,6 @@
-//! Tests the documents. Each command of README.md and of the tutorial must run. The plugin of docs/plugins.md must
-//! build outside the repository, and print the output that the document shows. Each link must lead to an existing file
-//! and heading.
+//! Tests the documents. The commands of README.md and of the tutorial must run, except commands that need the
+//! repository. The plugin of docs/plugins.md must build outside the repository, and print the output that the document
+//! shows. Each link must lead to an existing file and heading.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

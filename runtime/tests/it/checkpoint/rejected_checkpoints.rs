@@ -366,7 +366,7 @@ fn a_checkpoint_of_version_1_is_none() {
         AttemptOutcome::of(&receipt),
         undisturbed(&lost.bytes, &lost.settings)
     );
-    // The output and the rejects of the earlier attempt stay. The reaper later removes them as abandoned.
+    // The staged output and rejects of the earlier attempt stay. The reaper later removes them as abandoned.
     assert_eq!(lost.fixture.staged("").len(), 2);
 }
 

@@ -25,7 +25,7 @@ const A: Option<&str> = Some("\"a\"");
 /// Returns random CSV or JSONL that contains every kind of record, and the settings for it.
 fn random_input(random: &mut Rng) -> (Vec<u8>, AttemptSettings) {
     let mut settings = AttemptSettings::of("clean");
-    // The decoder needs fewer lines than this to detect the format.
+    // The text is longer than the part by which the decoder detects the dialect.
     let lines = random.usize(3_000..9_000);
     let mut text = Vec::new();
     if random.bool() {

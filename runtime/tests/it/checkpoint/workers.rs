@@ -1,4 +1,4 @@
-//! Tests checkpoints with real worker processes. They are killed, suspended or stopped at a checkpoint.
+//! Tests checkpoints with real worker processes, which are killed, suspended or told to stop at a checkpoint.
 
 use serde_json::Value;
 

@@ -143,7 +143,7 @@ fn the_queue_is_found_as_the_environment_says() {
 }
 
 /// Checks the program in the environment of a Kubernetes pod. If a Service is named `redis`, Kubernetes sets REDIS_PORT
-/// to a URL. The program must not take it for the port of a server.
+/// to a URL. The program must not take this URL for the port of a server.
 #[test]
 fn a_service_of_kubernetes_is_no_server() {
     let server = RedisServer::start();

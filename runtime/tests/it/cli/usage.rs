@@ -1,5 +1,4 @@
-//! Tests that wrong usage exits with code 2, and a failure with code 1. In both cases, the error names the cause and
-//! says what to do.
+//! Tests that wrong usage exits with code 2, and a failure with code 1. In both cases, the error names the cause.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Tests that exactly one of several attempts at a request counts, however the attempts end. Another attempt removes
-//! the files that it has published itself.
+//! Tests that exactly one of several attempts at a request counts, however the attempts end. Every other attempt
+//! removes the files that it has published, if it can.
 
 use ingest_host::commit::Concluded;
 use ingest_host::error::Code;

@@ -338,8 +338,8 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     assert!(kept.iter().any(|name| name.ends_with(".rejects")), "{kept:?}");
     assert!(kept.iter().any(|name| name.ends_with(".lock")), "{kept:?}");
     assert!(kept.iter().all(|name| !name.contains(&keys[0])), "{kept:?}");
-    // Another worker does not run this request. It keeps the files, because the first worker's call has renewed their
-    // times.
+    // Another worker does not run this request. It keeps the files, because the first worker's call of `reap` has set
+    // their modification times to now.
     assert_eq!(fixture.destination.reap(hour, &[]).unwrap(), 0);
     assert_eq!(fixture.files(), kept);
     assert_eq!(fixture.destination.reap(Duration::ZERO, &[]).unwrap(), 3);

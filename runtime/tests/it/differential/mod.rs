@@ -1,6 +1,6 @@
-//! Tests that the host reads and writes the same bytes as Python's `csv` and `json` modules, for all options.
-//! `model.py` is the Python program. It names each intended difference. To repeat a run, set `SEED` in the environment.
-//! `CASES` sets the number of cases. `make fuzz` uses both.
+//! Tests that the host reads and writes the same data as Python's `csv` and `json` modules, for all options. `model.py`
+//! is the Python program. It names each intended difference. To repeat a run, set `SEED` in the environment. `CASES`
+//! sets the number of cases. `make fuzz` uses both.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -241,7 +241,8 @@ fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
         std::fs::remove_dir_all(host.path("out")).unwrap();
     }
     let cut = [
-        // In HTTP/1.0, a transfer coding is an error, because it does not define the end of the body.
+        // In HTTP/1.0, a transfer coding is an error, because HTTP/1.0 does not define where a body with such a coding
+        // ends.
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\n\r\nn\n1\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nn\n1\n\r\n",
         // The chunks determine the end of the body. The `Content-Length`, which is too small, is ignored.

@@ -1,5 +1,5 @@
-//! Tests that a broken transfer is resumed at the byte where it broke, or ends with a typed error. A resumed transfer
-//! never mixes the bytes of two files.
+//! Tests that a broken transfer is resumed at the byte where it broke, or ends with an error. A resumed transfer never
+//! mixes the bytes of two files.
 
 use std::io::Read;
 use std::time::Duration;

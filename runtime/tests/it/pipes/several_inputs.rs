@@ -232,8 +232,8 @@ fn a_file_is_no_folder_for_outputs() {
         );
     }
     assert_eq!(names(&host.path("")), ["in.csv", "there.csv"]);
-    // These names are folders: a path that ends with a slash, an existing folder, and names without the extension of a
-    // data file.
+    // These values of `--output` name folders: a path that ends with a slash, an existing folder, and names without the
+    // extension of a data file.
     std::fs::create_dir(host.path("is.csv")).unwrap();
     for folder in ["new.csv/", "is.csv", "v1.2", "conf.d"] {
         said(clean(&host, &["in.csv", "--output", folder])).ok();

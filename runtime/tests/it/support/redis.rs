@@ -23,7 +23,7 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// Starts a server with more options, such as `["--appendonly", "yes"]`.
+    /// Starts a server with additional options of redis-server, such as `["--appendonly", "yes"]`.
     pub(crate) fn start_with(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         let folder = tempfile::tempdir().expect("a temporary folder");

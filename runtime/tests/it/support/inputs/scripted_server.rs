@@ -53,7 +53,7 @@ impl ScriptedServer {
     }
 }
 
-/// Starts a server that sends the next answer on each connection, and closes the connection.
+/// Starts a server that sends the next item of `answers` on each connection, and closes the connection.
 pub(crate) fn serve(answers: Vec<Vec<u8>>) -> ScriptedServer {
     let mut answers = answers.into_iter();
     ScriptedServer::start(move |_, mut connection| {
