@@ -203,7 +203,7 @@ pub fn changes(data: &[u8]) {
     }
 }
 
-/// Checks that the output of edited records contains exactly the edits.
+/// Checks that the output of edited records contains the edits and no other changes.
 pub fn splice(data: &[u8]) {
     let Some((&[how, edited], data)) = data.split_first_chunk() else {
         return;

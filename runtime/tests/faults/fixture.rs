@@ -18,7 +18,7 @@ use crate::worker_process::{WorkerProcess, unshare};
 
 pub(crate) const QUEUE: &str = "q";
 
-/// The lease that the workers ask for. It is shorter than the default of 60 s. So the tests wait less.
+/// The lease that the workers ask for. It is shorter than the default of 60 s, so the tests wait less.
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// The maximum time that a row waits without progress.
@@ -325,7 +325,8 @@ impl FaultsFixture {
         assert!(lost.is_empty(), "lost: {lost:?}");
     }
 
-    /// Checks the invariant, but exactly the requests in `expected` must have receipts. Other requests may be dead.
+    /// Checks the invariant with one difference: the requests in `expected` must have receipts, and no other requests.
+    /// Other requests may be dead.
     pub(crate) fn check_done(&self, expected: &HashSet<String>) {
         self.check_audit();
         let ids = self.check_output();

@@ -115,7 +115,7 @@ fn types(count: usize) -> Vec<u8> {
     [HandWrittenPlugin::default().component(), section(7, &types)].concat()
 }
 
-/// Returns the import of a function whose parameter has a list type that is nested `depth` levels deep.
+/// Returns the text of an import: a function whose parameter has a list type that is nested `depth` levels deep.
 fn lists(depth: usize) -> String {
     let mut types = "(type $t0 (list u8))".to_owned();
     for at in 1..depth {

@@ -333,7 +333,7 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
         ..owner(ID, 1)
     };
     publish(fixture.seal_as(died, b"a\n", b"r\n"), 1).unwrap();
-    // If the process crashes after the commit, but before it removes the staged names, each file still has its staged
+    // If the process crashes after the commit, but before it removes the staged names, each file also has its staged
     // name.
     for (staged, file) in [
         (".staging", "orders/day-1.csv"),

@@ -59,8 +59,8 @@ pub(crate) fn cache() -> Cache {
     Cache::open(&folder.join("components"), &folder).expect("a cache")
 }
 
-/// A folder for the program's files, and the URL of a queue server. Each command runs in this folder. Its environment
-/// contains only the variables that [`Host::command`] sets.
+/// A folder for the program's files, and the URL of a queue server. Each command runs in this folder. The environment
+/// of a command contains only the variables that [`Host::command`] sets.
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) url: String,

@@ -99,8 +99,8 @@ pub(crate) enum Hangup {
     Silence,
 }
 
-/// Starts a server that accepts connections and ends them in this manner, so no TLS handshake succeeds. Returns the
-/// server's address.
+/// Starts a server that treats each connection as `how` says, so no TLS handshake succeeds. Returns the server's
+/// address.
 pub(crate) fn hang_up(how: Hangup) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
