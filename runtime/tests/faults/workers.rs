@@ -14,7 +14,7 @@ const SOME: usize = 20_000;
 /// The number of records in an input whose attempt takes some time.
 const MANY: usize = 60_000;
 
-/// The fail points in `runtime/src/fail_points.rs`, in the order of an attempt.
+/// The fail points that a successful attempt passes, in this order (see `runtime/src/fail_points.rs`).
 pub(crate) const STEPS: [&str; 7] = [
     "claimed",
     "fetched",
@@ -170,7 +170,7 @@ pub(crate) fn zombies(scale: &Scale) -> String {
     )
 }
 
-/// Tells workers to stop, by one or two signals, while they run a long request.
+/// Sends workers SIGTERM once or twice while they run a long request.
 pub(crate) fn terminated(scale: &Scale) -> String {
     let times = scale.of(100, 4);
     let mut random = scale.random(7);
