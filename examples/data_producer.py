@@ -27,8 +27,8 @@ import redis
 STATES = ["ready", "delayed", "leased", "done", "dead", "cancelled"]
 
 
-# The names that .env may set. Other names are ignored, because a file from a stranger must change nothing but the
-# address of the server.
+# The names that .env may set. Other names are ignored, so a file from a stranger can set only the server and its
+# password.
 NAMES = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"]
 
 # Matches NAME=VALUE, with or without quotes and a comment. The value is one of the last three groups.
@@ -79,7 +79,7 @@ def submit(server, queue, request_id, uri):
 
 
 def state_of(server, queue, request_id, document):
-    """Returns the request's state, and its receipt if it is done, otherwise the reason for the state."""
+    """Returns the request's state, with the receipt if it is done, or with the reason for another state."""
     # A worker takes the document off the intake list, and puts the id into the sorted set of the request's state.
     for state in STATES:
         if server.zscore(f"{queue}:{state}", request_id) is not None:

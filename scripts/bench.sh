@@ -31,8 +31,7 @@ if ! command -v mlr >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 && [ "
 fi
 
 if [ -n "${BEFORE:-}" ]; then
-    # A comparison of two builds leaves out the other programs, so it must not replace BENCHMARKS.md, which has their
-    # results.
+    # BENCHMARKS.md has the results of one build only, so a comparison of two builds must not replace it.
     exec cargo bench --locked --workspace --bench compare -- \
         --full --work "$WORK" --before "$(cd "$BEFORE" && pwd)" --report "$WORK/before.md"
 fi

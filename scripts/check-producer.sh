@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks that examples/data_producer.py works with the host. It uses a Redis server and a worker of its own, and
-# redis-py in a virtual environment. It needs python3, redis-server and the results of `make demo`.
+# redis-py in a virtual environment. It needs python3, redis-server, and the programs and plugins that `make demo`
+# builds.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Shows the whole path of a file:
+# Shows how a file is ingested:
 # - The file is served over HTTP and submitted to a queue.
 # - A worker streams it through a plugin.
 # - The output is committed with a receipt.

@@ -7,7 +7,7 @@
 #   SHA256SUMS                          the digests of these files
 #
 # TARGET is by default this machine's processor with musl, which gives a static program. Without a C compiler for musl,
-# the default is glibc. RELEASE.md says when to run this script. It publishes nothing.
+# the default is glibc. RELEASE.md says when to run this script. The script publishes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -39,7 +39,7 @@ pub const TARGETS: [(&str, Property); 8] = [
     ("receipt", receipt),
 ];
 
-/// Checks a CSV input. Its first bytes select the dialect and the projection.
+/// Checks a CSV input. Its first bytes select the dialect and the columns that are read.
 pub fn csv(data: &[u8]) {
     let Some((&[how, pieces], text)) = data.split_first_chunk() else {
         return;
@@ -65,7 +65,7 @@ pub fn options(data: &[u8]) {
     };
     let is_auto = how & 0x40 != 0;
     let options = InputOptions {
-        // If no format is named, the input is checked more closely.
+        // If no format is named, the host examines the input more closely.
         format: (how & 0x80 == 0).then_some(Format::Csv),
         dialect: is_auto.then_some(DialectFrom::Auto),
         header: Some(how & 1 == 0),
@@ -87,7 +87,7 @@ pub fn options(data: &[u8]) {
     }
 }
 
-/// Checks an input in JSON lines. Its first bytes select the projection.
+/// Checks an input in JSON lines. Its first bytes select the columns that are read.
 pub fn jsonl(data: &[u8]) {
     let Some((&[how, pieces], text)) = data.split_first_chunk() else {
         return;
@@ -100,7 +100,7 @@ pub fn jsonl(data: &[u8]) {
 }
 
 /// Checks three properties:
-/// - The decoded records do not depend on the sizes of the pieces.
+/// - The decoded records do not depend on the sizes of the pieces in which the input is read.
 /// - Each record is counted.
 /// - The encoded records decode to the same records again.
 fn input(text: &[u8], options: &InputOptions, projection: u8, pieces: u8) {
@@ -203,7 +203,7 @@ pub fn changes(data: &[u8]) {
     }
 }
 
-/// Checks that the output of edited records contains exactly these edits.
+/// Checks that the output of edited records contains the edits and no other changes.
 pub fn splice(data: &[u8]) {
     let Some((&[how, edited], data)) = data.split_first_chunk() else {
         return;
@@ -336,7 +336,7 @@ fn columns(names: &[String], source: impl Fn(usize) -> Option<usize>) -> Vec<Out
     names.iter().enumerate().map(column).collect()
 }
 
-/// Reads an output that must have no malformed records.
+/// Reads an output, which must have this number of records.
 fn read_all(output: &[u8], format: Format, records: usize) -> Read {
     let options = InputOptions {
         format: Some(format),

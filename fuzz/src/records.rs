@@ -13,7 +13,7 @@ use ingest_host::request::InputOptions;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Read {
     pub(crate) columns: Vec<String>,
-    /// The number of columns that [`read`] projects.
+    /// The number of columns whose fields [`read`] returns.
     pub(crate) width: usize,
     pub(crate) found: Vec<Found>,
 }

@@ -1,4 +1,4 @@
-//! Measures the time per record in each stage of the host except the plugin. The command is
+//! Measures the time per record for splitting, decoding, encoding and digesting. The command is
 //! `cargo bench --bench stages`.
 //!
 //! There are four inputs:
@@ -103,7 +103,7 @@ impl Input {
         decoding
     }
 
-    /// Returns the whole input in one chunk, and its decoding.
+    /// Returns the whole input in one chunk, and its [`Decoding`].
     fn chunk(&self) -> (Vec<u8>, Decoding) {
         let mut decoding = self.open();
         let mut raw = Vec::new();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// The flags for opening a file. With them, opening something that is not a regular file does not block and has no
+/// The flags for opening a file. With these flags, opening a pipe or a device by mistake neither blocks nor has a side
 /// effect.
 const READ: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
@@ -80,8 +80,8 @@ pub(crate) fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
 /// beginning.
 ///
 /// # Errors
-/// Fails if the text is not UTF-8. The error is a sentence without a subject, such as "is UTF-16: ...". The error names
-/// UTF-16 and UTF-32, which some editors call only "Unicode".
+/// Fails if the text is not UTF-8. The error is a sentence without a subject, such as "is UTF-16: ...". If the text is
+/// UTF-16 or UTF-32, the error says so, because some editors call these encodings just "Unicode".
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, String> {
     // JSON begins with an ASCII character. So the positions of zero bytes show the encoding as clearly as a byte order
     // mark does (RFC 4627, section 3).
@@ -123,8 +123,8 @@ const NEAR: f64 = 0.7;
 /// The maximum number of files that are compared with the missing file.
 const FILES_COMPARED_MAX: usize = 10_000;
 
-/// Returns the file that the operator probably meant instead of a missing file. This file is in the same folder,
-/// `may_be` accepts it, and its name is the most similar. Returns `None` if no name is similar.
+/// Returns the file that the operator probably meant instead of a missing file. The returned file is in the folder of
+/// the missing file, `may_be` accepts it, and its name is the most similar. Returns `None` if no name is similar.
 pub(crate) fn near_file(missing: &Path, may_be: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let (folder, name) = (missing.parent()?, missing.file_name()?.to_str()?.to_lowercase());
     let here = match folder.as_os_str().is_empty() {

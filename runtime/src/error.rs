@@ -12,8 +12,8 @@ pub use self::code::{Code, UnknownCode};
 /// A result with an error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The step in which an error happened. `Display` gives the word that starts an error's message. A message of
-/// [`Stage::Config`] starts without this word.
+/// The part of the work in which an error happened. `Display` gives the word that starts an error's message. A message
+/// of [`Stage::Config`] starts without this word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The arguments, options and settings that the operator or the producer gave.
@@ -70,7 +70,7 @@ pub enum Class {
 
 /// An error with its stage, its class, its code and its cause.
 ///
-/// `Display` prints `stage message` without the source, so that each error of a chain can be printed by itself. For
+/// `Display` prints `stage message` without the cause, so that each error of a chain can be printed by itself. For
 /// [`Stage::Config`], it prints only the message, which names the wrong option, file or variable. [`Error::report`]
 /// prints the whole chain on one line.
 #[derive(Debug)]

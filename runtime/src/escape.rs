@@ -2,13 +2,14 @@
 //! terminal, a log line or a table come out. A safe text has a limited length and stays on one line. It has no
 //! invisible characters, cannot control a terminal, and cannot reverse the direction of the text next to it.
 //!
-//! Messages and documents contain texts unchanged. The code that shows a text to a person escapes it, and does so once.
+//! Messages and documents contain texts unchanged. Only the code that shows a text to a person escapes the text, so no
+//! text is escaped twice.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The maximum number of characters of one text that are shown, after escaping. The text of a request's error has at
-/// most 2,000 characters.
+/// The maximum number of characters of one text that are shown, after escaping. This is more than the 2,000 characters
+/// that a queue keeps of a request's error.
 pub const SHOWN_CHARS_MAX: usize = 4_096;
 
 /// The sorted ranges of the characters that are invisible or change the look of their neighbours:
@@ -56,8 +57,9 @@ const UNSEEN: [(char, char); 31] = [
     ('\u{9fffe}', char::MAX),
 ];
 
-/// Returns a text in a form for people. The result is on one line and has at most [`SHOWN_CHARS_MAX`] characters. If
-/// the text is longer, a note says how many characters were left out.
+/// Returns a text in a form for people. The result is on one line. If the escaped text has more than
+/// [`SHOWN_CHARS_MAX`] characters, the rest is left out, and a note at the end says how many characters of `text` are
+/// missing.
 ///
 /// Line feed, carriage return and tab become `\n`, `\r` and `\t`. Other invisible characters become `\u{HEX}`. A
 /// backslash is doubled if it could be taken for the beginning of such an escape. All other text stays unchanged, in
@@ -66,7 +68,7 @@ pub fn for_people(text: &str) -> Cow<'_, str> {
     for_people_within(text, SHOWN_CHARS_MAX)
 }
 
-/// Escapes a text as [`for_people`] does, with a maximum of `chars_max` characters.
+/// Escapes a text as [`for_people`] does, but leaves out the rest after `chars_max` characters.
 pub fn for_people_within(text: &str, chars_max: usize) -> Cow<'_, str> {
     if text.len() <= chars_max
         && !text
@@ -83,8 +85,8 @@ pub fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text, SHOWN_CHARS_MAX, true))
 }
 
-/// Returns a JSON document that has the same value and is safe to show. Invisible characters in its strings become
-/// `\uXXXX`. Line feeds between its parts stay.
+/// Returns a JSON document that is safe to show and has the same value as `document`. Invisible characters in its
+/// strings become `\uXXXX`. Line feeds between its parts stay.
 pub fn json(document: String) -> String {
     let must_change = |c: char| c != '\n' && is_unseen(c);
     if !document.contains(must_change) {
@@ -155,7 +157,7 @@ fn escaped(text: &str, chars_max: usize, in_quotes: bool) -> String {
 }
 
 /// Returns whether a backslash before this character could be taken for the beginning of an escape. At the end of the
-/// text (`None`), the answer is true if a quote follows.
+/// text (`None`), this is the case if the text is in quotes: the closing quote follows.
 fn is_like_escape(next: Option<char>, in_quotes: bool) -> bool {
     match next {
         None => in_quotes,

@@ -1,11 +1,11 @@
 //! Defines points at which a test can kill or pause a worker. The test then checks that the guarantees hold. Builds
 //! without debug assertions, such as releases, contain no fail points.
 
-/// Records that the worker passes the point `place` for the request `id`.
+/// Must be called where the worker passes the point `place`. `id` is the id of the request that it works on.
 ///
-/// The variable `INGEST_HOST_FAULT=PLACE:SIGNAL:COUNT` sends the process `KILL` or `STOP` when it passes `PLACE` for
-/// the `COUNT`th time. `PLACE:SIGNAL:=ID` sends the signal each time that the process passes `PLACE` for the request
-/// `ID`.
+/// If the environment has `INGEST_HOST_FAULT=PLACE:SIGNAL:COUNT`, the process sends the signal `KILL` or `STOP` to
+/// itself when it passes `PLACE` for the `COUNT`th time. With `PLACE:SIGNAL:=ID`, it sends the signal each time that it
+/// passes `PLACE` for the request `ID`.
 #[cfg(debug_assertions)]
 pub(crate) fn pass(place: &str, id: &str) {
     use std::sync::OnceLock;

@@ -14,10 +14,10 @@ use crate::record::Position;
 /// The maximum number of codes that a message names. A refusal names the codes with the most rejects first.
 const CODES_SHOWN: usize = 8;
 
-/// The maximum number of characters of a reason that are quoted.
+/// The maximum number of characters of a reason that an [`Example`] keeps.
 const REASON_CHARS_MAX: usize = 120;
 
-/// 100% in parts per million. So a percentage is exact to its fourth decimal.
+/// 100%, in parts per million. In this unit, a percentage can have up to four decimals.
 const WHOLE: u128 = 1_000_000;
 
 /// 1%, in parts of [`WHOLE`].
@@ -26,7 +26,7 @@ const PARTS_PER_PERCENT: u32 = 10_000;
 /// The maximum share of rejects under the default rule, in parts of [`WHOLE`].
 const SHARE_BY_DEFAULT: RuleLimit = RuleLimit::Share(500_000);
 
-/// The number of records from which the default rule applies. With fewer records, a share means little.
+/// The minimum number of records for the default rule. In an input with fewer records, a share means little.
 const RECORDS_BY_DEFAULT: u64 = 20;
 
 /// The prefix of the minimum number of records in a stored gate. No rule for rejects begins like this.
@@ -90,13 +90,13 @@ impl Gate {
         Self::new(vec![Rule { code: None, limit }], min_records)
     }
 
-    /// Returns whether the gate has only default rules.
+    /// Returns whether only the default rule applies: the gate has no other rules and no minimum number of records.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns a warning if there are rejects and a rule is for a code that no reject has. A rule with a mistyped code
-    /// never refuses an output.
+    /// Returns a warning if there are rejects, and a rule names a code that none of them has. The code may be mistyped,
+    /// and a rule with a mistyped code never refuses an output.
     pub fn unused_rule_warning(&self, by_code: &BTreeMap<String, u64>) -> Option<String> {
         let of_rules = self.rules.iter().filter_map(|rule| rule.code.as_deref());
         let without: BTreeSet<_> = of_rules.filter(|code| !by_code.contains_key(*code)).collect();
@@ -118,8 +118,8 @@ impl Gate {
         }
     }
 
-    /// Returns `None` if the output may be published. If it must not be published, returns the rules that refuse it,
-    /// and a summary of the rejects.
+    /// Returns `None` if the output may be published. If it must not be published, returns a text with the reasons, and
+    /// with the number of rejects of each code.
     pub fn check(&self, records: &RecordCounts, by_code: &BTreeMap<String, RejectTally>) -> Option<String> {
         let RecordCounts { read, rejected, .. } = *records;
         let not_utf8 = by_code.get(NOT_UTF8).map_or(0, |rejects| rejects.count);
@@ -294,8 +294,8 @@ impl FromStr for Rule {
     }
 }
 
-/// Parses a percentage into parts of [`WHOLE`]. Returns `None` if the text is no percentage or has more decimals than
-/// [`WHOLE`] can represent.
+/// Parses a percentage into parts of [`WHOLE`]. Returns `None` if the text is not a number from 0 to 100, or has more
+/// than four decimals.
 fn parts(share: &str) -> Option<u32> {
     let (whole, decimals) = share.split_once('.').unwrap_or((share, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

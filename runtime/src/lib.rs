@@ -25,7 +25,7 @@ pub mod queue; // requests go in, claims come out
 mod fail_points; // points at which tests kill or pause a worker
 pub mod fetch; // a URI goes in, bytes come out
 
-pub mod format; // one raw record as text, for decoder and encoder
+pub mod format; // parses and writes single raw records
 pub mod record; // records of an input, and a plugin's changes
 
 pub mod decode; // bytes go in, batches come out

@@ -1,4 +1,5 @@
-//! Parses locations: a text from the command line or a queue goes in; the path of a file or a URL comes out.
+//! Parses locations. A text from the command line or a queue goes in. A local path, an HTTP URL, or the name of another
+//! scheme comes out.
 
 mod redact;
 
@@ -10,7 +11,7 @@ use url::Url;
 use crate::error::{Code, Error, Result, Stage};
 pub use redact::{has_userinfo, redact, redact_within};
 
-/// The target of a URI.
+/// The place that a URI or a plain path names.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// A local path. It is absolute if it comes from a `file:` URI.
@@ -32,12 +33,13 @@ impl fmt::Debug for Location {
 }
 
 impl Location {
-    /// Parses a URI or a plain path. A text that starts with a scheme (two characters or more before a `:`) is a URI.
-    /// To name a file whose name looks like that, write `./name:with.colon`.
+    /// Parses a URI or a plain path. A text is a URI if it starts with a scheme: a letter, then at least one more
+    /// letter, digit, `+`, `-` or `.`, and then a `:`. To name a file whose name starts in this way, write `./` before
+    /// the name, as in `./name:with.colon`.
     ///
     /// # Errors
-    /// Fails permanently, with the given stage, if an `http:` or `file:` URI is malformed, or if a `file:` URI names
-    /// another machine.
+    /// Fails permanently, with the given stage, if an `http:`, `https:` or `file:` URI is malformed, or if a `file:`
+    /// URI names another machine.
     pub fn parse(text: &str, stage: Stage) -> Result<Self> {
         let malformed =
             |why: &str| Error::permanent(stage, Code::AddressInvalid, format!("{}: {why}", redact(text)));
@@ -50,7 +52,7 @@ impl Location {
                 Err(error) => Err(malformed("is not a valid URL").because(error)),
             },
             "file" => {
-                // The parser would read `file:a.csv` as `/a.csv`, which a user hardly means.
+                // The parser would read `file:a.csv` as `/a.csv`, and a user hardly means that file.
                 if !text["file:".len()..].starts_with('/') {
                     return Err(malformed(
                         "a file: URI takes an absolute path, as in file:///data/a.csv",

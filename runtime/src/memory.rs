@@ -2,9 +2,9 @@
 //! module, a *request* is a request for memory. An attempt requests memory before it takes much, and waits while the
 //! other attempts hold too much.
 //!
-//! When an attempt begins, it requests the memory of a usual attempt once. Later it requests only large amounts: for a
-//! record that is longer than a chunk, for the output of such a record, for a decompressor's window, or for a plugin's
-//! memory.
+//! When an attempt begins, it requests the memory that a usual attempt needs. Later it requests only large amounts: for
+//! a record that is longer than a chunk, for the output of such a record, for a decompressor's window, for a plugin's
+//! memory, or for another lane.
 //!
 //! **No deadlock.** An attempt that holds memory may have to wait for more. To prevent a deadlock, one attempt at a
 //! time has *priority*. The proof uses these names:
@@ -30,12 +30,13 @@
 //! only with priority, this attempt gets the priority instead. If a request does not fit even with priority, its
 //! attempt waits in a line. Only the first in line can take over the priority. When the attempt with priority ends, all
 //! other attempts together hold at most `T - M`. So the request of the first in line fits with priority. Memory that is
-//! given back is granted at once, so no other attempt can take it first. Three kinds of requests can be granted before
-//! the request of the first in line, but they never take over the priority:
+//! given back is granted to the line at once, so no attempt outside the line can take it first. Three kinds of requests
+//! can be granted before the request of the first in line, but they never take over the priority:
 //!
 //! - a request of the attempt with priority
 //! - a request that never waits ([`Held::try_raise`]): for a plugin's memory or another lane
-//! - any request, while the first in line needs more than `T - M` and the attempt with priority holds more than `T - M`
+//! - any request, if the attempt with priority already holds more than `T - M`, and the attempt that is first in line
+//!   would hold more than `T - M` after its grant
 
 mod machine;
 
@@ -85,7 +86,7 @@ struct BudgetState {
     /// The number of bytes that all attempts hold together.
     sum: usize,
     line: VecDeque<WaitingRequest>,
-    /// The number of the holder with priority. This holder may have ended.
+    /// The number of the holder with priority. This holder may already be gone.
     priority: u64,
     /// The last number that was given to a holder or a waiting request.
     number: u64,
@@ -207,15 +208,15 @@ impl Budget {
         }
     }
 
-    /// Returns the line's next request that can be granted, by its position, and the holder that has priority after the
-    /// grant.
+    /// Returns the position in the line of the next request that can be granted, and the holder that has priority after
+    /// this grant.
     fn next(&self, state: &BudgetState) -> Option<(usize, u64)> {
         let largest = state.holder(state.priority).bytes();
         let (mut is_first, mut may_overtake) = (true, true);
         for (place, WaitingRequest { holder, ask, .. }) in state.line.iter().enumerate() {
             let after = ask.granted_to(state.holder(*holder)).bytes();
             if after > self.request_max() {
-                continue; // This request leaves the line by itself.
+                continue; // The thread that waits for this request removes it.
             }
             if (may_overtake || *holder == state.priority)
                 && let Some(priority) = self.fits(state, *holder, *ask, is_first)
@@ -327,7 +328,7 @@ impl BudgetState {
     }
 }
 
-/// The part of its worker's memory that one attempt holds. Clones refer to the same share. The default has no bound.
+/// The part of a worker's memory that one attempt holds. Clones refer to the same share. The default has no bound.
 #[derive(Clone, Default)]
 pub struct MemoryShare(Option<Arc<AttemptShare>>);
 
@@ -353,7 +354,8 @@ impl AttemptShare {
     }
 }
 
-/// Shows no details. Two limits that differ only in their shares therefore look the same.
+/// Shows no details. So the debug texts of two [`Limits`](crate::config::Limits) are the same if only their shares
+/// differ.
 impl fmt::Debug for MemoryShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MemoryShare")
@@ -391,7 +393,8 @@ impl MemoryShare {
         Error::permanent(Stage::Worker, Code::MemoryExceeded, why)
     }
 
-    /// Returns whether memory was refused since the attempt began, or since it became alone.
+    /// Returns whether the attempt must run again alone because memory was refused. If the attempt is alone already,
+    /// the answer is false.
     pub fn is_refused(&self) -> bool {
         let share = self.0.as_ref();
         share.is_some_and(|share| share.is_refused.load(Ordering::Relaxed))
@@ -449,7 +452,7 @@ impl Drop for AttemptShare {
     }
 }
 
-/// A number of bytes of a share. Dropping this value gives them back.
+/// Some bytes of a share. When this value is dropped, the bytes are given back.
 #[derive(Debug)]
 pub struct Held {
     share: MemoryShare,
@@ -468,7 +471,7 @@ impl Held {
     /// Fails with
     ///
     /// - the error of the stop
-    /// - the error of [`MemoryShare::refuse`], if `bytes` would exceed the maximum that one attempt may hold
+    /// - the error of [`MemoryShare::refuse`], if the attempt would then exceed the maximum of an attempt
     /// - an error that says that the attempt was [abandoned](MemoryShare::set_abandoned)
     pub fn raise(&mut self, bytes: usize) -> Result<()> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
@@ -534,7 +537,7 @@ impl WaitTime {
     }
 }
 
-/// A guard that counts the time until it is dropped as waiting time.
+/// A guard of a waiting thread. The time from its creation to its drop counts as waiting time.
 struct WaitGuard<'a>(&'a Mutex<WaitTime>);
 
 impl<'a> WaitGuard<'a> {

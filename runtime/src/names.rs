@@ -9,8 +9,8 @@ const ID_BYTES_MAX: usize = 128;
 /// The maximum length of a queue's name, in bytes.
 const QUEUE_NAME_BYTES_MAX: usize = 64;
 
-/// The names that no queue may have, because an output folder has subfolders with these names. This program's other
-/// subfolders of an output folder have names that begin with a dot, and no queue's name begins with a dot.
+/// The names that no queue may have, because an output folder has subfolders with these names. The names of all other
+/// subfolders that this program creates there begin with a dot, and no queue's name begins with a dot.
 const RESERVED: [&str; 2] = ["receipts", "rejects"];
 
 /// Checks the id of a request.
@@ -30,8 +30,8 @@ pub fn check_queue_name(name: &str) -> Result<()> {
     check("queue", name, QUEUE_NAME_BYTES_MAX)
 }
 
-/// Checks the name of a queue before a command or a worker uses it for new work. Requests of a queue with a reserved
-/// name, from an earlier version, can still be viewed, cancelled and purged.
+/// Checks the name of a queue before a command or a worker uses it for new work. Earlier versions allowed the reserved
+/// names. If a queue has such a name, its requests can still be viewed, cancelled and purged.
 ///
 /// # Errors
 /// Fails as [`check_queue_name`] does. Also fails if the name is reserved, in upper or lower case, because some file

@@ -15,8 +15,8 @@ use crate::request::InputOptions;
 /// members can be added, but no member changes its meaning. So readers must ignore members that they do not know.
 pub const RECEIPT_VERSION: u32 = 2;
 
-/// The maximum size in bytes of a receipt or report that is read. It can contain a profile of many columns with long
-/// names and values.
+/// The maximum size, in bytes, of a receipt or report that this program reads. Such a document can contain a profile of
+/// many columns with long names and values.
 pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 
 /// Returns the current time, cut to whole milliseconds, because queues store times in milliseconds.
@@ -119,9 +119,9 @@ struct ReadReceipt {
     // Version 2 has these two members.
     inputs: Option<Vec<InputPart>>,
     steps: Option<Vec<StepPart>>,
-    // Version 1 has these three members instead. In version 2, they repeat the only elements of the lists. If a worker
-    // of version 0.1.0 settles a request that a newer worker has committed, it stores the receipt with these members
-    // and without the lists, but with the version number 2.
+    // Version 1 has the next three members instead of the two lists. In version 2, they repeat the only elements of the
+    // lists. If a worker of version 0.1.0 settles a request that a newer worker has committed, it stores the receipt
+    // with these members and without the lists, but with the version number 2.
     input: Option<InputPart>,
     plugin: Option<PluginPart>,
     config_sha256: Option<String>,
@@ -496,8 +496,8 @@ pub struct Report {
     /// The reason why nothing was published, or `None` for a receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// The code of the refusal: see [`crate::error::Code`]. `None` for a receipt, and in a report of an old version of
-    /// this program that had no codes.
+    /// The code of the refusal: see [`crate::error::Code`]. `None` for a receipt. Also `None` if an old version of this
+    /// program, which had no codes, wrote the report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// The description of the published or quarantined files.
@@ -529,9 +529,9 @@ impl Report {
 }
 
 impl Receipt {
-    /// Returns whether the receipt is for this request of a queue. The worker that wrote the receipt may have been lost
-    /// before it settled the request. The request is done nevertheless, even if its plugin or its input has changed
-    /// since then.
+    /// Returns whether the receipt is for the request with this queue, id and time of submission. The worker that wrote
+    /// the receipt may have been lost before it settled the request. The request is done nevertheless, even if its
+    /// plugin or its input has changed since the receipt was written.
     pub fn is_for(&self, queue: &str, id: &str, submitted_at: &str) -> bool {
         let RequestPart {
             id: own_id,
@@ -662,8 +662,8 @@ mod tests {
         assert_eq!(read(&document).unwrap(), receipt);
     }
 
-    /// If a worker of version 0.1.0 reads a receipt, it keeps the version number, and drops the members that it does
-    /// not know.
+    /// If a worker of version 0.1.0 reads a receipt, the worker keeps the receipt's version number, and drops the
+    /// members that it does not know.
     #[test]
     fn a_receipt_that_an_older_worker_has_settled_with_is_read() {
         let receipt = read(&first_version()).unwrap();

@@ -36,8 +36,8 @@ pub const PRIORITY: std::ops::RangeInclusive<i32> = -100..=100;
 /// producers in other languages.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct NewRequest {
-    /// The request's id, which is unique within its queue. If a producer submits the same request again under this id,
-    /// this has no effect.
+    /// The request's id, which is unique within its queue. If the same request is submitted again under this id,
+    /// nothing changes.
     pub id: String,
     /// The URI of the input.
     pub uri: String,
@@ -90,7 +90,7 @@ impl NewRequest {
     /// - Its encoding is known.
     ///
     /// # Errors
-    /// Returns an error that names the first broken rule in a sentence.
+    /// Returns an error whose message is a sentence about the first broken rule.
     pub fn parse(document: &str) -> Result<Self> {
         let unfit = |error: serde_json::Error| refused("is not a request document").because(error);
         let mut members: Map<String, Value> = strict_json::from_str(without_mark(document))
@@ -126,7 +126,7 @@ impl NewRequest {
     /// Checks every member against its bounds.
     ///
     /// # Errors
-    /// Returns an error that names the first broken rule in a sentence.
+    /// Returns an error whose message is a sentence about the first broken rule.
     pub fn check(&self) -> Result<()> {
         check_id(&self.id)?;
         let is_long = self.uri.len() > URI_CHARS_MAX && self.uri.chars().count() > URI_CHARS_MAX;
@@ -146,14 +146,15 @@ impl NewRequest {
     }
 
     /// Returns the SHA-256, in hex, of the request's content: its URI and its input options, but not its priority and
-    /// its delay. If two requests have the same id, their digests must be the same.
+    /// its delay. If a request is submitted under an id that the queue already has, the digests of both requests must
+    /// be the same.
     pub fn content_digest(&self) -> String {
         digest_of(&self.uri, &self.input)
     }
 
-    /// Returns the digest that the first versions of this program computed for this request, or `None` if they computed
-    /// the same digest. Those versions treated ASCII as Windows-1252. A producer that submits such a request again
-    /// means the same request.
+    /// Returns the digest that the first versions of this program computed for this request, or `None` if this digest
+    /// is the same as [`content_digest`](Self::content_digest). Those versions treated ASCII as Windows-1252. The queue
+    /// accepts this digest, too. So a producer can submit a request again that such a version has stored.
     pub fn content_digest_before(&self) -> Option<String> {
         let is_ascii = self.input.encoding.as_deref() == Some(ASCII);
         let before = || InputOptions {
@@ -307,18 +308,19 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Returns a unique id. An id from a later millisecond is greater. If the clock shows a time before 1970, the time in
-/// the ids does not advance.
+/// Returns a unique id. An id from a later millisecond is greater. If the clock shows a time before 1970, all ids
+/// contain the time 0.
 fn random_id() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
     uuid::Uuid::new_v7(time).to_string()
 }
 
-/// Checks that a URI contains no user name and no password. A URI that cannot be parsed is refused, too.
+/// Checks that a URI is a path or a valid URL, and contains no user name and no password.
 ///
 /// # Errors
-/// Fails if the URI contains a user name or a password, or could contain one. The error never quotes the URI.
+/// Fails if the URI is an invalid URL, or if it contains or could contain a user name or a password. The error never
+/// quotes the URI.
 pub fn check_uri(uri: &str) -> Result<()> {
     if has_userinfo(uri) {
         return Err(refused(

@@ -11,8 +11,8 @@ use crate::error::{Class, Code, Error, Result, Stage};
 /// The reason for a stop when an attempt has used up its time.
 pub const TOO_LONG: &str = "the attempt took longer than its limit (--limit request-time)";
 
-/// The number of parts in which a time limit is counted. If the process is suspended during a part, even for hours,
-/// that part counts only once.
+/// A time limit is counted in this many parts, unless a part would be shorter than [`PART_MIN`] or longer than
+/// [`PART_MAX`]. If the process is suspended during a part, even for hours, only the usual length of this part counts.
 const PARTS: u32 = 16;
 const PART_MIN: Duration = Duration::from_millis(10);
 const PART_MAX: Duration = Duration::from_secs(1);
@@ -42,14 +42,14 @@ impl TimeLimit {
         self.used_up_without(|| Duration::ZERO).await;
     }
 
-    /// Waits until the limit is used up by time that is not excused. `excused` returns the total of excused time so
-    /// far.
+    /// Waits until the limit is used up. Excused time, such as a wait for memory, does not count. `excused` returns the
+    /// total of this time so far.
     async fn used_up_without(&mut self, excused: impl Fn() -> Duration) {
         let part = (self.limit / PARTS).clamp(PART_MIN, PART_MAX);
         let mut before = excused();
         while self.used < self.limit {
-            // The part is at least as long as the precision of timers. In a shorter part, excused time could take up
-            // the whole part.
+            // A timer can be late by its precision. If a part were as short as this delay, the excused time could be
+            // longer than the part, so the part would not count.
             let part = part.min(self.limit - self.used).max(PART_MIN);
             tokio::time::sleep(part).await;
             let now = excused();
@@ -64,8 +64,8 @@ pub async fn stop_after<T>(limit: &mut TimeLimit, stop: &Stop, work: impl Future
     stop_after_without(limit, || Duration::ZERO, stop, work).await
 }
 
-/// Waits for work to end. Requests `stop` when time that is not excused has used up the limit. `excused` returns the
-/// total of excused time so far.
+/// Waits for work to end. Requests `stop` when the limit is used up. Excused time, such as a wait for memory, does not
+/// count. `excused` returns the total of this time so far.
 pub async fn stop_after_without<T>(
     limit: &mut TimeLimit,
     excused: impl Fn() -> Duration,

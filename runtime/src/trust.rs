@@ -26,7 +26,8 @@ pub(crate) fn read_by_others(found: &Metadata) -> bool {
 }
 
 /// Creates a private folder, which only this user can use, and its parents. If the folder exists and other users can
-/// read it, makes it private. If they can write to it, fails. Refuses a symbolic link.
+/// only read it, makes it private. Fails if other users can write to it, if it belongs to another user, or if the path
+/// is a symbolic link.
 ///
 /// # Errors
 /// Fails permanently, with stage config. The message says what to do.
@@ -68,7 +69,7 @@ pub(crate) fn private_folder(folder: &Path) -> Result<()> {
 /// checks a certificate.
 ///
 /// # Errors
-/// Fails if the clock shows an earlier time. The message says what to do.
+/// Fails if the clock shows a time before 1970. The message says what to do.
 pub(crate) fn clock_for_tls() -> Result<(), &'static str> {
     let is_sane = SystemTime::now() >= UNIX_EPOCH;
     is_sane.then_some(()).ok_or(

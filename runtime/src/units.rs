@@ -107,7 +107,7 @@ impl FromStr for HumanDuration {
     }
 }
 
-/// Formats the time in whole milliseconds.
+/// Cuts the time to whole milliseconds, and formats it exactly, such as `5m` or `1500ms`.
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);

@@ -1,6 +1,5 @@
-//! Reads JSON strictly: a text comes in, a value or an error goes out. This crate refuses two faults that Serde's
-//! derive accepts: an array in place of the object for a struct, and two members with the same name in the object for a
-//! map.
+//! Reads JSON strictly: a text comes in, a value or an error goes out. This crate refuses two faults that Serde
+//! accepts: an array in place of the object for a struct, and two members with the same name in the object for a map.
 //!
 //! Arrays for structs and repeated members are errors at any depth and for all types. The error names the position.
 //!

@@ -47,7 +47,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All faults. The bad records of a feed take turns through them, in this order.
+    /// All faults. The bad records of a feed have these faults in turn, in this order.
     pub const ALL: [Self; 5] = [
         Self::BadId,
         Self::BadTime,
@@ -104,7 +104,7 @@ pub fn write_alarms(mut out: impl Write, seed: u64, records: u64, bad_percent: u
 
     for done in 0..records {
         // This is selection sampling (Knuth, The Art of Computer Programming 2, 3.4.2, algorithm S). Every choice of
-        // positions is equally likely, and exactly `bad_left` positions are chosen.
+        // positions is equally likely, and the number of chosen positions is the initial value of `bad_left`.
         let bad = random.below(records - done) < bad_left;
         let fault = if bad { faults.next().copied() } else { None };
         bad_left -= u64::from(bad);
@@ -136,7 +136,7 @@ struct Kind {
     alarm_id: u32,
     parameter_id: u32,
     /// The threshold of the measurement, and the largest distance of a value from the threshold (negative if the values
-    /// are below the threshold), in halves of the unit. `None` means that the alarm has no measurement.
+    /// are below the threshold). Both are in halves of the unit. `None` means that the alarm has no measurement.
     measures: Option<(i64, i64)>,
 }
 

@@ -4,7 +4,7 @@
 //! This plugin exists for `cargo bench --bench guest`. This benchmark measures the cost of the SDK (the crate
 //! `ingest-plugin`): it compares `alarms`, which uses the SDK, with this plugin. Write your own plugin like `alarms`.
 //! From the SDK, this plugin uses only the generated code, `count`, and the functions that check or parse a text. With
-//! the config `{"count":true}`, it counts its calls and records for the tests of the host.
+//! the config `{"count":true}`, it counts the calls of `open` and `finish` and the records, for the tests of the host.
 
 #![cfg(target_arch = "wasm32")]
 

@@ -155,7 +155,8 @@ impl Rule {
     /// Returns the type of the column in the output, or `None` if the column keeps the type of the input.
     pub(crate) fn column_type(&self) -> Option<ColumnType> {
         match self.kind {
-            // In JSONL, a text that `null` empties becomes null. A text that `trim` empties becomes an empty text.
+            // In JSONL output, a value that the list `null` contains must become null, but a `Text` column would make
+            // it an empty text. Without `null`, a text that `trim` empties becomes an empty text.
             None | Some(Kind::Text) if !self.null.is_empty() => None,
             None if self.constant.is_some() || self.trim => Some(ColumnType::Text),
             kind => kind.map(Kind::column_type),

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 /// A number in decimal notation, such as `-1.50`, `+7`, `.5`, `5.`, `007` or `1e300`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Decimal<'a> {
-    /// A number with at most 18 characters after the sign, or an integer of 64 bits. Most numbers are short.
+    /// A number that has at most 18 characters after the sign, has no exponent and is valid JSON as it stands. Also an
+    /// integer of 64 bits, from [`integer`](Self::integer). Most numbers are short.
     Short(&'a str, Short),
     /// Any other number. To keep a `Decimal` small, its parts are not stored. They are parsed again when they are
     /// needed.
@@ -19,8 +20,8 @@ pub(crate) enum Decimal<'a> {
 }
 
 impl<'a> Decimal<'a> {
-    /// Parses a number with any number of digits. Returns `None` if the text is no number, or if the number is outside
-    /// the range of a float of 64 bits.
+    /// Parses a number, however many digits it has. Returns `None` if the text is no number, or if the number is
+    /// outside the range of a float of 64 bits.
     #[inline]
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         if let Some(short) = Short::parse(text) {
@@ -35,8 +36,8 @@ impl<'a> Decimal<'a> {
         Self::Short(text, Short { value, scale: 0 })
     }
 
-    /// Returns true only if the number's output text equals `field`, from which the number was read. It can also return
-    /// false for equal texts.
+    /// Returns true only if the number's output text equals `field`, from which the number was read. Can return false
+    /// even if the two are equal.
     #[inline]
     pub(crate) fn is_unchanged(&self, field: &str) -> bool {
         matches!(self, Self::Short(text, _) if text.len() == field.len())
@@ -77,8 +78,8 @@ impl Short {
     /// The largest number of characters, without the sign, for which every value fits 64 bits.
     const BYTES_MAX: usize = 18;
 
-    /// Parses a number with at most `BYTES_MAX` characters that is valid JSON without a change. Returns `None` for any
-    /// other text.
+    /// Parses a number that has at most `BYTES_MAX` characters after the sign, has no exponent and is valid JSON as it
+    /// stands. Returns `None` for any other text.
     #[inline]
     fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
@@ -131,7 +132,7 @@ pub(crate) struct Long<'a> {
     whole: &'a str,
     /// The digits after the point.
     fraction: &'a str,
-    /// The exponent after the digits: empty, or an `e` and a number.
+    /// The exponent after the digits: empty, or an `e` or `E` and a number.
     exponent: &'a str,
     /// True if the text is a valid JSON number.
     is_json: bool,
@@ -178,8 +179,9 @@ impl<'a> Long<'a> {
         }
     }
 
-    /// Returns the number of digits before the point if the number is written without an exponent. If the first nonzero
-    /// digit is after the point, the result is zero or negative. If the number is zero, the result is `None`.
+    /// Returns how many digits the number would have before the point if it were written without an exponent. If its
+    /// first nonzero digit would then be after the point, the result is zero or negative. If the number is zero, the
+    /// result is `None`.
     fn magnitude(&self) -> Option<i64> {
         let place = if self.whole.is_empty() {
             let zeros = self.fraction.bytes().position(|digit| digit != b'0')?;

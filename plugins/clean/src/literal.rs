@@ -1,10 +1,11 @@
 //! Checks the texts between the directives of a format: a text and the directives beside it come in. If the text says
-//! something about the time, an error goes out. The parser of values only compares this text, so its meaning would be
-//! lost.
+//! something about the time, an error goes out. The parser of values only checks that a value has the same text, so
+//! what the text says would be lost.
 
 use crate::time_format::Field;
 
-/// The text between two directives. Each run of white space in it is one space.
+/// The text between two directives, or between a directive and one end of the format. Each run of white space in the
+/// text is one space.
 pub(crate) struct Literal<'a> {
     pub(crate) text: &'a str,
     /// The field of the directive before the text, or `None` if no directive precedes it.

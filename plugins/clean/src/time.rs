@@ -1,5 +1,5 @@
-//! Parses times: a text and a format come in, a local time or an instant goes out. Each digit, offset and weekday of a
-//! text must have a use. Otherwise, the text is refused.
+//! Parses times: a text and a format come in, a local time or an instant goes out. A text is refused if it has a digit,
+//! an offset or a weekday that would have no use.
 
 use std::fmt;
 
@@ -124,7 +124,7 @@ impl Fields {
         self.values[field as usize]
     }
 
-    /// Returns the time, or `None` if the calendar does not have it or its parts contradict each other.
+    /// Returns the time, or `None` if there is no such time, or if its parts contradict each other.
     fn time(&self) -> Option<Time> {
         if let Some((is_before, seconds)) = self.unix {
             let nanosecond = self.get(Field::Nanosecond).unwrap_or(0);
@@ -261,7 +261,7 @@ impl<'a> Rest<'a> {
     }
 
     /// Takes an offset from UTC, and returns it in seconds. The forms are `Z`, `+HH`, `+HHMM`, `+HHMMSS`, `+HH:MM` and
-    /// `+HH:MM:SS`, also with `-`. If `is_named` is true, `UTC` and `GMT` are accepted, too.
+    /// `+HH:MM:SS`, also with `-` in place of `+`. If `is_named` is true, `UTC` and `GMT` are accepted, too.
     fn offset(&mut self, is_named: bool) -> Option<i64> {
         const NAMES: &[(&str, u32)] = &[("Z", 0), ("UTC", 0), ("GMT", 0)];
         let names = if is_named { NAMES } else { &NAMES[..1] };

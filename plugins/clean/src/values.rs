@@ -155,8 +155,8 @@ pub(crate) enum Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// Returns true only if the output text of the value equals `field`, from which the value was read. It can also
-    /// return false for equal texts.
+    /// Returns true only if the output text of the value equals `field`, from which the value was read. Can return
+    /// false even if the two are equal.
     #[inline]
     pub(crate) fn is_unchanged(&self, field: &str) -> bool {
         match *self {

@@ -413,7 +413,8 @@ fn patterns_mean_every_script_unless_they_say_ascii() {
     assert!(accepts(r"^(?-u:\w+)$", "Bern"));
     // A pattern that could match a part of a character is refused.
     assert!(refusal(&json!({ "pattern": r"(?-u:\W)" })).contains("\"pattern\": "));
-    // A class of every script takes too much memory if it is repeated many times. An ASCII class does not.
+    // A character class with the letters of all scripts, such as `\w`, takes too much memory if it is repeated many
+    // times. An ASCII class does not.
     assert!(refusal(&json!({ "pattern": r"^\w{1,1000}$" })).contains("exceeds size limit"));
     assert!(accepts(r"^(?-u:\w){1,1000}$", "a"));
 }

@@ -290,7 +290,7 @@ fn what_is_said_twice_agrees() {
     );
 }
 
-/// The parser only compares the texts between the directives, so their meaning would be lost.
+/// The parser only checks that a value has the same texts between its fields, so what the texts say would be lost.
 #[test]
 fn a_text_that_says_something_of_the_time_is_refused() {
     let word = "would lose what it says: write %z for a zone";

@@ -19,8 +19,8 @@ pub struct Config {
     /// Modes for `check`, `open` and `finish` ignore `at`.
     #[serde(default = "first")]
     at: u64,
-    /// The first field of the records at which the plugin misbehaves. If `on` is given, it replaces `at`, and the
-    /// plugin keeps no state.
+    /// The plugin misbehaves at each record whose first field equals this text. If `on` is given, the plugin ignores
+    /// `at` and keeps no state.
     on: Option<String>,
     /// The number of bytes, lines, names or rows that the mode produces. Each mode has a default.
     size: Option<usize>,
@@ -105,14 +105,14 @@ enum Mode {
     Print,
     /// Writes to stdout and stderr in `check`.
     PrintInCheck,
-    /// Writes an exception to stderr and traps, like a plugin in another language.
+    /// Writes an exception to stderr and traps, as a plugin in another language does.
     Throw,
     /// Writes an exception to stdout and traps.
     ThrowOnStdout,
     /// Sleeps for a day.
     Sleep,
-    /// Tries to use files, environment variables, arguments, the network and a clock, which a sandbox must not have.
-    /// Counts each of them that it can use.
+    /// Tries to use what a sandbox must not offer: files, environment variables, arguments, the network and a running
+    /// clock. Counts each of them that it can use.
     Escape,
     /// Fails the request from `record`.
     Fail,

@@ -52,8 +52,8 @@ impl<'a> Arena<'a> {
     }
 
     /// Returns true if each field ends at or after its start and within the bytes. Within a record, the ends must
-    /// increase. From one record to the next, they may decrease. So the function counts all ends that are not greater
-    /// than the end before them, with vector instructions. It compares this count with the number of such ends at the
+    /// increase. From one record to the next, they may decrease. So the function uses vector instructions to count all
+    /// ends that are not greater than the end before them. It compares this count with the number of such ends at the
     /// borders between records.
     fn is_ordered(&self) -> bool {
         let mut between = 0;
@@ -120,7 +120,7 @@ impl<'a> Fields<'a> {
         unsafe { str::from_utf8_unchecked(self.bytes.get_unchecked(self.span(field as usize))) }
     }
 
-    /// Returns true if the field is a string of JSONL. If a host does not mark strings, no field has a `"` after it.
+    /// For a batch of JSONL, returns true if the field is a string. For CSV, the result has no meaning.
     #[inline]
     pub(crate) fn is_string(&self, field: u32) -> bool {
         let end = self.ends[field as usize] as usize;
@@ -144,7 +144,8 @@ fn broken(what: impl std::fmt::Display) -> Refusal {
 }
 
 // The next two functions are plain loops without an early exit, so the compiler turns them into vector instructions.
-// Every host that runs components supports these instructions, so a plugin needs no compiler flag.
+// The attribute `target_feature` permits these instructions without a compiler flag. Every host that runs components
+// supports them.
 
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn is_ascii(bytes: &[u8]) -> bool {
@@ -245,8 +246,8 @@ mod tests {
     }
 
     proptest! {
-        /// `Arena::check` refuses a batch if a field is not valid UTF-8 or lies outside the bytes. It accepts every
-        /// other batch.
+        /// `Arena::check` refuses a batch if a field ends before its start, lies outside the bytes or is not valid
+        /// UTF-8. It accepts every other batch with three ends per record.
         #[test]
         fn what_is_accepted_are_texts(
             bytes in vec(prop_oneof![8 => 0..=127_u8, 1 => any::<u8>()], 0..200),

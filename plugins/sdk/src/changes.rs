@@ -40,7 +40,7 @@ pub(crate) struct ChangesWriter {
     operands_start: usize,
     text_start: usize,
     cells: u32,
-    /// The index after the last column that is set in the current row.
+    /// No column with this index or a higher index has been set in the current row.
     next: u32,
     /// The columns of the current row whose last value cannot be written.
     unwritable: BTreeSet<u32>,
@@ -122,7 +122,8 @@ impl ChangesWriter {
         text.is_some_and(|text| words::is_same(text, &self.text.as_bytes()[start..]))
     }
 
-    /// Writes the text from `start` on into `column` if this or a later column of the row was set before.
+    /// Writes the text from `start` on into `column`. [`set`](Self::set) calls this if `column` or a column with a
+    /// higher index may already be set in the row.
     #[cold]
     fn insert(&mut self, column: u32, before: Option<&[u8]>, start: usize) {
         self.unwritable.remove(&column);

@@ -7,7 +7,7 @@ use crate::bindings::exports::ingest::plugin::transform::{Batch, Changes, Emitte
 use crate::driver::{self, Driver};
 use crate::plugin::Plugin;
 
-/// The state of a component between two calls of the host: the plugin, after `open`.
+/// The state of a component between two calls of the host. It is empty until `open`, and then contains the plugin.
 #[doc(hidden)]
 pub struct Instance<P>(RefCell<Option<Driver<P>>>);
 

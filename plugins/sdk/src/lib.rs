@@ -46,14 +46,15 @@ pub use schema::{Column, OutputColumn, Schema};
 pub use time::DateTime;
 pub use value::Value;
 
-/// Exports a [`Plugin`] from this crate. Use it once in a plugin, next to the plugin's type.
+/// Exports a type that implements [`Plugin`] as the plugin of the crate that calls the macro. Call it once per crate,
+/// next to the type.
 ///
 /// The plugin's name and version are those of the package. The name must be 1 to 64 lowercase letters, digits, dashes
 /// and underscores. With another name, the plugin does not compile.
 ///
 /// Only a build for WebAssembly has the exports, because a native linker does not accept their names
-/// (`ingest:plugin/...`). In a native build, the macro only checks that its argument is a [`Plugin`]. A plugin can
-/// therefore be tested with a plain `cargo test`.
+/// (`ingest:plugin/...`). In a native build, the macro only checks the name, and that its argument implements
+/// [`Plugin`]. A plugin can therefore be tested with a plain `cargo test`.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {

@@ -12,7 +12,8 @@ use crate::reject::Reject;
 use crate::rows::Rows;
 use crate::schema::Schema;
 
-/// A plugin. Each value of the type processes one input, or a part of an input, from front to back on one thread.
+/// A plugin. Each value of a type that implements this trait processes one input, or a part of an input, from front to
+/// back on one thread.
 ///
 /// The host calls [`check`](Self::check) and [`open`](Self::open) first, then [`record`](Self::record) for each record,
 /// and [`finish`](Self::finish) last. The host makes only one call at a time. The README of the crate has an example of
@@ -24,7 +25,7 @@ pub trait Plugin: Sized + 'static {
 
     /// True if the result for a record, or the rows that [`finish`](Self::finish) adds, depend on earlier records. If
     /// this is true, one instance gets the whole input in order. If it is false, the host may process a large input on
-    /// all its cores: each of several instances gets a part of the input, and the host calls `finish` on only one of
+    /// several cores: each of several instances gets a part of the input, and the host calls `finish` on only one of
     /// them.
     const STATEFUL: bool;
 
@@ -33,7 +34,7 @@ pub trait Plugin: Sized + 'static {
     ///
     /// # Errors
     /// Returns a sentence that says what is wrong in the config, and what to do. The host then refuses the binding. If
-    /// the check fails before `open`, the request fails.
+    /// the check that precedes `open` fails, the request fails.
     fn check(config: &Self::Config) -> Result<(), Refusal> {
         let _ = config;
         Ok(())
@@ -67,7 +68,7 @@ pub trait Plugin: Sized + 'static {
     }
 }
 
-/// The verdict on a record that is not rejected. With both verdicts, the rows from [`Record::emit`] go to the output.
+/// The verdict on a record that is not rejected. With either verdict, the rows from [`Record::emit`] go to the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Writes the record to the output: unchanged, or with the cells that [`Record::set`] changed.

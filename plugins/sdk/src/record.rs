@@ -34,8 +34,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Returns the field in `column`. A CSV field comes without its quotes. A JSONL string is unescaped. Another JSON
-    /// value is its JSON text, but null and a missing member are empty.
+    /// Returns the field in `column`. A CSV field comes without its quotes. A JSONL string is unescaped. For null and
+    /// for a missing member, the field is empty. For any other JSON value, the field is its JSON text.
     #[inline]
     #[must_use]
     pub fn get(&self, column: Column) -> &'a str {
@@ -45,7 +45,7 @@ impl<'a> Record<'a> {
     /// Parses the field in `column` as a `T`, such as an integer or a float.
     ///
     /// A returned float is always finite. NaN is rejected because a comparison such as `value > max` is false for NaN,
-    /// so it would pass most checks. `1e999` is rejected because its value is infinite. To accept such values, parse
+    /// so NaN would pass most checks. `1e999` is rejected because its value is infinite. To accept such values, parse
     /// the text from [`get`](Self::get).
     ///
     /// A float keeps only 15 to 17 digits, and an integer beyond 2^53 can change when it is parsed as a float. So set a
@@ -78,10 +78,10 @@ impl<'a> Record<'a> {
         self.parse(column).map(Some)
     }
 
-    /// Sets the output cell in `column`. If the plugin sets a cell several times, the last value counts. A call has no
-    /// effect if the value equals the field of the input, or if the column is dropped.
+    /// Sets the output cell in `column`. If the plugin sets a cell several times, the last value counts. If this value
+    /// equals the field of the input, the cell stays as it is. If the column is dropped, a call has no effect.
     ///
-    /// For JSONL, an equal value has an effect in two cases:
+    /// For JSONL, an equal value changes the cell in two cases:
     ///
     /// - If the column was converted to integers, numbers or booleans, a string becomes the literal of the same text.
     /// - If the type of the column is neither `Inherit` nor `Text`, an empty string becomes null.

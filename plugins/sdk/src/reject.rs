@@ -28,7 +28,8 @@ impl Reject {
     /// Makes a reject.
     ///
     /// `code` is 1 to 64 lowercase letters, digits and dashes. Receipts count rejects by code. An invalid code does not
-    /// fail the request: capital letters become lowercase, other characters become dashes, and a longer code is cut.
+    /// fail the request: capital letters become lowercase, other characters become dashes, a code that is too long is
+    /// cut, and an empty code becomes `unnamed`.
     ///
     /// `reason` is a sentence for people that names the column and the value. [`Record::reject`](crate::Record::reject)
     /// makes a reject with such a reason.

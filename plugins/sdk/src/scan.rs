@@ -81,8 +81,8 @@ fn short_word(bytes: &[u8]) -> u64 {
 /// Returns a word in which the high bit of a byte is set if that byte of `word` is not a digit.
 #[inline(always)]
 fn others(word: u64) -> u64 {
-    // The XOR turns a digit into a number from 0 to 9. The addition sets the high bit of a greater byte, and `| word`
-    // keeps a high bit that was already set.
+    // The XOR turns a digit into a number from 0 to 9. The addition sets the high bit of each byte that is greater than
+    // 9, and `| word` keeps a high bit that was already set.
     let word = word ^ ZEROS;
     (((word & !HIGH_BITS) + 0x7676_7676_7676_7676) | word) & HIGH_BITS
 }

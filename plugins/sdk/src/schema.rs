@@ -45,9 +45,11 @@ pub struct Schema {
     reads: Vec<u32>,
     /// For each of `inputs`, its index in `reads`, or `None` if the plugin does not read it.
     fields: Vec<Option<u32>>,
-    /// The columns of the output. An [`OutputColumn`] is an index into this list.
+    /// The columns of the output, and those that the plugin dropped or did not select. An [`OutputColumn`] is an index
+    /// into this list.
     outputs: Vec<Output>,
-    /// The order of the columns in `outputs`, including dropped ones.
+    /// The columns of the output in order, as indices into `outputs`. Until `plan` removes them, the list can contain
+    /// dropped columns.
     order: Vec<u32>,
     keeps_state: bool,
 }
@@ -166,7 +168,7 @@ impl Schema {
         self.add_output(name.to_owned(), column_type, None)
     }
 
-    /// Leaves a column out of the output. Setting its cells then has no effect.
+    /// Leaves a column out of the output. If the plugin sets a cell of this column, the call has no effect.
     pub fn drop(&mut self, column: impl Into<OutputColumn>) {
         self.entry(column).is_dropped = true;
     }
@@ -314,7 +316,7 @@ impl Schema {
 }
 
 impl Layout {
-    /// Returns the reason for a value of this column that cannot be written.
+    /// Returns the sentence that says that a value of this column cannot be written.
     #[cold]
     pub(crate) fn unwritable(&self, column: u32) -> String {
         let name = &self.names[column as usize];

@@ -78,7 +78,8 @@ pub struct Rejected {
 /// Runs the plugin on a CSV text whose first line is the header. `config` is a JSON text or a `serde_json::Value`.
 ///
 /// # Errors
-/// Returns the refusal that the plugin's `check`, `open`, `record` or `finish` returned.
+/// Returns the refusal that the plugin's `check`, `open`, `record` or `finish` returned. Also returns a refusal if the
+/// config does not parse, or if the output has no columns or two columns of the same name.
 ///
 /// # Panics
 /// Panics if the text is not CSV, or if a record has more or fewer fields than the header.

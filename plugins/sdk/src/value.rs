@@ -34,8 +34,8 @@ pub trait Value {
     /// Writes the value's text.
     ///
     /// # Errors
-    /// Returns the error of `out`, or `fmt::Error` if the value has no text, such as a float that is not finite. The
-    /// record is then rejected as `bad-value`.
+    /// Returns the error of `out`, or `fmt::Error` if the value has no text, such as a float that is not finite.
+    /// [`Record::set`](crate::Record::set) says what then happens to the record.
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result;
 }
 
@@ -135,8 +135,10 @@ pub(crate) struct Unwritable;
 pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Result<(), Unwritable> {
     let start = text.len();
     value.write(text).map_err(|fmt::Error| Unwritable)?;
-    // The text of a float that is not finite can only end with one of these bytes. None of them is a digit.
-    let may_end = |last: &u8| matches!(last, b'n' | b'N' | b'f' | b'F' | b'y' | b'Y' | b' ');
+    // The text of a float that is not finite can only end with one of these bytes. None of them is a digit, so
+    // `is_not_finite` is called for few numbers.
+    let may_end =
+        |last: &u8| matches!(last, b'n' | b'N' | b'f' | b'F' | b'y' | b'Y') || last.is_ascii_whitespace();
     let text = &text.as_bytes()[start..];
     if is_number && text.last().is_some_and(may_end) && is_not_finite(text) {
         return Err(Unwritable);
@@ -193,6 +195,9 @@ mod tests {
             assert!(!is_written(format_args!("{float:+9.1}"), true));
             // A column of texts may contain any text.
             assert!(is_written(format_args!("{float}"), false));
+        }
+        for text in ["inf\t", " NaN\n", "-infinity\r\n", "inf\x0c"] {
+            assert!(!is_written(text, true), "{text:?}");
         }
         for text in ["", "-", "info", "nano", "-1", "1e5", "n/a", "infinit"] {
             assert!(is_written(text, true), "{text}");

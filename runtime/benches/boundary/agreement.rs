@@ -1,4 +1,5 @@
-//! Checks before the measurements that all methods give the same results, for all settings and sizes of batches.
+//! Checks before the measurements that all methods give the same results, for all settings and for several sizes of
+//! batches.
 
 use crate::input::{self, BATCH_BYTES, Batch, Layout};
 use crate::sandbox::{Guest, Setting};

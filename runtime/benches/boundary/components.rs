@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// Builds the benchmark's guest.
 pub(crate) fn guest() -> PathBuf {
-    // The tests build the same list of packages. With another list, cargo would build the plugins again.
+    // These are the packages that the tests build (`component` in tests/it/support/host.rs), and the guest.
     build(
         &["clean", "alarms", "by-hand", "hostile", "boundary-guest"],
         |_| {},

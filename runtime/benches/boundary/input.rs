@@ -85,7 +85,7 @@ pub(crate) fn batches(layout: &Layout, bytes_max: usize) -> Vec<Batch> {
 }
 
 impl Layout {
-    /// Returns the layout of an unchanged alarm.
+    /// Returns the layout of alarms. All their columns cross.
     pub(crate) fn alarms() -> Self {
         Self::all(WIDTH)
     }

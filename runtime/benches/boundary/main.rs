@@ -316,8 +316,8 @@ fn crossing_as(
     });
 }
 
-/// Measures passes over all records. With `--bench`, an iteration has as many passes as give 100,000 records. Without
-/// `--bench`, it has one pass.
+/// Measures passes over all records. With `--bench`, an iteration has as many passes as are needed for 100,000 records.
+/// Without `--bench`, it has one pass.
 fn passes(bencher: Bencher<'_, '_>, mut pass: impl FnMut()) {
     let is_measured = std::env::args().any(|argument| argument == "--bench");
     let passes = if is_measured { 100_000 / RECORDS } else { 1 };

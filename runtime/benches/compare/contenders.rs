@@ -1,6 +1,6 @@
-//! The contenders for a job, each with its number of cores and the storage of its output. All contenders except the
-//! host are programs with the arguments `INPUT OUTPUT REJECTS`. They print how many records they have read and
-//! rejected.
+//! The contenders for a job, each with its number of cores and the storage of its output. Except the host and Miller,
+//! each contender is a program whose last arguments are `INPUT OUTPUT REJECTS`. Each contender prints how many records
+//! it has read and rejected.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ impl Contender {
     }
 
     /// Returns the contenders that can do a job with the installed tools. [`Contender::NATIVE`] is the first. Without
-    /// `others`, the list contains only the host and the native job.
+    /// `others`, the list contains only the native job and the builds of the host.
     pub(crate) fn of(job: Job, tools: &Tools, others: bool) -> Vec<Self> {
         let mut contenders = Vec::new();
         for storage in [Storage::Disk, Storage::Memory] {

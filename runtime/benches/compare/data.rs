@@ -93,7 +93,7 @@ fn wide(path: &Path, records: u64, bad_percent: u8) -> Result {
     Ok(out.flush()?)
 }
 
-/// Writes reviews. Every third title contains quotes, and most texts contain line ends, quotes and commas.
+/// Writes reviews. About a third of the titles contain quotes, and most texts contain line ends, quotes and commas.
 fn quoted(path: &Path, records: u64, bad_percent: u8) -> Result {
     let mut random = Rng::with_seed(SEED);
     let mut out = Writer::from_path(path)?;

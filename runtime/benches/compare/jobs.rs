@@ -1,11 +1,11 @@
-//! Defines the jobs that all contenders do. A job has a plugin, its config, and the name of an input.
+//! Defines the jobs that all contenders do. A job has a name, a plugin and the plugin's config.
 
 use std::path::PathBuf;
 
 /// A job: the work on one kind of input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Alarms with eight columns. All columns are read, three are changed, and one is added.
+    /// Alarms with eight columns. All columns are read, up to four are changed, and one is added.
     Alarms,
     /// Orders with sixty columns. Four of the columns are read.
     Wide,

@@ -178,7 +178,8 @@ fn bench(options: &Options) -> Result {
         let rows = files::compare(&input, &tools, scale)?;
         if job == Job::Alarms {
             let scaling = files::scaling(&input, &tools, scale)?;
-            let what = format!("{scaling:.2} times that of one core, for native jobs that run at once");
+            let what =
+                format!("{scaling:.2} times that of one core, for native jobs that run at the same time");
             machine.push(("speed of all cores", what));
         }
         std::fs::remove_file(&input.path)?;

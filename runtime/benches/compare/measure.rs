@@ -31,7 +31,8 @@ impl Sample {
 /// Runs a command to its end. Returns the measurement and the command's output.
 ///
 /// # Errors
-/// Fails if the command fails. The error contains the end of the command's log, which is written to `folder`.
+/// Fails if the command fails. The error contains the command's standard output and its whole log. The log is written
+/// to `folder`.
 pub(crate) fn run(mut command: Command, folder: &Path) -> Result<(Sample, String)> {
     let log = folder.join("log");
     command

@@ -1,5 +1,6 @@
 //! Native versions of the jobs, without a sandbox. Each job reads an input file, and writes an output file and a file
-//! of rejects. The jobs use one thread, handle one record at a time, and allocate no memory for a good record.
+//! of rejects. The jobs use one thread, and handle one record at a time. For most good records, they allocate no
+//! memory.
 
 use std::borrow::Cow;
 use std::fs::File;

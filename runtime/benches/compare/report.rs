@@ -1,4 +1,4 @@
-//! Writes the report. It turns the measurements into a Markdown document for the terminal and for `BENCHMARKS.md`.
+//! Turns the measurements into a Markdown document for the terminal and for `BENCHMARKS.md`.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,7 +9,8 @@ use crate::jobs::Input;
 use crate::measure::Sample;
 use crate::{Result, claims, files, requests};
 
-/// The line between the document, which each run replaces, and the text that people have written, which is kept.
+/// The line between the document and the text that people have written. A run replaces the document above this line,
+/// and keeps the text below it.
 const MARKER: &str = "<!-- `make bench` writes the text above this line and keeps the text below it. -->";
 
 const HOW: &str = "\
@@ -218,7 +219,7 @@ fn file_row(out: &mut String, input: &Input, rows: &[files::Row], found: &files:
         storage,
     } = found.contender;
     let mine = found.sample.wall.as_secs_f64();
-    // Finds the measurements of another program whose output is on the same storage.
+    // Finds the row of a program with its output on the same storage.
     let other = |program: Program, cores: Cores| {
         let wanted = Contender {
             program,

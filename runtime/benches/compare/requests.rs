@@ -242,7 +242,7 @@ impl<'a> RequestBench<'a> {
     }
 }
 
-/// Returns a command of a build that runs in a folder. Its environment contains only the variables that are set here.
+/// Returns a command that runs this build in a folder. Its environment contains only the variables that are set here.
 fn host(build: &Build, url: &str, folder: &Path) -> Command {
     let mut command = Command::new(&build.host);
     command.current_dir(folder);

@@ -78,7 +78,7 @@ impl Tools {
     }
 
     /// Returns the build to measure. With `is_before`, this is the build in [`Tools::before`] if one is set. In all
-    /// other cases, it is this build.
+    /// other cases, it is the current build.
     pub(crate) fn build(&self, is_before: bool) -> Build {
         let before = self.before.as_ref().filter(|_| is_before);
         Build {

@@ -13,8 +13,8 @@ use crate::plugin::{Description, Engine};
 use crate::queue::{Backend, Binding, Component, ListedBinding, Registry, Step, UnreadableBinding};
 use crate::request::InputOptions;
 
-/// The maximum number of bytes of a stored component that is to be bound. It is the highest limit that a worker may
-/// have.
+/// The maximum number of bytes of a stored component that is to be bound. It is the highest value that `--limit
+/// component-bytes` may have.
 const COMPONENT_BYTES_MAX: usize = 1 << 30;
 
 /// The result of a push.
@@ -38,7 +38,7 @@ pub struct BindRequest {
     pub config: PluginConfig,
     /// The limits that the binding lowers.
     pub limits: Vec<LimitValue>,
-    /// The bounds on rejects.
+    /// The gate: the bounds on rejects and on the number of records.
     pub gate: Gate,
     /// The options for reading inputs. A request's own options override them.
     pub input: InputOptions,
@@ -54,7 +54,7 @@ pub struct Bound {
     /// Set if the queue is new.
     pub new_queue: Option<NewQueue>,
     /// The bindings that a rollback has passed over because this host cannot read them, the newest first. The first one
-    /// may be the binding that was in force.
+    /// may be the binding that was in force before the rollback.
     pub passed_over: Vec<UnreadableBinding>,
 }
 
@@ -131,8 +131,8 @@ pub async fn bind(
     })
 }
 
-/// Restores the binding before the one in force. After a rollback, restores the binding before the restored one. Passes
-/// over bindings that this host cannot read.
+/// Restores the binding before the one in force. If the binding in force is itself the result of a rollback, restores
+/// the binding before the one that the earlier rollback restored. Passes over bindings that this host cannot read.
 ///
 /// # Errors
 /// Fails with [`Code::BindingConflict`] if there is no binding to restore, or if the queue was bound meanwhile. Also
@@ -209,8 +209,8 @@ pub async fn history(backend: &Backend, queue: &str) -> Result<Vec<ListedBinding
     backend.registry.bindings(queue).await
 }
 
-/// Checks that the plugin runs here and accepts its config. Then puts the binding in force in one atomic step, and
-/// returns the binding with its number.
+/// Checks that the plugin runs here and accepts its config. Then makes this binding the one in force, in one atomic
+/// step, and returns it with its number.
 async fn put_in_force(
     queue: &str,
     binding: Binding,
@@ -374,8 +374,8 @@ mod tests {
         assert_eq!(target(&before), Some((1, vec![2])));
         let both = [one.clone(), unreadable(2, None), unreadable(3, None)];
         assert_eq!(target(&both), Some((1, vec![3, 2])));
-        // An unreadable binding still counts as a rollback if it has the number of a restored binding. A number that
-        // makes no sense is ignored.
+        // An unreadable binding still counts as a rollback if it says which binding it restored (`rollback_of`). A
+        // number that makes no sense is ignored.
         let three = readable(3, None);
         let rollback = [one.clone(), two.clone(), three.clone(), unreadable(4, Some(2))];
         assert_eq!(target(&rollback), Some((1, vec![4])));

@@ -39,8 +39,8 @@ impl Default for PluginConfig {
     }
 }
 
-/// Returns a JSON document with its members sorted and without white space. Numbers keep their text, because a number
-/// with more digits than a float can hold would change.
+/// Returns a JSON document with its members sorted and without white space. Numbers keep their text, because a float
+/// cannot hold all digits of some numbers.
 fn canonical(document: &str) -> serde_json::Result<String> {
     let list = |open, items: serde_json::Result<Vec<String>>, close| {
         items.map(|items| format!("{open}{}{close}", items.join(",")))

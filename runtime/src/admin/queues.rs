@@ -9,7 +9,7 @@ use crate::queue::{Backend, Counts, Step};
 /// The maximum number of queues that an error names.
 const QUEUES_SHOWN: usize = 8;
 
-/// The minimum similarity of names that may be confused, from 0 to 1.
+/// The similarity, from 0 to 1, from which two names count as similar.
 const NEAR: f64 = 0.6;
 /// The maximum number of similar names that are returned.
 const NEAR_SHOWN: usize = 3;
@@ -37,7 +37,7 @@ impl NewQueue {
 /// A queue in the list of queues.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ListedQueue {
-    /// The number of the queue's requests in each state, and the number of its binding.
+    /// The counts of the queue, with the number of its binding.
     #[serde(flatten)]
     pub counts: Counts,
     /// The steps of the binding in force. `None` if there is no binding, or if only a newer program can read it.
@@ -129,7 +129,7 @@ async fn steps(backend: &Backend, counts: &Counts) -> Result<Option<Vec<Step>>> 
 /// queue's description if it is new.
 ///
 /// # Errors
-/// Fails if the name is not allowed for a queue.
+/// Fails if the name is not allowed for a queue, or if the server fails.
 pub async fn pause(backend: &Backend, queue: &str) -> Result<Option<NewQueue>> {
     check_usable_queue_name(queue)?;
     let known = backend.queue.queues().await?;

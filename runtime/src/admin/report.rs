@@ -8,12 +8,12 @@ use crate::location::{Location, redact};
 use crate::queue::Status;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Report, Unreadable};
 
-/// Returns the report on a request that is done, or that the gate refused. If the gate refused the request, the report
-/// is in quarantine, and is found only on the machine of the request's worker.
+/// Returns the report on a request that is done, or whose output the gate refused. If the gate refused the output, the
+/// report is in quarantine, and is found only on the machine of the request's worker.
 ///
 /// # Errors
-/// Fails with [`Code::ReportMissing`] if there is no report, if it cannot be read, or if it is about another request or
-/// attempt.
+/// Fails with [`Code::ReportMissing`] if there is no report, if the report in quarantine cannot be read, or if the
+/// report is about another request or attempt. Also fails if this program cannot read the receipt that the queue has.
 pub fn of_request(status: &Status) -> Result<Report> {
     let refused = |why: &str| {
         Error::permanent(
@@ -44,8 +44,9 @@ pub fn of_request(status: &Status) -> Result<Report> {
     }
 }
 
-/// Returns the report on a request that the gate refused, if the report is on this machine. The URI comes from a
-/// worker, and others may have changed the file since then. So the report must be about this request and this attempt.
+/// Returns the report on a request whose output the gate refused, if the report is on this machine. The URI comes from
+/// a worker, and others may have changed the file since then. So the report must be about this request and its last
+/// attempt.
 fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
     let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
     let path = match Location::parse(uri, Stage::Request)? {
@@ -80,8 +81,8 @@ fn is_about(report: &Report, status: &Status) -> bool {
 /// Reads a receipt, or a report in quarantine.
 ///
 /// # Errors
-/// Fails with [`Code::ReportMissing`] if the file is neither a receipt nor a report, and with [`Code::HostOutdated`] if
-/// a newer version wrote it.
+/// Fails with [`Code::ReportMissing`] if the file cannot be read, or is neither a receipt nor a report, and with
+/// [`Code::HostOutdated`] if a newer version wrote it.
 pub fn read(path: &Path) -> Result<Report> {
     let refused = |code, what| Error::permanent(Stage::Config, code, format!("{}: {what}", path.display()));
     let document = read_regular(path, DOCUMENT_BYTES_MAX)

@@ -103,8 +103,8 @@ pub(super) async fn in_state(
     Ok(requests.into_iter().map(without_credentials).collect())
 }
 
-/// Withdraws a request. If a worker has the request, the request becomes cancelled when the worker learns of the
-/// cancel.
+/// Withdraws a request. If a worker has the request, the worker stops when it learns of the cancel, and the request
+/// becomes cancelled, unless its output is committed before that.
 ///
 /// # Errors
 /// Fails as [`find`] does. Fails with [`Code::RequestState`] if the request has ended.

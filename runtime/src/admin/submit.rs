@@ -38,7 +38,8 @@ pub struct Accepted {
 /// Puts requests into a queue, each independently of the others. The queue need not exist.
 ///
 /// # Errors
-/// Fails if one of the requests or the queue's name breaks a rule. Then no request is submitted.
+/// Fails if one of the requests or the queue's name breaks a rule: then no request is submitted. Also fails if the
+/// server fails.
 pub async fn submit(backend: &Backend, queue: &str, requests: &[NewRequest]) -> Result<Submission> {
     let known = backend.queue.queues().await;
     let answers = backend.queue.submit(queue, requests).await?;

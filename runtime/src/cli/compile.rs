@@ -17,7 +17,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> ExitCode {
     let limits = Limits::default().with(&args.limits);
     match compile(&limits) {
-        // If stdout is closed, no process reads the result.
+        // If writing fails, the parent process is gone, so nobody reads the result.
         Ok(code) => {
             let mut out = std::io::stdout();
             let written = out.write_all(&code).and_then(|()| out.flush());

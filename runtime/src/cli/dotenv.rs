@@ -153,7 +153,7 @@ fn warn_of_readers(found: &Metadata, has_password: bool) {
 }
 
 /// Parses all names with their values, in the order of the file. Values are literal: `$` and `\` have no special
-/// meaning. If a value could contain a variable, it could put a secret of the environment into the address of an
+/// meaning. If values could refer to variables, a value could put a secret of the environment into the address of an
 /// attacker's server.
 ///
 /// # Errors

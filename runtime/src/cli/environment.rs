@@ -1,6 +1,6 @@
 //! Reads the environment: the location of the queue's server, and the folders for this user's files. Two kinds of
-//! variables are read elsewhere: the defaults that arguments declare, and the variables of the log (`RUST_LOG`,
-//! `NO_COLOR`, `TERM`).
+//! variables are read elsewhere: the variables that the arguments' declarations name (`env`), and the variables of the
+//! log (`RUST_LOG`, `NO_COLOR`, `TERM`).
 
 use std::env::VarError;
 use std::net::Ipv6Addr;
@@ -22,7 +22,8 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// The names of the variables with the address and the password of the queue's server.
 pub(super) const SERVER_NAMES: [&str; 4] = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"];
 
-/// The settings from the environment and `.env`. If both set a name, the environment's value is used.
+/// The settings from the command line, the environment and `.env`: see [`server_url`] for how the last two are
+/// combined.
 pub(super) struct Environment {
     /// The URL from the command line.
     url: Option<String>,
@@ -95,8 +96,8 @@ impl Environment {
         self.dotenv.queues()
     }
 
-    /// Connects to the server for a command that only reads. Does not upgrade a SQLite file, so that reading a queue
-    /// cannot stop workers of the version that created the file.
+    /// Connects to the server for a command that only reads. Does not upgrade a SQLite file, because workers of the
+    /// older version that created the file could not use it any more.
     pub(super) async fn connect_to_read(&self) -> Result<Backend> {
         self.existing()?.connect_to_read().await
     }
@@ -132,14 +133,14 @@ impl Environment {
     }
 
     /// Returns an engine. If this user has a cache folder, the engine keeps compiled components there. Another folder
-    /// of this user has the secret that proves that this program has filled the cache.
+    /// of this user has the secret with which the files in the cache are signed.
     pub(super) fn engine(&self, limits: &Limits) -> Result<Engine> {
         let folders = user_folder(&variable, "XDG_CACHE_HOME", ".cache")?.zip(user_folder(
             &variable,
             "XDG_STATE_HOME",
             ".local/state",
         )?);
-        // An unusable cache is no error, because a start without a cache only takes about 1 s longer.
+        // An unusable cache is no error, because without a cache, a start only takes about 1 s longer.
         let cache = folders.and_then(|(folder, secret)| {
             let absolute = |folder: PathBuf| std::path::absolute(&folder).unwrap_or(folder);
             let (folder, secret) = (absolute(folder), absolute(secret));
@@ -222,9 +223,9 @@ fn is_of_a_service(name: &str, value: &str) -> bool {
     name == "REDIS_PORT" && value.starts_with(OF_A_SERVICE)
 }
 
-/// Returns the server's URL. If the real environment sets any of [`SERVER_NAMES`], the URL comes from the real
-/// environment. If it sets none of them, the URL comes from `.env`. All parts come from one of the two sources. A
-/// password of the real environment must not be sent to a host that an attacker's file names.
+/// Returns the server's URL. If the process's environment sets any of [`SERVER_NAMES`], the URL comes from this
+/// environment. If it sets none of them, the URL comes from `.env`. The URL is never made of parts from both. So a
+/// password in the environment is not sent to a host that an attacker's `.env` names.
 fn server_url(
     real: Variable<'_>,
     is_set: &dyn Fn(&str) -> bool,
@@ -301,7 +302,8 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     Ok(Some(url.into()))
 }
 
-/// Returns this program's folder below `$xdg`. If `$xdg` is not set, returns the folder below `$HOME/fallback`.
+/// Returns this program's folder below the folder that the variable `xdg` names. If the variable is not set, returns
+/// this program's folder below the folder `fallback` in `$HOME`.
 fn user_folder(variable: Variable<'_>, xdg: &str, fallback: &str) -> Result<Option<PathBuf>> {
     let base = match variable(xdg)? {
         Some(folder) => Some(PathBuf::from(folder)),

@@ -1,4 +1,4 @@
-//! Suggests commands and options to users of other programs. An unknown word goes in, and the equivalent of this
+//! Suggests commands and options to users of other programs. An unknown word goes in, and the equivalent in this
 //! program comes out.
 
 use std::ffi::OsString;
@@ -7,7 +7,7 @@ use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// The commands of RQ, Celery, Sidekiq and others, each with the equivalent of this program.
+/// The commands of RQ, Celery, Sidekiq and others, each with the equivalent in this program.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
         &[
@@ -328,7 +328,7 @@ const NO_OPTIONS: &[(&[&str], &str)] = &[
 
 const ONE_ID: &str = "a queue is given as --queue NAME, and one ID at a time";
 
-/// The meaning of an unexpected argument that is not an option, for each command.
+/// For each command, a hint for unexpected arguments that are not options.
 const POSITIONALS: &[(&str, &str)] = &[
     ("run", "a queue is given as --queue NAME"),
     (
@@ -344,7 +344,7 @@ const POSITIONALS: &[(&str, &str)] = &[
     ("plugin", "a queue is given as --queue NAME"),
 ];
 
-/// Adds the equivalent of this program to an error about an unknown command or option. `program` describes all commands
+/// Adds the equivalent in this program to an error about an unknown command or option. `program` describes all commands
 /// and options.
 pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsString]) {
     let (invalid, suggested) = match error.kind() {
@@ -374,7 +374,8 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
         let hint = ContextValue::StyledStrs(vec![StyledStr::from(hint)]);
         error.insert(ContextKind::Suggested, hint);
     } else if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
-        // A mistyped option is rarely meant as a value. So clap's tip to write `--` before it is left out.
+        // A mistyped option is rarely meant as a value. So clap's tip, which is to write `--` before the option, is not
+        // shown.
         let tips = tips.into_iter().filter(|tip| !tip.to_string().contains("'-- "));
         let tips: Vec<_> = tips.collect();
         if !tips.is_empty() {

@@ -396,8 +396,9 @@ impl Ingestion {
         })
     }
 
-    /// Adds a hint to the error about a missing file. If the name is the value of a switch, the hint says to write the
-    /// value after `=`. Otherwise the hint names the file with the most similar name in the folder.
+    /// Adds a hint to the error about a missing file. If the missing file is in fact the value of a switch, as in
+    /// `--trim true`, the hint says to write the value after `=`. If not, the hint names the file with the most similar
+    /// name in the folder.
     fn about_missing(&self, uri: &str, error: Error) -> Error {
         let arguments: Vec<_> = std::env::args_os().collect();
         match (hints::switch_before(uri, &arguments), inputs::near(uri)) {
@@ -462,8 +463,8 @@ impl Ingestion {
         result
     }
 
-    /// Prints the result of an input. If there are several inputs, each note begins with the input's name, and so does
-    /// each error.
+    /// Prints the result of an input. `name` is the input's name if there are several inputs. Each note then begins
+    /// with this name.
     fn print_committed(&self, name: Option<&str>, committed: Committed) {
         let args = &self.args;
         let note = |text: &str| match name {
@@ -521,7 +522,7 @@ const NO_RETRY: &str = "it may pass by itself: `ingest` does not try again, a qu
 /// The hint for an error whose most likely cause is a full disk.
 const STAGED_FIRST: &str = "what goes to stdout is staged first: TMPDIR names another place for it";
 
-/// The hint for the same error if rejects go to a separate folder.
+/// The hint for this error if rejects are staged in a separate folder.
 const OUTPUT_STAGED_FIRST: &str = "the output is staged before it goes to stdout: TMPDIR names another place for it; rejects are staged in their own folder";
 
 /// On the first Ctrl-C, SIGTERM or SIGHUP, stops the work between two batches, so that no partial output is left

@@ -51,7 +51,7 @@ impl fmt::Display for InputArgument {
     }
 }
 
-/// An argument that names no input, with the error.
+/// An argument that names no input, or a pattern that may not have found all files, with the error.
 #[derive(Debug)]
 pub(super) struct InputNotFound {
     pub(super) argument: String,
@@ -67,8 +67,8 @@ pub(super) fn expand(arguments: &[OsString]) -> Vec<Result<InputArgument, InputN
         .collect()
 }
 
-/// Returns an identity of an input. It is the same for all spellings of the path of one local file, with links
-/// resolved.
+/// Returns an identity of an input. All spellings of the path of one local file, and all symbolic links to the file,
+/// have the same identity.
 fn identity(input: &InputArgument) -> OsString {
     let InputArgument::At(uri) = input else {
         return "-".into();
@@ -179,8 +179,8 @@ impl<'a> PatternSegment<'a> {
 #[derive(Default)]
 struct PatternWalk {
     found: Vec<PathBuf>,
-    /// The folders that could not be read, with the errors. This is a map, because a pattern can reach a folder by
-    /// several paths.
+    /// The folders that could not be read, with the errors. This is a map, because a pattern such as `**/**` can reach
+    /// a folder more than once.
     unread: BTreeMap<PathBuf, io::Error>,
 }
 
@@ -241,8 +241,8 @@ impl PatternWalk {
         }
     }
 
-    /// Records a folder that could not be read. Ignores the error if the folder is gone or is not a folder, because
-    /// there are no files in it.
+    /// Records a folder that could not be read. Ignores the error if the path does not exist or is not a folder,
+    /// because then there are no files below it.
     fn pass_over(&mut self, folder: &Path, error: io::Error) {
         if matches!(
             error.kind(),
@@ -348,8 +348,8 @@ mod tests {
         }
     }
 
-    /// The folder cannot be read because its path is too long. Even root cannot read it, unlike a folder of another
-    /// user.
+    /// The folder cannot be read because its path is too long. A folder of another user would not do for this test,
+    /// because root can read it.
     #[test]
     fn a_folder_that_cannot_be_read_is_told_beside_the_files_that_are_found() {
         use rustix::fs::{Mode, OFlags, mkdirat, openat};

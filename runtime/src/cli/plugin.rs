@@ -277,7 +277,7 @@ fn remarks(binding: &Binding) -> String {
         .join(" ")
 }
 
-/// Returns the input options of a binding, written like the members of a request.
+/// Returns the input options of a binding as `NAME=VALUE`. The names are those of a request's members.
 fn input_remarks(input: &InputOptions) -> Vec<String> {
     match serde_json::to_value(input) {
         Ok(Value::Object(members)) => {

@@ -19,8 +19,8 @@ use crate::receipt::{OutputPart, Receipt, RecordCounts, RejectsPart, StepPart};
 use crate::telemetry::log::is_dumb;
 use crate::telemetry::stderr;
 
-/// The maximum number of characters of a cell outside the last column. All cells of a column are as wide as its longest
-/// cell.
+/// The maximum number of characters of a cell outside the last column. Without this maximum, one long cell would make
+/// its whole column as wide.
 const CELL_CHARS_MAX: usize = 512;
 
 /// The time between two updates of a progress line.
@@ -67,8 +67,7 @@ pub(super) fn error(error: &Error) {
     note(format!("error: {} [{}]", error.report(), error.code()));
 }
 
-/// Prints a note for the person at the terminal. A note is neither a result nor an error. It is escaped as in
-/// [`line()`].
+/// Prints a note to stderr, for the person at the terminal. The note is escaped as in [`line()`].
 pub(super) fn note(text: impl Display) {
     // If stderr is closed, nobody reads the note.
     let line = format!("{}\n", escape::for_people(&text.to_string()));
@@ -195,7 +194,8 @@ pub(super) fn measures(bytes: u64, records: u64, rejects: u64) -> String {
     )
 }
 
-/// Shows a job's progress on stderr until this value is dropped. Shows nothing if stderr is not a capable terminal.
+/// Shows a job's progress on stderr until this value is dropped. Shows nothing if stderr is not a terminal, or if the
+/// terminal cannot redraw a line (`TERM=dumb`).
 pub(super) struct ProgressLine {
     bar: ProgressBar,
     task: Option<tokio::task::JoinHandle<()>>,

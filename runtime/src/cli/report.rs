@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::Location;
 use crate::receipt::{ColumnQuality, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report};
 
-/// The maximum number of characters shown of a name or a value. A time with its zone is shorter.
+/// The maximum number of characters shown of a name or a value. A time with its zone is shorter, so it is shown whole.
 const CELL_CHARS: usize = 32;
 
 #[derive(clap::Args)]

@@ -51,7 +51,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Prints a note that a queue is new, with the names of similar queues.
+/// If a queue is new, prints a note that says so, with the names of similar queues.
 pub(super) fn note_new_queue(backend: &Backend, new: Option<NewQueue>) {
     let Some(NewQueue { queue, near }) = new else {
         return;

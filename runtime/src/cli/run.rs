@@ -402,8 +402,8 @@ fn worker_name() -> String {
     )
 }
 
-/// On the first signal, lets the worker finish its requests and claim no more. On the second signal, makes the worker
-/// hand its requests back at once.
+/// Listens for signals. After the first signal, the worker claims no more requests, and finishes the requests that it
+/// has. After the second signal, it hands its requests back at once.
 fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
     let mut signals = Signals::listen()?;
     let (sender, receiver) = watch::channel(Shutdown::No);
@@ -412,7 +412,7 @@ fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
             signals.next().await;
             sender.send_replace(next);
         }
-        // The sender must stay alive, because a closed channel would have the effect of a signal.
+        // The sender must stay alive, because the worker would take a closed channel for a signal.
         std::future::pending::<()>().await;
     });
     Ok(receiver)

@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result, Stage};
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// SIGHUP, or `None` if the process was started with SIGHUP ignored, for example by `nohup`.
+    /// SIGHUP, or `None` if SIGHUP was ignored when the process started, for example because of `nohup`.
     hangup: Option<Signal>,
 }
 

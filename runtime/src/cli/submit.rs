@@ -183,7 +183,7 @@ fn print_accepted(args: &Args, accepted: &Accepted) {
     print::line(format!("{id}  {word} ({state}){hint}"));
 }
 
-/// Waits for the end of a request and shows its result. Returns false if the request did not end well.
+/// Waits for the end of a request and shows its result. Returns false if the request has ended, but is not done.
 async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
     let progress = ProgressLine::spinner();
     let (mut failures, started, mut is_told) = (0, Instant::now(), false);

@@ -8,8 +8,8 @@ use crate::queue::State;
 use crate::request::{BlankRows, DialectFrom, DuplicateColumns, LongRows, ShortRows};
 use crate::telemetry::log::LogFormat;
 
-/// Implements [`ValueEnum`] for a type. Each variant gets a word and, optionally, a help text. A variant without a word
-/// does not compile.
+/// Implements [`ValueEnum`] for a type. Each variant gets a word and, optionally, a help text. If a variant has no word
+/// here, the program does not compile.
 macro_rules! value_enum {
     ($type:ident { $($variant:ident = $word:literal $(, $help:literal)?;)* }) => {
         impl ValueEnum for $type {

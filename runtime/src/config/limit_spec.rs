@@ -10,7 +10,7 @@ use super::Limits;
 use crate::error::{Code, Error, Result, Stage};
 use crate::units::{DAY_MS, GIB, KIB, MIB, TIB, Unit};
 
-/// The limits of a binding: name and value, as the operator wrote them. They can only lower the limits of a worker.
+/// The limits of a binding, by name. The values are texts such as `64MiB`. They can only lower the limits of a worker.
 pub type LimitOverrides = BTreeMap<String, String>;
 
 /// One limit with its value.
@@ -138,12 +138,14 @@ impl Limits {
         self
     }
 
-    /// Returns these limits. If the binding has a lower value for a limit, that value replaces the limit.
+    /// Returns these limits, lowered by the binding: if the binding has a lower value for a limit, the result has this
+    /// value.
     ///
     /// # Errors
-    /// Fails transiently if this program does not know a limit of the binding.
+    /// Fails transiently if this program does not accept a limit of the binding, for example because it does not know
+    /// the limit's name.
     pub fn with_overrides(&self, binding: &LimitOverrides) -> Result<Self> {
-        // The program that made the binding knew the limit, so another worker may know it, too.
+        // The program that made the binding accepted the limit, so a worker of that version accepts it, too.
         let newer = |why| {
             let error = Error::transient(
                 Stage::Plugin,

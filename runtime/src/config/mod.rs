@@ -49,10 +49,11 @@ pub struct Limits {
     /// The maximum number of records of one attempt that are rejected because a stateless plugin does not process them
     /// in time.
     pub timeouts: usize,
-    /// The maximum time of an attempt of a worker, from its claim to the end of its pipeline.
+    /// The maximum time of an attempt. In a worker, this is the time from the claim to the end of the pipeline.
     pub attempt: Duration,
-    /// The maximum number of bytes that a plugin returns from one call, or passes to the host in one call. JSON
-    /// escaping can turn each byte into six bytes, and for a short time there are three copies of the result.
+    /// The maximum number of bytes that a plugin returns from one call, or passes to the host in one call. The host can
+    /// need much more memory than this: escaping for JSON can turn each byte into six bytes, and for a short time there
+    /// are three copies of the escaped text.
     pub changes_bytes_max: usize,
     /// The number of bytes of input between two checkpoints. If a worker is lost, another worker can resume from a
     /// checkpoint. With 0, no checkpoints are written.
@@ -188,7 +189,7 @@ pub struct LeasePolicy {
     /// The interval of heartbeats. Each heartbeat renews a claim, reports the progress and asks whether the request was
     /// cancelled.
     pub renew_every: Duration,
-    /// The time before a lease's end at which a worker gives the lease up if it could not renew it.
+    /// A worker that cannot renew a lease gives it up this long before the lease ends.
     pub margin: Duration,
     /// The total time that a request waits for retries, if it fails for reasons that may pass. When this time is used
     /// up, the request becomes a dead letter. If a server asks for a longer wait (`Retry-After`), the request waits
@@ -201,13 +202,13 @@ pub struct LeasePolicy {
     pub lost_max: u32,
     /// The maximum wait before the first retry. The minimum wait is half of it.
     pub backoff_base: Duration,
-    /// The maximum wait before any retry.
+    /// The maximum wait before any retry, unless a server asks for a longer wait.
     pub backoff_max: Duration,
     /// The time for which a stopping worker lets its attempts run. Then it hands their requests back.
     pub drain: Duration,
     /// The maximum time between two checks of the queue by an idle worker.
     pub idle: Duration,
-    /// The time for which a burst waits for a queue's server that refuses the burst's claims. Other workers wait
+    /// The time for which a burst keeps asking for claims if the queue's server refuses them. Other workers keep asking
     /// without a limit.
     pub burst_patience: Duration,
     /// The time for which an idle burst waits for requests. It is also the limit on the sum of a burst's waits for
@@ -260,8 +261,9 @@ impl LeasePolicy {
         Some(self.backoff(failures).max(asked).min(left))
     }
 
-    /// Returns a random wait between half of a bound and the whole bound, so that many failing requests spread out. The
-    /// bound grows exponentially ("equal jitter", AWS Architecture Blog, 2015).
+    /// Returns a random wait between half of a bound and the whole bound, so that many requests that failed at the same
+    /// time are not retried at the same time. The bound grows exponentially ("equal jitter", AWS Architecture Blog,
+    /// 2015).
     fn backoff(&self, failures: u32) -> Duration {
         let doubled = self
             .backoff_base

@@ -122,8 +122,8 @@ impl CsvOptions {
 /// The header as it is written in the file.
 #[derive(Default)]
 pub(super) struct Header {
-    /// The names of the columns, or no names if the file has no header. A name is empty if the column is named by its
-    /// number.
+    /// The names of the columns, or no names if the file has no header. If the header has no name for a column, the
+    /// name is empty here, and the column is named by its number.
     pub(super) names: Vec<String>,
     /// The bytes of the header, without its line end.
     pub(super) text: Vec<u8>,

@@ -36,7 +36,7 @@ pub(super) fn check(text: &[u8], other: Option<OtherType>) -> Result<(), String>
         ));
     }
     // A file with several lines is JSONL even if its name or content type says JSON. An object on a single line can be
-    // a record or a JSON document.
+    // a record or a JSON document, so the request has to say which it is.
     let text = text.trim_ascii();
     if is_json && memchr(b'\n', text).is_none() {
         let advice = match content_kind::advice_on_list(text) {

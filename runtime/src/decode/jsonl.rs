@@ -2,9 +2,9 @@
 //! skipped.
 //!
 //! The columns are the members of the first objects, in the order of their first appearance. [`super::open`] says how
-//! many objects count. A line is malformed if it is not an object or not UTF-8. A line is also malformed if its object
-//! has two members of the same name, whether or not the plugin reads them: RFC 8259 does not say which of the two
-//! counts.
+//! many objects are read for this. A line is malformed if it is not an object or not UTF-8. A line is also malformed if
+//! its object has two members of the same name, whether or not the plugin reads them: RFC 8259 does not say which of
+//! the two counts.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -29,8 +29,7 @@ const KEPT_BYTES: usize = 1 << 20;
 /// The length in bytes of `"":0,`, the shortest member with a comma after it.
 const MEMBER_BYTES_MIN: usize = 5;
 
-/// A number of keys that are not names of columns. When an object has this many, room is made for all its further keys
-/// at once.
+/// If an object has this many keys that are not names of columns, room is made for all its further keys at once.
 const MANY_KEYS: usize = 1 << 16;
 
 /// The code and the reason of a reject.
@@ -106,8 +105,8 @@ fn decoding(splitter: Splitter, lines: LineSplitter, columns: Vec<String>) -> De
     }
 }
 
-/// Returns the end of the last complete line in `raw`, or `None` if no line is complete. `last` says that nothing
-/// follows `raw`.
+/// Returns the end of the last complete line in `raw`, or `None` if no line is complete. If `last` is true, nothing
+/// follows `raw`, so its last line is complete.
 fn records_end(raw: &[u8], last: bool) -> Option<usize> {
     if last {
         return Some(raw.len());
@@ -188,8 +187,8 @@ impl LineSplitter {
         }
     }
 
-    /// Calls `found` for each line after `used` that is not blank, until a batch is full. The second argument of
-    /// `found` is the code and the reason of a reject if the line is not an object in UTF-8.
+    /// Calls `found` for each line after `used` that is not blank, until a batch is full. If the line is not an object
+    /// in UTF-8, the second argument of `found` is the code and the reason of the reject.
     fn objects(
         &self,
         raw: &[u8],
@@ -232,7 +231,8 @@ impl LineSplitter {
 fn check_object(line: &[u8]) -> Result<(), CodeAndReason> {
     let fault = |reason| ("not-json", reason);
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(line) {
-        // The message of serde_json ends with a line and a column. The line is always 1 and would mislead.
+        // The message of serde_json ends with a line and a column. The number of the line is always 1 and would
+        // mislead.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
         return Err(fault(format!(
@@ -300,7 +300,7 @@ struct FieldReader {
     objects: u64,
     /// For each column, the number of the last object that had it.
     last_objects: Vec<u64>,
-    /// For each column, its index among the columns that the plugin reads, or `None`.
+    /// For each column, its index among the columns that the plugin reads, or `None` if the plugin does not read it.
     slots: Vec<Option<usize>>,
     /// For each column that the plugin reads, the span of its value in the current record.
     values: Vec<Option<Span>>,
@@ -317,8 +317,8 @@ struct FieldReader {
 /// than its key.
 #[derive(Clone, Default)]
 struct UnknownKeys {
-    /// The spans of the keys in the object, without quotes. For a key with escapes, the span is its position in `names`
-    /// plus the length of the object.
+    /// The spans of the keys in the object, without quotes. For a key with escapes, this is the span of its text in
+    /// `names`, with the length of the object added to the start and the end.
     keys: Vec<[u32; 2]>,
     /// The unescaped texts of the keys with escapes, concatenated.
     names: Vec<u8>,
@@ -394,8 +394,8 @@ impl UnknownKeys {
 
     fn push(&mut self, object: &[u8], key: Span) -> Result<(), CodeAndReason> {
         if self.keys.len() == MANY_KEYS {
-            // Makes room for all keys that can follow. Without this the vector would grow step by step, and hold two
-            // copies in each step.
+            // Makes room for all keys that can follow. Without this, the vector would grow step by step, and during
+            // each step it would be in memory twice.
             let more = (object.len() - key.start) / MEMBER_BYTES_MIN + 1;
             self.keys.reserve_exact(more);
         }

@@ -1,5 +1,5 @@
 //! Recognizes a log by the first lines of a text. A line of a log has a time and a level, or the form of syslog or of a
-//! web server's log. The result is a guess, because a column of a CSV file can have such lines.
+//! web server's log. The result is a guess, because the rows of a CSV file can look like such lines.
 
 /// The maximum number of lines that are examined after the first.
 const LINES: usize = 100;

@@ -104,8 +104,8 @@ pub struct Decoding {
 /// `limits.batch_cells`. The number of cells is the number of records times the number of columns. Columns that the
 /// plugin does not read count too, because an encoder can write them all. A batch has at least one record.
 ///
-/// The columns of JSONL are collected from the first records of the input: from as many as fit into one chunk, and into
-/// a batch that has a single column.
+/// The columns of JSONL are collected from the first records of the input: from as many as fit into one chunk and,
+/// counted as if they had a single column, into one batch.
 ///
 /// JSONL without records is allowed and has no columns: for example, a file with the events of one hour is empty if the
 /// hour had no events. An empty CSV file is an error: a program that writes a header also writes it if there are no

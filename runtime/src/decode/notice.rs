@@ -1,6 +1,6 @@
-//! Recognizes a notice that a server sent in place of a file, by the first records of the text. The records of a notice
-//! are sentences or the words of an error. Another sign is a line that continues after a comma like a sentence: with a
-//! space and a lowercase letter. The result is a guess.
+//! Recognizes a notice that a server sent in place of a file, by the first records of the text. A notice consists of
+//! sentences, or of phrases such as `Access denied`. In a sentence, each comma is followed by a space and usually by a
+//! lowercase letter. In a row of a table, a delimiter usually is not. The result is a guess.
 
 /// Phrases that servers and people write in place of a file. Usually a phrase is the whole line, or a punctuation mark
 /// follows it.
@@ -43,7 +43,7 @@ const PHRASES: &[&str] = &[
     "under maintenance",
 ];
 
-/// The beginnings of notices that continue with other words.
+/// The first words of notices that continue with other words.
 const BEGINNINGS: &[&str] = &[
     "error:",
     "warning:",
@@ -118,11 +118,11 @@ pub(super) fn is_notice(text: &NoticeCandidate<'_>) -> bool {
     }
 }
 
-/// Returns whether a line without a delimiter is a sentence or a phrase of a notice. If there are records below, they
-/// must look like text, not like values.
+/// Returns whether a line without a delimiter is a sentence or a phrase of a notice. If there are records below, at
+/// least half of them must look like text, not like values.
 fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
     let is_sentence = is_sentence(line);
-    // A single word can also be the name of a column, so the lines below must explain an error.
+    // A single word can also be the name of a column, so at least half of the lines below must explain an error.
     let is_phrase = |line: &str| is_phrase(line) && (line.contains(' ') || is_half(records, is_explanation));
     if records.is_empty() {
         return is_sentence || begins_notice(line) || self::is_phrase(line) || has_words_of_sentence(line);
@@ -138,8 +138,8 @@ fn is_notice_in_one_column(line: &str, records: &[&[u8]]) -> bool {
         || (is_sentence || is_phrase(line)) && is_half(records, has_words)
 }
 
-/// Returns whether a line with delimiters is a sentence with commas. Such a sentence continues after each comma, or
-/// consists of clauses of at least three words.
+/// Returns whether a line with delimiters is a sentence or an error. After each delimiter, such a line continues like a
+/// sentence, or it consists of clauses of at least three words.
 fn is_notice_over_columns(line: &str, names: &[&str], text: &NoticeCandidate<'_>) -> bool {
     let (first, others) = (names[0].trim(), &names[1..]);
     let has_clauses = || {
@@ -172,8 +172,8 @@ fn reads_on(name: &str) -> bool {
     name.is_empty() || name.starts_with(' ') && name.trim_start().starts_with(char::is_lowercase)
 }
 
-/// Returns whether a line can belong to a letter to a person. Such a line ends a sentence, or its sentence continues
-/// after each comma.
+/// Returns whether a line can belong to a letter to a person. Such a line ends like a sentence, or has commas or
+/// semicolons. After each of them, the line continues like a sentence.
 fn is_line_of_letter(line: &str) -> bool {
     let is_ended = line.starts_with(char::is_alphabetic)
         && (line.ends_with(['.', '!', '?', '？']) || ends_sentence(line));
@@ -238,8 +238,8 @@ fn is_phrase(line: &str) -> bool {
     PHRASES.iter().any(|phrase| line.eq_ignore_ascii_case(phrase))
 }
 
-/// Returns whether a line begins with an HTTP status and its phrase, such as `404 Not Found` or `HTTP 502: Bad
-/// Gateway`.
+/// Returns whether a line begins with the number of an HTTP error and one of the [`PHRASES`], such as `404 Not Found`
+/// or `HTTP 502: Bad Gateway`.
 fn is_status(line: &str) -> bool {
     let before = ["http error ", "http ", "error "]
         .iter()

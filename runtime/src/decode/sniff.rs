@@ -78,9 +78,9 @@ pub(super) fn separator_line(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// Returns the delimiter with which the most records have as many fields as the first record. Also returns this number
-/// of fields, which is at least two. Returns `None` if no delimiter gives this number to at least [`ALIKE_PERCENT`] of
-/// the records.
+/// Returns the delimiter with which the largest percentage of records have as many fields as the first record, and the
+/// number of fields of the first record. A delimiter counts only if the first record has at least two fields, and the
+/// percentage is at least [`ALIKE_PERCENT`]. Returns `None` if no delimiter counts.
 fn another_of(
     text: &[u8],
     whole: bool,
@@ -102,7 +102,7 @@ fn another_of(
 }
 
 /// Detects columns that are aligned by spaces, and counts their fields. The first line must have several spaces in a
-/// row, and at least [`ALIKE_PERCENT`] of the lines must have as many words as the first line.
+/// row, and at least [`ALIKE_PERCENT`] percent of the lines must have as many words as the first line.
 pub(super) fn by_spaces<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<SniffedCsv> {
     let mut lines = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let words = |line: &[u8]| {
@@ -201,8 +201,8 @@ struct Candidate {
     syntax: Syntax,
 }
 
-/// Detects the delimiter and the quote, if they are unknown. A character that an option uses for something else is not
-/// detected.
+/// Detects the delimiter and the quote, if they are unknown. A character that an option uses for something else is
+/// detected neither as the delimiter nor as the quote.
 ///
 /// # Errors
 /// Returns a message if one of these holds:
@@ -242,8 +242,8 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
             has_columns = true;
             let is_usual = quotes.last() == Some(&quote);
             // An apostrophe stays the quote, unless more records have the same number of fields with the usual quote.
-            // If the two quotes are equal in this, a line end in a record with a quoted field decides against the
-            // apostrophe: a wrong quote usually joins lines.
+            // If the number of these records is the same with both quotes, a line end in a record with a quoted field
+            // decides against the apostrophe: a wrong quote usually joins lines.
             let is_better = match &best {
                 Some((other, is_over_lines)) => {
                     percent > other.percent || percent == other.percent && *is_over_lines
@@ -299,7 +299,7 @@ pub(super) fn detect_syntax(text: &[u8], whole: bool, given: KnownSyntax) -> Res
     }
 }
 
-/// Returns the syntax of a text that has one column or is empty. An empty text is reported elsewhere.
+/// Returns the syntax of a text that has one column or is empty. `csv::open` reports an empty text.
 ///
 /// # Errors
 /// Returns a message if a separator that the request has to name gives several columns.
@@ -422,7 +422,7 @@ mod tests {
             ("a|b\r1|2\r", '|', '"'),
             ("\u{feff}a;b\r\n1;2\r\n", ';', '"'),
             ("\n\na;b\n1;2\n", ';', '"'),
-            // The commas are decimal commas, with a header and without one.
+            // The commas are decimal commas. The first of these two texts has a header.
             ("a;b\n1,5;2,5\n", ';', '"'),
             ("1,5;2,5\n3,5;4,5\n", ';', '"'),
             ("when,what\n10:00,a;b|c\n11:00,d\n", ',', '"'),

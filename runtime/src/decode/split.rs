@@ -1,5 +1,5 @@
-//! A reader's bytes go in; the same bytes come out in chunks of whole records, which can be decoded independently. The
-//! splitter also knows the position in the input, and whether the input has ended.
+//! A reader's bytes go in; the same bytes come out in chunks of whole records. Each chunk can be decoded without the
+//! others. The splitter also knows the position in the input, and whether the input has ended.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -176,7 +176,7 @@ impl Splitter {
         }
     }
 
-    /// Tells the splitter that the decoder rewrites records, which needs more memory for a long record.
+    /// Tells the splitter that the decoder rewrites records. To rewrite a long record, it needs more memory.
     pub(super) fn expect_rewriting(&mut self) {
         self.copies = LONG_CHUNK_COPIES + REWRITTEN_COPIES;
     }

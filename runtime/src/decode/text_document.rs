@@ -95,13 +95,13 @@ fn texts<'a>(first: &'a str, rest: &'a [u8]) -> Vec<Cow<'a, str>> {
         .collect()
 }
 
-/// Returns whether most lines have a name, or belong to a line with a name as the items of a list do. Such lines count
-/// here. All of these must hold:
+/// Returns whether most lines count. A line counts if `name` returns its name, or if `belongs` says that it belongs to
+/// a line with a name, as the items of a list do. Empty lines are ignored. All of these must hold:
 ///
 /// - The first line counts.
 /// - At least three lines count, and they are more than half of all lines.
 /// - At least one line has a name.
-/// - At least two names differ, or at least one line belongs to a line with a name.
+/// - At least two names differ, or `belongs` is true for at least one line.
 fn is_mostly(
     lines: &[Cow<'_, str>],
     name: impl Fn(&str) -> Option<&str>,

@@ -310,7 +310,7 @@ mod tests {
             (b"caf\xe9", "iso-8859-15", "café"),
             (b"\x82\xa0", "shift_jis", "あ"),
             (b"\xff\xfea\0", "utf-16le", "a"),
-            // The byte order mark overrules the declaration.
+            // The byte order mark overrules the encoding that is named.
             (b"\xfe\xff\0a", "utf-16le", "a"),
             (b"\xef\xbb\xbfa", "utf-16le", "a"),
             (b"", "utf-16le", ""),

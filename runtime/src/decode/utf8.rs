@@ -10,7 +10,7 @@ pub(crate) const LATIN_1_HINT: &str = "if it is Latin-1 or Windows-1252, say --e
 pub(crate) const NOT_UTF8: &str = "not-utf8";
 
 /// The number of bytes that are checked at once. Most records are much shorter. If the batch ends within these bytes,
-/// only a little work is wasted.
+/// the check of the remaining bytes was in vain, but they are few.
 const UTF8_BYTES: usize = 16 << 10;
 
 /// The position up to which the bytes of a chunk have been checked.

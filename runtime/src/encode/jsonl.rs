@@ -139,10 +139,10 @@ impl Encoder for JsonlFromCsv {
     }
 }
 
-/// The treatment of a member whose name is a column of the input or of the output.
+/// The treatment of a member whose name is also the name of a column of the input or of the output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum MemberFate {
-    /// The member belongs to a column of the input that no column of the output shows.
+    /// The member belongs to a column of the input that is the source of no column of the output. It is left out.
     Nowhere,
     /// The member is written to the column of the output with the same name. The value is the index of that column.
     Same(usize),

@@ -1,6 +1,6 @@
-//! Encodes the output: records and verdicts go in; bytes of the output come out. A kept record is copied, and in an
-//! edited record only the edited cells are replaced. Other fields are rewritten only if the formats or the columns of
-//! input and output differ.
+//! Encodes the output: records and verdicts go in; bytes of the output come out. If input and output have the same
+//! format and the same columns, a kept record is copied, and in an edited record only the edited cells are replaced. If
+//! the formats or the columns differ, other fields can be rewritten too.
 
 mod csv;
 mod jsonl;
@@ -53,7 +53,8 @@ pub trait Encoder: Send {
     /// Writes the text before the first record, such as the header of CSV.
     fn begin(&mut self, out: &mut Vec<u8>);
 
-    /// Announces the texts of all edits in the next batch. An encoder can use them to prepare.
+    /// Announces the texts of all edits in the next batch. An encoder can use them to find out in advance whether any
+    /// of them needs quotes.
     fn expect(&mut self, texts: &[u8]) {
         let _ = texts;
     }

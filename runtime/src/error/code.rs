@@ -61,7 +61,7 @@ codes! {
     QueueDamaged = "queue-damaged",
     /// The queue does not exist, or the file with the queues does not exist.
     QueueUnknown = "queue-unknown",
-    /// The queue's server may lose data that it has acknowledged, and `--strict` forbids that.
+    /// The queue's server may lose data that it has acknowledged, and `--strict` forbids such a server.
     QueueUnsafe = "queue-unsafe",
     /// Stored data has a newer version than this program supports.
     HostOutdated = "host-outdated",
@@ -127,7 +127,7 @@ codes! {
     NotATable = "not-a-table",
     /// The text is not in the encoding that was given or assumed.
     EncodingMismatch = "encoding-mismatch",
-    /// The CSV's delimiter or quote cannot be detected, contradicts an option, or is probably not the assumed one.
+    /// The CSV's delimiter or quote cannot be detected, contradicts an option, or is probably wrong.
     CsvSyntax = "csv-syntax",
     /// The header or the columns' names cannot be used, or do not fit the records.
     HeaderInvalid = "header-invalid",

@@ -181,7 +181,7 @@ impl Access {
     }
 
     /// Returns whether an absolute path is below an allowed root. Compares only the text of the paths, and does not
-    /// follow symbolic links.
+    /// follow symbolic links. Returns false for every path with `..`.
     pub(super) fn spells_root(&self, path: &Path) -> bool {
         use std::path::Component::ParentDir;
         let below = |root: &Root| path.starts_with(&root.as_given) || path.starts_with(&root.real);

@@ -107,7 +107,7 @@ impl Checksums {
         self.add_fields(headers, "Repr-Digest");
     }
 
-    /// Returns the digests of the whole file that an earlier answer has announced.
+    /// Makes `Checksums` of `sha256`: the digests of the whole file, in hex, that the first answer announced.
     pub(super) fn announced_before(sha256: &[String]) -> Self {
         let checksum = |hex: &String| Checksum {
             header: "its first answer",
@@ -123,17 +123,18 @@ impl Checksums {
         these.map(|checksum| checksum.hex.clone()).collect()
     }
 
-    /// Returns the announced digests of the content of an answer that contains a part of a file. Digests in the headers
-    /// that cover the whole file are left out.
+    /// Returns the announced digests of the content of an answer that contains a part of a file. Leaves out digests of
+    /// the whole file.
     pub(super) fn of_part(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         found.add_fields(headers, "Content-Digest");
         found
     }
 
-    /// Adds the digests in a header of RFC 9530. Its value is a dictionary, whose values are bytes in base64 between
-    /// colons (RFC 8941). A strict parser, such as the crate `sfv`, discards the whole header because of one malformed
-    /// member or one capital letter. With such a parser, no digest of this header would be checked.
+    /// Adds the SHA-256 digests in a header of RFC 9530. The header is a dictionary of algorithms and digests (RFC
+    /// 8941). Each digest is in base64 between colons. A strict parser, such as the crate `sfv`, discards the whole
+    /// header because of one malformed member or one capital letter. With such a parser, the digests in a partly
+    /// malformed header would not be checked.
     fn add_fields(&mut self, headers: &HeaderMap, header: &'static str) {
         for member in members(headers, header) {
             let Some((algorithm @ Algorithm::Sha256, value)) = named(member) else {

@@ -40,7 +40,7 @@ impl Compression {
     }
 
     /// Returns the compressions that the lines of `Content-Encoding` name, in the order in which they were applied.
-    /// Ignores words that some servers send there although they say nothing about compression.
+    /// Ignores words that say nothing about compression, which some servers send in this header.
     ///
     /// # Errors
     /// Fails if a compression is not supported, or if there are more than [`ENCODINGS_MAX`].
@@ -98,7 +98,7 @@ impl Compression {
         }
     }
 
-    /// Returns the number of bytes at the beginning of a stream that identify this compression.
+    /// Returns how many bytes at the beginning of a stream identify this compression.
     pub(super) fn magic_bytes(self) -> usize {
         match self {
             Self::Gzip => 2,
@@ -117,8 +117,9 @@ impl Compression {
     }
 }
 
-/// Returns whether a word in `Content-Encoding` says nothing about compression. Such a word belongs to another header,
-/// names a character set, or describes how the file was uploaded.
+/// Returns whether a word in `Content-Encoding` says nothing about compression. Such a word means "no encoding"
+/// (`identity`), belongs to another header (`7bit`), names a character set, or describes how the file was uploaded
+/// (`aws-chunked`).
 fn says_nothing(word: &str) -> bool {
     let words = ["", "identity", "none", "binary", "7bit", "8bit", "aws-chunked"];
     let charset = word.strip_prefix("charset=").unwrap_or(word);

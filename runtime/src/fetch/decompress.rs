@@ -5,11 +5,11 @@
 //! file and keep its name. But if the name or the content type indicates a compression, an input that is too short for
 //! this compression is an error, not an empty file.
 //!
-//! If there is a `Content-Encoding`, the input must be encoded in this way. The decoded content can be a compressed
-//! file.
+//! If there is a `Content-Encoding`, the input must be encoded in this way. The decoded content can be a gzip or zstd
+//! file, which is then decompressed, too.
 //!
-//! Bytes after the last member or frame are an error. The only exception is NULs after a gzip member, which tapes and
-//! block devices add: they are skipped.
+//! Bytes after the last member or frame are an error. The only exception is NULs after a gzip member: tapes and block
+//! devices add them, and the decoder skips them.
 
 mod zstd;
 
@@ -64,9 +64,10 @@ pub(super) struct DecompressLimits<'a> {
 /// `name` is the name of the input in messages.
 ///
 /// # Errors
-/// Fails permanently, with stage decompress, if the input does not have the declared compression. Also returns the
-/// errors of reading `input`. The returned reader fails with the same errors, and fails permanently if the data is
-/// corrupt or truncated. If an error of `input` wraps an error of this crate, that error is returned unchanged.
+/// Fails permanently, with stage decompress, if the input is not encoded as its `Content-Encoding` says, or if it is
+/// too short for the compression that its name or content type indicates. The function and the returned reader also
+/// return the errors of `input`. The reader fails permanently if the data is corrupt or truncated. If an error of
+/// `input` wraps an error of this crate, the wrapped error is returned unchanged.
 pub(super) fn decompress(
     mut input: Box<dyn Read + Send>,
     name: &str,
@@ -264,8 +265,8 @@ fn finds_member(input: &mut CountingReader, name: &str) -> io::Result<bool> {
     }
 }
 
-/// A reader that decompresses one stream of deflate. The readers of the crate `flate2` accept a truncated stream as
-/// complete, so they are not used.
+/// A reader that decompresses one stream of deflate. The crate `flate2` has readers for deflate, but they accept a
+/// truncated stream as complete, so they are not used.
 struct DeflateDecoder {
     input: CountingReader,
     state: Decompress,

@@ -15,7 +15,7 @@ use super::{Access, Identity, RequestedBy};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
 
-/// The flags for opening a file. With them, opening something that is not a regular file does not block and has no
+/// The flags for opening a file. With them, opening something that is not a regular file does not block and has no side
 /// effect.
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
@@ -26,8 +26,8 @@ const READ: OFlags = OFlags::RDONLY
 /// in the path are resolved.
 ///
 /// # Errors
-/// Fails with stage fetch and the path: permanently if there is no such file, if the path is not a regular file, or if
-/// the file must not be read.
+/// Fails with stage fetch, and names the path. The error is permanent if there is no such file, if the path does not
+/// name a regular file, or if the file must not be read. Most other errors are transient.
 pub(super) fn open(path: &Path, requested_by: RequestedBy, access: &Access) -> Result<Unchanged> {
     let file = match requested_by {
         RequestedBy::Typed => File::options()
@@ -153,8 +153,8 @@ fn failed(error: io::Error, path: &Path) -> Error {
     }
 }
 
-/// A reader of a file that fails if the file changes while it is read. Without this check, a file that a producer is
-/// still writing could be ingested without its end.
+/// Reads a file, and fails if the file changes meanwhile. Without this check, a file that a producer is still writing
+/// could be ingested without its end.
 pub(super) struct Unchanged {
     file: File,
     path: PathBuf,

@@ -276,8 +276,8 @@ impl Http {
                 return Err(not_answered(error, url, took_it).about(shown));
             }
             Err(_) => {
-                // There was a connection. Without one, the time limit for connecting would have ended the request
-                // earlier.
+                // There was a connection. Without a connection, the time limit for connecting would have ended the
+                // request earlier.
                 self.note_reached(url);
                 let what = format!(
                     "{shown}: no answer within {} s; for a slow server raise --limit first-byte-time",

@@ -35,8 +35,8 @@ pub enum Identity {
         uri: String,
         /// The entity tag with its quotes.
         etag: String,
-        /// The `Content-Encoding`, if there is one. It does not change the bytes, because compressed inputs have no
-        /// identity.
+        /// The `Content-Encoding`, if there is one. It names no compression, because compressed inputs have no
+        /// identity. An example is `identity`.
         encoding: Option<String>,
         /// The content's length.
         bytes: u64,

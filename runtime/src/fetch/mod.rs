@@ -1,5 +1,5 @@
-//! Opens URIs: a URI goes in; the decompressed bytes of its input come out while they arrive. No input is ever stored
-//! as a whole, neither in memory nor on disk.
+//! Opens URIs: a URI goes in; the decompressed bytes of its input come out while they arrive. An input is never
+//! collected as a whole, in memory or on disk.
 
 mod access;
 mod checksums;
@@ -107,8 +107,8 @@ impl Fetcher {
     /// this, works as [`Fetcher::open_blocking`].
     ///
     /// # Errors
-    /// Fails as [`Fetcher::open`] does, and transiently if the input has another identity, or if the server does not
-    /// send only the rest.
+    /// Fails as [`Fetcher::open`] does, and transiently if the input has another identity, or if the server sends
+    /// something other than the rest.
     pub fn open_rest_blocking(
         &self,
         uri: &str,
@@ -154,7 +154,7 @@ impl Fetcher {
     /// Opens standard input. It can be read only once.
     ///
     /// # Errors
-    /// Never fails. The source's reader fails with the same errors as for a file.
+    /// Never fails. If standard input cannot be read, the source's reader fails.
     pub fn open_stdin(&self, stop: &Stop) -> Result<Source> {
         Source::from_stdin(stop.clone()).within(self.bounds)
     }

@@ -43,8 +43,8 @@ pub(super) struct ContentRange {
 }
 
 impl FileVersion {
-    /// Returns the version of the file in `headers` of an answer with the whole file. Returns `None` if the rest of the
-    /// file cannot be requested later. The rest can be requested if all of this is true:
+    /// Returns the version of a file. `headers` are the headers of an answer with the whole file. Returns `None` if the
+    /// rest of the file cannot be requested later. The rest can be requested if all of this is true:
     ///
     /// - The answer has a strong entity tag.
     /// - No proxy has changed the answer (status 203).
@@ -80,7 +80,7 @@ impl RangeRequest<'_> {
     /// answer.
     ///
     /// # Errors
-    /// Returns the reason why the answer is not the rest. In messages, the reason follows "could not be resumed".
+    /// Returns the reason why the answer is not the rest. Callers add the reason to an error as its cause.
     pub(super) fn check(
         &self,
         url: &Url,
@@ -111,8 +111,8 @@ impl RangeRequest<'_> {
     }
 
     /// Checks that an answer with a part of a file states the version of the file. The answer must have an `ETag`: RFC
-    /// 9110, section 15.3.7. If it announces a digest of the whole file, the first answer must have announced the same
-    /// digest. Only the digests of the first answer are compared at the end.
+    /// 9110, section 15.3.7. If the answer announces a digest of the whole file, the first answer must have announced
+    /// the same digest. Only the digests of the first answer are compared at the end.
     fn check_stated_version(&self, headers: &HeaderMap) -> Result<(), String> {
         if !headers.contains_key(ETAG) {
             return Err("the server does not say the ETag of the rest".into());

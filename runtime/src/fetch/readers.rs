@@ -1,6 +1,7 @@
-//! Defines the readers of an input: raw bytes go in; the same bytes come out. On the way, they are counted and
-//! digested, and their digest is compared with announced digests. At the end of the plain bytes, the digest of the raw
-//! bytes is stored for other code. It is not stored if that code computes the digest itself.
+//! Defines the readers of an input, before and after decompression. [`RawBody`] passes on the raw bytes: it counts and
+//! digests them, and compares their digest with announced digests. [`LimitedReader`] passes on the plain bytes, and
+//! checks their limits. At their end, it stores the digest of the raw bytes for other code, unless that code computes
+//! the digest itself.
 
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};

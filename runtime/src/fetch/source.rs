@@ -90,8 +90,9 @@ impl InputBounds {
     }
 }
 
-/// The digest of the fetched bytes of an input, before decompression. The digest exists only after the plain bytes were
-/// read to their end without an error. So it always covers a complete and undamaged input.
+/// The digest and the identity of the fetched bytes of an input, before decompression. The digest exists only after the
+/// plain bytes were read to their end without an error. So it always covers all bytes of the input, and all checks of
+/// these bytes have passed.
 #[derive(Clone)]
 pub struct Fetched {
     digest: Arc<OnceLock<Digest>>,
@@ -178,7 +179,7 @@ impl Source {
             hints: Hints::default(),
             declared: DeclaredCompression::default(),
             bytes: None,
-            // A pipe does not show truncation, but the shell can detect it: see `pipefail` in README.md.
+            // A pipe does not show truncation, but the shell can detect it: see `pipefail` in docs/operations.md.
             tells_its_end: true,
             bounds: InputBounds::NONE,
             checksums: Checksums::default(),

@@ -96,7 +96,7 @@ impl Scanner {
     }
 
     /// Finds the end of the record that begins at `start`. Calls `found` with the raw span of each column in `wanted`,
-    /// except columns that the record does not have. The indices in `wanted` must increase. `last` says that nothing
+    /// except columns that the record does not have. The indices in `wanted` must increase. `last` is true if nothing
     /// follows `raw`.
     ///
     /// # Errors
@@ -205,7 +205,7 @@ pub fn line_feeds(raw: &[u8]) -> usize {
 }
 
 /// Returns the end of the last record that is complete in `raw`, including its line end. Returns `None` if no record is
-/// complete. `raw` must begin with a record. `last` says that nothing follows `raw`: in this case all of `raw` counts
+/// complete. `raw` must begin with a record. `last` is true if nothing follows `raw`: in this case all of `raw` counts
 /// as complete.
 ///
 /// The function examines only quotes, and line ends outside quotes. This takes much less time than a [`Scanner`] needs.

@@ -1,5 +1,5 @@
-//! The formats as texts: this module parses and writes single raw records. Decoders and encoders share no other code
-//! for the formats.
+//! The formats as texts: this module parses and writes single raw records. It has all code for the formats that
+//! decoders and encoders share.
 
 pub mod csv;
 mod hints;
@@ -33,7 +33,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All formats, in order.
+    /// All formats, in the order of the enum.
     pub const ALL: [Self; 2] = [Self::Csv, Self::Jsonl];
 
     /// Returns the name of the format, which is also the file name extension.
@@ -70,8 +70,8 @@ pub struct OutputColumn {
     pub name: String,
     /// The type of the column's values.
     pub column_type: ColumnType,
-    /// The index of the input column that is copied into this column. `None` if the column is empty by default. Edits
-    /// overrule both.
+    /// The index of the input column that is copied into this column. `None` if no input column is copied, so that the
+    /// column is empty. In both cases, an edit can give a cell another text.
     pub source: Option<usize>,
 }
 

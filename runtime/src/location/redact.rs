@@ -86,7 +86,8 @@ pub fn has_userinfo(uri: &str) -> bool {
         !SPECIAL.contains(&scheme.as_str()) && !rest.starts_with(['/', '\\']) && rest.contains('@')
     });
     let is_told = Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
-    // Browsers read the text after two slashes as a host, although this program reads it as a path.
+    // If a text begins with two slashes, browsers read a host after them, although this program reads the text as a
+    // path.
     let without_scheme = uri
         .trim_start()
         .strip_prefix("//")
@@ -399,7 +400,7 @@ fn is_closing(c: char) -> bool {
 fn hide_values(text: &str, is_path: bool) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     let query = text.find(['?', '#']);
-    // If a path contains a URI, the text from the URI's host on has no folders.
+    // If a path contains a URI, no part of the text from the URI's host on counts as a folder.
     let nested = if is_path {
         let own = scheme(text).map_or(0, |scheme| scheme.len() + 1);
         let named = authorities(&text[own..]).find(|authority| authority.is_named);
@@ -523,7 +524,7 @@ fn member_length(text: &str, is_json: bool) -> (usize, usize) {
     (0, text.find(end).unwrap_or(text.len()))
 }
 
-/// The texts that make a name the name of a secret wherever they occur in it.
+/// A name that contains one of these texts is the name of a secret.
 const WITHIN: &[&str] = &[
     "signature",
     "token",
@@ -542,12 +543,13 @@ const WITHIN: &[&str] = &[
     "jwt",
 ];
 
-/// The words that make a name the name of a secret only if they are the whole name: `zipcode` and `country_code` are
-/// not names of secrets.
+/// Each of these words is the name of a secret if it is the whole name. As a part of a name, it does not count:
+/// `zipcode` and `country_code` are not names of secrets.
 const WHOLE: [&str; 3] = ["code", "pin", "policy"];
 
-/// The parts of words that name a secret. A name is the name of a secret if one of its words consists only of these
-/// parts and of parts in [`BESIDE`]. So `authkey` is the name of a secret, but `keyboard` is not.
+/// The parts of words that name a secret. A name is the name of a secret if one of its words contains at least one of
+/// these parts, and otherwise has only parts in [`BESIDE`] and digits. So `authkey` is the name of a secret, but
+/// `keyboard` is not.
 const WORDS: &[&str] = &[
     "assertion",
     "auth",

@@ -20,7 +20,8 @@ fn total_of(limit: Option<u64>) -> u64 {
     (limit.unwrap_or_default() / DEFAULT_DIVISOR).max(TOTAL_MIN)
 }
 
-/// Returns the lowest limit in the kernel's files below a root folder.
+/// Returns the memory of the machine, or the lowest limit of this process's control groups if that is less. Reads the
+/// kernel's files below `root`.
 fn limit(root: &Path) -> Option<u64> {
     let groups = read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let of_groups = groups.lines().filter_map(|line| of_group(root, line));
@@ -35,7 +36,8 @@ fn of_machine(root: &Path) -> Option<u64> {
 }
 
 /// Returns the lowest limit of a control group and its parents. `line` has the form `ID:CONTROLLERS:PATH`: see
-/// cgroups(7). In a container, the path may be a path of the host. If so, only the root of the groups exists here.
+/// cgroups(7). In a container, this can be a path outside the container. If so, its folders do not exist here, and only
+/// the root of the groups is read.
 fn of_group(root: &Path, line: &str) -> Option<u64> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (controllers, path) = (parts.next()?, parts.next()?);

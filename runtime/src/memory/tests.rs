@@ -127,7 +127,8 @@ fn nobody_overtakes_but_where_it_takes_nothing_from_those_in_front() {
     large.raise(24 * MIB).unwrap();
     medium.raise(20 * MIB).unwrap();
     thread::scope(|scope| {
-        // This request fits beside the largest holder, so later requests wait behind it.
+        // This request does not need priority: it fits as soon as `medium` gives its memory back. So later requests
+        // wait behind it.
         let first = scope.spawn(|| {
             let mut held = shares[2].hold();
             held.raise(22 * MIB).map(|()| held)
@@ -142,7 +143,8 @@ fn nobody_overtakes_but_where_it_takes_nothing_from_those_in_front() {
         let first = first.join().unwrap().unwrap();
         let second = second.join().unwrap().unwrap();
         drop((first, second));
-        // This request cannot fit, even if the other holders give back everything. Later requests do not wait for it.
+        // While `large` holds this much, this request does not fit, even if no other attempt holds memory. So later
+        // requests do not wait for it.
         large.raise(60 * MIB).unwrap();
         let first = scope.spawn(|| {
             let mut held = shares[2].hold();
@@ -215,7 +217,7 @@ fn no_thread_of_an_abandoned_attempt_waits() {
     });
 }
 
-/// Checks that memory that is given back goes to the first in line. No other attempt can take it before.
+/// Checks that memory that is given back goes to the first in line, and that no other attempt can take it first.
 #[test]
 fn nobody_takes_what_the_first_in_line_can_have() {
     for asks_first in [false, true] {
@@ -312,7 +314,7 @@ fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
         }
         Ok(())
     };
-    // Together, both threads may request more than one attempt may hold.
+    // Together, the two threads can request more memory than their attempt may hold.
     let all_done = thread::scope(|scope| {
         let threads = [0; 2].map(|_| {
             let (share, random) = (&share, random.fork());
@@ -338,8 +340,7 @@ fn run_attempt(budget: &MemoryBudget, random: &mut fastrand::Rng) {
     }
 }
 
-/// Checks that a large request gets its turn beside many attempts that grow and shrink. Each of these attempts has at
-/// most one turn before it.
+/// Checks that a large request is granted, although many other attempts request and give back memory all the time.
 #[test]
 fn a_large_one_does_not_starve_beside_many_that_grow() {
     let budget = budget(100);

@@ -20,7 +20,7 @@ use crate::record::{ChunkOrigin, Position, Row};
 use crate::storage::{Attempt, StagedWriter};
 use crate::units::ByteSize;
 
-/// The maximum size of a vector that is reused, as a multiple of the size of a batch.
+/// The maximum size of a vector that is reused, as a multiple of [`Limits::batch_bytes`].
 const SPARE_BATCHES_MAX: usize = 8;
 
 /// The output of an attempt, assembled from the lanes' results in the order of the input.
@@ -160,7 +160,7 @@ impl<'a> OutputAssembler<'a> {
         text.check()
     }
 
-    /// Returns the maximum number of bytes that all rejects up to this record may have.
+    /// Returns the maximum number of bytes that all rejects up to this record may have together.
     fn rejects_bytes_max(&self, row: Row) -> u64 {
         let read = self.origin.0.offset + u64::from(row.end);
         self.job

@@ -26,8 +26,8 @@ use crate::receipt::{InputPart, QualityPart, ResumedFrom};
 
 /// Runs a job from an opened source to the committed receipt. This function blocks: call it on a separate thread.
 ///
-/// If the input is one chunk, or if `job.execution.lanes` is at most 1, the calling thread does all the work. The
-/// output does not depend on the number of lanes.
+/// If the input is one chunk, if `job.execution.lanes` is at most 1, or if the attempt runs alone, the calling thread
+/// does all the work. The output does not depend on the number of lanes.
 ///
 /// # Errors
 /// Returns errors of any stage. If this function fails, the attempt has created no receipt, unless
@@ -65,7 +65,7 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     work_through(job, opened, assembler, None)
 }
 
-/// An input that is being read, with its source.
+/// An input that is being read, with the description of its source.
 pub(super) struct AttemptInput {
     pub(super) name: String,
     uri: String,
@@ -155,8 +155,8 @@ pub(super) fn work_through(
         }
         Err(error) => {
             // If the transfer of the input broke off and this attempt has written a checkpoint, the next attempt
-            // resumes from this checkpoint. If the input turned out to be damaged at its end, the next attempt starts
-            // from zero.
+            // resumes from this checkpoint. If the error came after the last byte, for example because the digest is
+            // wrong, the next attempt starts from zero.
             let is_fetch = (error.stage(), error.class()) == (Stage::Fetch, Class::Transient);
             let broke_off = is_fetch && !input.fetched.has_ended();
             let is_done_again = job.work.limits.memory.is_refused();
@@ -183,8 +183,8 @@ fn put_through(
         Some(chunk) if !chunk.last && !job.work.limits.memory.is_alone() => job.execution.lanes.max(1),
         _ => 1,
     };
-    // The assembler can digest the input only if the chunks contain all its bytes. The bytes of transcoded chunks
-    // differ from the input's bytes, and no chunk contains the rows of a footer.
+    // The assembler can digest the input only if the chunks together are exactly the input's bytes. The bytes of
+    // transcoded chunks differ from the input's bytes, and no chunk contains the rows of a footer.
     if !decoding.is_transcoded && job.work.input.skip_footer.unwrap_or(0) == 0 {
         assembler.digest_input(input.fetched.detach_digest());
     }

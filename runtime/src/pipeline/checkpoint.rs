@@ -1,6 +1,6 @@
-//! Writes and reads the documents of checkpoints. To write one, the progress of an attempt goes in, and the document
-//! comes out. To resume, the document goes in. The state from which the next attempt continues comes out, or the reason
-//! why it cannot continue. A resumed attempt continues as if it had done the earlier work itself.
+//! Writes and reads the documents of checkpoints. To write a document, the progress of an attempt goes in, and the
+//! document comes out. To resume, the document goes in. The state from which the next attempt continues comes out, or
+//! the reason why it cannot continue. A resumed attempt continues as if it had done the earlier work itself.
 //! `storage/local/checkpoint.rs` stores the document together with the staged files that it describes.
 
 use std::collections::BTreeMap;
@@ -77,8 +77,8 @@ pub(super) struct WorkIdentity {
 /// The limits that affect the result for the records before a checkpoint. With other limits, the earlier attempt could
 /// have rejected a record, left out a counter, or ended with an error.
 ///
-/// The limits on totals (bytes of the input, bytes of output and rejects) are not included. The attempt that resumes
-/// knows the totals so far and checks these limits itself.
+/// The limits on totals (`input_raw_bytes_max`, `input_bytes_max`, `output_bytes_max`) are not included. The attempt
+/// that resumes knows the totals so far and checks these limits itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResultLimits {

@@ -1,5 +1,5 @@
-//! Finishes an attempt. The staged files of a completely processed input go in. If the gate accepts them, they are
-//! published with a receipt. Otherwise they go into quarantine.
+//! Finishes an attempt. The staged files of a completely processed input go in. If the gate accepts the output, they
+//! are published with a receipt. If not, they go into quarantine.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ pub(super) fn finish(
     };
     match verdict {
         None => commit::publish(sealed, &id, receipt),
-        // An earlier attempt has published the output. So the request is done, even if this worker's gate refuses the
+        // If an earlier attempt has published the output, the request is done, even if this worker's gate refuses the
         // output.
         Some(_) if let Some(receipt) = commit::existing(&*sealed, &request)? => {
             Ok(Committed::Existing(receipt))

@@ -1,5 +1,6 @@
-//! Gives threads access to a value in the order of their numbers. A thread that only has an item for the value does not
-//! wait for its turn. It submits the item and continues. Later the item's turn comes, and another thread delivers it.
+//! Gives threads access to a value in the order of numbers, such as the numbers of the chunks on which the threads
+//! work. A thread that only has an item for the value does not wait for its turn. It submits the item and continues.
+//! When the turn of the item's number comes, another thread delivers the item.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -8,7 +9,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Code, Error, Result, Stage};
 
-/// A value that threads use in the order of their numbers, and the items submitted for it.
+/// A value that threads use in the order of numbers, and the items submitted for it.
 pub(super) struct OrderedHandoff<V, T = ()> {
     value: Mutex<V>,
     state: Mutex<HandoffState<T>>,

@@ -1,4 +1,4 @@
-//! Defines an attempt by its three parts (work, placement and execution), and the counters of its progress.
+//! Defines the three parts of an attempt (work, placement and execution), and the counters of its progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,8 +50,8 @@ pub struct Work {
 
 /// The request of an attempt, and the destination of the attempt's files.
 pub struct Placement {
-    /// The owner of the output: the request and its claim. If it has no id, the name of the output is derived from
-    /// input, options, plugin and config.
+    /// The owner of the output: the request and its claim. If the owner has no id, the name of the output is derived
+    /// from input, options, plugin and config.
     pub owner: Owner,
     /// The requested URI, without credentials.
     pub uri: String,
@@ -71,9 +71,9 @@ pub struct Execution {
     pub started_at: Timestamp,
     /// The number of lanes for a large input, if the plugin is stateless. With 0 or 1, one thread processes the input.
     pub lanes: usize,
-    /// The stop signal, which is checked between batches.
+    /// The stop of the attempt, which all stages check.
     pub stop: Stop,
-    /// The counters that are updated after each batch.
+    /// The counters that are updated after each chunk.
     pub progress: Arc<ProgressCounters>,
 }
 
@@ -99,11 +99,11 @@ impl Placement {
 /// The progress of a job, which other threads can read.
 #[derive(Debug, Default)]
 pub struct ProgressCounters {
-    /// The number of decoded bytes, counted after decompression.
+    /// The number of bytes of the processed chunks, counted after decompression.
     pub bytes: AtomicU64,
-    /// The number of decoded records.
+    /// The number of records in the processed chunks.
     pub records: AtomicU64,
-    /// The number of rejected records.
+    /// The number of rejects in the processed chunks.
     pub rejects: AtomicU64,
 }
 

@@ -32,16 +32,16 @@ const REASON_BYTES_MAX: usize = 4 << 10;
 /// The size of a call's input, in bytes, above which extra memory is reserved.
 const USUAL_CALL_BYTES: usize = 512 << 10;
 
-/// The number of copies of a long batch for which the plugin's memory is reserved: the batch, its records in the
-/// plugin, and the answer.
+/// The number of copies of a long batch for which memory in the plugin is reserved: the batch, its records, and the
+/// answer.
 const CALL_COPIES_INSIDE: usize = 3;
 
-/// The number of copies of a long batch for which the host's memory is reserved: the answer, and the texts assembled
+/// The number of copies of a long batch for which memory in the host is reserved: the answer, and the texts assembled
 /// for an output.
 const CALL_COPIES_OUTSIDE: usize = 2;
 
-/// The maximum size of pending output, as a multiple of the size of a batch. If the output becomes longer, the lane
-/// sends it to the sink before the chunk ends.
+/// The maximum size of pending output and rejects, as a multiple of [`Limits::batch_bytes`]. If they become larger, the
+/// lane sends them to the sink before the chunk ends.
 const PENDING_BATCHES_MAX: usize = 4;
 
 /// The maximum number of bytes of each vector that a lane keeps for the next chunk.
@@ -176,7 +176,7 @@ impl Lane {
         }
     }
 
-    /// Returns the bytes of the output before the first record.
+    /// Returns the beginning of the output, before the first record: for CSV, the header.
     pub(super) fn begin(&mut self) -> ChunkOutput {
         self.encoder.begin(&mut self.pending.output);
         std::mem::take(&mut self.pending)
@@ -378,7 +378,8 @@ impl Lane {
         self.counts.rejected += 1;
     }
 
-    /// Sends the pending output to the sink if it is large. A plugin can turn little input into much output.
+    /// Sends the pending output and rejects to the sink if they are large. A plugin can turn little input into much
+    /// output.
     #[inline]
     fn send_if_large(&mut self, sink: &mut OutputSink<'_>) -> Result<()> {
         if self.pending.output.len() + self.pending.rejects.bytes()

@@ -7,7 +7,7 @@
 //! A free thread splits off the next chunk and takes it through all steps. So the chunk stays in the caches of one
 //! core. If the chunk's [turn](OrderedHandoff) to be written has not come, the thread leaves the result to the thread
 //! of an earlier chunk. A fast core therefore need not wait for a slow one. If the plugin keeps state, all threads
-//! share one lane, and they enter the lane in turn, too.
+//! share one lane, and they enter the lane in the order of the chunks, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,7 +130,7 @@ enum LaneSlot<'a, 'lane> {
 
 impl LanePool<'_, '_> {
     /// Processes chunks until no chunk is left or a chunk has failed. If a chunk of this thread has failed, the thread
-    /// submits the error or the result, and then processes no more chunks.
+    /// submits the error and ends. If the lane gave the chunk up, the thread submits the result and ends.
     fn work(&self, mut slot: LaneSlot<'_, '_>) {
         let _closing = CloseOnPanic(self);
         loop {
@@ -155,8 +155,8 @@ impl LanePool<'_, '_> {
         }
     }
 
-    /// Returns the number of the next chunk, with the chunk or the error that prevents it. Returns `None` at the end of
-    /// the input.
+    /// Returns the number of the next chunk, with the chunk, or with the error of the splitter. Returns `None` at the
+    /// end of the input.
     fn next_chunk(&self, spare: Vec<u8>) -> Option<(u64, Result<MarkedChunk, ChunkError>)> {
         let feed = &mut *self.feed.lock();
         if feed.ended {

@@ -23,8 +23,8 @@ use crate::memory::ATTEMPT_BYTES;
 use crate::plugin::timed_out_beside_others;
 
 /// Opens a source and runs a job on it. Both steps block, perhaps for hours, so they run on a thread of the async
-/// runtime's pool of blocking threads. A thread of this pool is usually idle, so a small job need not wait for a new
-/// thread.
+/// runtime's pool of blocking threads. At least one thread of this pool is usually idle, so a small job need not wait
+/// until a thread is created.
 ///
 /// # Errors
 /// Returns the errors of `open` and [`run`].
@@ -62,9 +62,9 @@ pub async fn spawn_or_resume(
 
 /// Does a job's work within its share of memory.
 ///
-/// The work runs again, alone, in two cases: memory was refused where the work cannot wait, or all lanes together
-/// needed more memory than a request may hold. When the work runs alone, it has one lane, which can use all the memory
-/// that a request may hold. So the result does not depend on other requests.
+/// In two cases, the work runs a second time, alone: memory was refused where the work cannot wait, or all lanes
+/// together needed more memory than a request may hold. When the work runs alone, it has one lane, which can use all
+/// the memory that a request may hold. So the result does not depend on other requests.
 fn within_memory(job: &Job, work: impl Fn() -> Result<Committed>) -> Result<Committed> {
     let memory = &job.work.limits.memory;
     let begin = || -> Result<Committed> {

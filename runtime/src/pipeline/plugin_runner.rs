@@ -67,8 +67,8 @@ pub(super) struct PluginRunner {
     plan: Arc<Plan>,
     /// The current instance, or `None` if no new instance could be opened after a trap.
     instance: Option<Instance>,
-    /// Set if the instance has seen no record yet. Only in this case does a trap prove that the record in the call
-    /// causes it.
+    /// Set if the instance has seen no record yet. Only in this case does a trap prove that the record in the call is
+    /// its cause.
     is_fresh: bool,
     /// The counters of earlier instances that `take_counters` has not returned yet.
     counters: BTreeMap<String, u64>,
@@ -78,7 +78,7 @@ pub(super) struct PluginRunner {
 pub(super) enum PartOutcome {
     /// The plugin has answered with changes to these rows.
     Changed(Range<usize>, Changes),
-    /// The plugin traps on this record even if the record is alone.
+    /// The plugin traps on this record even if a new instance gets only this record.
     Trapped(usize, Trap),
     /// The plugin trapped on the whole batch, but on no record alone.
     Unexplained(Trap),
@@ -103,7 +103,8 @@ impl PluginRunner {
     /// - a trap of a plugin with state
     /// - an error that the plugin returns
     /// - a stop
-    /// - a timeout of the whole batch, if it takes too long even without the rejected records
+    /// - a timeout of the whole batch: its parts together take too long, and no single record is the cause
+    /// - more traps than the records found so far can explain
     pub(super) fn next(
         &mut self,
         isolation: &mut TrapIsolation,

@@ -1,5 +1,6 @@
 //! Finds the records of a batch on which a plugin traps. A part on which the plugin trapped goes in. Its halves come
-//! out, and a new instance processes them. This repeats until each record that traps is in a part of its own.
+//! out, and a new instance processes them. This is repeated until each record on which the plugin traps is alone in a
+//! part.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,30 +8,33 @@ use std::time::Duration;
 use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::Trap;
 
-/// The divisor that gives the minimum time limit of a part from the time limit of its batch. Above this minimum, the
+/// The time limit of a batch, divided by this number, is the minimum time limit of its parts. Above this minimum, the
 /// limit of a part is proportional to its number of records.
 const TIME_SHARES_MAX: u32 = 16;
 
-/// The maximum number of traps for each halving on the path to a record. A plugin that leaks memory traps more often,
-/// and not on particular records.
+/// To find a record on which the plugin traps, the batch is halved several times. For each of these halvings, the
+/// plugin may trap this many times on average. A plugin that leaks memory traps more often, and not on particular
+/// records.
 const TRAPS_A_HALVING: usize = 4;
 
 const NO_SINGLE_RECORD: &str = "and so on many parts of the batch, and on none of its records alone";
 
 /// The parts of a batch that the plugin still has to process, and the traps so far.
 pub(super) struct TrapIsolation {
-    /// The remaining parts, the next one last.
+    /// The remaining parts. The last element is the next part.
     pub(super) parts: Vec<BatchPart>,
     rows: usize,
     /// The time limit of a batch.
     time: Duration,
     /// The time taken by the parts that passed.
     passed: Duration,
-    /// The number of traps so far, and the number of records found to be their cause.
+    /// The number of traps after which the search had to go on, and the number of records found to be the cause of a
+    /// trap.
     trapped: usize,
     found: usize,
     pub(super) unexplained: Option<Trap>,
-    /// Set if the rest of the batch runs while no other call runs, because a part took too long.
+    /// Set if the rest of the batch runs while no other call runs, because a part, or the passed parts together, took
+    /// too long.
     pub(super) is_alone: bool,
 }
 
@@ -40,7 +44,7 @@ pub(super) struct BatchPart {
     /// Set for the first half of a part that trapped.
     is_left: bool,
     /// Set for the second half of a part that trapped, if the first half has passed. The cause must be in this part, so
-    /// it is halved without another try.
+    /// the part is halved without another try.
     pub(super) is_suspect: bool,
 }
 
@@ -64,7 +68,7 @@ impl TrapIsolation {
     }
 
     /// Returns the time limit for a number of records. A single record has the time limit of the whole batch, so it is
-    /// rejected only if it takes longer than that.
+    /// rejected only if it takes longer than a whole batch may take.
     pub(super) fn limit(&self, rows: usize) -> Duration {
         if rows == 1 || rows == self.rows {
             return self.time;
@@ -89,8 +93,8 @@ impl TrapIsolation {
     /// is scheduled for the new instance.
     ///
     /// # Errors
-    /// Fails if the plugin has trapped far more often than the records found so far can explain. A bounded number of
-    /// halvings finds each record.
+    /// Fails if the plugin has trapped far more often than the records found so far can explain. The number of records
+    /// found so far limits the number of traps, because a limited number of halvings finds each record.
     pub(super) fn trapped(&mut self, part: BatchPart, trap: Trap) -> Result<()> {
         self.trapped += 1;
         let halvings = self.rows.ilog2() as usize + 2;

@@ -20,8 +20,8 @@ use crate::document::open_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::trust::{self, private_folder};
 
-/// The maximum number of files, and of bytes, that are kept. A file usually has some hundred kilobytes; only a hostile
-/// component needs much more.
+/// The maximum number of files, and of bytes, that are kept. A file usually has several hundred kilobytes; only a
+/// hostile component needs much more.
 const KEPT_MAX: usize = 256;
 const BYTES_MAX: u64 = 512 << 20;
 
@@ -127,8 +127,9 @@ impl Cache {
         written.and_then(|()| self.prune())
     }
 
-    /// Returns the signature of a name and its code, not yet finalized. The signature includes the name, so that the
-    /// code of one component is not accepted for another component.
+    /// Returns the unfinished signature of a name and its code. The caller finalizes the signature, or compares it with
+    /// another. The signature includes the name, so that the code of one component is not accepted for another
+    /// component.
     fn signed(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length will do");
         mac.update(name.as_bytes());

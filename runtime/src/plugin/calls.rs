@@ -17,12 +17,13 @@ use crate::stop::Stop;
 /// The interval at which a running call is checked. Time limits, stops and turns have this precision.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// If a call has not used up its limit of processor time after this multiple of the limit, the call counts as stalled:
-/// this machine cannot do the work now. Another machine may be able to do it, or this machine later.
+/// If this multiple of a call's limit has passed, and the call has still used less processor time than the limit, the
+/// call counts as stalled: this machine cannot do the work now. Another machine, or this machine later, may be able to
+/// do it.
 const STALL_FACTOR: u32 = 30;
 
-/// The minimum time after which a call counts as stalled. It prevents a retry after a brief pause of the machine if the
-/// call has a short limit.
+/// The minimum time after which a call counts as stalled. Without this minimum, a call with a short limit would be
+/// retried after each brief pause of the machine.
 const STALL_MIN: Duration = Duration::from_mins(1);
 
 /// The interval at which a waiting call checks whether it has to stop.
@@ -127,8 +128,8 @@ impl Calls {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    /// Waits until a call of this kind may run. Returns the number of its admission. Returns `None` if another call is
-    /// running, or if this call had to wait.
+    /// Waits until a call of this kind may run. Returns the number of the call's admission if the call did not wait and
+    /// no other call is running. In all other cases, returns `None`.
     fn enter(&self, kind: CallKind, stop: &Stop) -> Result<Option<u64>> {
         let mut line = self.line.lock();
         if line.has_room(kind, self.cores) && !line.has_precedent(kind) {
@@ -181,8 +182,8 @@ impl Calls {
         self.admit(&mut line);
     }
 
-    /// Admits the next calls in order. No call overtakes a call that must be alone, so that this call does not wait
-    /// forever.
+    /// Admits the next calls in order. No waiting call overtakes a call that must be alone. Without this rule, the call
+    /// that must be alone could wait forever.
     fn admit(&self, line: &mut CallLine) {
         let mut at = 0;
         while let Some(next) = line.waiting.get(at) {
@@ -262,8 +263,8 @@ impl Call {
         self.kind == CallKind::Alone || self.alone_since == Some(self.calls.line.lock().admitted)
     }
 
-    /// Makes a short call a long call. If other calls wait, lets them run and waits for the next turn. This wait does
-    /// not count towards the call's limit.
+    /// Makes a short call a long call. If other calls wait, or if no core is free for another long call, ends this turn
+    /// and waits for the next turn. This wait does not count towards the call's limit.
     ///
     /// # Errors
     /// Returns the error of the stop, if the stop is requested before the next turn.

@@ -1,4 +1,4 @@
-//! Compiles components. A component goes in. If the component can be compiled and linked within its limits, and answers
+//! Compiles components. A component goes in. If the component can be compiled and linked within the limits, and answers
 //! with its name, its code comes out. This happens in a separate process, because a hostile component can take hours,
 //! all memory, or the compiler's whole stack.
 
@@ -22,10 +22,11 @@ pub const COMMAND: &str = "compile-component";
 /// The maximum number of bytes that are read from the process's stderr.
 const WORDS_BYTES_MAX: u64 = 16 << 10;
 
-/// The exit code if the component is unfit. The reason is on standard output.
+/// The exit code if the component is unfit. The code and the reason of the error are on standard output.
 pub const UNFIT: u8 = 1;
 
-/// The exit code for a failure after which another process may succeed. The reason is on standard output.
+/// The exit code for a failure after which another process may succeed. The code and the reason of the error are on
+/// standard output.
 pub const PASSING: u8 = 75;
 
 /// Compiles components in separate processes.
@@ -167,7 +168,8 @@ fn read(from: Option<impl Read>, bytes_max: u64) -> io::Result<Vec<u8>> {
 
 fn words(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    // The note of a panic about an environment variable is useless here, because the process has no environment.
+    // A panic's message ends with a note about the variable `RUST_BACKTRACE`. The note is useless here, because the
+    // process has no environment variables.
     short(text.split("note: run with").next().unwrap_or_default())
 }
 

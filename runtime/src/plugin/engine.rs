@@ -26,7 +26,8 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::stop::Stop;
 
-/// The name of the interface in wasmtime-wasi. An import of an earlier 0.2 version is linked to this interface, too.
+/// The interface of WASI for waiting, in the version that wasmtime-wasi provides. If a plugin imports an earlier 0.2
+/// version, it also gets this interface.
 const WASI_POLL: &str = "wasi:io/poll@0.2.12";
 const CANNOT_WAIT: &str = "a plugin cannot sleep or wait";
 
@@ -63,7 +64,7 @@ impl Engine {
         })
     }
 
-    /// Returns an engine without a pool, which needs memory for its instances only.
+    /// Returns an engine without a pool. It takes memory only for the instances that exist.
     pub(super) fn without_pool(limits: &Limits) -> Result<Self> {
         Self::start(limits, start_without_pool)
     }

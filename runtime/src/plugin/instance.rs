@@ -50,8 +50,8 @@ impl Instance {
         let limits = Arc::clone(limits);
         let mut store = Store::new(engine.wasmtime(), StoreState::new(name, &limits, stop));
         store.limiter(|state| &mut state.memory);
-        // wasmtime subtracts from this fuel before it copies anything, even for lists that overlap in the guest's
-        // memory.
+        // This fuel limits the bytes that wasmtime copies out of the plugin in a call. Before wasmtime copies a list,
+        // it subtracts the list's size, even if the list overlaps others in the plugin's memory.
         store.set_hostcall_fuel(limits.changes_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
@@ -195,7 +195,7 @@ impl Instance {
     }
 
     /// Waits until the worker has memory for a call. `more` is the number of bytes that the call needs in addition to
-    /// the memory that the instance has now. Within the call, nothing can wait.
+    /// the memory that the instance has now. During the call itself, a wait for memory is not possible.
     ///
     /// # Errors
     /// Fails as [`crate::memory::Held::raise`] does.
@@ -229,7 +229,7 @@ impl Instance {
         self.store.data().log_bytes_left()
     }
 
-    /// Calls the guest within a time limit. Fails if an earlier call has failed.
+    /// Calls the plugin within a time limit. Fails if an earlier call has failed.
     fn call<T>(
         &mut self,
         limit: Duration,
@@ -256,7 +256,7 @@ impl Instance {
         }
     }
 
-    /// Calls a function of the guest that can answer with an error and its reason. Such an error ends the instance, as
+    /// Calls a function of the plugin that can answer with an error and its reason. Such an error ends the instance, as
     /// a trap does.
     fn ask<T>(
         &mut self,
@@ -289,7 +289,7 @@ impl Instance {
     }
 }
 
-/// Returns the reason why a call into the guest did not return.
+/// Returns the reason why a call into the plugin did not return.
 fn failed(
     store: &mut Store<StoreState>,
     limits: &Limits,

@@ -11,8 +11,8 @@ use crate::memory::{Held, INSTANCE_BYTES};
 /// The size of a table element in the host, in bytes.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Counts the bytes of a store's memories and tables, and traps beyond the limit. A trap is clearer than a plugin that
-/// continues after a failed allocation.
+/// Counts the bytes of a store's memories and tables. If they would exceed the limit, makes the plugin trap. A trap is
+/// clearer than a plugin that continues after a failed allocation.
 pub(super) struct MemoryLimit {
     bytes_max: usize,
     bytes: usize,
@@ -20,7 +20,7 @@ pub(super) struct MemoryLimit {
     held: Held,
     /// The error, if the worker had no memory for the plugin's last growth.
     refused: Option<Error>,
-    /// Set if the maximum of the memory's type allows the current growth.
+    /// Set if the memory's own type allows the current growth.
     is_possible: bool,
     /// The reason why the machine refused memory, although the limit and the worker allowed it.
     refused_by_machine: Option<String>,
@@ -39,7 +39,7 @@ impl MemoryLimit {
         }
     }
 
-    /// Waits until the instance can grow by `more` bytes, or up to its limit, without waiting again.
+    /// Waits until the instance can grow by `more` bytes, or up to its limit, without another wait.
     ///
     /// # Errors
     /// Fails as [`Held::raise`] does.

@@ -46,7 +46,8 @@ pub struct Description {
 /// The plugin's plan for an input, after a check: see `plan` in `wit/plugin.wit`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The columns whose fields the plugin reads. Each is an index into the input's columns followed by `more_columns`.
+    /// The columns whose fields the plugin reads. A value is the index of a column in a list: first the input's
+    /// columns, then `more_columns`.
     pub reads: Vec<usize>,
     /// The JSONL members that the plugin reads beyond the input's columns.
     pub more_columns: Vec<String>,

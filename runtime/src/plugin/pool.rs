@@ -46,7 +46,8 @@ pub(super) fn config() -> PoolingAllocationConfig {
         .max_component_instance_size(CORE_INSTANCE_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(MEMORY_BYTES_MAX);
-    // If the kernel cannot tell which pages were used, wasmtime would wipe all kept memory each time.
+    // Memory is kept only if the kernel can tell which pages were used. If it cannot, wasmtime would have to wipe all
+    // kept memory each time.
     if PoolingAllocationConfig::is_pagemap_scan_available() {
         pool.pagemap_scan(Enabled::Yes)
             .linear_memory_keep_resident(KEPT_BYTES)

@@ -1,6 +1,6 @@
-//! Provides everything that a plugin instance can reach: a log, counters and an empty system. The plugin's standard
-//! library can start there, but finds no files, no environment variables and no network. The clock always shows the
-//! same time, and the random numbers are always the same.
+//! Provides everything that a plugin instance can reach: a log, counters, and the functions of WASI without any
+//! resources. With these functions, the plugin's standard library can start, but it finds no files, no environment
+//! variables and no network. The clock always shows the same time, and the random numbers are always the same.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -38,12 +38,12 @@ const PRINT_BYTES_MAX: usize = 64 << 10;
 /// The maximum number of resources that the host keeps for a plugin.
 const RESOURCES_MAX: usize = 1_000;
 
-/// The data of one store.
+/// The data of one store, in which wasmtime keeps one instance.
 pub(super) struct StoreState {
     wasi: WasiCtx,
     table: ResourceTable,
     log: Arc<Mutex<PluginLog>>,
-    /// The counts of calls that returned, since the counters were last taken.
+    /// The counts of the calls that have returned since the counters were last taken.
     counters: BTreeMap<String, u64>,
     /// The counts of the current call. The keys are all names that were used since the counters were last taken. They
     /// count towards the limit on names.
@@ -99,8 +99,8 @@ impl StoreState {
         }
     }
 
-    /// Records that a call begins. Forgets text that the plugin printed earlier, because it cannot explain how this
-    /// call ends.
+    /// Records that a call begins. Forgets text that the plugin printed earlier, because that text cannot explain how
+    /// this call ends.
     pub(super) fn begin_call(&mut self, call: Call) {
         self.call = Some(call);
         self.log.lock().forget_words();
@@ -127,7 +127,7 @@ impl StoreState {
     }
 
     pub(super) fn take_counters(&mut self) -> BTreeMap<String, u64> {
-        // This also forgets the names. Later calls count their names anew, as they would in a new instance.
+        // The names are forgotten, too. So the limit on names begins anew, as in a new instance.
         self.counting.clear();
         std::mem::take(&mut self.counters)
     }
@@ -232,7 +232,7 @@ struct PanicMessage {
 }
 
 const LINE_BYTES_MAX: usize = 2048;
-/// The length, in bytes, from which no further line is added to a panic's message.
+/// If a panic's message has at least this many bytes, no further line is added to it.
 const PANIC_BYTES_MAX: usize = 2048;
 const PANIC_CHARS_TOLD: usize = 800;
 /// The number of bytes that are kept of the beginning, and of the end, of the text printed in a call.
@@ -333,8 +333,8 @@ impl PluginLog {
     }
 
     /// Handles a line that the plugin printed. The message of a panic becomes part of an error or a reject, not a log
-    /// line. A panic in Rust prints its location, then its message, then a note about an environment variable. No
-    /// plugin has this variable.
+    /// line. A panic in Rust prints its location, then its message, then a note about the variable `RUST_BACKTRACE`,
+    /// which no plugin has.
     fn printed(&mut self, stream: OutputStreamKind, line: &str) {
         match self.panic.as_mut().filter(|_| stream == OutputStreamKind::Error) {
             Some(panic) if line.starts_with("note: run with `RUST_BACKTRACE") => {

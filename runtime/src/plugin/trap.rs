@@ -1,5 +1,5 @@
-//! Describes a call that did not return. The error from wasmtime goes in. A message, its cause and the guest's
-//! functions come out, all limited in length.
+//! Describes a call that did not return. The error from wasmtime goes in. A message, the cause and the names of the
+//! plugin's functions come out, all limited in length.
 
 use wasmtime::WasmBacktrace;
 
@@ -31,7 +31,7 @@ const RUN_TIME: [&str; 15] = [
     "realloc",
 ];
 
-/// The failure of a call into a guest.
+/// The failure of a call into a plugin.
 #[derive(Debug)]
 pub enum Failure {
     /// The call did not return. With another instance, or on another input, it may return.
@@ -45,12 +45,12 @@ pub enum Failure {
 pub struct Trap {
     /// Set if the call ran out of time.
     pub is_timeout: bool,
-    /// Set if the call ran out of time while other calls ran. Alone, it might have been fast enough.
+    /// Set if the call ran out of time while other calls ran. If it had run alone, it might have been fast enough.
     pub ran_beside_others: bool,
     code: Code,
     /// A description of the event, in the plugin's own words if it printed any.
     message: String,
-    /// The runtime's description of the trap, and the functions of the guest.
+    /// The runtime's description of the trap, and the names of the plugin's functions.
     cause: String,
 }
 
@@ -82,7 +82,8 @@ impl Trap {
         Self { message, ..self }.into()
     }
 
-    /// Returns the message without the functions of the guest. For a timeout, the functions differ in each run.
+    /// Returns the message without the names of the plugin's functions. For a timeout, these functions differ in each
+    /// run.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -117,7 +118,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// Returns the guest's functions, the innermost first, beginning at the author's code.
+/// Returns the names of the plugin's functions in a backtrace, the innermost first, beginning with the author's code.
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     let names = backtrace.frames().iter().map(|frame| match frame.func_name() {
         Some(name) => short(&format!("{:#}", rustc_demangle::demangle(name))),
@@ -131,7 +132,7 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     names.into_iter().skip(begin).take(FRAMES_MAX).collect()
 }
 
-/// Returns a guest's text for use in a message: on one line and shortened.
+/// Returns a plugin's text for use in a message: on one line and shortened.
 pub(super) fn short(text: &str) -> String {
     let line: String = text
         .chars()

@@ -3,11 +3,11 @@
 
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 
-/// The size of the largest sketch, as a power of two: 2^12 registers of one byte. Its standard error is 1.04 /
+/// The size of the largest sketch, as an exponent of two: 2^12 registers of one byte. Its standard error is 1.04 /
 /// sqrt(2^12), which is 1.6 %.
 const BITS_MAX: u32 = 12;
-/// The size of the smallest sketch, as a power of two. Up to [`crate::receipt::EXACT_MAX`] different values, even this
-/// sketch counts exactly.
+/// The size of the smallest sketch, as an exponent of two. Up to [`crate::receipt::EXACT_MAX`] different values, even
+/// this sketch counts exactly.
 const BITS_MIN: u32 = 8;
 
 /// The maximum number of bytes that all sketches of a lane use for registers. If there are more than 4,096 columns,

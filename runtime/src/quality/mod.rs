@@ -48,13 +48,13 @@ pub struct Profiler {
 }
 
 impl Profiler {
-    /// Returns a profiler for the output of an input with these limits.
+    /// Returns a profiler for an output. `limits` are the limits with which the input is read.
     ///
     /// # Errors
     /// Fails if the format is JSONL and two columns have the same name.
     pub fn new(layout: Layout, limits: &Limits) -> Result<Self> {
         let limits = Limits {
-            // A record of the output can be longer than its record of the input.
+            // A record of the output can be longer than the record of the input from which it was made.
             record_bytes_max: usize::MAX,
             ..limits.clone()
         };

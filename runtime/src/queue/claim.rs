@@ -54,7 +54,8 @@ pub struct Claim {
     pub ticket: Ticket,
     /// The request.
     pub request: Request,
-    /// The number of this attempt, counted from 1. Attempts that were lost or handed back do not count.
+    /// The number of this attempt, counted from 1. Attempts that were lost or handed back do not count. In a claim with
+    /// [`Claim::ending`], this is the number of the last attempt, or 0.
     pub attempt: u32,
     /// The number of earlier leases of this request that were lost.
     pub lost: u32,
@@ -63,7 +64,7 @@ pub struct Claim {
     /// The number of the binding in force at the time of the claim, or `None` if the queue had none.
     pub binding: Option<u64>,
     /// The start of this life of the request, in milliseconds since 1970 by the server's clock. A life starts with the
-    /// submit, or with a retry after the request became a dead letter.
+    /// submit, or with a `dead retry`.
     pub life_ms: i64,
     /// Set if, since the request last ended, a claim of it was lost or an attempt could not remove its published files.
     /// A lost attempt may still be running, and may have published or committed something.
@@ -116,9 +117,9 @@ pub struct OtherOutput {
 pub struct ClaimOptions {
     /// The worker's name, for people.
     pub worker: String,
-    /// A random text, new for each call. If a call claims several requests, the first claim has this nonce, and the
-    /// others have it with a number appended. If the answer of a call is lost, a call with the same nonce returns the
-    /// same claims.
+    /// A random text, new for each call that does not repeat another call. If a call claims several requests, the first
+    /// claim has this nonce, and the others have it with a number appended. If the answer of a call is lost, a call
+    /// with the same nonce returns the same claims.
     pub nonce: String,
     /// The time for which the claim is valid without renewal.
     pub lease: Duration,
@@ -126,8 +127,8 @@ pub struct ClaimOptions {
     pub lost_max: u32,
     /// Set if nothing may be claimed while the queue has no binding.
     pub needs_binding: bool,
-    /// The destination of the worker's output. After a lost claim, only workers with the output of that claim may claim
-    /// the request.
+    /// The destination of the worker's output. After a lost claim, only workers with the output of that claim, or with
+    /// `move_output`, may claim the request.
     pub output: OutputId,
     /// Set if the worker also takes requests that wait for workers with other outputs.
     pub move_output: bool,
@@ -159,10 +160,10 @@ pub enum Next {
     RetryContested(Duration),
     /// The request becomes a dead letter.
     Dead,
-    /// The request becomes cancelled, because [`Renewed::cancel`] was set.
+    /// The request becomes cancelled, because [`Renewed::cancel`] was set, or because the claim had [`Ending::Cancel`].
     Cancelled,
-    /// After this time, the request can be claimed. That claim ends the request without an attempt, because the output
-    /// of an attempt could not be removed.
+    /// After this time, the request can be claimed. That claim ends the request without an attempt. The present claim
+    /// cannot end it, because the output of an attempt could not be examined or removed.
     Conclude(Duration),
 }
 
@@ -220,7 +221,8 @@ pub(super) fn ending_of(cancel: bool, ending: Option<String>) -> Option<Ending> 
     }
 }
 
-/// Returns the location of the output that the previous claim recorded, or `None` if that output is the worker's own.
+/// Returns the location of the output that the previous claim recorded. Returns `None` if it is the worker's own
+/// output, or if no output was recorded.
 pub(super) fn moved_from(recorded: Option<&str>, own: &OutputId) -> Option<String> {
     let (id, uri) = recorded?.split_once(' ')?;
     (id != own.id).then(|| uri.to_owned())

@@ -10,8 +10,8 @@ pub(super) const IMPORT_MAX: usize = 100;
 /// The maximum length of a document in bytes. Valid documents are much shorter.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 64 * 1_024;
 
-/// The number of bytes of a document that are kept if the document is too long. They are enough to recognize the
-/// document's producer.
+/// The number of bytes of a document that are kept if the document is too long. This beginning is enough to recognize
+/// the document's producer.
 pub(super) const CLIP_BYTES: usize = 1_024;
 
 /// The number of bytes after which a step reads no more documents.

@@ -1,5 +1,5 @@
-//! Defines queues: programs submit requests, workers claim them, and each claim ends once. [`Queue`] states the
-//! promises. Two backends keep them: a Redis server and a SQLite file.
+//! Defines queues: programs submit requests, workers claim them, and only one operation can end a claim. [`Queue`]
+//! states the promises. Two backends keep these promises: a Redis server and a SQLite file.
 
 mod backend;
 mod claim;
@@ -38,8 +38,8 @@ const CLAIM_STEP: usize = 64;
 /// whose lease has expired.
 const COMEBACK_MAX: usize = 100;
 
-/// The maximum number of ready requests that one step of a claim examines. It examines more requests than it claims,
-/// because some requests may be only for workers with other outputs.
+/// The maximum number of ready requests that one step of a claim examines. A step can examine more requests than it
+/// claims, because some requests may be only for workers with other outputs.
 const LOOK_MAX: usize = 1_000;
 
 /// The maximum number of times that a claim examines [`LOOK_MAX`] requests. Requests further back in the queue are
@@ -68,11 +68,12 @@ const WAIT_MAX: Duration = Duration::from_secs(3_600);
 /// server at the same time.
 ///
 /// Each operation is one atomic step on the server; an operation on many requests can take several steps. All times are
-/// by the server's clock. After a transient error, it is unknown whether the step was taken. So every operation can be
-/// repeated:
+/// by the server's clock. After a transient error, it is unknown whether the step was taken. So a caller may repeat
+/// every operation:
 ///
-/// - A second submit, renew, settle, fail or release of the same request by the same holder has no further effect.
-/// - A second claim with the same nonce returns the same claim.
+/// - A repeated submit of the same request changes nothing. A repeated settle, fail or release of the same claim
+///   changes nothing.
+/// - A repeated renew extends the lease once more. A repeated claim with the same nonce returns the same claim.
 pub trait Queue: Producer + Claims + Admin {}
 
 impl<T: Producer + Claims + Admin> Queue for T {}
@@ -81,8 +82,8 @@ impl<T: Producer + Claims + Admin> Queue for T {}
 #[async_trait]
 pub trait Producer: Send + Sync {
     /// Puts requests into a queue, each independently of the others. The answers are in the order of the requests. If
-    /// the answer for a request is [`Submitted::Created`] or [`Submitted::Existing`], the request survives for as long
-    /// as the server's storage does. If one of the requests breaks a rule of [`NewRequest::check`], none is submitted.
+    /// the answer for a request is [`Submitted::Created`] or [`Submitted::Existing`], the server has stored the
+    /// request. If one of the requests breaks a rule of [`NewRequest::check`], none is submitted.
     async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>>;
 
     /// Returns one request, or `None` if the queue has no request with this id.
@@ -96,15 +97,15 @@ pub trait Claims: Send + Sync {
     /// these cases, returns only requests that have to be ended, or an empty list:
     ///
     /// - The queue is paused.
-    /// - The queue has no ready request.
+    /// - The queue has no other ready request.
     /// - The claim needs a binding ([`ClaimOptions::needs_binding`]) and the queue has none.
     ///
     /// The list can have fewer than `count` requests although more are ready. If one more lost lease would make a
-    /// request poison, that request is given alone. If a call is repeated with the same nonce and count, it returns
+    /// request poison, that request is returned alone. If a call is repeated with the same nonce and count, it returns
     /// those claims of the first call that are still valid, and no others. If none is valid any more, the call makes
     /// new claims.
     ///
-    /// Requests that only have to be ended ([`Claim::ending`]) come first. They are given even while the queue is
+    /// Requests that only have to be ended ([`Claim::ending`]) come first. They are returned even while the queue is
     /// paused or has no binding.
     ///
     /// Each call also does the following, for a bounded number of requests and documents, so that a claim is quick:
@@ -119,23 +120,24 @@ pub trait Claims: Send + Sync {
     /// next request instead, or its claim has to end it ([`Claim::ending`]).
     async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>>;
 
-    /// Takes the next request: does what [`Claims::claim_some`] does, for one request. Returns `None` if there is none
-    /// to take.
+    /// Takes the next request: does what [`Claims::claim_some`] does, for one request. Returns `None` if no request can
+    /// be claimed.
     async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>> {
         Ok(self.claim_some(queue, options, 1).await?.pop())
     }
 
-    /// Extends a lease to `lease` from now. An expired lease can also be extended, until a claim by any worker finds
-    /// that the lease has expired. Fails with [`crate::error::Class::LeaseLost`] if the claim was lost, or if another
-    /// operation has ended it.
+    /// Extends a lease, so that it ends after the time `lease`, counted from now. An expired lease can also be
+    /// extended, until a claim by any worker finds that the lease has expired. Fails with
+    /// [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended it.
     async fn renew(&self, ticket: &Ticket, lease: Duration, progress: Progress) -> Result<Renewed>;
 
     /// Ends a claim as done, with its receipt, even if somebody has asked to cancel the request. Fails with
     /// [`crate::error::Class::LeaseLost`] if the claim was lost, or if another operation has ended it.
     async fn settle(&self, ticket: &Ticket, receipt: &str) -> Result<()>;
 
-    /// Ends a claim as failed, with the given reason. If somebody has asked to cancel the request, a retry becomes a
-    /// cancel. Fails with [`crate::error::Class::LeaseLost`] in the same cases as [`Claims::settle`].
+    /// Ends a claim as failed, with the given reason. With [`Next::Retry`], a request that somebody has asked to cancel
+    /// is not retried, but cancelled as in [`Claims::release`]. Fails with [`crate::error::Class::LeaseLost`] in the
+    /// same cases as [`Claims::settle`].
     async fn fail(&self, ticket: &Ticket, error: &str, next: Next) -> Result<()> {
         let (code, report) = (None, None);
         let failure = Failure { error, code, report };
@@ -152,15 +154,16 @@ pub trait Claims: Send + Sync {
     /// [`Claims::settle`].
     async fn release(&self, ticket: &Ticket) -> Result<()>;
 
-    /// Returns when there may be something new to claim, and after `timeout` at the latest. Can return earlier.
+    /// Returns when there may be something new to claim, and after `timeout` at the latest. Can also return although
+    /// there is nothing to claim.
     async fn wait(&self, queue: &str, timeout: Duration) -> Result<()>;
 
-    /// Counts the ready requests that wait for a worker with another output than `own`. Returns each such output with
+    /// Counts the ready requests that wait for a worker with an output other than `own`. Returns each such output with
     /// its number of requests. A backend can leave out requests that are too far back in the queue for a claim to find.
     async fn elsewhere(&self, queue: &str, own: &OutputId) -> Result<Vec<OtherOutput>>;
 
-    /// Remembers that these hosts (`HOST:PORT`) have answered a worker. The server keeps a bounded number of hosts: the
-    /// latest.
+    /// Remembers that these hosts (`HOST:PORT`) have answered a worker. The server keeps a bounded number of hosts:
+    /// those that were noted last.
     async fn note_reached(&self, hosts: &[String]) -> Result<()>;
 
     /// Returns whether the server remembers that a host has answered a worker.
@@ -176,9 +179,10 @@ pub trait Admin: Send + Sync {
     /// of ended requests begins with the request that ended last.
     async fn requests(&self, queue: &str, state: State, limit: usize) -> Result<Vec<Status>>;
 
-    /// Lists the requests in a state that come after a position, in order, at most `limit`. `state` must not be
-    /// [`State::Ready`]. To walk the whole list, a caller continues after the last request of each page. Such a walk
-    /// returns each request that keeps its position exactly once, even if others change the list meanwhile.
+    /// Lists the requests in a state that come after a position, in the order of [`ListPosition`], at most `limit`.
+    /// `state` must not be [`State::Ready`]. To walk the whole list, a caller continues after the last request of each
+    /// page. Such a walk returns each request that keeps its position exactly once, even if others change the list
+    /// meanwhile.
     async fn after(
         &self,
         queue: &str,
@@ -241,8 +245,8 @@ pub trait Admin: Send + Sync {
     async fn audit(&self, queue: &str) -> Result<Vec<String>>;
 
     /// Checks whether the server is set up to keep all data that it has acknowledged. Returns a sentence for each
-    /// danger, and one for each setting that could not be checked. Each sentence gives the reason and the setting to
-    /// change.
+    /// danger, and one for each setting that could not be checked. If an operator can change a setting to remove the
+    /// danger, the sentence names the setting.
     async fn settings(&self) -> Result<Vec<String>>;
 }
 
@@ -257,7 +261,8 @@ fn millis(span: Duration) -> u64 {
 
 /// Returns the stored input options of a request. Also returns how the request has to be ended, or `None` if it is to
 /// be attempted, and the code of the reason. If this host cannot read the options, perhaps because a newer host
-/// submitted them, the request is not attempted. It becomes a dead letter, unless an attempt has committed it.
+/// submitted them, the request is not attempted. If it does not already have to be ended for another reason, it has to
+/// become a dead letter.
 fn input_or_ending(
     ticket: &Ticket,
     text: &str,

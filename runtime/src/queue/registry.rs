@@ -26,8 +26,9 @@ pub struct Component {
     pub pushed_ms: i64,
 }
 
-/// The plugin that processes a queue's requests, with its config and options. An unknown member is refused, because it
-/// may be an option of a newer program, which this program would not obey.
+/// The plugin that processes a queue's requests, with its config and options. A binding with an unknown member is
+/// refused, because the member may be an option that only newer programs know. If this program accepted the binding, it
+/// would ignore the option.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "BindingRecord", try_from = "BindingRecord")]
 pub struct Binding {
@@ -36,15 +37,15 @@ pub struct Binding {
     /// The plugins that process the records, in order. This version makes and reads only bindings with one plugin: see
     /// [`Binding::step`].
     pub steps: Vec<Step>,
-    /// Limits that are lower than a worker's own.
+    /// Limits that replace a worker's own limits if they are lower.
     pub limits: LimitOverrides,
-    /// The bounds on rejects that outputs must meet, in addition to the worker's own bounds.
+    /// The bounds on rejects and on the number of records. They apply in addition to the worker's own bounds.
     pub gate: Gate,
     /// The options for reading inputs. A request's own options override them.
     pub input: InputOptions,
     /// The time at which the binding was made, in milliseconds since 1970.
     pub bound_ms: i64,
-    /// The number of the binding whose plugin and config this binding restored, or `None` if it restored none.
+    /// The number of the binding that this binding restored, or `None` if it restored none.
     pub rollback_of: Option<u64>,
 }
 
@@ -170,7 +171,7 @@ fn with_steps<S: Serializer>(binding: &Box<Binding>, serializer: S) -> Result<S:
     BindingDocument { binding, steps }.serialize(serializer)
 }
 
-/// A binding in the list of a queue's bindings. The JSON form of a readable binding is its stored form with its list of
+/// A binding in the list of a queue's bindings. The JSON form of a readable binding is its stored form, and its list of
 /// steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -186,7 +187,8 @@ pub enum ListedBinding {
 pub struct UnreadableBinding {
     /// The binding's number.
     pub number: u64,
-    /// The number of the binding that this binding restored, or `None` if that cannot be read.
+    /// The number of the binding that this binding restored, or `None` if it restored none or the number cannot be
+    /// read.
     pub rollback_of: Option<u64>,
     /// The code of `error`.
     pub code: Code,
@@ -218,8 +220,8 @@ impl ListedBinding {
         }
     }
 
-    /// Returns the number of the binding from which the plugin and config come: this binding's own number or, after a
-    /// rollback, the number of the restored binding.
+    /// Returns the number of the binding from which the plugin, config and options come: the number of the restored
+    /// binding if a rollback made this binding, otherwise this binding's own number.
     pub fn restored_number(&self) -> u64 {
         let rollback_of = match self {
             Self::Readable(binding) => binding.rollback_of,
@@ -235,8 +237,8 @@ impl ListedBinding {
 /// The plugins of one server: components by digest, and the numbered bindings of each queue.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Stores a component under its digest. If the server already has the component, only the time of its push changes,
-    /// so that `NAME@VERSION` then means this component.
+    /// Stores a component under its digest. If the server already has the component, only the time of its push changes.
+    /// If several components have the same name and version, `NAME@VERSION` means the one that was pushed last.
     async fn push_component(&self, component: &Component, bytes: &[u8]) -> Result<()>;
 
     /// Returns the bytes of a component, or `None` if the server does not have it. The caller checks the digest. If the
@@ -249,7 +251,8 @@ pub trait Registry: Send + Sync {
 
     /// Puts a binding in force for every later claim, in one atomic step. Returns the new binding's number, which is
     /// one more than the number of the queue's last binding. Ignores `binding.number`. Fails with
-    /// [`crate::error::Class::Permanent`] if `expected` is given and is not the number in force (0 for none).
+    /// [`crate::error::Class::Permanent`] if `expected` is given and is not the number of the binding in force (0 if
+    /// the queue has no binding).
     async fn bind(&self, queue: &str, binding: &Binding, expected: Option<u64>) -> Result<u64>;
 
     /// Returns a binding by its number, or `None` if there is no such binding.
@@ -258,8 +261,8 @@ pub trait Registry: Send + Sync {
     /// Returns all bindings of a queue, the newest first, including bindings that this host cannot read.
     async fn bindings(&self, queue: &str) -> Result<Vec<ListedBinding>>;
 
-    /// Returns how often a claim has found that the server lost data. After a loss, binding numbers may have new
-    /// meanings.
+    /// Returns how often a claim has found that the server lost data. After a loss, the same number may mean another
+    /// binding.
     fn losses_seen(&self) -> u64 {
         0
     }

@@ -95,7 +95,7 @@ pub struct ListedRequest {
     pub place: ListPosition,
     /// The number of attempts that have begun. Attempts that were lost or handed back do not count.
     pub attempts: u32,
-    /// Set if the next claim ends the request. Neither a pause nor a missing plugin prevents that claim.
+    /// Set if the next claim ends the request. Neither a pause nor a missing binding prevents that claim.
     pub is_ending: bool,
 }
 
@@ -156,7 +156,8 @@ pub struct Status {
     /// The code of `error`: a [`crate::error::Code`] of this version or of another version. `None` if a program without
     /// codes wrote the error.
     pub code: Option<String>,
-    /// The URI of the report that a worker has kept in quarantine. `None` if the request is not dead.
+    /// The URI of the report that a worker has kept in quarantine. `None` if there is no report, or if the request is
+    /// not dead.
     pub report: Option<String>,
     /// The time at which the lease ends if the worker does not renew it, in milliseconds since 1970 by the server's
     /// clock. `None` if the request is not leased.
@@ -168,7 +169,8 @@ pub struct Status {
     /// `cancelling` or `ending` if a worker still has to end the request, otherwise `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ending: Option<String>,
-    /// The URI of the output of a lost attempt. Only a worker with this output continues the request.
+    /// The URI of the output of a lost attempt. Only a worker with this output, or with `--move-output`, continues the
+    /// request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// A remark for people about how the request ended.
@@ -178,8 +180,8 @@ pub struct Status {
     pub receipt: Option<StoredReceipt>,
 }
 
-/// A request as `status --json` and the lists of requests show it: the [`Status`], and members that have only one
-/// possible value today.
+/// A request as `status --json` and the lists of requests show it: the [`Status`], a list of inputs that has one
+/// element today, and two members that are always `None` today.
 #[derive(Debug, Serialize)]
 pub struct StatusDocument<'a> {
     #[serde(flatten)]
@@ -246,7 +248,7 @@ impl StoredReceipt {
         }
     }
 
-    /// Returns the receipt of the request with this id.
+    /// Returns the receipt. An error names the request by `id`.
     ///
     /// # Errors
     /// Fails if this program cannot read the stored text.
@@ -348,7 +350,7 @@ pub(super) fn ending_word(state: State, cancel: bool, ending: bool) -> Option<St
     }
 }
 
-/// The counts of a queue, in the form in which this version's own script or query returns them.
+/// The counts of a queue, in the form in which `counts.lua` returns them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {

@@ -31,8 +31,8 @@ pub struct Batch {
     /// The unescaped fields of the rows that are not read in place, row after row, in UTF-8. One more byte follows each
     /// field. For JSONL, this byte is `"` after a string, and another byte after any other value.
     pub fields: Vec<u8>,
-    /// The start of each row's first field. If `in_place` is true, this is an offset in `raw` followed by `fields`;
-    /// otherwise it is an offset in `fields`.
+    /// The start of each row's first field. If `in_place` is true, this is an offset in the concatenation of `raw` and
+    /// `fields`. If `in_place` is false, it is an offset in `fields`.
     pub starts: Vec<u32>,
     /// The end of each field. The number of ends is `rows.len()` times the number of columns that the plugin reads. The
     /// next field of the row begins one byte after this end.

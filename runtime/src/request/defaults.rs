@@ -190,15 +190,15 @@ mod tests {
                 json!({ "trim": true }),
                 json!({ "delimiter": " " }),
             ),
-            // The second delimiter is left out. It is the default quote, which the output has because the first quote
-            // is `none`.
+            // The delimiter of the second set is left out. The output would need this character as its quote, because
+            // the quote in the first set is `none`.
             (
                 json!({ "quote": "none" }),
                 json!({ "delimiter": "\"", "quote": "'" }),
                 json!({ "quote": "none" }),
             ),
-            // The second delimiter is left out, so the delimiter has its default. The comment character contradicts
-            // this default, so it is left out, too.
+            // The delimiter of the second set is left out, so the delimiter has its default. The comment character is
+            // the same as this default, so it is left out, too.
             (
                 json!({ "quote": ";" }),
                 json!({ "delimiter": ";", "comment": ",", "skip_lines": 1 }),

@@ -307,7 +307,7 @@ impl InputOptions {
     ///
     /// # Errors
     /// Fails if a character is not ASCII, if it is a line end or NUL, or if two characters are the same. Also fails if
-    /// a character is a space although spaces are trimmed or separate the fields.
+    /// a character contradicts another option: `trim`, the dialect `spaces` or the quote `none`.
     pub fn syntax(&self) -> Result<Syntax> {
         let default = Dialect::default();
         let byte = |name: &str, character: char| match character {

@@ -1,4 +1,4 @@
-//! Limits how often an operation that keeps failing is logged. Every failure goes in, and few log lines come out.
+//! Limits how often the failures of an operation are logged. Every failure goes in, and few log lines come out.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ impl RepeatedErrors {
         let Some(untold) = self.unlogged_before(operation, &report, Instant::now()) else {
             return;
         };
-        // A permanent error does not end by itself, so a person is needed.
+        // A permanent error does not pass by itself, so a person is needed.
         match error.class() {
             Class::Permanent => tracing::error!(error = report, code = %error.code(), untold, "{operation}"),
             _ => tracing::warn!(error = report, code = %error.code(), untold, "{operation}"),

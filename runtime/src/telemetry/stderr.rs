@@ -1,4 +1,5 @@
-//! Writes lines to stderr. If the reader of stderr stops reading, a worker does not wait: it loses lines instead.
+//! Writes lines to stderr. If the reader of stderr stops reading, a worker waits for a second at most, and then loses
+//! lines.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,7 +54,7 @@ impl Write for Lines {
     }
 }
 
-/// Writes lines to stderr. After a call of [`lose_lines_if_stuck`], if the reader is stuck, drops the rest of the
+/// Writes lines to stderr. If the reader is stuck and [`lose_lines_if_stuck`] was called before, drops the rest of the
 /// lines.
 pub(crate) fn write(lines: &[u8]) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
@@ -70,15 +71,15 @@ pub(crate) fn write(lines: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until stderr can take a chunk, and returns whether it can. After a wait that was too long, later calls return
-/// at once, until stderr can take a chunk again.
+/// Waits up to [`PATIENCE`] until stderr can take a chunk, and returns whether it can. If a wait was in vain, later
+/// calls do not wait, until stderr can take a chunk again.
 fn has_room(stderr: &io::StderrLock<'_>) -> bool {
     let patience = match IS_STUCK.load(Ordering::Relaxed) {
         true => AT_ONCE,
         false => PATIENCE,
     };
     let mut stderr = [PollFd::new(stderr, PollFlags::OUT)];
-    // A failed poll gives no information about the reader.
+    // A failed poll says nothing about the reader, so the reader does not count as stuck.
     let has_room = poll(&mut stderr, Some(&patience)).map_or(true, |ready| ready > 0);
     IS_STUCK.store(!has_room, Ordering::Relaxed);
     has_room

@@ -30,7 +30,7 @@ use crate::units::HumanDuration;
 /// The maximum number of characters of an error message that are stored in the queue, for people.
 const REPORT_CHARS_MAX: usize = 2_000;
 
-/// The delay before a request that could not be ended is claimed again.
+/// The time after which a request that could not be ended can be claimed again.
 const CONCLUDE_AGAIN: Duration = Duration::from_secs(5);
 
 /// The first wait and the longest wait before the worker repeats a failed operation that ends a claim.
@@ -214,8 +214,8 @@ impl AttemptRunner {
         Ok(input)
     }
 
-    /// Returns the receipt of a lost attempt that has committed the request, and removes that attempt's other files.
-    /// Returns `None` if no attempt has committed the request.
+    /// If an earlier attempt has committed the request, returns its receipt, and removes the published files that the
+    /// receipt does not name. Otherwise returns `None`.
     async fn committed_before(&self, claim: &Claim) -> Result<Option<Receipt>> {
         let found = self
             .on_output(claim, |storage, claim| {

@@ -74,11 +74,11 @@ impl LeftRequests {
 /// The time for which a burst has waited.
 #[derive(Debug, Default)]
 pub(super) struct BurstWait {
-    /// The time since which the burst has had nothing to do.
+    /// The start of the time in which the burst has nothing to do. `None` while it has something to do.
     idle_since: Option<Instant>,
     /// The total time for which the burst has waited for retries.
     for_retries: Duration,
-    /// The time since which the burst has been waiting for a retry.
+    /// The start of the present wait for a retry. `None` if the burst does not wait for a retry.
     for_retry_since: Option<Instant>,
 }
 
@@ -120,7 +120,8 @@ impl BurstWait {
         RemainingWait {
             left,
             for_retries: left.min(burst_wait.saturating_sub(self.for_retries)),
-            // A claimable request is claimed at the next look, or at the look after that.
+            // A claimable request is claimed at the next look, or at the look after that. Four intervals leave enough
+            // time for two looks.
             grace: burst_wait.saturating_add(4 * idle).saturating_sub(waited),
         }
     }
@@ -375,8 +376,7 @@ pub(super) async fn count_invalid(runner: &AttemptRunner) -> Result<u64> {
     Ok(invalid)
 }
 
-/// Returns whether a worker has had the request before. The request then waits to be retried, or to be ended after a
-/// lost worker.
+/// Returns whether the request waits to be retried or to be ended, and not for its first attempt.
 fn is_retry(listed: &ListedRequest) -> bool {
     listed.attempts > 0 || listed.is_ending
 }

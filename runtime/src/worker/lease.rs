@@ -54,7 +54,8 @@ struct LeaseState {
 struct HeldLease {
     ticket: Ticket,
     stop: Stop,
-    /// The end of the lease by this worker's own clock. It is counted from a time before the server was asked.
+    /// The end of the lease by this worker's own clock. The lease is counted from the time just before the server was
+    /// asked for it.
     good_until: Instant,
     renew_at: Instant,
     progress: Arc<ProgressCounters>,
@@ -272,7 +273,7 @@ impl LeaseRenewer {
         }
     }
 
-    /// Connects if there is no connection. Returns false if the server accepts no connection, or no renewals on the
+    /// Connects if there is no connection. Returns false if the server accepts no connection, or no renewals on a new
     /// connection.
     async fn connect(&mut self) -> bool {
         if self.backend.is_none() {

@@ -42,8 +42,8 @@ use crate::telemetry::repeated_errors::RepeatedErrors;
 /// The interval at which an idle worker logs why it is idle although requests wait.
 const IDLE_LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// Before a claim, the worker waits this long for more attempts to end, so that it makes one claim instead of several.
-/// It does not wait if it has room for at least `concurrency / CLAIM_SHARE` more attempts.
+/// Before a claim, the worker waits for up to this time for more attempts to end, so that it makes one claim instead of
+/// several. It does not wait if it has room for at least `concurrency / CLAIM_SHARE` more attempts.
 const BATCH_WAIT: Duration = Duration::from_millis(1);
 const CLAIM_SHARE: usize = 4;
 
@@ -74,7 +74,7 @@ pub struct WorkerOptions {
     pub profile: bool,
     /// The options for reading inputs. The options of the binding and of the request override them.
     pub input: InputOptions,
-    /// The bounds on rejects that an output must meet to be published.
+    /// The bounds on rejects and on the number of records. An output is published only if it meets them.
     pub gate: Gate,
     /// The bounds of an attempt.
     pub limits: Arc<Limits>,
@@ -97,16 +97,17 @@ enum Outcome {
     Lost,
 }
 
-/// The number of a worker's attempts for each outcome.
+/// The number of a worker's attempts for each outcome. A claim that ends its request without an attempt counts as an
+/// attempt here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
     /// The number of attempts that were committed and settled.
     pub done: u64,
     /// The number of attempts that failed and will be retried.
     pub retried: u64,
-    /// The number of attempts that failed for good.
+    /// The number of attempts after which the request became a dead letter.
     pub dead: u64,
-    /// The number of attempts that were cancelled while they ran.
+    /// The number of attempts after which the request became cancelled.
     pub cancelled: u64,
     /// The number of attempts that were handed back because the worker stopped, or could not renew their leases.
     pub released: u64,
@@ -246,8 +247,8 @@ struct Worker {
     /// The time for which a burst has waited.
     waiting: BurstWait,
     scanned: ScannedQueues,
-    /// The time of the last log line about the work that the burst waits for, and all kinds of work that were logged
-    /// since then.
+    /// The time of the last log line about the work that the burst waits for, and the kinds of work that were logged in
+    /// this line and shortly before it.
     logged_waiting: Option<(Instant, AwaitedWork)>,
     /// The number of invalid documents when the burst began, or `None` before they were counted.
     invalid_before: Option<u64>,
@@ -494,7 +495,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Counts the requests of a queue that are ready only for workers with other outputs. Logs such requests once.
+    /// Counts the requests of a queue that are ready only for workers with other outputs. Logs once that there are such
+    /// requests.
     async fn elsewhere(&mut self, counts: &Counts) -> Result<u64> {
         let queue = &counts.queue;
         if counts.ready == 0 || self.runner.options.move_output {

@@ -1,5 +1,5 @@
-//! Reports to the queue's server which hosts have answered. A worker that starts while such a host is down then knows
-//! that the host exists. The server remembers these hosts for all workers.
+//! Reports to the queue's server which hosts have answered. The server remembers these hosts for all workers. So if
+//! such a host is down, a worker that starts knows that the host exists.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ const NOTE_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct ReachedHosts {
     queue: Arc<dyn Queue>,
     fetcher: Fetcher,
-    /// Set while the server fails to note or look up hosts and this failure has been logged.
+    /// True after a failure to note or look up hosts, until the server answers again. The failure was logged.
     has_logged_failure: AtomicBool,
 }
 

@@ -1,6 +1,6 @@
-//! Tests every combination of two things: the step after which an attempt stops, and how its request ends. In each
-//! case, the output folder must contain exactly the files that receipts name. Two outputs of one request must never be
-//! visible at once, and the queue must agree with the folder.
+//! Stops an attempt after one of its steps, and then ends its request in one of several ways. In each case, the output
+//! folder must contain exactly the files that receipts name. Two outputs of one request must never be visible at once,
+//! and the queue must agree with the folder.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ const CONCLUSION_STEPS: [&str; 4] = ["fenced", "revoked", "cleaned", "ended"];
 enum Stops {
     /// The worker's process dies.
     Killed,
-    /// The worker's process is suspended. It continues after the event [`Next`].
+    /// The worker's process is suspended. It continues after the event in [`Next`].
     Asleep,
 }
 
@@ -44,13 +44,14 @@ enum Next {
     NewConfig,
     /// A successor starts, and is told to stop before the request is done.
     Released,
-    /// A worker with another output folder is the first to claim the request.
+    /// A worker with another output folder runs first. It must leave a lost worker's request to workers with that
+    /// worker's output folder.
     OtherOutput,
     /// The request is cancelled while the lease is valid.
     Cancel,
-    /// The request is cancelled after the lease has expired and a worker has noticed.
+    /// The request is cancelled after its lease has expired and a worker has made the request `ready` again.
     CancelLater,
-    /// The request is cancelled, and the worker that ends the request dies after this step.
+    /// The request is cancelled, and the worker that ends the request dies at this step of [`CONCLUSION_STEPS`].
     CancelAndDie(&'static str),
     /// The attempt's worker is the third lost worker of the request.
     Poison,
@@ -82,8 +83,8 @@ fn all_nexts() -> Vec<Next> {
     nexts
 }
 
-/// Runs all combinations. The slice runs each pair of a step and an event once, with one kind of queue and one kind of
-/// stop.
+/// The whole suite runs each step with each event, with both kinds of queue and both kinds of stop. The slice runs each
+/// pair of a step and an event only once, with one kind of queue and one kind of stop.
 pub(crate) fn endings(scale: &Scale) -> String {
     let mut cases = Vec::new();
     for (row, step) in STEPS.into_iter().enumerate() {
@@ -116,8 +117,9 @@ pub(crate) fn endings(scale: &Scale) -> String {
     let [done, cancelled, dead] = ended;
     assert!(done > 0 && cancelled > 0 && dead > 0, "{ended:?}");
     format!(
-        "{} cases: {} steps at which an attempt is killed or paused, {} ways to go on, two queues; {done} done, {cancelled} \
-         cancelled, {dead} dead; each time only files that a receipt names were visible, and the queue agreed",
+        "{} cases: {} steps at which an attempt is killed or suspended, {} events that follow (such as a new binding, a \
+         cancel, the third lost worker), two kinds of queue server; {done} done, {cancelled} cancelled, {dead} \
+         dead; each time only files that a receipt names were visible, and the queue agreed",
         cases.len(),
         STEPS.len(),
         all_nexts().len()
@@ -161,7 +163,8 @@ impl Walk {
         self.go_on(&case, &id, next);
         if stops == Stops::Asleep {
             first.wake_until_it_ends();
-            // When the suspended worker continues, it can leave work for another worker.
+            // When the suspended worker continues, it can hand the request back, so another worker must finish the
+            // request.
             self.finish();
         }
         watch.stop(&case);

@@ -1,5 +1,5 @@
-//! The fixture of every row: a queue on a real server, inputs, and workers that are real processes. It also checks the
-//! final invariant.
+//! The fixture of each row of the fault table (see `main.rs`): a queue in Redis or SQLite, inputs, and workers that are
+//! real processes. At the end of a row, the fixture checks the invariant.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -18,14 +18,14 @@ use crate::worker_process::{WorkerProcess, unshare};
 
 pub(crate) const QUEUE: &str = "q";
 
-/// The lease that the workers ask for. It is shorter than the default of 60 s. Only the waiting times of the tests
-/// depend on it.
+/// The lease that the workers ask for. It is shorter than the default of 60 s, so the tests wait less.
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// The maximum time that a row waits without progress.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The number of records in all inputs of a fixture together. It determines the number of different inputs.
+/// The number of records that all inputs of a fixture have together. If this allows fewer than two inputs, the fixture
+/// has two.
 const RECORDS: usize = 2_000;
 
 /// The queue server of a row.
@@ -177,8 +177,8 @@ impl FaultsFixture {
         Operator(redis::Client::open(url.replace("redis://", "redis://operator:secret@")).unwrap())
     }
 
-    /// Starts a worker with additional options. `fault` is the name of a fault in `runtime/src/fail_points.rs`, or
-    /// `None`.
+    /// Starts a worker with additional options. `fault` is the value of `INGEST_HOST_FAULT`, for example
+    /// `fetched:KILL:1` (see `runtime/src/fail_points.rs`).
     pub(crate) fn worker(&self, url: Option<&str>, options: &str, fault: Option<&str>) -> WorkerProcess {
         let mut command = self.host.command();
         command.args(self.worker_arguments(options));
@@ -303,8 +303,8 @@ impl FaultsFixture {
 
     /// Checks the invariant:
     /// - Every acknowledged request is done and has one receipt.
-    /// - The files that receipts name exist, and equal the files of an undisturbed run.
-    /// - No other files exist.
+    /// - The files that receipts name exist, and each output equals the output of an undisturbed run.
+    /// - No other file has a final name.
     /// - The audit of the queue has no findings.
     pub(crate) fn check(&self) {
         let accepted: HashSet<_> = self.accepted.keys().cloned().collect();
@@ -316,8 +316,8 @@ impl FaultsFixture {
         self.check_done(&accepted);
     }
 
-    /// Checks the invariant, but allows requests that were not acknowledged. A producer can die after a submit and
-    /// before it reports the ids.
+    /// Checks the invariant, but also allows receipts of requests that were not acknowledged. A producer can die after
+    /// a submit and before it reports the ids.
     pub(crate) fn check_at_least_accepted(&self) {
         self.check_audit();
         let ids = self.check_output();
@@ -325,7 +325,8 @@ impl FaultsFixture {
         assert!(lost.is_empty(), "lost: {lost:?}");
     }
 
-    /// Checks the invariant for the requests in `expected`, while other requests have not ended.
+    /// Checks the invariant with one difference: the requests in `expected` must have receipts, and no other requests.
+    /// Other requests may be dead.
     pub(crate) fn check_done(&self, expected: &HashSet<String>) {
         self.check_audit();
         let ids = self.check_output();
@@ -373,7 +374,7 @@ impl FaultsFixture {
 pub(crate) struct Operator(redis::Client);
 
 impl Operator {
-    /// Runs a Redis command. Its words are separated by spaces.
+    /// Runs a Redis command. In `command`, a space separates two words.
     pub(crate) fn ask(&self, command: &str) {
         let mut words = command.split(' ');
         let mut ask = redis::cmd(words.next().unwrap());

@@ -1,6 +1,6 @@
-//! Injects faults, and checks the promises: every acknowledged request is done, with one receipt and one output. The
-//! output equals the output of an undisturbed run, and the audit of the queue has no findings. The servers, workers and
-//! signals are real.
+//! Injects faults, and checks the promises of docs/reliability.md: every acknowledged request is done, with one receipt
+//! and one output. The output equals the output of an undisturbed run, and the audit of the queue has no findings. The
+//! servers, workers and signals are real.
 //!
 //! `cargo test` runs a part of the suite, the slice. `make faults` runs the whole suite and writes the results to
 //! docs/reliability.md.
@@ -46,8 +46,8 @@ impl Scale {
     }
 }
 
-/// A row of the table: a fault, and the function that injects it. The function panics if a promise is broken. If all
-/// promises hold, it returns the measured figures as a text.
+/// A row of the fault table in docs/reliability.md: a fault, and the function that injects it. The function panics if a
+/// promise is broken. If all promises hold, it returns the measured figures as a text.
 pub(crate) struct Row {
     pub(crate) number: &'static str,
     pub(crate) fault: &'static str,
@@ -90,7 +90,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "6",
-        fault: "a worker pauses past its lease, before its commit",
+        fault: "a worker is suspended before its commit, for longer than its lease",
         run: workers::zombies,
     },
     Row {
@@ -130,7 +130,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "14",
-        fault: "an attempt stops after each step, and its request then ends in each way",
+        fault: "an attempt stops after each step; then the request is retried, cancelled or becomes poison",
         run: endings::endings,
     },
 ];

@@ -9,14 +9,14 @@ use std::time::Duration;
 /// The duration of a stall.
 const STALL: Duration = Duration::from_secs(5);
 
-/// A fault that hits a connection after a random number of pieces.
+/// A fault that hits a connection after the proxy has forwarded a random number of pieces of data.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     /// The proxy drops an answer and closes the connection.
     AnswerDropped,
     /// The proxy forwards half of a request or an answer, and closes the connection.
     Halved,
-    /// The proxy forwards nothing for a while.
+    /// The proxy forwards nothing in one direction for the time [`STALL`].
     Stalled,
     /// The proxy closes the connection while data is unread, so the system resets the connection.
     Reset,
@@ -100,7 +100,7 @@ impl Shared {
             (random.usize(..FAULTS.len()), random.u64(2..60))
         };
         let fault = (!self.calm.load(Ordering::Relaxed)).then_some(fault);
-        // Both directions share one count, so the fault can hit either a request or an answer.
+        // Both directions share the count of pieces that are left, so the fault can hit either a request or an answer.
         let left = Arc::new(AtomicU64::new(pieces));
         let streams = [
             (client.try_clone().unwrap(), server.try_clone().unwrap(), false),
@@ -116,7 +116,7 @@ impl Shared {
         }
     }
 
-    /// Forwards pieces until the connection ends or the fault hits it.
+    /// Forwards the data of one direction until the connection ends. The fault may end the connection.
     fn pump(
         &self,
         mut from: &TcpStream,

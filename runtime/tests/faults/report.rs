@@ -1,11 +1,12 @@
-//! Writes the report. It takes the results of the rows, and updates the table at the end of docs/reliability.md.
+//! Writes the results of the rows into the table at the end of docs/reliability.md.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::{RowOutcome, Scale};
 
-/// The line between the text, which people have written and which is kept, and the table, which each run replaces.
+/// The line of the document between the text and the table. A run keeps the text above this line, and replaces the
+/// table below it.
 const MARKER: &str = "<!-- `make faults` keeps the text above this line and writes the text below it. -->";
 
 /// Replaces the table in the document.

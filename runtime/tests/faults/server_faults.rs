@@ -1,4 +1,4 @@
-//! Tests rows of the fault table: the server is up, but does not work correctly.
+//! Tests a row of the fault table in docs/reliability.md: the server is up, but does not work correctly.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const COMMANDS_MAX: u64 = 300;
 const LINES_MAX: usize = 40;
 
-/// Runs a worker while the server has a fault for some time.
+/// Runs workers on a server with one of these faults: a key of a wrong type, a command that is denied, no free memory,
+/// or lost data.
 pub(crate) fn server_troubles(_: &Scale) -> String {
     let leased = format!("ingest:{{{QUEUE}}}:leased");
     let troubles = [
@@ -59,7 +60,8 @@ pub(crate) fn server_troubles(_: &Scale) -> String {
         worker.stop();
         fixture.check();
         seen.push(format!(
-            "{what}, the server processed {commands} commands in {} s (log lines of the worker: {})",
+            "{what}, the worker retried with pauses (commands on the server in {} s: {commands}; log lines of the \
+             worker: {})",
             LOOK.as_secs(),
             said.len()
         ));
@@ -89,8 +91,8 @@ fn full() -> String {
     "no memory left: submits refused, existing requests done".into()
 }
 
-/// Checks a server that loses all data while workers run: first by a command, then by a restart. If the same requests
-/// are submitted again, the workers find that the work is done.
+/// Checks a server that loses all data while workers run: first by a command, then by a restart. Then the same requests
+/// are submitted again. A worker that finds the receipt of a request does not repeat its work.
 fn emptied() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
     let workers: Vec<_> = (0..2)

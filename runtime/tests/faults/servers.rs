@@ -1,5 +1,5 @@
-//! Tests rows of the fault table: servers that die, faults in the network, and a queue file that several processes
-//! share.
+//! Tests rows of the fault table in docs/reliability.md: servers that die, faults in the network, and a queue file that
+//! several processes share.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -145,7 +145,7 @@ impl Producer {
     }
 }
 
-/// Runs two workers whose connections break with all faults of the proxy.
+/// Runs two workers whose connections to the server go through a proxy, which causes all of its kinds of faults.
 pub(crate) fn bad_network(scale: &Scale) -> String {
     let requests = scale.of(1_500, 60);
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
@@ -181,7 +181,7 @@ pub(crate) fn bad_network(scale: &Scale) -> String {
     )
 }
 
-/// Returns the time since the oldest lease in the queue has expired, or zero if none has expired.
+/// Returns how long ago the oldest lease in the queue expired, or zero if none has expired.
 fn oldest_orphan(fixture: &FaultsFixture) -> Duration {
     let client = redis::Client::open(fixture.host.url.as_str()).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -206,7 +206,7 @@ pub(crate) fn sqlite_killed(scale: &Scale) -> String {
     let mut workers: Vec<_> = (0..2).map(|_| start(&fixture)).collect();
     let mut unanswered = 0;
     for kill in 0..kills {
-        // More requests are submitted, so that each worker holds some when it is killed.
+        // There must be enough requests, so that a worker has claimed some when it is killed.
         if fixture.count("ready") < 20 {
             fixture.submit(40);
         }

@@ -1,4 +1,4 @@
-//! Tests rows of the fault table: outputs that cannot be written.
+//! Tests a row of the fault table in docs/reliability.md: outputs that cannot be written.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use crate::worker_process::unshare;
 const MANY: usize = 125_000;
 const FEW: usize = 100;
 
-/// Runs the cases that need a file system of their own, in a mount namespace. Many containers do not permit such a
-/// namespace. In such a container, the slice skips these cases, and the whole suite fails.
+/// Runs three cases. Two of them need a file system of their own, so they run in a mount namespace. Many containers do
+/// not permit such a namespace. In such a container, the slice skips the two cases, and the whole suite fails.
 pub(crate) fn bad_output(scale: &Scale) -> String {
     if !may_mount() {
         let needed = "NOT TRIED: a full and a read-only file system, which need root or user namespaces";
@@ -26,8 +26,8 @@ fn may_mount() -> bool {
     tried.is_ok_and(|output| output.status.success())
 }
 
-/// Checks a full file system, which has 8 MiB. Each output is larger. The requests are retried, and no output gets a
-/// final name. When there is enough space, the requests become done.
+/// Checks a file system of 8 MiB, in which no output has enough space. The requests are retried, and no output gets a
+/// final name. Then a worker with enough space does the requests.
 fn full() -> String {
     let mut fixture = FaultsFixture::on_redis(&[], MANY);
     fixture.submit(2);
@@ -45,7 +45,8 @@ fn full() -> String {
     assert!(left.iter().all(is_hidden), "{left:?}");
     assert!(left.iter().any(|path| path.ends_with(".output-id")), "{left:?}");
     drop(worker);
-    // The file system ends with its worker, and all outputs on it are lost.
+    // The file system existed only in the mount namespace of the killed worker, so all files in it are lost. The next
+    // worker has another output folder.
     let other = fixture.worker(None, "--move-output", None);
     fixture.wait_for_all();
     other.stop();
@@ -89,7 +90,9 @@ fn read_only() -> String {
             .contains("Read-only file system"),
         "{letters:?}"
     );
-    "a read-only one: refused at the start, later a dead letter that says so".into()
+    "one that is read-only when the worker starts: the worker refuses to start; one that becomes read-only later: the \
+     request is a dead letter that names the cause"
+        .into()
 }
 
 /// Checks an output folder that is removed while a worker runs. The worker creates it again.

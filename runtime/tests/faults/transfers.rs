@@ -1,4 +1,5 @@
-//! Tests rows of the fault table: inputs over a bad connection, or from a server that sends wrong data.
+//! Tests rows of the fault table in docs/reliability.md: inputs over a bad connection, or from a server that sends
+//! wrong data.
 
 use std::io::Write;
 use std::time::Duration;
@@ -19,7 +20,7 @@ const ETAG: Option<&str> = Some("\"a\"");
 /// The maximum peak memory of a worker, in MiB.
 const MEMORY_MAX: u64 = 256;
 
-/// Cuts connections. Also sends bodies that are shorter, slower or much longer than announced.
+/// Cuts connections. Also serves a truncated gzip file, a compression bomb and, in the whole suite, a slow body.
 pub(crate) fn bad_transfers(scale: &Scale) -> String {
     let cuts = scale.of(50, 8);
     let mut random = scale.random(8);
@@ -111,7 +112,10 @@ pub(crate) fn lies(_: &Scale) -> String {
     worker.stop();
     fixture.check();
     assert!(refused >= count, "{refused} of {count} were refused");
-    format!("{count} lies, all refused, never a splice; done when the server told the truth")
+    format!(
+        "{count} false answers, all refused; no input was put together from two versions; the requests were done when the \
+         server answered correctly"
+    )
 }
 
 fn gzip_in_members(bytes: &[u8]) -> Vec<u8> {

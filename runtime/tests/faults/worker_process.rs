@@ -130,8 +130,8 @@ impl Drop for WorkerProcess {
     }
 }
 
-/// Returns a command that creates a mount namespace. The caller adds the program to run in it. This requires root or a
-/// user namespace.
+/// Returns a command that creates a mount namespace. The caller adds the program that runs in the namespace. Without
+/// root, the command also creates a user namespace.
 pub(crate) fn unshare() -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {

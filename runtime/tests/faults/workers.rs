@@ -14,7 +14,7 @@ const SOME: usize = 20_000;
 /// The number of records in an input whose attempt takes some time.
 const MANY: usize = 60_000;
 
-/// The fail points in `runtime/src/fail_points.rs`, in the order of an attempt.
+/// The fail points that a successful attempt passes, in this order (see `runtime/src/fail_points.rs`).
 pub(crate) const STEPS: [&str; 7] = [
     "claimed",
     "fetched",
@@ -105,9 +105,9 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     fixture.check();
     let resumed = kills_at_checkpoints(kills, &mut random);
     format!(
-        "{kills} kills after each of {}: of {} requests, 0 lost, 0 doubled; {poisoned} became poison and were retried by \
-         hand; {kills} kills after a checkpoint, from which {resumed} next attempts resumed",
-        STEPS.join(", "),
+        "{kills} kills after each of these steps: request claimed, input fetched, batch processed, output staged, output \
+         published, receipt created, request settled; of {} requests, 0 lost, 0 doubled; {poisoned} became poison and \
+         were retried by hand; {kills} kills after a checkpoint, from which {resumed} next attempts resumed",
         fixture.accepted.len()
     )
 }
@@ -170,7 +170,7 @@ pub(crate) fn zombies(scale: &Scale) -> String {
     )
 }
 
-/// Tells workers to stop, by one or two signals, while they run a long request.
+/// Sends workers SIGTERM once or twice while they run a long request.
 pub(crate) fn terminated(scale: &Scale) -> String {
     let times = scale.of(100, 4);
     let mut random = scale.random(7);
@@ -220,7 +220,8 @@ pub(crate) fn terminated(scale: &Scale) -> String {
     fixture.check();
     assert!(handed_back > 0, "no request was handed back, so nothing was seen");
     format!(
-        "{times} times: {handed_back} handed back, {finished} ended first; 0 lost, no attempt counted, no lease left"
+        "{times} times: {handed_back} handed back, {finished} done before the worker stopped; 0 lost, no attempt counted, \
+         no lease left"
     )
 }
 

@@ -18,7 +18,7 @@ const ADAPTERS: [(&str, &str); 7] = [
     ("wasmtime_wasi", "plugin/"),
 ];
 
-/// The modules that a module imports. The value for each of them is the position of its first import, as `FILE:LINE`.
+/// The modules that a module imports, each with the position of its first import, as `FILE:LINE`.
 type Imports = BTreeMap<String, String>;
 
 #[test]
@@ -148,7 +148,8 @@ fn add_files(path: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns the code of a source file. Comments and unit tests are replaced by empty lines.
+/// Returns the code of a source file. Lines with only a comment become empty lines, and the unit tests at the end are
+/// cut off.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).expect("a source file");
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();

@@ -84,7 +84,7 @@ fn what_is_delayed_for_a_year_is_told_and_no_failure(host: &Host) {
 
 fn what_is_due_soon_is_waited_for(host: &Host) {
     let (_files, url) = with_file(host);
-    // The delays are so long that no request becomes due during the test.
+    // The delays are so long that no request becomes due by itself during the test.
     for (id, delay_ms) in [("soon", 1_800_000), ("sooner", 1_700_000), ("late", 7_200_000)] {
         host.push(&format!(r#"{{"uri":"{url}","id":"{id}","delay_ms":{delay_ms}}}"#));
     }
@@ -309,7 +309,8 @@ fn a_worker_tells_the_limits_that_are_not_the_defaults() {
     }
 }
 
-/// Starts a worker, and waits until it has claimed a request that it cannot end.
+/// Starts a worker, and waits until it has claimed the request `held`. The attempt cannot end before the test calls
+/// `files.let_go`.
 fn holder(host: &Host, files: &Files) -> Worker {
     let url = files.hold("held.csv", "n\n1\n2\n");
     host.run(&format!("submit --queue q --uri {url} --id held")).ok();
@@ -382,7 +383,7 @@ fn what_a_paused_queue_has_is_left_and_the_others_are_done(host: &Host) {
     assert!(!said.stderr.contains(WAITS), "{}", said.stderr);
     assert_eq!(host.status("p1")["state"], "done");
 
-    // The burst ignores a request that is delayed beyond `--burst-wait`, even in a paused queue.
+    // In a paused queue, too, a request that is delayed beyond `--burst-wait` counts as "for later" and not as "left".
     host.run("cancel q1").ok();
     host.run("cancel soon").ok();
     let said = burst(host, "");

@@ -1,4 +1,5 @@
-//! Tests that each failure has a code, that all outputs show the same code, and that the documents explain it.
+//! Tests that each failure has a code, that all commands show the same code for it, and that docs/troubleshooting.md
+//! explains the code.
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -149,7 +150,7 @@ fn an_error_of_the_program_ends_with_its_code() {
     }
 }
 
-/// Checks that the document shows each error as the program prints it.
+/// Checks that the document's example of the code `usage` is the error that the program prints.
 #[test]
 fn the_example_of_wrong_usage_is_what_appears() {
     let said = String::from_utf8(run(&["dead", "retry", "--all"]).stderr).unwrap();
@@ -157,7 +158,7 @@ fn the_example_of_wrong_usage_is_what_appears() {
     assert!(section.contains(&format!("```text\n{said}```")), "{said}");
 }
 
-/// Checks that for wrong arguments the program prints the error as one line of JSON, without the usage.
+/// Checks that with `--log-format json`, an error about wrong arguments is one line of JSON, without the usage.
 #[test]
 fn wrong_arguments_are_one_line_of_json() {
     for arguments in [
@@ -173,12 +174,12 @@ fn wrong_arguments_are_one_line_of_json() {
             "{error}"
         );
     }
-    // Help is not an error.
+    // Without arguments, the program prints its help, which is not an error.
     let said = String::from_utf8(run(&[]).stderr).unwrap();
     assert!(said.contains("Usage:") && !said.contains("[usage]"), "{said}");
 }
 
-/// Returns a queue in a SQLite file. It contains a dead request `a` whose error has a code.
+/// Returns a queue in a SQLite file, and its URL. The queue contains a dead request `a` whose error has a code.
 async fn dead(folder: &Path) -> (Backend, String) {
     let url = format!("sqlite:{}", folder.join("queue.db").display());
     let backend = Backend::connect(&url).await.unwrap();

@@ -16,7 +16,7 @@ fn csv(good: usize, ragged: usize, stray: usize) -> String {
     )
 }
 
-/// Returns all files below the folder `out`, except the file `.output-id`. Also checks that no staged file is left.
+/// Returns the paths of all files below the folder `out`, including staged files, except the file `.output-id`.
 fn files(host: &Host) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![host.path("out")];
@@ -194,7 +194,7 @@ fn shares_and_codes_have_their_edges_too() {
 }
 
 /// Checks the default gate: if 20 or more records are read, at most half of them may be rejects. The burst's summary,
-/// the log and `dead list` must report a failure.
+/// the log, `status` and `requests` must show the failure.
 fn mostly_rejected_is_no_success(host: &Host) {
     host.write("clean.csv", csv(20, 0, 0));
     host.write("half.csv", csv(10, 10, 0));
@@ -321,7 +321,7 @@ fn a_binding_says_how_much_may_be_rejected_and_must_be_read() {
     }
     let why = "20 records were read, and --min-records asks for at least 21";
     assert!(dead(&host, "d").0.contains(why));
-    // The worker and the binding can both set a minimum, and the larger one applies.
+    // A worker can also set a minimum number of records.
     host.run("plugin bind --queue q clean@0.1.0").ok();
     host.run("submit --queue q --id e --uri empty.csv").ok();
     let said = host
@@ -475,8 +475,8 @@ fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
     assert_eq!(files(&host), ["rejects/.quarantine"]);
 }
 
-/// Checks that a request stays done if its worker dies after it has written the receipt and before it settles the
-/// claim. The next worker has a stricter gate, but the output is already published.
+/// Checks a request whose worker dies after it has created the receipt, but before it settles the claim. The request
+/// becomes done although the next worker has a stricter gate, because the output is already published.
 #[test]
 fn what_was_published_stays_done_behind_a_narrower_gate() {
     let host = Host::embedded();
@@ -520,7 +520,7 @@ fn a_code_that_no_reject_has_is_named() {
     }
 }
 
-/// Checks an input with too few records, and with no rejects. For an input without records, the quarantine contains the
+/// Checks inputs that have too few records, but no rejects. For an input without records, the quarantine contains the
 /// header and the report.
 #[test]
 fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {

@@ -1,5 +1,5 @@
-//! Tests components that are built to exhaust the compiler. They are refused within limits, and the worker survives
-//! them.
+//! Tests components that are built to exhaust the compiler. The compiler stops at its limits on time and memory, the
+//! components are refused, and the worker continues.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -115,7 +115,7 @@ fn types(count: usize) -> Vec<u8> {
     [HandWrittenPlugin::default().component(), section(7, &types)].concat()
 }
 
-/// Returns a plugin with a function whose parameter is a list type that is nested `depth` levels deep.
+/// Returns the text of an import: a function whose parameter has a list type that is nested `depth` levels deep.
 fn lists(depth: usize) -> String {
     let mut types = "(type $t0 (list u8))".to_owned();
     for at in 1..depth {

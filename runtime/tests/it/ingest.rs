@@ -326,8 +326,7 @@ fn a_config_that_cannot_be_meant_is_refused_before_there_is_an_input() {
     }
 }
 
-/// Checks that a number in a config keeps all its digits, even if a float would round it. This holds in the receipt, in
-/// `plugin bind` and for each record.
+/// Checks that a number in a config keeps all its digits, even if a float would round it.
 #[test]
 fn a_config_keeps_its_digits_on_the_way_to_the_plugin() {
     let host = Host::embedded();
@@ -433,7 +432,7 @@ fn another_encoding_and_dialect_are_read_as_declared() {
     for output in outputs {
         assert_eq!(std::fs::read_to_string(output).unwrap(), text);
     }
-    // If no encoding is given, the byte order mark identifies UTF-16 before the dialect is detected.
+    // If no encoding is given, the host recognizes UTF-16 by the byte order mark, and the error names the option.
     let marked: Vec<u8> = [0xff, 0xfe]
         .into_iter()
         .chain(text.encode_utf16().flat_map(u16::to_le_bytes))

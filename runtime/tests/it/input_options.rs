@@ -109,7 +109,7 @@ fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host)
     };
     let receipt = |id: &str| host.status(id)["receipt"].clone();
 
-    // Without other options, the worker's options apply.
+    // If neither the request nor the binding sets options, the worker's options apply.
     host.run("plugin bind --queue q clean@0.1.0").ok();
     submit("worker", "");
     work("--delimiter ; --short-rows fill --trim");
@@ -147,7 +147,7 @@ fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host)
     ));
     work("--comment 1 --trim --skip-lines 0");
     assert_eq!(output(&receipt("document")), "1;a\n2;\n");
-    // If an option is set nowhere, it is detected from the file.
+    // With `--dialect auto`, a delimiter that is set nowhere is detected from the file.
     host.run("plugin bind --queue q clean@0.1.0").ok();
     host.write("told.csv", "id; name\n1; a\n;\n2;\n");
     host.run("submit --queue q --id told --uri told.csv").ok();
@@ -233,7 +233,7 @@ fn options_that_contradict_each_other_are_refused_where_they_are_said() {
 /// options contradict each other if both set the separator of fields, or if they give one character two meanings.
 fn the_first_side_leaves_no_room_for_what_contradicts_it(host: &Host) {
     host.run(&format!("plugin push {}", clean())).ok();
-    // The request's options are enough to read each file.
+    // The options with the highest precedence are enough to read each file.
     host.write("spaces.csv", "id  name\n1   a;b\n");
     host.write("semicolons.csv", "id;na me\n1;a b\n");
     host.write("commas.csv", "id,name\n1,a\n");

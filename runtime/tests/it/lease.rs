@@ -34,12 +34,12 @@ async fn start(url: &str, limits: Limits) -> Running {
     start_with(url, limits, |_| {}).await
 }
 
-/// Starts a worker like [`start`], after `change` has edited its options.
+/// Does the same as [`start`], after `change` has edited the worker's options.
 async fn start_with(url: &str, limits: Limits, change: impl FnOnce(&mut WorkerOptions)) -> Running {
     start_apart(url, url, limits, change).await
 }
 
-/// Starts a worker like [`start_with`] that renews its leases through `lease_url`.
+/// Does the same as [`start_with`], but the worker renews its leases through `lease_url`.
 async fn start_apart(
     url: &str,
     lease_url: &str,
@@ -140,7 +140,7 @@ async fn a_long_attempt_keeps_its_lease() {
     tokio::task::spawn_blocking(move || drop(files)).await.unwrap();
 }
 
-/// A queue in a SQLite file. The queue in the folder `real` is usable, and the file in the folder `broken` is damaged.
+/// Two SQLite files: the queue in the folder `real` is usable, and the file in the folder `broken` is damaged.
 struct InFile {
     folder: tempfile::TempDir,
     server: Backend,

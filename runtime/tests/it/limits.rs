@@ -1,4 +1,4 @@
-//! Tests each limit at its edge. The largest allowed value is accepted, and the next value is refused.
+//! Tests limits at their edges. The largest allowed value is accepted, and the next value is refused.
 
 use ingest_host::config::Limits;
 use ingest_host::plugin::Engine;

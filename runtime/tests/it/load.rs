@@ -1,5 +1,5 @@
-//! Tests that no record is rejected for a timeout because the machine is under load or the process is suspended. The
-//! same input, plugin and config must always give the same bytes.
+//! Tests that a call of a plugin does not time out if only the load of the machine, or a suspended process, makes the
+//! call slow. The same input, plugin and config must always give the same bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::support::wat::HandWrittenPlugin;
 
 const CALL_TIME: Duration = Duration::from_millis(200);
 
-/// The maximum number of tries. A comparison is repeated if the speed of the machine has changed.
+/// The maximum number of tries. A failed comparison is repeated if the speed of the machine has changed meanwhile.
 const TRIES: usize = 4;
 
-/// Returns how many turns of its loop the hostile plugin makes in `percent` % of the time limit of a call. Meanwhile
-/// the plugin runs on all cores at once.
+/// Returns how many turns of its loop the hostile plugin makes in `percent` % of the time limit of a call. For the
+/// measurement, the plugin runs on all cores at once.
 fn turns_in(percent: u64) -> u64 {
     const TURNS: u64 = 20_000_000;
     let slowest = std::thread::scope(|scope| {
@@ -179,8 +179,9 @@ fn run(loads: &[Load], concurrency: usize) -> BTreeMap<String, (String, String)>
 
 #[test]
 fn sixty_four_at_once_give_what_one_at_a_time_gives() {
-    // The load of its neighbors can change the speed of a virtual machine. A call that was measured at 60 % of the
-    // limit can then exceed the limit. A comparison with such a change proves nothing, so it is repeated.
+    // The speed of a virtual machine can change with the load of other machines on the same hardware. A call that was
+    // measured at 60 % of the limit can then exceed the limit. A comparison that fails after such a change proves
+    // nothing, so it is repeated.
     let mut tries = 0;
     let at_once = loop {
         tries += 1;

@@ -1,6 +1,6 @@
-//! Tests that the members of a JSON object are found by their names. The result does not depend on the order of
-//! members, on missing members or on the members of the first records. The tests run whole pipelines with small
-//! batches.
+//! Tests that the members of a JSON object are found by their names. The order of the members does not matter, and a
+//! record can lack members, or have members that the first records do not have. The tests run whole pipelines with
+//! small batches.
 
 use std::cell::Cell;
 
@@ -116,7 +116,7 @@ fn members_that_are_asked_for_are_columns_of_csv_wherever_they_come() {
     let outcome = run("clean", &config, input, Format::Csv);
     assert_eq!(outcome.output, "id,email\n1,\n,\n,\n2,a@x\n,b@x\n");
     assert_eq!(outcome.records.rejected, 0, "{}", outcome.rejects);
-    // A member that no record of the first batch has is in no column.
+    // If no record of the first batch has a member, and the config does not name it, the member belongs to no column.
     let outcome = run(
         "clean",
         &config,
@@ -161,8 +161,8 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
             outcome.rejects
         );
     }
-    // If the first record has this member, the input has a column of this name. Then the plugin fails, because the
-    // output would have two columns of the same name.
+    // If the first record has a member `duration_s`, the input has a column of this name. Then the plugin fails,
+    // because the output would have two columns of the same name.
     input.insert(0, alarm(forged));
     let input = lines(&input);
     let work = PipelineRun {
@@ -180,8 +180,8 @@ fn the_input_cannot_write_into_a_column_of_the_plugin() {
     assert!(error.contains("two columns \"duration_s\""), "{error}");
 }
 
-/// Checks that a late member has the same effect in every batch, if records are copied or edited, and if a
-/// column is renamed.
+/// Checks that a late member has the same effect in every batch. The configs copy records, edit them, rename a column,
+/// and set a constant.
 #[test]
 fn a_late_name_is_treated_alike_wherever_it_comes() {
     let configs = [

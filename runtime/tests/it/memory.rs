@@ -111,7 +111,7 @@ fn outcome(status: &Value) -> Value {
 }
 
 /// Runs [`REQUESTS`] requests at once within a memory budget. Checks that each of them has the same result as a single
-/// request. Returns that result.
+/// request, and that the worker's peak memory is below the budget plus [`SLACK`]. Returns that result.
 #[track_caller]
 fn runs_within(case: &Case<'_>, mib: u64) -> Value {
     let total = format!("{mib}MiB");

@@ -1,6 +1,6 @@
-//! Tests the documents. Each command of README.md and of the tutorial must run. The plugin of docs/plugins.md must
-//! build outside the repository, and print the output that the document shows. Each link must lead to an existing file
-//! and heading.
+//! Tests the documents. The commands of README.md and of the tutorial must run, except commands that need the
+//! repository. The plugin of docs/plugins.md must build outside the repository, and print the output that the document
+//! shows. Each link must lead to an existing file and heading.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -205,8 +205,8 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Checks that each path in backticks is an existing file of the repository. The text can also be the end of a path.
-/// For example, the paths in some tables are relative to `runtime/src`.
+/// Checks the documents for contributors: each path in backticks must be the path of a file in the repository, or the
+/// end of such a path. For example, the paths in some tables are relative to `runtime/src`.
 #[test]
 fn each_path_for_contributors_is_a_file() {
     const EXTENSIONS: [&str; 7] = ["rs", "lua", "sh", "py", "md", "toml", "wit"];

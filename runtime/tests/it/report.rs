@@ -303,8 +303,8 @@ fn pipe(path: &Path) {
     assert!(made.success());
 }
 
-/// Checks that `report` never opens a file because an error text names it. Only the location that a worker stored
-/// counts.
+/// Checks that an error text that names a file does not make `report` open this file. `report` opens only the location
+/// that a worker stored.
 fn an_error_leads_nowhere(host: &Host) {
     host.write("readings.csv", READINGS);
     let clean = component("clean").display().to_string();

@@ -389,8 +389,8 @@ fn beyond_the_schema(text: &str, document: &Value) -> Option<&'static str> {
         Ok(url) => !url.username().is_empty() || url.password().is_some(),
         Err(_) => false,
     };
-    // Some programs find credentials in such a URI, and others find none. The tests of `redact` check this rule in
-    // detail.
+    // `check_uri` also refuses a URI in which only some programs find credentials. The tests of `redact` check this
+    // rule in detail.
     let may_have = ingest_host::request::check_uri(uri).is_err();
     if has_credentials || may_have {
         return Some("the URI has credentials");

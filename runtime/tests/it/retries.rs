@@ -1,5 +1,5 @@
-//! Tests that an outage of minutes causes no dead letter. The tests check how long a request is retried, and which
-//! messages appear meanwhile. Most tests run on both queue backends.
+//! Tests how long a request is retried, and which messages appear meanwhile. If a host has answered before, an outage
+//! of minutes causes no dead letter. Most tests run on both queue backends.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -282,7 +282,7 @@ fn busy_for(seconds: u32) -> ScriptedServer {
 
 fn what_a_server_asks_for_is_kept(host: &Host) {
     let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-    // The server asks for a week, but the worker waits for at most an hour.
+    // In the second case, the server asks for a week, but the worker waits for at most an hour.
     for (id, asked, kept) in [("minutes", 600, 600), ("week", 7 * 86_400, 3_600)] {
         let server = busy_for(asked);
         submit(host, id, &format!("http://{}/in.csv", server.address));

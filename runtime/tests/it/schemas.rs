@@ -333,8 +333,8 @@ fn whole_documents() -> Vec<(&'static str, Value)> {
     };
     let status = status();
     let status = serde_json::to_value(StatusDocument::from(&status)).unwrap();
-    // This document has the members that `dead list` prints. The test `what_the_program_writes_is_valid` checks
-    // documents that the program has printed.
+    // This document has the members that `dead list` prints for an invalid document. The test
+    // `what_the_program_writes_is_valid` checks documents that the program has printed.
     let document = json!({
         "queue": "q", "name": "document:1", "document": "x", "error": "no", "code": Code::RequestInvalid,
         "report": null, "at_ms": 1,

@@ -76,7 +76,7 @@ fn redirect_to(target: &str) -> Vec<u8> {
 }
 
 /// Returns servers to which a signed URL can lead: with a file, without a file, with a redirect, or with a broken
-/// transfer. The redirects lead to the first two servers, to a forbidden address, to FTP, and in a loop.
+/// transfer. The redirects lead to a file, to a missing file, to a forbidden address, to FTP, and in a loop.
 fn servers() -> Vec<(&'static str, ScriptedServer)> {
     let file = || answer("200 OK", "ETag: \"a\"\r\n", b"n\n1\n2,3\n");
     let signed = |address: String| format!("http://{address}/b.csv?{SIGNED}");
@@ -189,7 +189,7 @@ fn nothing_tells(url: &str, host: Host) {
     commands.say(&format!(
         "ingest http://me:s3cr3t@no.such.host.invalid/a.csv?{SIGNED} --plugin {clean}"
     ));
-    // On the command line, a URI may contain a password, because the password belongs to the person who types it.
+    // A URI for `ingest` may contain a password, because the password belongs to the person who types it.
     for (name, server) in &servers {
         let typed = format!("http://me:s3cr3t@{}/a.csv?{SIGNED}", server.address);
         commands.say(&format!(

@@ -199,7 +199,7 @@ fn what_no_worker_can_fetch_is_refused_on_redis() {
     what_no_worker_can_fetch_is_refused(&Host::on(&redis.url()));
 }
 
-/// Checks that a missing file is accepted if workers run on other machines, because those can have the file.
+/// Checks that a missing file is accepted if workers run on other machines, because these machines can have the file.
 #[test]
 fn a_path_is_no_matter_where_workers_are_elsewhere() {
     for (uri, why) in UNFETCHABLE {

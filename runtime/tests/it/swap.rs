@@ -42,8 +42,8 @@ fn a_bad_candidate_changes_nothing_redis() {
     a_bad_candidate_changes_nothing(&Host::on(&server.url()));
 }
 
-/// Checks that a running attempt keeps its plugin until its end if the binding changes. The next attempt uses the new
-/// binding.
+/// Checks that a running attempt keeps its plugin until its end, even if the binding changes. The next attempt uses the
+/// new binding.
 fn an_attempt_keeps_its_binding(host: &Host) {
     let files = Files::serve();
     let rows: String = (0..200_000).map(|n| format!("{n},x\n")).collect();
@@ -53,7 +53,8 @@ fn an_attempt_keeps_its_binding(host: &Host) {
     let mut worker = host.worker("--queue q --allow-host 127.0.0.1");
     host.run(&format!("submit --queue q --uri {url} --id held")).ok();
     worker.wait_for_log("claimed");
-    // The server holds back the second half of the input. From the first half, at least one batch has been processed.
+    // The server holds back the second half of the input. The wait ends when a batch of the first half has been
+    // processed.
     wait_for("records to be counted", || {
         host.status("held")["progress"]["records"]
             .as_u64()
@@ -96,7 +97,7 @@ fn twenty_swaps_under_load(host: &Host) {
             host.run(&format!("submit --queue q --uri {url} --id r{number}-{request}"))
                 .ok();
         }
-        // The next binding follows when at least one of these requests is done and others still run.
+        // The next binding follows when at least one of these requests is done. Usually, others still run then.
         wait_for("a request to be done", || {
             (counts(host)["done"].as_u64() > Some(5 * (number - 1))).then_some(())
         });

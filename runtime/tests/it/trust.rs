@@ -178,7 +178,7 @@ fn a_password_in_a_dotenv_that_others_can_read_is_told() {
     }
 }
 
-/// Returns the path of the file with the compiled code of a host.
+/// Returns the path of the only file with compiled code in a host's cache.
 fn compiled(host: &Host) -> PathBuf {
     let folder = host.path(".cache/ingest-host/components/code");
     let mut files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

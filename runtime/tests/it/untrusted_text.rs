@@ -163,7 +163,7 @@ impl CheckedCommands {
         format!("{stdout}{stderr}")
     }
 
-    /// Runs a command like [`CheckedCommands::say`], and checks that the output contains the hostile text.
+    /// Does the same as [`CheckedCommands::say`], and also checks that the output contains the hostile text.
     #[track_caller]
     fn shows(&mut self, words: &str, more: &[&str]) -> String {
         let said = self.say(words, more);
@@ -270,7 +270,8 @@ fn the_judge_is_strict() {
     assert!(caught.count() >= 8);
 }
 
-/// Checks documents of producers with a hostile text as the document or as a member, and URIs that errors show decoded.
+/// Checks documents that producers push: a hostile text is the whole document, or a member of it. Also checks URIs that
+/// are percent-encoded in the document and decoded in error messages.
 #[test]
 fn what_producers_write() {
     on_each_queue(|commands| {
@@ -361,7 +362,8 @@ fn what_producers_write() {
     });
 }
 
-/// Checks hostile texts in arguments. For example, a shell expands patterns to the names of untrusted files.
+/// Checks hostile texts in arguments. Such texts become arguments, for example, if a shell expands a pattern to the
+/// names of untrusted files.
 #[test]
 fn what_stands_in_arguments() {
     on_each_queue(|commands| {

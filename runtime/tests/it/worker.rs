@@ -1,5 +1,5 @@
-//! Tests a worker from the submit of a request to the settle of its claim. The tests run with the embedded queue and
-//! with Redis.
+//! Tests what workers do with requests, from the submit of a request to its end. The tests run with the embedded queue
+//! and with Redis.
 
 use std::time::Instant;
 
@@ -316,7 +316,7 @@ fn submit_waits_for_the_receipt(host: &Host) {
 }
 
 /// Checks that a worker fails if its output folder is replaced. This happens if a volume is mounted at the folder's
-/// path. The exit code is not 2, which means wrong usage. With another code, a supervisor starts the worker again.
+/// path. The exit code is 1, so a supervisor starts the worker again. The code 2 would mean wrong usage.
 fn a_worker_whose_output_is_replaced_has_failed(host: &Host) {
     let files = Files::serve();
     let url = files.put("alarms.csv", alarms(10));

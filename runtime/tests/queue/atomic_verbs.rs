@@ -3,6 +3,7 @@
 
 use ingest_host::queue::{Backend, Next, Progress, State};
 
+use crate::registry::binding;
 use crate::test_server::{PATIENCE, Q, TestServer, assert_lost, eventually, how, request};
 
 /// Checks that every operation on a claim works while the server's memory is full.
@@ -113,7 +114,7 @@ async fn a_key_of_another_type_stops_each_verb_before_it_begins() {
         let save = format!("ingest:{{{Q}}}:{key}");
         let mut connection = server.redis_connection();
         let kept = format!("{save}:kept");
-        // Only an existing key must be restored later.
+        // If the key exists, it is put aside and restored later.
         let has_key: bool = redis::cmd("EXISTS").arg(&save).query(&mut connection).unwrap();
         if has_key {
             redis::cmd("RENAME")
@@ -180,4 +181,30 @@ async fn a_forgotten_queue_is_listed_again() {
         (other.queue.queues().await.unwrap() == [Q]).then_some(())
     })
     .await;
+}
+
+/// Checks that a bind or a resume that fails has changed nothing: both wake the workers that wait, and the keys for that
+/// can have the wrong type.
+#[tokio::test]
+async fn a_bind_or_a_resume_that_fails_changes_nothing() {
+    for key in ["ready", "wake"] {
+        let server = TestServer::redis().await;
+        let (queue, registry) = (server.queue(), server.registry());
+        assert_eq!(registry.bind(Q, &binding("aa"), None).await.unwrap(), 1);
+        queue.set_paused(Q, true).await.unwrap();
+        let name = format!("ingest:{{{Q}}}:{key}");
+        server.redis_command(&format!("SET {name} oops"));
+        for failed in [
+            registry.bind(Q, &binding("bb"), None).await.map(drop),
+            queue.set_paused(Q, false).await,
+        ] {
+            let error = failed.expect_err(key).report();
+            assert!(error.contains(&name), "{error}");
+        }
+        server.redis_command(&format!("DEL {name}"));
+        assert_eq!(registry.bindings(Q).await.unwrap().len(), 1, "{key}");
+        assert!(queue.counts(Q).await.unwrap().paused, "{key}");
+        assert_eq!(registry.bind(Q, &binding("bb"), None).await.unwrap(), 2);
+        queue.set_paused(Q, false).await.unwrap();
+    }
 }

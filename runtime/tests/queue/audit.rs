@@ -116,7 +116,7 @@ async fn a_leased_request_without_its_hash_becomes_a_dead_letter() {
     let options = how();
     let claim = server.queue().claim(Q, &options).await.unwrap().unwrap();
     server.redis_command("DEL request:a");
-    // The cancel creates a new hash, which has only its own fields.
+    // The cancel creates a new hash, which has only the field `cancel`.
     server.queue().cancel(Q, "a").await.unwrap();
     // When the client repeats the claim, the queue does not return request `a`, but claims the next request.
     server.redis_command("ZADD leased 1 a");

@@ -93,7 +93,7 @@ pub(crate) async fn a_failed_request_comes_back(server: TestServer) {
     .await;
     assert_eq!((again.ticket.id.as_str(), again.attempt, again.lost), ("b", 2, 0));
     assert_eq!(server.status("b").await.due_ms, None);
-    // Only the waits after a failure are added up. Other waits are not counted.
+    // Only the waits after a failure are added up.
     assert_eq!(again.waited, Duration::from_millis(30));
     server.queue().release(&again.ticket).await.unwrap();
     let again = server.claim().await;
@@ -166,7 +166,7 @@ pub(crate) async fn hosts_that_have_answered_are_remembered(server: TestServer) 
     ] {
         assert_eq!(queue.was_reached(host).await.unwrap(), is_known, "{host}");
     }
-    // If the list is full, the oldest entries are removed to make room for new ones.
+    // If there are too many hosts, the server forgets those that were noted first.
     let after = queue.now_ms().await.unwrap();
     while queue.now_ms().await.unwrap() <= after {}
     queue.note_reached(&hosts[1..]).await.unwrap();

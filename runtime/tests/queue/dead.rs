@@ -71,7 +71,7 @@ impl Drop for BackgroundScript {
     }
 }
 
-/// Makes each request that becomes ready dead again at once, and counts these deaths for each request.
+/// As soon as a retried request becomes ready, makes it dead again. Counts these deaths for each request.
 fn kill_again(server: &TestServer) -> Option<BackgroundScript> {
     if server.is_redis() {
         let script = "
@@ -149,7 +149,8 @@ pub(crate) async fn a_retry_of_all_takes_each_once(server: TestServer) {
     assert_eq!(told, expected);
     let note = format!("{Q}: {MANY} of {MANY} retried");
     assert!(said.stderr.starts_with(&note), "{}", said.stderr);
-    // On Redis, the last requests can die after the command has counted the dead requests.
+    // On Redis, a retried request dies a little later. So the last ones can die after the command has counted the dead
+    // requests.
     if !server.is_redis() {
         let note = format!("; {MANY} have died since and are left\n");
         assert!(said.stderr.ends_with(&note), "{}", said.stderr);
@@ -163,7 +164,8 @@ pub(crate) async fn a_retry_of_all_takes_each_once(server: TestServer) {
 
 pub(crate) async fn a_purge_of_all_leaves_what_dies_later(server: TestServer) {
     kill(&server, &ids(MANY)).await;
-    // In SQLite, a new request dies for each removed request. On Redis, new requests die all the time.
+    // In SQLite, a trigger adds a new dead request for each removed request. On Redis, a script adds new dead requests
+    // all the time.
     let meddler = if server.is_redis() {
         let script = "
             local time = redis.call('TIME')
@@ -192,7 +194,8 @@ pub(crate) async fn a_purge_of_all_leaves_what_dies_later(server: TestServer) {
         assert!(removed.contains(&format!("{id}  removed")), "{id}");
         assert_eq!(server.queue().status(Q, &id).await.unwrap(), None);
     }
-    // On Redis, more requests can have died before the command counted them.
+    // On Redis, some of the new dead requests can be there before the command lists the dead requests. The command
+    // removes them, too.
     assert_eq!(said.stdout.lines().count(), removed.len());
     assert!(server.is_redis() || removed.len() == MANY);
     assert!(
@@ -356,7 +359,7 @@ pub(crate) async fn an_interrupted_retry_leaves_whole_steps(server: TestServer) 
     assert_eq!(said.lines().count() as u64, counts.dead);
 }
 
-/// Checks that a wait for several requests reports each of them, however the others end.
+/// Checks that `submit --wait` with several requests reports the end of each request, in whatever state the others end.
 pub(crate) async fn a_wait_for_several_tells_of_each(server: TestServer) {
     let mut command = Host::on(&server.url).command();
     command

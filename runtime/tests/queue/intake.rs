@@ -116,7 +116,7 @@ pub(crate) async fn a_huge_document_is_clipped(server: TestServer) {
 }
 
 pub(crate) async fn a_step_reads_a_bounded_number_of_bytes(server: TestServer) {
-    // If the queue is paused, each attempt to claim imports documents in one step of bounded size.
+    // While the queue is paused, each claim takes only one import step, whose size is bounded.
     server.push_all((0..50).map(|n| format!(r#"{{"uri":"{n}.csv"}}{}"#, " ".repeat(60_000))));
     server.queue().set_paused(Q, true).await.unwrap();
     server.finds_nothing().await;

@@ -118,7 +118,8 @@ impl Model {
         entry.last = Some((ticket.clone(), None));
     }
 
-    /// Renews the lease of a claim. Returns whether the request was cancelled, or `None` if the claim has ended.
+    /// Renews the lease of a claim. Returns whether somebody has asked to cancel the request, or `None` if the claim
+    /// has ended.
     pub(crate) fn renew(&mut self, ticket: &Ticket, to_nothing: bool) -> Option<bool> {
         let entry = self.held(ticket)?;
         entry.lease_over = to_nothing;

@@ -24,7 +24,8 @@ const CASES: u32 = 12;
 const SEED: u64 = 20_240_229;
 /// The maximum number of steps in a walk. On average, a walk has half of them.
 const STEPS_MAX: usize = 600;
-/// Each kind of step must have at least one effect in this number of walks, on average.
+/// On average, each kind of step must have at least one effect in this number of walks: in 12 walks, at least 12 / 3 =
+/// 4 effects.
 const WALKS_WITHOUT_EFFECT_MAX: u32 = 3;
 
 /// An operation of the queue with its arguments.
@@ -59,15 +60,15 @@ enum Lease {
     Long,
 }
 
-/// The ended requests that the reaper keeps.
+/// Says which of the ended requests a step [`Step::Reap`] keeps.
 #[derive(Debug, Clone, Copy)]
 enum Keep {
     All,
     None,
 }
 
-/// Chooses one of the tickets given so far. The choice includes old tickets, because a zombie would use an old ticket.
-/// Among the last three tickets, some are usually valid.
+/// Chooses one of the tickets given so far. The choice includes old tickets, because a worker that has lost its claim
+/// would use one. Among the last three tickets, some are usually valid.
 #[derive(Debug, Clone)]
 struct Choice {
     is_young: bool,

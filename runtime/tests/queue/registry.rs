@@ -15,7 +15,7 @@ fn component(sha256: &str, version: &str, pushed_ms: i64) -> Component {
     }
 }
 
-fn binding(sha256: &str) -> Binding {
+pub(crate) fn binding(sha256: &str) -> Binding {
     Binding {
         number: 77,
         steps: vec![Step {

@@ -108,7 +108,8 @@ fn an_operators_rights_are_enough() {
     );
 }
 
-/// Returns a server and a host with work for a producer and a worker. An operator has pushed and bound a plugin.
+/// Returns a server, and the host of an operator who has pushed a plugin and bound the queue to it. So a producer and a
+/// worker can begin.
 fn at_work() -> (RestrictedRedis, Host) {
     let server = RestrictedRedis::start();
     let operator = Host::on(&server.url("operator"));

@@ -45,7 +45,7 @@ impl FaultsFixture {
         ))
     }
 
-    /// Runs a Redis command as the operator. Its words are separated by spaces.
+    /// Runs a Redis command as the operator. In `line`, spaces separate the words of the command.
     #[track_caller]
     fn ask<T: redis::FromRedisValue>(&mut self, line: &str) -> T {
         let mut words = line.split(' ');
@@ -297,7 +297,7 @@ fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
         &["ingest:{q}:ready holds a string where the queue keeps a sorted set"],
     );
     fixture.assert_patient();
-    // Work that does not need the damaged key becomes done.
+    // The worker does not need the damaged key to end the request that it has, so this request becomes done.
     fixture.files.let_go("held.csv");
     fixture.wait_until_done(&["held"]);
 
@@ -309,7 +309,8 @@ fn a_key_of_another_type_is_named_and_work_goes_on_without_it() {
     told_once(worker, "cannot claim");
 }
 
-/// Denies a command to the worker's user, and later allows it again. No request is lost, and no lost lease is counted.
+/// Denies a command to the worker's user, and later allows it again. Checks that no request is lost, and that no lost
+/// lease is counted.
 fn a_denied_command(command: &str) {
     let mut fixture = FaultsFixture::new();
     let mut worker = fixture.worker("--concurrency 2");

@@ -66,9 +66,9 @@ fn a_server_that_nobody_vouches_for_gets_no_password() {
     let (_redis, port) = start_with_tls(&authority);
     let stranger = Authority::new();
     for (name, ca) in [
-        // The authorities of the system do not know the certificate.
+        // No authority that the system trusts has signed the certificate.
         ("localhost", None),
-        // Another authority has signed the certificate.
+        // The client trusts an authority that has not signed the certificate.
         ("localhost", Some(&stranger)),
         // The certificate does not contain this name.
         ("127.0.0.1", Some(&authority)),

@@ -8,7 +8,7 @@ use crate::format::clip;
 
 use Advice::{Convert, Extract, TakeTheFile};
 
-/// Names of entries in ZIP archives. Each name shows a more specific kind of file.
+/// The names of entries in ZIP archives, or the beginnings of such names. Each name shows a more specific kind of file.
 const ZIP_ENTRIES: &[(&str, &str, Advice)] = &[
     ("xl/", "an Excel workbook (XLSX)", Advice::SaveSheet),
     ("word/", "a Word document (DOCX)", Advice::SaveSheet),

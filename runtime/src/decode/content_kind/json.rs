@@ -10,7 +10,7 @@ use crate::format::clip;
 use crate::format::csv::{Dialect, Scanner};
 
 /// Returns the kind of a text that is JSON in place of CSV, or `None`. `delimiter` is the delimiter that the request
-/// names, and `is_quoted` says that fields can be within `"`.
+/// names, and `is_quoted` is true if fields can be within `"`.
 pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     if !matches!(text.first(), Some(b'{' | b'[')) {

@@ -29,7 +29,8 @@ const MARKS: &[MagicMark] = &[
         is_zstd,
     ),
     (0, b"\xfd7zXZ\0", "compressed by xz", Recompress, |bytes| {
-        // The flags of a stream name the kind of its integrity check. Each entry has such flags and their checksum.
+        // The flags of a stream name the kind of its integrity check. Each entry of this list consists of such flags
+        // and their checksum.
         let checks: [&[u8; 6]; 4] = [
             b"\0\0\xff\x12\xd9\x41",
             b"\0\x01\x69\x22\xde\x36",
@@ -413,8 +414,8 @@ fn unproved(_: &[u8]) -> bool {
     false
 }
 
-/// Returns the kind of a file with these first bytes, or `None`. `is_utf8` says that a text must be in UTF-8.
-/// `is_named` says that the request names the format, so that a guess does not count.
+/// Returns the kind of a file with these first bytes, or `None`. `is_utf8` is true if a text must be in UTF-8.
+/// `is_named` is true if the request names the format. In this case, a guess does not count.
 pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     let has_binary = has_binary(bytes);
     // As a text, such a file would be refused anyway, because its header is not UTF-8.
@@ -606,7 +607,7 @@ fn has_binary(bytes: &[u8]) -> bool {
 }
 
 /// The maximum number of different control characters in a usual text. Its fields can be padded with one of these
-/// characters, and a few others can be remnants.
+/// characters, and a few others can be left over from a binary file.
 pub(super) const DIFFERENT_CONTROLS_MAX: usize = 3;
 
 /// Returns the number of different control characters.
@@ -634,7 +635,7 @@ pub(super) mod tests {
         of(bytes, true, false).map(|kind| kind.what.into_owned())
     }
 
-    /// Returns the kind of bytes, if the request cannot overrule this kind.
+    /// Returns the kind that these bytes prove, or `None`. The request cannot overrule such a kind.
     pub(in crate::decode::content_kind) fn proved(bytes: &[u8]) -> Option<String> {
         let kinds = [(true, true), (false, true)].map(|(is_utf8, is_named)| of(bytes, is_utf8, is_named));
         let [Some(kind), other] = kinds else { return None };
@@ -645,7 +646,8 @@ pub(super) mod tests {
         Some(kind.what.into_owned())
     }
 
-    /// Returns a file that has `mark` after the bytes `before`, and other bytes at the offsets given in `after`.
+    /// Returns a file that begins with `before` and `mark`, and that has the bytes in `after` at the offsets given
+    /// there.
     fn file(before: &[u8], mark: &[u8], after: &[(usize, &[u8])]) -> Vec<u8> {
         let mut bytes = [before, mark].concat();
         for (at, part) in after {

@@ -10,7 +10,7 @@ use crate::format::clip;
 use Advice::{Convert, FetchPage};
 
 /// Returns the kind of a text that is a page of HTML or an XML document, or `None`. `delimiter` is the delimiter that
-/// the request names for CSV, and `is_quoted` says that fields can be within `"`.
+/// the request names for CSV, and `is_quoted` is true if fields can be within `"`.
 pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     let text = sample.text().trim_ascii_start();
     let is_delimiter = |byte: &u8| is_delimiter(byte) || Some(*byte) == delimiter;
@@ -59,7 +59,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
         };
         return (is_page && (sample.whole || tag.has_attributes)).then_some(kind);
     };
-    // The names in a CSV header can be within tags, too.
+    // The names in a CSV header can be tags (`<id>,<name>`), or be within tags (`<b>id</b>,<b>name</b>`).
     if after.first().is_some_and(is_delimiter) || has_field_after_end(after, tag.name, is_delimiter) {
         return None;
     }
@@ -79,8 +79,8 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
                 let is_next_of_page = || MarkupTag::read(rest).is_some_and(|next| is_page_tag(next.name));
                 rest.is_empty() || is_page && is_next_of_page()
             }
-            // If each line is a whole element, the lines can be the values of a column. Tags of HTML are excluded here,
-            // because a page can consist of several elements.
+            // If each line is a whole element, the lines can be the values of a column. A tag of HTML proves nothing
+            // here, because its end tag can be missing.
             None => !sample.whole && !is_part && !lines(content).take(ELEMENTS).all(is_element),
         }
     };

@@ -86,7 +86,8 @@ impl Kind {
         }
     }
 
-    /// Returns the code of the error. This is `other`, unless the input is UTF-16, which the request has to name.
+    /// Returns the code of the error. For UTF-16, this is the code that says that the request has to name the encoding.
+    /// For all other kinds, this is `other`.
     pub(super) fn code(&self, other: Code) -> Code {
         match self.advice {
             Advice::Utf16(_) => Code::EncodingMismatch,
@@ -147,8 +148,8 @@ pub(super) fn advice_on_list(text: &[u8]) -> Option<String> {
 }
 
 /// Returns the kind of an input by its bytes, or `None` if the bytes can be text. `encoding` is the encoding that was
-/// named for the input, if it is not UTF-8. `is_named` says that the request names the format: in this case, even many
-/// control characters are no sign of another kind.
+/// named for the input, if it is not UTF-8. If `is_named` is true, the request names the format: in this case, even
+/// many control characters are no sign of another kind.
 pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_named: bool) -> Option<Kind> {
     let bytes = sample.bytes();
     if has_utf16_mark(bytes) {
@@ -176,11 +177,12 @@ pub(super) fn of_bytes(sample: &Sample, encoding: Option<&'static Encoding>, is_
 }
 
 /// Returns the kind of an input by its decoded text, or `None` if the input can really be text. Successful decoding
-/// does not prove that the input is text, because some encodings map any byte to a character. `is_named` says that the
+/// does not prove that the input is text, because some encodings map any byte to a character. `is_named` is true if the
 /// request names the format.
 pub(super) fn of_decoded(sample: &Sample, is_named: bool) -> Option<Kind> {
     let start = &sample.bytes()[..sample.bytes().len().min(1 << 10)];
-    // Binary data has almost every control character.
+    // If the request names the format, more different control characters are allowed. Even then, binary data is
+    // recognized, because it has almost every control character.
     let most = if is_named {
         11
     } else {
@@ -202,7 +204,7 @@ fn of_beginning(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opti
 }
 
 /// Returns the kind of a text, or `None` if the text can be CSV. `delimiter` is the delimiter that the request names,
-/// and `is_quoted` says that fields can be within `"`.
+/// and `is_quoted` is true if fields can be within `"`.
 pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Option<Kind> {
     of_beginning(sample, delimiter, is_quoted).or_else(|| json::of_csv(sample, delimiter, is_quoted))
 }

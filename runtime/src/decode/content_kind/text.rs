@@ -295,7 +295,7 @@ pub(super) fn first_line(text: &[u8]) -> &[u8] {
     &text[..memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len())]
 }
 
-/// Returns the first line below the current one that is not empty.
+/// Skips the first line of a text, and returns the first line below it that is not empty.
 fn line_below(text: &[u8]) -> &[u8] {
     lines(&text[first_line(text).len()..]).next().unwrap_or_default()
 }

@@ -15,7 +15,7 @@ pub(super) struct Utf16 {
 }
 
 /// Returns the byte order in which bytes can be read as a text. Returns `None` if this is possible in both byte orders,
-/// or in neither. `is_named` says that the request names UTF-16: in this case fewer code units are enough.
+/// or in neither. If `is_named` is true, the request names UTF-16, and fewer code units are enough.
 pub(super) fn detect(bytes: &[u8], is_named: bool) -> Option<Utf16> {
     memchr::memchr(0, bytes)?;
     let [little, big] = [u16::from_le_bytes, u16::from_be_bytes].map(|unit| Units::count(bytes, unit));
@@ -63,10 +63,11 @@ struct Units {
     low: usize,
     /// True if the first unit is below U+2000.
     begins_low: bool,
-    /// The number of units that are rare in texts: halves of surrogate pairs, control characters, and characters for
-    /// private use.
+    /// The number of units that are rare in texts, such as halves of surrogate pairs, control characters, and
+    /// characters for private use.
     odd: usize,
-    /// The number of units that can be two characters of a one-byte encoding: the high byte is a line end or a comma.
+    /// The number of units that can be two characters of a one-byte encoding: the high byte is a line end, a comma or a
+    /// hyphen.
     of_bytes: usize,
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Code, Result};
 use crate::format::csv::{CsvItem, ParsedRow, Parser, RowRules, line_feeds};
 use crate::record::{Batch, ChunkError, MalformedRecord, Used};
 
-/// A decoder that rewrites records, because a dialect alone does not describe the CSV.
+/// A decoder for CSV that a dialect alone does not describe. It rewrites each record as plain CSV.
 #[derive(Clone)]
 pub(super) struct RewritingDecoder {
     pub(super) name: Arc<str>,

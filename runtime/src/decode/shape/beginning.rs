@@ -12,10 +12,11 @@ pub(in crate::decode) struct CsvBeginning<'a> {
     pub(in crate::decode) columns: &'a [String],
     /// True if the first record names the columns. `rest` begins after this record.
     pub(in crate::decode) header: bool,
-    /// The names in the header. A name is empty if the column is named by its number.
+    /// The names in the header. If the header has no name for a column, the name is empty here, and the column is named
+    /// by its number.
     pub(in crate::decode) names: &'a [String],
-    /// The text of the header. If a dialect alone does not describe the file, this is the header rewritten in
-    /// `dialect`.
+    /// The text of the header. If the file has comments or special syntax, which a dialect cannot describe, this is the
+    /// header rewritten in `dialect`.
     pub(in crate::decode) header_text: Cow<'a, [u8]>,
     pub(in crate::decode) dialect: Dialect,
     /// True if no option names the delimiter.
@@ -25,8 +26,8 @@ pub(in crate::decode) struct CsvBeginning<'a> {
     /// True if a line above the header names the delimiter. An option that skips the lines above the header skips this
     /// line too.
     pub(in crate::decode) is_named_by_line: bool,
-    /// The first bytes after the header. If a dialect alone does not describe the file, these bytes are rewritten in
-    /// `dialect`.
+    /// The first bytes after the header. If the file has comments or special syntax, which a dialect cannot describe,
+    /// these bytes are rewritten in `dialect`.
     pub(in crate::decode) rest: Cow<'a, [u8]>,
     /// The positions in `rest`, in increasing order, at which the file has an escaped line end and `rest` has none.
     pub(in crate::decode) lost_line_ends: Vec<usize>,
@@ -41,7 +42,8 @@ pub(in crate::decode) struct CsvBeginning<'a> {
 /// The header and the first records of a CSV file, with their properties.
 pub(super) struct Shape<'a> {
     pub(super) top: &'a CsvBeginning<'a>,
-    /// The names in the header. A name is empty if the column is named by its number.
+    /// The names in the header. If the header has no name for a column, the name is empty here, and the column is named
+    /// by its number.
     pub(super) names: Vec<&'a str>,
     /// The names of the header in one line, separated by the delimiter. Without a header, the first record in one line.
     pub(super) first_line: String,
@@ -126,8 +128,8 @@ impl<'a> Shape<'a> {
         self.is_table() && self.alike == self.records.len()
     }
 
-    /// Returns whether at least nine in ten records have as many fields as the header. If the delimiter was named, half
-    /// of the records are enough.
+    /// Returns whether the header has at least two fields, and at least nine in ten records have as many fields as the
+    /// header. If an option names the delimiter, half of the records are enough.
     pub(super) fn is_table_for_sure(&self) -> bool {
         let is_most = 10 * self.alike >= 9 * self.records.len();
         self.is_table() && (is_most || !self.top.is_delimiter_open)
@@ -144,8 +146,8 @@ impl<'a> Shape<'a> {
             && (fields.any(log_lines::is_level) || !self.top.is_delimiter_open && delimiter != b',')
     }
 
-    /// Returns whether the names are `column_1`, `column_2` and so on. Files that were made with `--no-header` have
-    /// these names, and no title is above them.
+    /// Returns whether the names are `column_1`, `column_2` and so on. The outputs of runs with `--no-header` have
+    /// these names, and have no title above them.
     pub(super) fn is_numbered(&self) -> bool {
         let is_number =
             |(number, name): (usize, &&str)| name.strip_prefix("column_") == Some(&number.to_string());

@@ -71,7 +71,7 @@ impl Shape<'_> {
     /// Returns a message if another delimiter gives a table that fits the file better. A title can be above the table.
     /// [`Shape::is_better`] compares the two delimiters.
     ///
-    /// `has_widths` says whether the current delimiter gives most records more fields than the header.
+    /// `has_widths` is true if [`Shape::other_widths`] returns a message for the current delimiter.
     pub(super) fn table_of_another_delimiter(&self, has_widths: bool) -> Option<String> {
         let (top, columns) = (self.top, self.columns());
         if !top.is_delimiter_open {

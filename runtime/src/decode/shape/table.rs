@@ -154,7 +154,7 @@ pub(super) fn records(rest: &[u8], whole: bool, dialect: Dialect) -> Vec<SampleR
     records
 }
 
-/// Returns whether the first of some lines is a title in the form that spreadsheets write. At most one field of such a
+/// Returns whether the first of these lines is a title in the form that spreadsheets write. At most one field of such a
 /// title is not empty, and a line below has at most one empty field.
 pub(super) fn has_title(lines: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let Some((first, below)) = lines.split_first() else {
@@ -234,8 +234,8 @@ pub(super) fn may_be_header(record: &SampleRecord<'_>, delimiter: u8) -> bool {
 }
 
 /// Returns whether `title` is above the names of two columns. The title must have several words. In addition, it must
-/// have words that only a title can have, or all rows must have digits. Empty rows and further lines of the title can
-/// come between the title and the names.
+/// have words that only a title can have, or each row below the names must have a digit. Empty rows and further lines
+/// of the title can come between the title and the names.
 pub(super) fn is_title_over(title: &str, below: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let is_below_title = |record: &SampleRecord<'_>| record.filled(dialect) >= 2;
     let first = below.iter().take(LINES_OVER_HEADER).position(is_below_title);

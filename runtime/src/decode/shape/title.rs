@@ -39,7 +39,9 @@ impl Shape<'_> {
         ))
     }
 
-    /// Returns a message if most records have more fields than the header.
+    /// Returns a message if the records have more fields than the header. One of these must hold for the first records:
+    /// nine in ten have the same larger number of fields, all have more fields, or a wider table begins after a few
+    /// lines.
     pub(super) fn other_widths(&self) -> Option<String> {
         let (columns, all, records) = (self.columns(), self.records.len(), &self.records);
         let dialect = self.top.dialect;

@@ -339,7 +339,8 @@ fn a_batch_after_a_long_record_is_no_longer_than_the_others() {
     };
     for sizes in [&[usize::MAX][..], &[7]] {
         let decoded = run(text.as_bytes(), &as_csv(), &limits, None, sizes).unwrap();
-        // The bytes that were read to find the end of a long record do not make a longer batch.
+        // To find the end of a long record, more bytes are read than usual. The batches after the record are not longer
+        // because of this.
         assert_eq!(decoded.batches, [1, 6, 6, 2]);
     }
 }

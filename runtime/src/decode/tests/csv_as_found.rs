@@ -663,7 +663,7 @@ fn a_huge_field() {
 #[test]
 fn white_space_around_a_field() {
     assert_read(" a ,b\n 1,2\t\n", &as_csv(), &[" a ", "b"], &[&[" 1", "2\t"]]);
-    // A quote after such a space is part of the field.
+    // A quote after such a space is a stray quote, because the field begins with the space.
     assert_read(
         "a,b\n1, \"2\"\n",
         &as_csv(),

@@ -153,7 +153,7 @@ fn both_ways_to_read_a_dialect_are_one() {
             skip_footer: Some(footer),
             ..as_csv()
         };
-        // A large text is longer than a block and a stretch of the scanner.
+        // A large text is longer than a block of the scanner and a stretch of the index.
         let (text, limits) = if large { (text.repeat(100), Limits::default()) } else { (text, small()) };
         prop_assume!(!text.contains(&b'~'));
         for change in [

@@ -244,7 +244,8 @@ pub(super) fn case(input: Format) -> impl Strategy<Value = Case> {
         1 => name().prop_map(Fate::KeepAndCopy),
         1 => name().prop_map(Fate::CopyAndKeep),
     ];
-    // In many cases, columns are only added or dropped, so that records can be copied.
+    // In a third of the cases, all columns of the input are kept with their types, so that kept records can be copied
+    // as a whole.
     let fates = prop_oneof![
         Just(vec![(Fate::Keep, ColumnType::Inherit); 12]),
         vec((Just(Fate::Keep), column_type()), 12),

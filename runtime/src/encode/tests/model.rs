@@ -36,15 +36,16 @@ struct Counts {
     written: usize,
     /// Three numbers of records:
     ///
-    /// - `late`: a member is in no column
-    /// - `shuffled`: the members are in another order than the columns
-    /// - `missing`: one of the columns has no member
+    /// - `late`: a member is in no column of the input
+    /// - `shuffled`: the members are in another order than the columns of the input
+    /// - `missing`: a column of the input has no member
     late: usize,
     shuffled: usize,
     missing: usize,
-    /// The number of records with a member that is in no column but has the name of an output column.
+    /// The number of records with a member that is in no column of the input but has the name of an output column.
     taken: usize,
-    /// The number of records with a member whose column the plugin has dropped, while another column has its name.
+    /// The number of records with a member whose column is not in the output, while another output column has the
+    /// member's name.
     replaced: usize,
     duplicates: usize,
 }
@@ -59,7 +60,7 @@ fn text_of(value: &str) -> Option<String> {
     }
 }
 
-/// Returns a text as a JSON value of this type, which replaces the value `original`.
+/// Returns a text as a JSON value of this type. The new value replaces the value `original`, if there is one.
 fn value_of(text: &str, column_type: ColumnType, original: Option<&str>) -> String {
     if text.is_empty() {
         return match (column_type, original) {
@@ -141,7 +142,8 @@ impl Model<'_> {
         faults
     }
 
-    /// Returns the text of each column of a record. The text is `None` if the member is missing or has no text.
+    /// Returns the text of each column of a record. If a member is missing, its text is empty. If the value of a member
+    /// has no text, this is `None`.
     fn texts(&self, line: &Line) -> Vec<Option<String>> {
         let text = |(index, name): (usize, &String)| match line {
             Line::Row(cells) => Some(cells[index].text.to_owned()),

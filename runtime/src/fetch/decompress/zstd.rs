@@ -17,7 +17,7 @@ const WINDOW_LOGS: RangeInclusive<u32> = 10..=31;
 const HEADER_BYTES_MAX: usize = 18;
 
 /// A decoder of zstd. A decoder keeps the window of a frame in memory. As soon as a frame's header states the size of
-/// the window, memory of this size is requested.
+/// the window, the decoder takes this size from the memory budget.
 pub(super) struct ZstdDecoder {
     decoder: raw::Decoder<'static>,
     name: String,

@@ -159,7 +159,7 @@ impl Gaps {
     }
 
     /// Returns the start of the next line if the line at `start` is not a record, and `None` if it is a record. `last`
-    /// says that nothing follows `raw`.
+    /// is true if nothing follows `raw`.
     ///
     /// # Errors
     /// Returns [`Partial`] if the line can continue after `raw`.
@@ -274,7 +274,7 @@ impl Parser {
     }
 
     /// Finds the record, or the line without a record, that begins at `start`. `start` must be the start of a line.
-    /// `last` says that nothing follows `raw`.
+    /// `last` is true if nothing follows `raw`.
     ///
     /// # Errors
     /// Returns [`Partial`] if the record or the line can continue after `raw`, or if `raw` ends within quotes.
@@ -513,8 +513,8 @@ impl Parser {
     }
 
     /// Skips the record, or the line without a record, that begins at `start`. Returns the start of the next line, and
-    /// whether a record was skipped. If a dialect alone describes the records, does not find their fields, which is
-    /// faster than [`Parser::next`].
+    /// whether a record was skipped. If a dialect alone describes the records, this function does not find their
+    /// fields, so it is faster than [`Parser::next`].
     fn pass(&mut self, raw: &[u8], start: usize, last: bool) -> Result<(usize, bool), Partial> {
         let Some(scanner) = self.scanner else {
             return Ok(match self.next(raw, start, last)? {

@@ -56,8 +56,8 @@ impl Admin for RedisServer {
     ) -> Result<Vec<ListedRequest>> {
         check_queue_name(queue)?;
         // Requests with the same time are ordered by id, and the server cannot start a list at an id. So the list
-        // starts with all requests of the position's time, and becomes longer until it has a request after the
-        // position.
+        // starts with all requests of the position's time. If it has no request after the position, a list of twice the
+        // length is requested.
         let mut wanted = limit;
         loop {
             let mut call = on(&self.scripts.after, queue)?;

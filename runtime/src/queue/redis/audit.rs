@@ -1,4 +1,5 @@
-//! Audits a queue on Redis: collects ids while the queue is in use, then checks each id in one atomic step.
+//! Audits a queue on Redis: collects the ids while other programs use the queue, and then checks each request in one
+//! atomic step.
 
 use std::collections::HashSet;
 

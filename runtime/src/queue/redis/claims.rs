@@ -1,4 +1,4 @@
-//! Implements the operations on claims on Redis. Each claim is ended by exactly one operation.
+//! Implements the operations on claims on Redis. Only one operation can end a claim.
 
 use std::time::Duration;
 
@@ -220,7 +220,7 @@ impl RedisServer {
     }
 }
 
-/// Returns the ticket of a claim. The claim script has just made the claim, so its fence and nonce are valid.
+/// Returns the ticket of a claim. The claim script has just made the claim, so its fence and nonce are well-formed.
 pub(super) fn ticket_of(queue: &str, stored: &[StoredValue; STORED]) -> Ticket {
     let text = |index: usize| {
         let bytes = stored[index].as_deref().unwrap_or_default();

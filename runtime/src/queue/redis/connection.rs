@@ -176,7 +176,8 @@ impl Connections {
     }
 
     /// Classifies the error of an answer. Drops the connection if it may be broken or leads to a replica, for example
-    /// after a failover. A timeout counts as broken, because a server that has vanished gives no other sign.
+    /// after a failover. After a timeout, the connection counts as broken, because a server that has vanished gives no
+    /// other sign.
     async fn checked<T>(&self, answer: Result<T, RedisError>, number: u64) -> Result<T> {
         let error = match answer {
             Ok(value) => return Ok(value),

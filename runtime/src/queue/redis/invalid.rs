@@ -9,8 +9,8 @@ use crate::error::{Code, Result};
 use crate::names::check_queue_name;
 use crate::queue::{Invalid, PURGE_STEP};
 
-/// The number of hex digits of a document's digest that are the document's key. They are enough to tell millions of
-/// documents apart.
+/// The length of a document's key. The key is the beginning of the SHA-256 of the document's entry in the list, in hex
+/// digits. This length is enough to tell millions of documents apart.
 const KEY_DIGITS: usize = 16;
 
 /// The maximum number of documents that one step of a search reads. Each document has at most 64 KiB.
@@ -50,9 +50,9 @@ impl RedisServer {
         Ok(found)
     }
 
-    /// Removes a document by its key. Searches from the newest document on, in pages that grow. Because workers push
-    /// new documents to that end meanwhile, positions are counted from the oldest document. So the search covers the
-    /// documents that were in the list when it began.
+    /// Removes a document by its key. Searches from the newest document on, in pages that grow. Workers may push new
+    /// documents to the new end of the list meanwhile, so positions are counted from the oldest document. So the search
+    /// covers the documents that were in the list when it began.
     pub(super) async fn remove_invalid(&self, queue: &str, wanted: &str) -> Result<bool> {
         let length = Cmd::new().arg("LLEN").arg(key(queue, "invalid")?).to_owned();
         let (mut left, mut page) = (self.connections.query::<i64>(&length).await?, 1);
@@ -68,8 +68,8 @@ impl RedisServer {
         Ok(false)
     }
 
-    /// Removes documents from the old end of the list, where nobody pushes. Skips entries that have to stay. Such
-    /// entries can be at the old end if the clock was set back.
+    /// Removes documents from the old end of the list, where nobody pushes. Skips entries with a time after `until_ms`.
+    /// Such entries can be at the old end if the server's clock was set back.
     pub(super) async fn remove_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
         let (mut keys, mut staying) = (Vec::new(), 0);
         loop {

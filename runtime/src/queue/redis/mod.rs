@@ -3,7 +3,7 @@
 //!
 //! # Keys
 //! All keys of a queue contain the queue's name in braces, so that a cluster keeps them in one slot. Programs in other
-//! languages may read all of these keys, and may write to the first two. Only the scripts write to the others.
+//! languages may read all of these keys, and may write to the first two. Only this program writes to the others.
 //!
 //! | key | type | holds |
 //! |---|---|---|
@@ -32,7 +32,8 @@
 //! - `waited_ms`: the total time that the request has waited for retries
 //! - `life_ms`: the start of this life
 //! - from the last claim: `fence`, `nonce`, `worker`, `binding`, `output` (an id and a URI) and `progress` (JSON);
-//!   `concluding` if the claim only has to end the request; `ended` once the claim is over
+//!   `concluding` exists if the claim only has to end the request; `ended` exists after the end of the claim, and says
+//!   how it ended
 //! - `stray`: exists if an attempt may have left output, for example because its claim was lost
 //! - `cancel`: exists if somebody has asked for a cancel
 //! - `ending`: the reason why the next claim has to end the request
@@ -78,9 +79,9 @@ pub(super) struct RedisServer {
     connections: Arc<Connections>,
     waits: Waits,
     scripts: Scripts,
-    /// The time at which this handle last saw each queue in `ingest:queues`.
+    /// The time at which each queue was last seen in `ingest:queues` or added to it.
     registered: Mutex<HashMap<String, Instant>>,
-    /// The last fence of each queue that this handle has seen.
+    /// The last known fence of each queue.
     fences: Mutex<HashMap<String, u64>>,
     losses: AtomicU64,
     repeated_errors: RepeatedErrors,

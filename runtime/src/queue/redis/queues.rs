@@ -8,8 +8,7 @@ use super::RedisServer;
 use crate::error::Result;
 use crate::names::check_usable_queue_name;
 
-/// The interval at which a handle registers its queues again, because the server forgets their names when somebody
-/// empties it.
+/// The time after which the name of a queue is registered again. If somebody empties the server, it forgets all names.
 const REGISTER_EVERY: Duration = Duration::from_secs(5);
 
 impl RedisServer {

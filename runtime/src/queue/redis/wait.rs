@@ -18,9 +18,10 @@ const BLOCK_MIN: Duration = Duration::from_millis(10);
 /// The longest time for which a command blocks. It bounds how long a command goes on after all its waiters have left.
 const BLOCK_MAX: Duration = Duration::from_secs(30);
 
-/// The blocking commands that are running. If a waiter leaves, its command goes on, and the next waiter joins it. A
-/// dropped command would close its connection, and workers leave often. If a token arrives when there is no waiter, the
-/// token is put back. A token is lost only if its waiter leaves between the token's arrival and the waiter's next step.
+/// The blocking commands that are running. If a waiter leaves, its command goes on, and the next waiter joins it. The
+/// command is not dropped with the waiter, because a dropped command closes its connection, and waiters leave often. If
+/// a token arrives when there is no waiter, the token is put back. A token is lost only if its waiter leaves between
+/// the token's arrival and the waiter's next step.
 pub(super) struct Waits {
     connections: Arc<Connections>,
     running: Arc<Mutex<Running>>,
@@ -72,7 +73,8 @@ impl Waits {
         }
     }
 
-    /// Returns the command that is running and blocks on the list, or starts one.
+    /// Joins the running command that blocks on the list, or starts such a command. Returns the channel on which the
+    /// end of the command is announced.
     fn join(&self, list: &str, block: Duration) -> watch::Receiver<Option<End>> {
         let mut running = self.running.lock();
         // If the sender is gone, the command has ended together with the async runtime in which it ran.

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-/// Finds the faults that the tables' own constraints do not prevent.
+/// Finds faults in the rows of a queue and in the file. The tables' own constraints prevent most other faults.
 pub(super) fn audit(db: &Connection, queue: &str) -> rusqlite::Result<Vec<String>> {
     let mut faults: Vec<String> = db
         .prepare(

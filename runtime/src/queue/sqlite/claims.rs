@@ -1,4 +1,4 @@
-//! Implements the operations on claims in SQLite. Each claim is ended by exactly one operation.
+//! Implements the operations on claims in SQLite. Only one operation can end a claim.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::queue::{
 };
 use crate::request::Request;
 
-/// The interval at which an idle worker checks whether another process has changed something.
+/// The interval at which an idle worker checks whether there may be something new to claim.
 const POLL: Duration = Duration::from_millis(20);
 
 #[async_trait]
@@ -546,8 +546,8 @@ fn settle(db: &Connection, ticket: &Ticket, receipt: &str) -> rusqlite::Result<b
     }
 }
 
-/// Ends a claim as failed. If somebody has asked to cancel the request, a retry becomes a cancel. Returns false if the
-/// claim is no longer valid.
+/// Ends a claim as failed. With [`Next::Retry`], a request that somebody has asked to cancel is not retried, but
+/// cancelled as in [`release`]. Returns false if the claim is no longer valid.
 fn fail(
     db: &Connection,
     ticket: &Ticket,
@@ -599,9 +599,9 @@ fn fail(
     Ok(true)
 }
 
-/// Puts a request back whose claim has ended without a result, or makes it cancelled if somebody has asked to cancel
-/// it. After a lost claim, a request that somebody has asked to cancel is put back, too, and a worker ends it: only a
-/// worker can see the output that the lost attempt has left.
+/// Gives a request its next state after its claim has ended without a result. If nobody has asked to cancel the
+/// request, it becomes ready or delayed. If somebody has, it becomes cancelled. But if an attempt may have left output
+/// (`stray`), a request with a cancel becomes ready, and the next claim ends it: only a worker can see that output.
 fn put_back_or_cancel(
     db: &Connection,
     ticket: &Ticket,

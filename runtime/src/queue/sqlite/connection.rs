@@ -256,7 +256,7 @@ impl SharedDatabase {
 }
 
 /// Takes the calls of the next transaction: either several calls that write, or one call that only reads. A call that
-/// reads runs alone, because in a transaction that writes it would make other processes wait.
+/// only reads runs alone, because a transaction that also writes makes other processes wait.
 fn next_calls(waiting: &mut VecDeque<Box<dyn QueuedCall>>) -> Vec<Box<dyn QueuedCall>> {
     let writes = waiting
         .iter()

@@ -31,14 +31,14 @@ CREATE TABLE request (
     nonce        TEXT,
     worker       TEXT,
     binding      INTEGER,
-    ended        TEXT, -- the operation that ended it, or 'lost'
+    ended        TEXT, -- the operation that ended the claim, or 'lost'
     -- These columns matter until the request has ended:
     output_id    TEXT, -- the output to which the worker of the last claim writes
     output_uri   TEXT,
     stray        INTEGER NOT NULL DEFAULT 0, -- 1 if an attempt may have left output: only a worker can end the request
-    ending       TEXT, -- the reason to give the request up: the next claim ends it
+    ending       TEXT, -- the reason why the next claim has to end the request
     concluding   INTEGER NOT NULL DEFAULT 0, -- 1 if the last claim only has to end the request
-    -- The start of the present life of a request that was retried as a dead letter:
+    -- The start of the request's present life, if this life began with a `dead retry`:
     life_ms      INTEGER,
     note         TEXT, -- a remark for people about how the request ended
     report       TEXT, -- the URI of the report that its worker has kept

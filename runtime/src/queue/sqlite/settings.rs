@@ -49,8 +49,8 @@ pub(super) fn settings(db: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(dangers)
 }
 
-/// Returns the danger if another user owns the file, or if everybody can use it. Use by a group is no danger, because a
-/// group may share the file on purpose.
+/// Returns the danger if the file belongs to a user other than this one or root, or if everybody can read or write it.
+/// Access for a group is no danger, because a group may share the file on purpose.
 fn others(found: &Metadata) -> Option<String> {
     const TO_DO: &str = "`chmod o=` it, its -wal and its -shm";
     if found.uid() != rustix::process::geteuid().as_raw() && found.uid() != 0 {

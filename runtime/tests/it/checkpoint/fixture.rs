@@ -119,7 +119,7 @@ pub(crate) fn uri(server: &ScriptedServer) -> String {
     format!("http://{}/a.csv", server.address)
 }
 
-/// Returns the offset from which an HTTP request asks for a file, or `None` if it asks for the whole file.
+/// Returns the first offset that an HTTP request asks for, or `None` if it asks for the whole file.
 pub(crate) fn range_of(head: &str) -> Option<u64> {
     let range = head.lines().find_map(|line| line.strip_prefix("range: bytes="))?;
     Some(range.strip_suffix('-').unwrap().parse().unwrap())

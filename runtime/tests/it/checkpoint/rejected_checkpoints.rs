@@ -1,5 +1,5 @@
-//! Tests that the next attempt starts over if anything differs from the checkpoint. It must still commit the right
-//! output.
+//! Tests that the next attempt starts over if the checkpoint is damaged, or if the input, the plugin or a setting on
+//! which the result depends has changed. The attempt must still commit the right output.
 
 use std::fs;
 use std::io::Write;
@@ -366,7 +366,7 @@ fn a_checkpoint_of_version_1_is_none() {
         AttemptOutcome::of(&receipt),
         undisturbed(&lost.bytes, &lost.settings)
     );
-    // The output and the rejects of the earlier attempt stay. The reaper later removes them as abandoned.
+    // The staged output and rejects of the earlier attempt stay. The reaper later removes them as abandoned.
     assert_eq!(lost.fixture.staged("").len(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! Tests attempts that lose their lease at any point, and the attempts that follow.
+//! Tests attempts that end early at any point, by a lost lease or a broken connection, and the attempts that follow.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ const A: Option<&str> = Some("\"a\"");
 /// Returns random CSV or JSONL that contains every kind of record, and the settings for it.
 fn random_input(random: &mut Rng) -> (Vec<u8>, AttemptSettings) {
     let mut settings = AttemptSettings::of("clean");
-    // The decoder needs fewer lines than this to detect the format.
+    // The text is longer than the part by which the decoder detects the dialect.
     let lines = random.usize(3_000..9_000);
     let mut text = Vec::new();
     if random.bool() {
@@ -100,7 +100,7 @@ pub(crate) fn lose_after(settings: &mut AttemptSettings, bytes: u64) {
     (settings.progress, settings.stop) = (Arc::default(), Stop::default());
     let (progress, stop) = (Arc::clone(&settings.progress), settings.stop.clone());
     std::thread::spawn(move || {
-        // When the attempt and its pipeline have ended, only this reference is left.
+        // When the attempt has ended and the settings have other counters, only this reference is left.
         while progress.bytes.load(Ordering::Relaxed) < bytes && Arc::strong_count(&progress) > 1 {
             std::thread::yield_now();
         }
@@ -108,8 +108,8 @@ pub(crate) fn lose_after(settings: &mut AttemptSettings, bytes: u64) {
     });
 }
 
-/// Runs attempts with different numbers of lanes until one commits. Each earlier attempt loses its lease at a random
-/// point.
+/// Runs attempts with different numbers of lanes until one commits. The earlier attempts end early: for a local file
+/// (`is_file`), they lose their lease at a random point; for HTTP, the server cuts the connection.
 fn attempts_at(
     fixture: &CheckpointFixture,
     uri: &str,
@@ -280,7 +280,7 @@ fn the_digest_of_the_whole_is_checked_also_where_only_the_rest_came() {
         "{}",
         error.report()
     );
-    // With the first half, the server announced another digest.
+    // Together with the first half, the server announced the digest of other content.
     let other = "Repr-Digest: sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
     let error = attempts(&right, other).unwrap_err();
     assert_eq!(error.class(), Class::Transient);

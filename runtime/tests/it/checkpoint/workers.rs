@@ -1,4 +1,4 @@
-//! Tests checkpoints with real worker processes. They are killed, suspended or stopped at a checkpoint.
+//! Tests checkpoints with real worker processes, which are killed, suspended or told to stop at a checkpoint.
 
 use serde_json::Value;
 
@@ -12,7 +12,8 @@ const A: Option<&str> = Some("\"a\"");
 
 const OPTIONS: &str = "--queue q --concurrency 1 --allow-host 127.0.0.1 --allow-root .";
 
-/// The option to write a checkpoint after each chunk, except while the last checkpoint is still being written.
+/// The option with which a worker writes a checkpoint after each chunk, except while the last checkpoint is still being
+/// written.
 const OFTEN: &str = "--checkpoint 1";
 
 fn alarms(records: u64) -> Vec<u8> {
@@ -55,7 +56,7 @@ fn submit(host: &Host, uri: &str) {
     host.run(&format!("submit --queue q --id one --uri {uri}")).ok();
 }
 
-/// Checks that the request is done with the output of an undisturbed run, and that no other file is left. Returns the
+/// Checks that the request is done with the output of an undisturbed run, and that no staged file is left. Returns the
 /// receipt.
 #[track_caller]
 fn check(host: &Host, input: &[u8], format: &str) -> Value {

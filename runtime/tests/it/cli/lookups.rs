@@ -1,5 +1,5 @@
-//! Tests that `inspect` and `report` show existing results. If they find nothing, they name the places that they
-//! searched.
+//! Tests `report` and `plugin inspect`. If no queue has the id that `report` is given, the error also says how to
+//! report an `ingest`.
 
 use crate::support::host::{Host, component};
 use crate::support::redis::free_port;

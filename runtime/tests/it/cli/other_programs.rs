@@ -124,7 +124,7 @@ fn an_option_of_another_program_is_answered_with_ours() {
             "tip: write --trim=true",
         ),
         ("run --queue q --no-header false", "tip: write --no-header=false"),
-        // The hint for an option of another command names that command.
+        // If other commands have the option, the hint names these commands.
         (
             "queue list --sep ;",
             "tip: --delimiter is an option of `ingest-host run`, `ingest-host submit`, `ingest-host ingest`, \
@@ -145,7 +145,7 @@ fn an_option_of_another_program_is_answered_with_ours() {
         said.contains("Usage: ingest-host ingest") && !said.contains("--url <URL>"),
         "{said}"
     );
-    // An unknown option is never taken as the value of another option.
+    // The error does not contain clap's tip to pass an unknown option as a value (`-- --frobnicate`).
     for words in [
         "ingest a.csv --frobnicate",
         "run --frobnicate",
@@ -164,7 +164,7 @@ fn an_option_of_another_program_is_answered_with_ours() {
     assert!(said.contains("a similar argument exists: '--json'"), "{said}");
 }
 
-/// Checks that each error says what to write instead.
+/// Checks that after a small mistake, such as a misspelled file name, the error says what to write instead.
 #[test]
 fn a_slip_of_the_pen_is_answered_with_the_right_spelling() {
     let host = Host::embedded();

@@ -142,7 +142,8 @@ fn the_queue_is_found_as_the_environment_says() {
     );
 }
 
-/// Checks the program in a pod of Kubernetes, which sets REDIS_PORT if a Service is named `redis`.
+/// Checks the program in the environment of a Kubernetes pod. If a Service is named `redis`, Kubernetes sets REDIS_PORT
+/// to a URL. The program must not take this URL for the port of a server.
 #[test]
 fn a_service_of_kubernetes_is_no_server() {
     let server = RedisServer::start();

@@ -1,5 +1,4 @@
-//! Tests that wrong usage exits with code 2, and a failure with code 1. In both cases, the error names the cause and
-//! says what to do.
+//! Tests that wrong usage exits with code 2, and a failure with code 1. In both cases, the error names the cause.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +51,7 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
     }
 }
 
-/// Checks that no error contains the same text twice in a row.
+/// Checks that in no error a word follows itself, and that no part between colons occurs twice.
 #[test]
 fn no_error_repeats_itself() {
     let host = Host::embedded();

@@ -1,5 +1,5 @@
-//! Tests that exactly one of several attempts at a request counts, however the attempts end. The other attempts leave
-//! no files.
+//! Tests that exactly one of several attempts at a request counts, however the attempts end. Every other attempt
+//! removes the files that it has published, if it can.
 
 use ingest_host::error::Code;
 use ingest_host::storage::Concluded;
@@ -164,7 +164,7 @@ fn of_many_attempts_exactly_one_creates_the_receipt() {
             Err(error) => error.class() == Class::LeaseLost || !same && error.class() == Class::Permanent,
         };
         assert!(results.iter().all(gave_way), "{results:?}");
-        // No files exist except those that the receipt names.
+        // No files exist except the receipt and the files that it names.
         let receipt = fixture.receipt();
         let named = [
             receipt.outputs[0].uri.clone(),
@@ -280,8 +280,8 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
         life_ms,
         ..owner(ID, 1)
     };
-    // The earlier life is ended at one of two times: before the late attempt publishes, or between its publishing and
-    // its receipt.
+    // The earlier life is ended at one of two times: before the late attempt publishes its files, or after that but
+    // before the attempt creates its receipt.
     let fixture = CommitFixture::new();
     let sealed = fixture.seal_as(late(5), b"late\n", b"");
     end(&fixture);
@@ -325,7 +325,8 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
         ..owner(ID, 1)
     };
     publish(fixture.seal_as(died, b"a\n", b"r\n"), 1).unwrap();
-    // A crash before the removal of the staged names leaves this state.
+    // If the process crashes after the commit, but before it removes the staged names, each file also has its staged
+    // name.
     for (staged, file) in [
         (".staging", "orders/day-1.csv"),
         ("rejects/.staging", "rejects/orders/day-1.rejects.csv"),
@@ -350,7 +351,7 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
     ] {
         assert!(moved.join(file).exists(), "{file}");
     }
-    // In the other folder, too, the request counts as done.
+    // At the new path of the folder, too, the request counts as done.
     let mut staging = destination.storage().begin(owner(ID, 2), Format::Csv).unwrap();
     staging.output().write_all(b"a\n").unwrap();
     staging.rejects().unwrap().write_all(b"r\n").unwrap();
@@ -410,7 +411,7 @@ fn an_output_is_known_by_its_folders_whatever_their_paths() {
     let elsewhere = identity(Some("../r1")).unwrap();
     assert!(elsewhere != own && identity(Some("../r1")).unwrap() == elsewhere);
     assert_ne!(identity(Some("../r2")).unwrap(), elsewhere);
-    // A pipe in place of the file is an error. The program must not wait for input from it.
+    // A pipe in place of the file `.output-id` is an error. The program must not wait for input from it.
     let id = out.join(".output-id");
     fs::remove_file(&id).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, &id, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -423,7 +424,8 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
         let fixture = CommitFixture::new();
         let rejects: &[u8] = if dies_with_rejects { b"dead\n" } else { b"" };
         let dying = fixture.seal(1, b"dead\n", rejects);
-        // The panic stands for a crash of the process, so nothing is cleaned up.
+        // The panic stands for a crash of the process, which would clean up nothing. A panic removes the staged files,
+        // so `keep` and `restore` bring them back.
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _ = commit::publish(dying, ID, |_| {
                 for folder in [".staging", "rejects/.staging"] {
@@ -463,7 +465,7 @@ fn keep(folder: &Path) {
     }
 }
 
-/// Moves the files that [`keep`] saved back into the folder, and returns their number.
+/// Brings back the files of a folder that [`keep`] has saved, and returns their number.
 fn restore(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder.with_extension("kept")) else {
         return 0;
@@ -502,7 +504,7 @@ fn without_a_queue_a_conflict_does_not_blame_the_time() {
     );
 }
 
-/// Checks that a request waits for a newer worker if its receipt has a newer version.
+/// Checks that a request waits for a newer worker if this program does not know the version of its receipt.
 #[test]
 fn a_receipt_of_a_newer_version_is_left_to_a_newer_worker() {
     let fixture = CommitFixture::new();

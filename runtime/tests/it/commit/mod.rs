@@ -213,7 +213,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
         .storage()
         .begin(owner(ID, 1), Format::Csv)
         .unwrap();
-    // The writes are smaller than the buffer, as large as the buffer, and larger than the buffer.
+    // Some writes are smaller than the buffer, and some are larger.
     let (mut rest, mut size) = (output.as_slice(), 1);
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(size.min(rest.len()));
@@ -386,7 +386,8 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     assert!(kept.iter().any(|name| name.ends_with(".rejects")), "{kept:?}");
     assert!(kept.iter().any(|name| name.ends_with(".lock")), "{kept:?}");
     assert!(kept.iter().all(|name| !name.contains(&keys[0])), "{kept:?}");
-    // Another worker does not run this request, but it sees that the request is running.
+    // Another worker does not run this request. It keeps the files, because the first worker's call of `reap` has set
+    // their modification times to now.
     assert_eq!(fixture.destination.storage().reap(hour, &[]).unwrap(), 0);
     assert_eq!(fixture.files(), kept);
     assert_eq!(
@@ -458,7 +459,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
         fs::read_to_string(fixture.path(".output-id")).unwrap().trim(),
         identity
     );
-    // At the same path, a volume is mounted that belongs to another output.
+    // This is the state after a volume with another output has been mounted at the same path.
     fs::remove_dir_all(fixture.path("")).unwrap();
     fs::create_dir(fixture.path("")).unwrap();
     fs::write(fixture.path(".output-id"), "another\n").unwrap();

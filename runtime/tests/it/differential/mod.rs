@@ -1,6 +1,6 @@
-//! Tests that the host reads and writes the same bytes as Python's `csv` and `json` modules, for all options.
-//! `model.py` is the Python program. It names each intended difference. To repeat a run, set `SEED` in the environment.
-//! `CASES` sets the number of cases. `make fuzz` uses both.
+//! Tests that the host reads and writes the same data as Python's `csv` and `json` modules, for all options. `model.py`
+//! is the Python program. It names each intended difference. To repeat a run, set `SEED` in the environment. `CASES`
+//! sets the number of cases. `make fuzz` uses both.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,8 +18,8 @@ use serde_json::{Map, Value, json};
 
 /// The number of files of each format, unless `CASES` in the environment sets another number.
 const CASES: usize = 3_000;
-/// For each outcome and each property of a file: the minimum percentage of all files that must have it. If a file is an
-/// error as a whole, its outcome is `refused`, and its properties do not count.
+/// For each outcome and each property of a file: the minimum percentage of all files that must have it. If a whole file
+/// is refused, its outcome is `refused`, and its properties do not count.
 const OF_CSV: &[(&str, u64)] = &[
     ("read", 10),
     ("rejected", 10),
@@ -372,7 +372,7 @@ fn csv_case(random: &mut Rng) -> Case {
     let is_auto = dialect == "auto";
     let mut delimiter = option(&options, "delimiter", ",").to_owned();
     if dialect == "none" && !options.contains_key("delimiter") && random.u8(..5) == 0 {
-        // The file has another delimiter than the options say.
+        // The file has another delimiter than the default, and the options do not name it.
         (*random.choice(&[";", "\t", "|"]).unwrap()).clone_into(&mut delimiter);
     }
     if is_auto && random.u8(..4) > 0 {
@@ -412,10 +412,10 @@ fn option<'a>(options: &'a Map<String, Value>, name: &str, default: &'a str) -> 
     options.get(name).and_then(Value::as_str).unwrap_or(default)
 }
 
-/// Returns a table whose fields mostly follow the options. Unless the file is tidy, some fields violate them.
+/// Returns a table that follows the options. Unless the table is tidy, some of its rows and fields violate them.
 fn table(random: &mut Rng, options: &Map<String, Value>, delimiter: &str) -> String {
     let is_spaced = option(options, "dialect", "none") == "spaces";
-    // A tidy file has no errors.
+    // A tidy table has no errors.
     let is_tidy = random.u8(..3) == 0;
     let quote = option(options, "quote", "\"");
     let escape = option(options, "escape", "none");

@@ -76,7 +76,7 @@ class Faults:
                 if at < size and raw[at] not in (delimiter, "\r", "\n"):
                     # BY DESIGN: text after a closing quote is a reject. Python appends it to the field.
                     self.code = self.code or "stray-quote"
-                    # Directly after a quote, an escape has no meaning.
+                    # Directly after a closing quote, an escape has no meaning.
                     at += field not in self.spaces
             while at < size and raw[at] not in (delimiter, "\r", "\n"):
                 if raw[at] == escape:
@@ -125,7 +125,7 @@ def rows_of(lines, options):
             at += 1
             continue
         if options.get("blank_rows") == "drop":
-            # Python has no rule for such rows, and `skip_blank_lines` of pandas keeps them, too.
+            # Python has no rule for rows whose fields are all empty, and `skip_blank_lines` of pandas keeps these rows.
             if not line.rstrip("\r\n").strip(delimiter + (" " if trim else "")):
                 at += 1
                 continue
@@ -166,7 +166,7 @@ def with_tabs(text, options):
         out += token
         is_line_start = is_field_start = not found and token in "\r\n"
         if is_behind_quote and text[at : at + 1] not in ("", " ", "\t", "\r", "\n"):
-            # Directly after a quote, an escape has no meaning.
+            # Directly after a closing quote, an escape has no meaning.
             out += text[at]
             at += 1
     return out
@@ -253,13 +253,13 @@ def told(text, options, has_double, has_decimals, counts_rules):
 
 def dialects(text, options):
     """Yields each dialect that the host may detect for a text, or the reason why none is detected."""
-    # The host examines the text without comments, escapes and skipped spaces. If the options can cause these, the model
-    # tries both answers.
+    # The host examines the text without comments, escapes and skipped spaces. If the options allow these, the model
+    # does not know the examined text. So it tries both values of `has_double` and of `has_decimals`.
     is_plain = not options.get("trim") and all(options.get(name, "none") == "none" for name in ("escape", "comment"))
     has_double = [True, False] if '"' in text and not is_plain else ['"' in text]
     has_decimals = [is_decimal(text)] if is_plain else [True, False]
-    # docs/formats.md does not say whether a row counts if only a rule for rows gives it the right width. So both
-    # answers are tried.
+    # docs/formats.md does not say whether a row counts if only a rule for rows gives it the right width. So the model
+    # tries both answers.
     for choices in itertools.product(has_double, has_decimals, [True, False]):
         try:
             yield told(text, options, *choices)
@@ -444,7 +444,7 @@ def check_guess(error, columns, records, text, options):
             expect_fields(found[3], int(found[2]), 0)
     elif found := re.search(r"has one field in its first line, but (\d+) of the next (\d+) have (\d+) by ([^:]+): say --skip-lines", error):
         expect("columns", width, 1)
-        # Below a title, there can be a header only.
+        # A file can consist of only a title and a header.
         is_alone = (found[1], found[2]) == ("1", "1")
         is_most = int(found[1]) >= 2 and (not is_plain or 2 * int(found[1]) >= len(below))
         expect("a table of them", is_alone or is_most, True)

@@ -156,7 +156,7 @@ async fn a_queued_path_stays_below_its_root() {
         let error = refused(Access::default(), path).await;
         assert!(error.to_string().contains("only with --allow-root /"), "{error}");
     }
-    // The error suggests an option, which works exactly as printed, even for a relative path.
+    // For a relative path, too, the error suggests `--allow-root` with an absolute path.
     let here = std::env::current_dir().unwrap();
     for path in ["no.csv", "sub/../no.csv", "./no.csv"] {
         let error = refused(Access::default(), path).await.to_string();

@@ -1,5 +1,5 @@
-//! Tests that the operator's credentials go only to their origin. They are not sent to a redirect's target, over an
-//! unencrypted connection, or through a proxy from the environment.
+//! Tests that the operator's credentials go only to their origin. They are not sent to another origin after a redirect.
+//! No redirect leads from HTTPS to HTTP, and no proxy from the environment is used.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;

@@ -195,7 +195,7 @@ fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
     }
 }
 
-/// Checks response heads with every kind of framing: how a client recognizes the end of the body. If only the end of
+/// Checks response heads with every kind of framing. The framing shows a client where the body ends. If only the end of
 /// the connection ends the body, a warning is logged. If the body is known to be incomplete, that is an error.
 #[test]
 fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
@@ -241,7 +241,8 @@ fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
         std::fs::remove_dir_all(host.path("out")).unwrap();
     }
     let cut = [
-        // In HTTP/1.0, a transfer coding is an error, because it does not define the end of the body.
+        // In HTTP/1.0, a transfer coding is an error, because HTTP/1.0 does not define where a body with such a coding
+        // ends.
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\n\r\nn\n1\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nn\n1\n\r\n",
         // The chunks determine the end of the body. The `Content-Length`, which is too small, is ignored.
@@ -277,7 +278,7 @@ fn a_queued_file_with_another_sha256_is_a_dead_letter() {
         host.run_with("submit --queue q --uri a.csv", &["--id", id, "--sha256", sha256])
             .ok();
     }
-    // With another digest it is another request, so it cannot have the same id.
+    // A submit with another digest is another request, so it cannot have the id of the first request.
     host.run_with("submit --queue q --uri a.csv --id right", &["--sha256", &wrong])
         .refused(1);
     let clean = component("clean");

@@ -101,7 +101,8 @@ async fn a_body_that_breaks_off_is_a_transient_error() {
         ("chunk.csv", [&chunked[..], b"5\r\nid,na\r\n"].concat()),
         ("within-chunk.csv", [&chunked[..], b"5\r\nid"].concat()),
         ("bad-chunk.csv", [&chunked[..], b"5\r\nid,na\r\nzz\r\n"].concat()),
-        // The transfer ends before the compressed data ends, and the decoder must notice the difference.
+        // The transfer breaks off within the compressed data. The error must name the transfer as the cause, and not
+        // the compressed data.
         (
             "packed.csv.gz",
             [head.as_bytes(), &packed[..packed.len() - 4]].concat(),
@@ -241,7 +242,7 @@ async fn redirects_are_followed_up_to_a_limit() {
 
 #[tokio::test]
 async fn a_server_that_falls_silent_is_a_transient_error() {
-    // Only the tested limit is short. On a slow machine, no other limit can be reached first.
+    // Only the tested limits are short, so no other limit is reached first, even on a slow machine.
     let (long, short) = (Duration::from_secs(300), Duration::from_millis(100));
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
     for (sent, what, http_connect, http_first_byte, http_idle) in [

@@ -70,7 +70,7 @@ async fn a_reader_that_takes_its_time_is_not_the_servers_fault() {
     let (runtime, sent) = (tokio::runtime::Handle::current(), server.sent.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let (mut reader, _) = source.into_reader(Digesting::default()).unwrap();
-        // The server sends 30 bytes at once, and the next two slowly. This read waits for those two.
+        // The server sends 30 bytes at once, and the others slowly. This read waits for two of the slow bytes.
         let mut read = vec![0; 32];
         reader.read_exact(&mut read).unwrap();
         // For more than two windows, the server sends less than the minimum rate. This is no error, because no read
@@ -159,7 +159,7 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
     let gzip_bomb = bomb(BYTES);
     assert!(BYTES / gzip_bomb.len() > 1_000, "{} bytes", gzip_bomb.len());
     let zstd_bomb = zstd::encode_all(std::io::repeat(b'0').take(BYTES as u64), 3).unwrap();
-    // Each layer alone is within the larger limit, but both together are not.
+    // Each layer alone is within the limit of 2,000 to 1, but both together are not.
     let layered = gzip(&gzip_bomb);
     let before = process::peak_bytes(std::process::id());
     for (name, packed, header, input_ratio_max) in [

@@ -1,5 +1,5 @@
-//! Tests that a broken transfer is resumed at the byte where it broke, or ends with a typed error. A resumed transfer
-//! never mixes the bytes of two files.
+//! Tests that a broken transfer is resumed at the byte where it broke, or ends with an error. A resumed transfer never
+//! mixes the bytes of two files.
 
 use std::io::Read;
 use std::time::Duration;
@@ -171,7 +171,8 @@ async fn resumes_in_vain_have_an_end() {
     assert_eq!(server.requests().len(), 8);
 }
 
-/// Returns wrong responses to a request for the bytes of a 100-byte file from offset 10 to the end.
+/// Returns wrong responses to a request for a file of 100 bytes from offset 10 on. Each response has the error text
+/// that it must cause.
 fn lies(bytes: &[u8]) -> Vec<(Action, &'static str)> {
     let rest = &bytes[10..];
     let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 0xff).collect();

@@ -1,5 +1,4 @@
-//! Tests that only files below an allowed folder are read. This holds for every type of file, and even if the file is
-//! replaced while it is opened.
+//! Tests that only regular files below an allowed folder are read, even if a file is replaced while it is opened.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,8 +50,8 @@ fn in_both_ways(test: impl AsyncFn() + Sync) {
     });
 }
 
-/// Checks that only regular files are read. Other types of file must not block the worker. For example, a read of the
-/// pipe would wait forever, because no process writes to it.
+/// Checks that only regular files are read. Other types of file must not block the worker. For example, a read of a
+/// pipe would wait forever if no process writes to the pipe.
 #[test]
 fn only_regular_files_are_read() {
     in_both_ways(async || {

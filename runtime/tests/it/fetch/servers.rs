@@ -84,7 +84,8 @@ async fn a_server_says_when_to_come_back() {
         ("202 Accepted", "Retry-After: 5\r\n".to_owned(), Some(5)),
         ("202 Accepted", String::new(), None),
         ("425 Too Early", String::new(), None),
-        // A date is compared with the server's own clock. All formats of dates are accepted.
+        // A date is compared with the header `Date`, which shows the server's own clock. All three formats of dates in
+        // HTTP are accepted.
         (
             "503 Service Unavailable",
             format!("{date}Retry-After: Wed, 21 Oct 2015 07:29:30 GMT\r\n"),
@@ -111,7 +112,7 @@ async fn a_server_says_when_to_come_back() {
             "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n".to_owned(),
             Some(0),
         ),
-        // This status is usually final, but it is retried if the response has `Retry-After`.
+        // These statuses are usually final. If the response has `Retry-After`, the request is retried.
         ("403 Forbidden", "Retry-After: 60\r\n".to_owned(), Some(60)),
         (
             "413 Payload Too Large",

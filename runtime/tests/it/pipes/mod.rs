@@ -67,7 +67,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Checks that the command has left no staged file of an output to stdout.
+/// Checks that the command has left no file that it had staged for stdout.
 #[track_caller]
 fn leaves_no_staging(host: &Host) {
     let left: Vec<_> = names(&host.path(""))

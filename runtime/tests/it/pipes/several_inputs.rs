@@ -141,7 +141,7 @@ fn of_several_inputs_an_error_begins_with_the_input_as_it_was_given() {
             assert_eq!(told.ends_with(transient), *code == "http-status", "{stderr}");
         }
     }
-    // If there is only one input, the error contains only its name.
+    // If there is only one input, the error names a local file without its folder.
     let stderr = ingest("o", &["parts/3.csv"]);
     assert!(stderr.starts_with("error: decode 3.csv: record 1"), "{stderr}");
     let stderr = ingest("o", &[&busy]);
@@ -232,8 +232,8 @@ fn a_file_is_no_folder_for_outputs() {
         );
     }
     assert_eq!(names(&host.path("")), ["in.csv", "there.csv"]);
-    // These names are folders: a path that ends with a slash, an existing folder, and names without the extension of a
-    // data file.
+    // These values of `--output` name folders: a path that ends with a slash, an existing folder, and names without the
+    // extension of a data file.
     std::fs::create_dir(host.path("is.csv")).unwrap();
     for folder in ["new.csv/", "is.csv", "v1.2", "conf.d"] {
         said(clean(&host, &["in.csv", "--output", folder])).ok();

@@ -1,4 +1,4 @@
-//! Tests that stdout contains only the records of the output.
+//! Tests that stdout contains only the output.
 
 use std::fs::File;
 use std::io::Read;

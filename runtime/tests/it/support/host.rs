@@ -14,7 +14,8 @@ use super::process::peak_bytes;
 /// The maximum time that a test waits for an event.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Returns the path of the component of an example plugin. The first call builds the components of all example plugins.
+/// Returns the path of the component of a plugin in the folder `plugins`. The first call builds the components of all
+/// these plugins.
 pub(crate) fn component(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
@@ -58,8 +59,8 @@ pub(crate) fn cache() -> Cache {
     Cache::open(&folder.join("components"), &folder).expect("a cache")
 }
 
-/// A folder for the program's files, and the URL of a queue server. Each command runs in this folder, with an empty
-/// environment.
+/// A folder for the program's files, and the URL of a queue server. Each command runs in this folder. The environment
+/// of a command contains only the variables that [`Host::command`] sets.
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) url: String,
@@ -308,7 +309,7 @@ impl Host {
     /// Pushes a document to the intake list of queue `q`, like an external producer.
     pub(crate) fn push(&self, document: &str) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
-            // If the file does not exist, a first worker creates it with its tables.
+            // If the file does not exist, a worker creates it with its tables.
             if !Path::new(path).exists() {
                 let plugin = component("clean").display().to_string();
                 self.run(&format!("run --queue q --burst --plugin {plugin}")).ok();
@@ -377,7 +378,7 @@ impl Worker {
         }
     }
 
-    /// Waits until the worker logs a line with one of these texts.
+    /// Waits until the worker's log contains one of these texts.
     #[track_caller]
     pub(crate) fn wait_for_any_log(&mut self, texts: &[&str]) {
         while !texts.iter().any(|text| self.log.contains(text)) {

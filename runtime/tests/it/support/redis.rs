@@ -23,7 +23,7 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// Starts a server with more options, such as `["--appendonly", "yes"]`.
+    /// Starts a server with additional options of redis-server, such as `["--appendonly", "yes"]`.
     pub(crate) fn start_with(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -123,7 +123,7 @@ fn spawn(folder: &TempDir, port: u16, options: &[String]) -> Child {
         .expect("these tests need redis-server: `apt-get install redis-server` or `brew install redis`")
 }
 
-/// Waits until the server answers. Returns false if its process has ended.
+/// Waits until the server answers. Returns false if its process has ended, or if it does not answer in time.
 fn answers(process: &mut Child, port: u16) -> bool {
     let deadline = Instant::now() + START;
     while Instant::now() < deadline {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// The address in the component's memory where the answer of a function begins.
+/// The address in the component's memory where the answer of `process` begins.
 pub(crate) const ANSWER: u32 = 0x1000;
 /// The address of free memory for texts and lists.
 pub(crate) const ROOM: u32 = 0x2000;
@@ -10,7 +10,7 @@ pub(crate) const ROOM: u32 = 0x2000;
 /// A hand-written plugin. By default, it reads the first column and keeps every record.
 pub(crate) struct HandWrittenPlugin {
     /// The body of the core function `open`. Like the two bodies below, it returns the address of its answer. The
-    /// functions `open` and `process` have five parameters.
+    /// function `open` has five parameters, and `process` has six.
     pub(crate) open: String,
     pub(crate) process: String,
     pub(crate) finish: String,

@@ -1,5 +1,6 @@
 //! Tests that a file that is not a table is refused before its first record is processed. The error says what the file
-//! is and what to do. A valid table is never refused.
+//! is and what to do. A valid table is accepted. If it looks like another kind of file, it is accepted if its format is
+//! named.
 
 mod kinds_by_content;
 mod names_and_types;

@@ -267,8 +267,8 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
     }
 }
 
-/// Messages, each with texts that are not tables. Each text must also be refused if the file ends after the text's
-/// first records.
+/// Messages, each with texts that are not tables. Some texts end after their first records. Each text must be refused
+/// with each kind of line end.
 const SHAPES: &[(&str, &[&str])] = &[
     (
         "say --skip-lines 1",
@@ -506,7 +506,7 @@ fn what_is_said_of_a_title_leads_to_the_table() {
     assert_eq!(written, "column_1,column_2,value\nA,x,1\nB,y,2\n");
 }
 
-/// Headers of tables that look like other texts.
+/// Headers that belong to tables, but look like other texts.
 const ODD_HEADERS: &[&str] = &[
     "error,message",
     "error,count",

@@ -1,6 +1,6 @@
 -- Lists the requests in a state whose time is at or after a given time.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     the state, the time, the maximum number of requests
 -- Returns  for each request: its id, time and attempts, and whether it has to be ended (1 or 0)
 

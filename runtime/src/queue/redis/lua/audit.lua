@@ -1,6 +1,6 @@
 -- Checks requests one by one in their present state, so that a queue in use gives no false alarm.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     the ids of requests, which may no longer exist
 -- Returns  a sentence for each fault
 

@@ -1,6 +1,6 @@
 -- Checks entries of the nonce index in their present state.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     nonces
 -- Returns  a sentence for each nonce that does not belong to a claim
 

@@ -1,7 +1,7 @@
 -- Withdraws a request, or asks the worker that has the request to stop. If a claim of the request was lost, the next
 -- worker that claims the request ends it, because only a worker can see the output of a lost attempt.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV[1]  the id
 -- Returns  the state in which the request was; `ending` if the next claim has to end it; `unknown` if there is no such
 --          request

@@ -1,13 +1,13 @@
--- Takes the next requests, after due and lost requests have become ready.
+-- Makes due and lost requests ready, and then takes the next requests.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV[1]  the worker
 -- ARGV[2]  the lease in ms
 -- ARGV[3]  the number of lost leases after which a request is poison
 -- ARGV[4]  whether the claim needs a binding (1 or 0)
 -- ARGV[5]  the maximum number of delayed requests, and of lost requests, that become ready
 -- ARGV[6]  the maximum number of ready requests to examine
--- ARGV[7]  the number of ready requests to skip before that
+-- ARGV[7]  the number of ready requests to skip before the first examined one
 -- ARGV[8]  the worker's output (an id and a URI)
 -- ARGV[9]  whether the worker also takes requests of other outputs (1 or 0)
 -- ARGV     from 10 on: a nonce for each wanted request
@@ -15,10 +15,10 @@
 --          1. whether the queue is open: not paused, and with a binding if the claim needs one (1 or 0)
 --          2. the length of the intake list
 --          3. for each claim: id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms,
---             stray, cancel, ending, waited_ms, coded, and the output of the claim before. A field that the hash does
+--             stray, cancel, ending, waited_ms, coded, and the output of the previous claim. A field that the hash does
 --             not have is nil
 --          4. the last fence that was given before this claim
---          5. the number of ready requests that were skipped or examined, if there may be more; otherwise 0
+--          5. the number of ready requests that were skipped or examined, if there may be more to examine; otherwise 0
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
   or broken('LLEN', 'wake', 'in')

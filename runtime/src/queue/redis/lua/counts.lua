@@ -1,6 +1,6 @@
 -- Counts the requests and documents of a queue.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- Returns  JSON: the number of requests in each state, and `intake`, `invalid`, `paused` and `binding`
 
 local fault = broken('ZCARD', unpack(STATES))

@@ -1,7 +1,7 @@
 -- Counts the ready requests that wait for a worker with the output of a lost attempt, if this worker has another
 -- output.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     the worker's output (an id and a URI), the number of ready requests to skip, the number of ready requests to
 --          examine
 -- Returns  the number of examined requests; for each other output: the output, and the number of requests that wait for

@@ -1,7 +1,8 @@
--- Ends a claim as failed. If somebody has asked to cancel the request, a retry becomes a cancel. With `conclude`, the
--- next claim ends the request; the error is the reason for that, unless the request already has a reason.
+-- Ends a claim as failed. With `retry`, a request that somebody has asked to cancel is not retried, but cancelled as in
+-- release.lua. With `conclude`, the next claim ends the request; the error is the reason for that, unless the request
+-- already has a reason.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV[1]  the id
 -- ARGV[2]  the fence
 -- ARGV[3]  the nonce

@@ -1,8 +1,8 @@
 -- Takes documents off the intake list: each becomes a request or is set aside as invalid. The caller has read and
--- checked the documents. Another worker may have done the same, so a document is taken only while it is the head of the
--- list.
+-- checked the documents. Another worker may have taken the same documents meanwhile, so a document is taken only if it
+-- is still the head of the list.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV[1]  the reason why a document is invalid if its id belongs to a request with other content
 -- ARGV[2]  the code of that reason
 -- ARGV     from 3 on, eleven for each document, in the order of the list:

@@ -1,7 +1,7 @@
 -- Reads the first documents of the intake list. A document there can have any size, so the number of bytes is bounded,
 -- too.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV[1]  the maximum number of documents to read
 -- ARGV[2]  the number of bytes after which no more documents are read
 -- ARGV[3]  the maximum length of a document in bytes

@@ -1,15 +1,15 @@
 -- Defines the functions that the scripts share. This file is prepended to each script.
 --
--- KEYS[1]  the queue's base, `ingest:{<queue>}`. It is no key itself. The names of all keys of the queue begin with it,
---          so that the braces put them into one cluster slot.
+-- KEYS[1]  the queue's base, `ingest:{<queue>}`. It is not a key itself: the names of all keys of the queue begin with
+--          it. The braces put all these keys into one cluster slot.
 --
 -- A request is a hash. Its id is a member of exactly one of the sorted sets in STATES.
 --
 -- Only a worker can see what an attempt has published. So after a claim of a request was lost (the hash has `stray`),
 -- only a worker ends the request:
 --
--- - A cancel sets `cancel` in the hash, and the last allowed loss sets `ending` (the reason). Such a request comes
---   before all other ready requests.
+-- - A cancel sets `cancel` in the hash. If too many leases were lost, the claim that finds the last loss sets `ending`
+--   (the reason). A request with one of these fields comes before all other ready requests.
 -- - The next claim of such a request (`concluding`) ends it without an attempt.
 -- - Until the request has ended, only workers with the output of the lost attempt (`output`, an id and a URI) can claim
 --   it, or workers that take requests of other outputs.
@@ -32,10 +32,10 @@ local function now_ms()
 end
 
 -- A script that fails halfway is not rolled back, and would leave a request in no state. So before its first write,
--- each script checks the keys that it uses after that write.
+-- each script that changes states checks the keys that it uses after that write.
 
--- Returns an error if one of these keys does not have the type that the queue needs there, otherwise nil. `command`
--- works only on keys of that type. The server's own error would not name the key.
+-- Returns an error if one of these keys has a wrong type, otherwise nil. `command` works only on keys of the right
+-- type. The server's own error would not name the key.
 local function broken(command, ...)
   for _, name in ipairs({ ... }) do
     local answer = redis.pcall(command, key(name))
@@ -54,7 +54,7 @@ local function broken(command, ...)
 end
 
 -- Returns an error if the user may not run one of these commands. Returns nil if the user may run all of them, or if
--- the server cannot say so (before version 7).
+-- the server cannot answer this question (before version 7).
 local function denied(...)
   for _, command in ipairs(redis.acl_check_cmd and { ... } or {}) do
     if not redis.acl_check_cmd(command, key('ready')) then
@@ -65,8 +65,7 @@ local function denied(...)
 end
 
 -- Makes a server with a full memory accept the script's later writes. Such a server refuses commands that need memory,
--- unless the script has already written something. Scripts that keep or end a claim begin with this write, which
--- changes nothing.
+-- unless the script has already written something. This write needs no memory and changes nothing.
 local function begin_in_any_case()
   redis.call('HDEL', key('nonces'), '')
 end
@@ -106,7 +105,8 @@ local function make_ready(id)
   wake(1)
 end
 
--- Creates a request. Returns 'created', 'conflict', or the state of the same request if that exists already.
+-- Creates a request, and returns 'created'. If the queue already has the same request, returns its state. If the queue
+-- has another request with this id, returns 'conflict'.
 local function create(request, now)
   local hash = request_key(request.id)
   local state = state_of(request.id)
@@ -170,9 +170,9 @@ local function forget_marks(id)
   redis.call('HDEL', request_key(id), 'cancel', 'ending', 'concluding', 'stray', 'output')
 end
 
--- Puts a request back whose claim has ended without a result, or makes it cancelled if somebody has asked to cancel it.
--- After a lost claim, a request that somebody has asked to cancel is put back, too, and a worker ends it: only a worker
--- can see the output that the lost attempt has left.
+-- Gives a request its next state after its claim has ended without a result. If nobody has asked to cancel the request,
+-- it becomes ready or delayed. If somebody has, it becomes cancelled. But if an attempt may have left output (`stray`),
+-- a request with a cancel becomes ready, and the next claim ends it: only a worker can see that output.
 local function put_back_or_cancel(id, now, delay_ms)
   local marks = redis.call('HMGET', request_key(id), 'cancel', 'stray')
   if marks[1] and not marks[2] then

@@ -1,6 +1,6 @@
 -- Permanently removes dead requests.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     two for each request: its id, and the time of its death (empty if any time will do)
 -- Returns  for each request: `done`, or `gone` if it is not dead or did not die at that time
 

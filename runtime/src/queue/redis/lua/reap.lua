@@ -1,7 +1,7 @@
 -- Removes requests that were done or cancelled long ago. In each state, the requests that ended first are removed
 -- first.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     the time for which an ended request is kept, in ms; the maximum number of requests to remove
 -- Returns  the number of removed requests
 

@@ -1,7 +1,7 @@
 -- Hands a claim back as if it had not been made. If somebody has asked to cancel the request, it becomes cancelled
 -- instead; if an earlier claim of the request was lost, the next claim ends it as cancelled.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     the id, the fence, the nonce
 -- Returns  1, also if this claim was released before; 0 if the claim is no longer valid
 

@@ -1,12 +1,13 @@
 -- Extends a lease.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     the id, the fence, the nonce, the lease in ms, the progress (JSON)
 -- Returns  `renewed`; `cancel` if the lease was renewed and somebody has asked to cancel the request; `lost` if the
 --          claim is no longer valid; `gone` if there is no such request any more
 
 local id, fence, nonce, lease_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
--- This comes before the check of the claim. If the server refuses writes, even a probe without a claim gets that error.
+-- This write comes before the check of the claim. So if the server refuses writes, a worker can find this out by
+-- renewing a ticket that belongs to no claim.
 begin_in_any_case()
 if standing(id, fence, nonce) ~= 'held' then
   return redis.call('EXISTS', request_key(id)) == 1 and 'lost' or 'gone'

@@ -1,7 +1,7 @@
 -- Lists the requests in a state. A list of ready, delayed or leased requests begins with the request that is claimed
 -- first, is due first, or whose lease ends first. A list of ended requests begins with the request that ended last.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     the state, the index of the last request to return
 -- Returns  a list of JSON texts as in status.lua
 

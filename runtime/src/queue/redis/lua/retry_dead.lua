@@ -1,6 +1,6 @@
--- Makes dead requests ready again, as if they were new.
+-- Makes dead requests ready again, and forgets their attempts, lost leases and errors.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     two for each request: its id, and the time of its death (empty if any time will do)
 -- Returns  for each request: `done`; `gone` if it is not dead or did not die at that time; `lost` if its hash is lost
 
@@ -16,7 +16,8 @@ local function retry(id, died_ms)
   if not is_dead(id, died_ms) then
     return 'gone'
   end
-  -- A dead letter has nothing to retry if its hash is lost, or if another program has put it there.
+  -- An id in `dead` has no request to retry if the request's hash is lost, or if another program added the id to
+  -- `dead`.
   local rank = redis.pcall('HGET', hash, 'rank')
   if type(rank) ~= 'string' then
     return 'lost'

@@ -1,6 +1,6 @@
 -- Ends a claim as done.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     the id, the fence, the nonce, the receipt
 -- Returns  1, also if this claim was settled before; 0 if the claim is no longer valid
 

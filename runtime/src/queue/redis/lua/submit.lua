@@ -1,9 +1,10 @@
 -- Puts requests into the queue.
 --
--- KEYS[1]  the queue's base
+-- KEYS[1]  the queue's base (see prelude.lua)
 -- ARGV     seven for each request: id, uri, priority, delay_ms, input options as JSON, content digest, and the content
 --          digest that the first versions of this program gave the request (empty if it is the same)
--- Returns  for each request: `created`, `conflict`, or the state of the same request if that existed already
+-- Returns  for each request: `created`; the state of the same request, if the queue already has it; or `conflict`, if
+--          the queue has another request with this id
 
 local fault = broken('ZCARD', unpack(STATES))
   or broken('LLEN', 'wake')

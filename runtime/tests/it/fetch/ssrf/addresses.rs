@@ -1,4 +1,4 @@
-//! Addresses that queued URIs must not reach, in all spellings that people and libraries use.
+//! Addresses that queued URIs must not reach, in many spellings that people and libraries use.
 
 /// Addresses of this machine, also in spellings that only some libraries accept.
 pub(crate) const THIS_MACHINE: [&str; 54] = [

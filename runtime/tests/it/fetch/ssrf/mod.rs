@@ -369,7 +369,7 @@ async fn each_hop_of_a_chain_is_checked_and_a_chain_has_an_end() {
     assert_eq!(around.requests().len(), 11);
 }
 
-/// Checks that a rule for a name allows no other port, no subdomain, and not the numeric address.
+/// Checks that a rule for a name and a port allows no other port, no subdomain, and not the numeric address.
 #[tokio::test]
 async fn the_operators_list_opens_what_it_names_and_no_more() {
     let trap = LeakDetector::set();

@@ -53,7 +53,7 @@ impl ScriptedServer {
     }
 }
 
-/// Starts a server that sends the next answer on each connection, and closes the connection.
+/// Starts a server that sends the next item of `answers` on each connection, and closes the connection.
 pub(crate) fn serve(answers: Vec<Vec<u8>>) -> ScriptedServer {
     let mut answers = answers.into_iter();
     ScriptedServer::start(move |_, mut connection| {
@@ -88,7 +88,7 @@ pub(crate) fn silent_after(bytes: Vec<u8>) -> ScriptedServer {
     })
 }
 
-/// How a server ends a connection before it has sent any bytes.
+/// What a server does instead of answering a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hangup {
     /// The server reads the data that arrives, and closes the connection.
@@ -99,8 +99,8 @@ pub(crate) enum Hangup {
     Silence,
 }
 
-/// Starts a server that accepts connections and ends them in this manner, so no TLS handshake succeeds. Returns the
-/// server's address.
+/// Starts a server that treats each connection as `how` says, so no TLS handshake succeeds. Returns the server's
+/// address.
 pub(crate) fn hang_up(how: Hangup) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
