@@ -13,7 +13,7 @@ pub enum StagedPart {
     /// Staged files on the local disk.
     Local(LocalPart),
     /// Uploads to an object store.
-    Object(ObjectPart),
+    Object(Box<ObjectPart>),
 }
 
 /// A checkpoint as it is stored. Its text has two lines, which describe the staged bytes and the progress, and a third

@@ -166,7 +166,6 @@ impl LocalSealed {
     }
 
     /// Publishes the files and lists them in `placed`; then creates the receipt at `path`.
-    #[expect(clippy::too_many_arguments, reason = "one step of a commit, in two parts")]
     fn place_and_record(
         &mut self,
         key: &RequestKey,

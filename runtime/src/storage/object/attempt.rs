@@ -9,7 +9,7 @@ use object_store::path::Path;
 use super::checkpoint::Checkpoints;
 use super::client::Client;
 use super::decision::{
-    CarriedOut, Decision, Latest, Rounds, Verdict, carry_out, ended, exists, read_receipt,
+    CarriedOut, Commit, Decision, Latest, Rounds, Verdict, carry_out, ended, exists, read_receipt,
 };
 use super::keys::{Keys, stored};
 use super::upload::{SealedObject, SealedUpload, Upload, UploadTarget};
@@ -199,11 +199,7 @@ impl ObjectSealed {
         let round = match rounds.latest(client, self.owner.life_ms)? {
             Latest::Open(round) => round,
             Latest::Decided(decision) => match &decision.verdict {
-                Verdict::Commit {
-                    rejects,
-                    output,
-                    receipt,
-                } => match carry_out(client, keys, id, (rejects.as_ref(), output), receipt)? {
+                Verdict::Commit(commit) => match carry_out(client, keys, id, commit)? {
                     CarriedOut::Receipt(receipt) => return Ok(OpenRound::Committed(receipt)),
                     CarriedOut::Impossible(why) => {
                         tracing::warn!(why, "a commit of another attempt cannot be carried out");
@@ -261,7 +257,11 @@ impl SealedAttempt for ObjectSealed {
     fn publish(&mut self, id: &str, make_receipt: MakeReceipt<'_>) -> Result<Recorded> {
         check_id(id)?;
         let own = make_receipt(&self.published());
-        let document = serde_json::to_value(&own).expect("receipts serialize");
+        let commit = Box::new(Commit {
+            rejects: self.rejects.as_ref().map(|rejects| rejects.sealed.clone()),
+            output: self.output.sealed.clone(),
+            receipt: serde_json::to_value(&own).expect("receipts serialize"),
+        });
         for _ in 0..ROUNDS_MAX {
             let round = match self.open_round()? {
                 OpenRound::Committed(existing) => return Ok(self.existing(*existing, own)),
@@ -273,11 +273,7 @@ impl SealedAttempt for ObjectSealed {
                 (self.owner.queue.as_deref(), id),
                 (self.owner.life_ms, round),
                 &nonce,
-                Verdict::Commit {
-                    rejects: self.rejects.as_ref().map(|rejects| rejects.sealed.clone()),
-                    output: self.output.sealed.clone(),
-                    receipt: document.clone(),
-                },
+                Verdict::Commit(commit.clone()),
             );
             fail_points::pass("sealed", id);
             let proposed = proposal.propose(&self.client, &self.keys);
@@ -292,9 +288,7 @@ impl SealedAttempt for ObjectSealed {
             }
             self.committed();
             fail_points::pass("decided", id);
-            let (rejects, output) = (self.rejects.as_ref(), &self.output.sealed);
-            let uploads = (rejects.map(|rejects| &rejects.sealed), output);
-            match carry_out(&self.client, &self.keys, id, uploads, &document)? {
+            match carry_out(&self.client, &self.keys, id, &commit)? {
                 CarriedOut::Receipt(receipt) if receipt.attempt == own.attempt => {
                     self.checkpoints.forget(&self.client);
                     return Ok(Recorded::New(receipt));

@@ -176,7 +176,7 @@ impl ObjectAttempt {
             tails_sha256: hex::encode(Sha256::digest(&tails)),
         };
         let stored = StoredCheckpoint {
-            staged: StagedPart::Object(part),
+            staged: StagedPart::Object(part.into()),
             progress: pending.progress,
         };
         let text = stored.into_text();

@@ -56,17 +56,21 @@ pub(super) struct Decision {
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub(super) enum Verdict {
     /// The uploads are completed and the receipt is created.
-    Commit {
-        rejects: Option<SealedUpload>,
-        output: SealedUpload,
-        receipt: serde_json::Value,
-    },
+    Commit(Box<Commit>),
     /// The request has ended without an output.
     Ended {
         state: String,
         worker: String,
         at: String,
     },
+}
+
+/// The uploads to complete, and the receipt to create.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Commit {
+    pub(super) rejects: Option<SealedUpload>,
+    pub(super) output: SealedUpload,
+    pub(super) receipt: serde_json::Value,
 }
 
 /// The rounds of one request so far.
@@ -119,7 +123,8 @@ impl Decision {
     /// Returns whether the decision names this upload.
     pub(super) fn names(&self, upload: &str) -> bool {
         match &self.verdict {
-            Verdict::Commit { rejects, output, .. } => {
+            Verdict::Commit(commit) => {
+                let Commit { rejects, output, .. } = &**commit;
                 output.upload == upload || rejects.as_ref().is_some_and(|rejects| rejects.upload == upload)
             }
             Verdict::Ended { .. } => false,
@@ -170,7 +175,7 @@ impl Rounds {
         };
         match decision.verdict {
             Verdict::Ended { .. } if life < life_ms => Ok(Latest::Open(0)),
-            Verdict::Ended { .. } | Verdict::Commit { .. } => Ok(Latest::Decided(decision.into())),
+            Verdict::Ended { .. } | Verdict::Commit(_) => Ok(Latest::Decided(decision.into())),
         }
     }
 
@@ -178,10 +183,10 @@ impl Rounds {
     pub(super) fn made(&self, client: &Client, object: &ObjectFacts) -> Result<bool> {
         for key in self.keys() {
             if let Some(Decision {
-                verdict: Verdict::Commit { output, .. },
+                verdict: Verdict::Commit(commit),
                 ..
             }) = read(client, key)?
-                && object.upload.as_ref() == Some(&output.nonce)
+                && object.upload.as_ref() == Some(&commit.output.nonce)
             {
                 return Ok(true);
             }
@@ -214,19 +219,18 @@ fn parse_name(key: &Path) -> Option<(i64, u32)> {
 }
 
 /// Carries out a commit: makes its objects visible, and creates its receipt. Does nothing that is done already.
-pub(super) fn carry_out(
-    client: &Client,
-    keys: &Keys,
-    id: &str,
-    (rejects, output): (Option<&SealedUpload>, &SealedUpload),
-    receipt: &serde_json::Value,
-) -> Result<CarriedOut> {
+pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit) -> Result<CarriedOut> {
+    let Commit {
+        rejects,
+        output,
+        receipt,
+    } = commit;
     // A late attempt may have slept while its decision was carried out and removed.
     if let Some(receipt) = read_receipt(client, keys, id)? {
         return Ok(CarriedOut::Receipt(receipt.into()));
     }
     // The output comes last: as soon as it is visible, nothing but the receipt is missing.
-    for upload in rejects.into_iter().chain([output]) {
+    for upload in rejects.iter().chain([output]) {
         if let Err(why) = complete(client, upload)? {
             return Ok(CarriedOut::Impossible(why));
         }

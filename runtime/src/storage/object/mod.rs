@@ -104,11 +104,7 @@ impl ObjectStorage {
                 Latest::Open(round) => round,
                 Latest::Decided(decision) => match &decision.verdict {
                     Verdict::Ended { .. } => return Ok(Concluded::Ended),
-                    Verdict::Commit {
-                        rejects,
-                        output,
-                        receipt,
-                    } => match carry_out(client, keys, id, (rejects.as_ref(), output), receipt)? {
+                    Verdict::Commit(commit) => match carry_out(client, keys, id, commit)? {
                         CarriedOut::Receipt(receipt) if receipt.is_for(queue, id, request.submitted_at) => {
                             return Ok(Concluded::Committed(receipt));
                         }
