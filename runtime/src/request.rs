@@ -154,7 +154,7 @@ impl NewRequest {
 
     /// Returns the digest that the first versions of this program computed for this request, or `None` if this digest
     /// is the same as [`content_digest`](Self::content_digest). Those versions treated ASCII as Windows-1252. The queue
-    /// accepts this digest, too. So a producer can submit a request again that such a version has stored.
+    /// accepts this digest, too. So a producer can submit again a request that such a version has stored.
     pub fn content_digest_before(&self) -> Option<String> {
         let is_ascii = self.input.encoding.as_deref() == Some(ASCII);
         let before = || InputOptions {

@@ -9,7 +9,7 @@ use crate::queue::{Backend, Counts, Step};
 /// The maximum number of queues that an error names.
 const QUEUES_SHOWN: usize = 8;
 
-/// The similarity, from 0 to 1, from which two names count as similar.
+/// The lowest similarity, on a scale from 0 to 1, at which two names count as similar.
 const NEAR: f64 = 0.6;
 /// The maximum number of similar names that are returned.
 const NEAR_SHOWN: usize = 3;

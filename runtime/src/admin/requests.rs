@@ -14,8 +14,8 @@ pub struct CancelAnswer {
     pub id: String,
     /// The request's queue.
     pub queue: String,
-    /// The request's state after the cancel. A request that a worker still has to end may have ended meanwhile. `None`
-    /// if the queue no longer has the request.
+    /// The request's state after the cancel. If a worker had to end the request, the worker may already have done so.
+    /// `None` if the queue no longer has the request.
     pub state: Option<State>,
     /// A text for people about what the cancel waits for, or `None` if it waits for nothing.
     pub waits_for: Option<String>,
@@ -103,8 +103,8 @@ pub(super) async fn in_state(
     Ok(requests.into_iter().map(without_credentials).collect())
 }
 
-/// Withdraws a request. If a worker has the request, the worker stops when it learns of the cancel, and the request
-/// becomes cancelled, unless its output is committed before that.
+/// Withdraws a request. If a worker has the request, the worker stops its attempt when it learns of the cancel. The
+/// request then becomes cancelled, unless its output was committed before.
 ///
 /// # Errors
 /// Fails as [`find`] does. Fails with [`Code::RequestState`] if the request has ended.

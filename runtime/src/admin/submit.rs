@@ -35,7 +35,8 @@ pub struct Accepted {
     pub was_there: bool,
 }
 
-/// Puts requests into a queue, each independently of the others. The queue need not exist.
+/// Puts requests into a queue. If one of them is in conflict with a stored request, the others are submitted all the
+/// same. The queue need not exist.
 ///
 /// # Errors
 /// Fails if one of the requests or the queue's name breaks a rule: then no request is submitted. Also fails if the

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::format::csv::Dialect;
 
-    /// A reader that returns one byte at a time, so that reads cut each run of spaces at each position.
+    /// A reader that returns one byte for each read. So every run of several spaces is split between several reads.
     struct OneByteReader(io::Cursor<Vec<u8>>);
 
     impl Read for OneByteReader {

@@ -197,7 +197,8 @@ fn death(status: ExitStatus, limits: &Limits) -> Error {
     }
 }
 
-/// Reads the code and the report of a failed process: see `cli/compile.rs`.
+/// Reads the code and the reason of the error from the standard output of a failed process. `cli/compile.rs` writes
+/// them.
 fn told(said: &[u8]) -> (Code, String) {
     let mut parts = said.splitn(2, |&byte| byte == b'\n');
     let word = parts.next().and_then(|word| str::from_utf8(word).ok());

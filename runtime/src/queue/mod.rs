@@ -81,9 +81,10 @@ impl<T: Producer + Claims + Admin> Queue for T {}
 /// The operations for programs that submit requests and ask for their state.
 #[async_trait]
 pub trait Producer: Send + Sync {
-    /// Puts requests into a queue, each independently of the others. The answers are in the order of the requests. If
-    /// the answer for a request is [`Submitted::Created`] or [`Submitted::Existing`], the server has stored the
-    /// request. If one of the requests breaks a rule of [`NewRequest::check`], none is submitted.
+    /// Puts requests into a queue. If one of them is in conflict with a stored request, the others are submitted all
+    /// the same. The answers are in the order of the requests. If the answer for a request is [`Submitted::Created`] or
+    /// [`Submitted::Existing`], the server has stored the request. If one of the requests breaks a rule of
+    /// [`NewRequest::check`], none is submitted.
     async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>>;
 
     /// Returns one request, or `None` if the queue has no request with this id.

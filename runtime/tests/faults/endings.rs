@@ -126,9 +126,14 @@ pub(crate) fn endings(scale: &Scale) -> String {
     )
 }
 
+/// The most cases that may begin again because the queue is locked.
+const REPEATS_MAX: usize = 50;
+
 struct Walk {
     fixture: FaultsFixture,
     cases: usize,
+    /// The number of cases that began again because the queue was locked.
+    repeats: usize,
 }
 
 impl Walk {
@@ -140,7 +145,11 @@ impl Walk {
                 .run_with("plugin push", &[path.to_str().unwrap()])
                 .ok();
         }
-        Self { fixture, cases: 0 }
+        Self {
+            fixture,
+            cases: 0,
+            repeats: 0,
+        }
     }
 
     /// Runs one case, and returns the state in which the request has ended.
@@ -159,6 +168,19 @@ impl Walk {
             Stops::Asleep => self
                 .fixture
                 .wait_until("the worker to stand still", |_| first.stands_still()),
+        }
+        if stops == Stops::Asleep && is_locked(&self.fixture.host.url) {
+            // Another thread of the worker was just writing to the queue, for example a heartbeat. So nobody else can
+            // use the queue until the worker continues, and the case begins again.
+            first.wake_until_it_ends();
+            self.finish();
+            watch.stop(&case);
+            self.repeats += 1;
+            assert!(
+                self.repeats < REPEATS_MAX,
+                "{case}: the queue is locked again and again"
+            );
+            return self.run(step, stops, next);
         }
         self.go_on(&case, &id, next);
         if stops == Stops::Asleep {
@@ -386,6 +408,17 @@ fn visible(output: &Path, id: &str) -> HashSet<PathBuf> {
         }));
     }
     found
+}
+
+/// Returns whether another process holds the write lock of a SQLite queue, and does not release it within a second. A
+/// process that was suspended while it wrote holds the lock until it continues.
+fn is_locked(url: &str) -> bool {
+    let Some(path) = url.strip_prefix("sqlite:") else {
+        return false;
+    };
+    let db = rusqlite::Connection::open(path).unwrap();
+    db.busy_timeout(Duration::from_secs(1)).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err()
 }
 
 /// A thread that checks in a loop whether two outputs of a request are visible at once.

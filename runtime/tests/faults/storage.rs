@@ -51,7 +51,7 @@ fn full() -> String {
     fixture.wait_for_all();
     other.stop();
     fixture.check();
-    "a full file system: retried, no final name, done when there was room".into()
+    "a full file system: retried; no file got its final name before there was room; then done".into()
 }
 
 /// Checks a read-only file system. A worker refuses to start on it. If the file system becomes read-only while a worker

@@ -116,7 +116,7 @@ fn members_that_are_asked_for_are_columns_of_csv_wherever_they_come() {
     let outcome = run("clean", &config, input, Format::Csv);
     assert_eq!(outcome.output, "id,email\n1,\n,\n,\n2,a@x\n,b@x\n");
     assert_eq!(outcome.records.rejected, 0, "{}", outcome.rejects);
-    // If no record of the first batch has a member, and the config does not name it, the member belongs to no column.
+    // A member belongs to no column if the config does not name it and no record of the first batch has it.
     let outcome = run(
         "clean",
         &config,

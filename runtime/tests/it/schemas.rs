@@ -136,7 +136,8 @@ impl Shape {
     }
 }
 
-/// Adds the members of a document to `seen`, as positions in its schema. Panics if the schema does not have a member.
+/// Adds the members of a document to `seen`, as positions in its schema. Panics if the schema lacks one of these
+/// members.
 fn note_members(place: &Place, value: &Value, seen: &mut BTreeSet<Place>) {
     let mut shape = Shape::default();
     shape.add(place, value);

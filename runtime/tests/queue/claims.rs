@@ -176,7 +176,7 @@ pub(crate) async fn an_unreadable_request_is_claimed_to_be_ended(server: TestSer
     }
     let claim = server.claim().await;
     assert_eq!((claim.ticket.id.as_str(), claim.ending), ("good", None));
-    // If the request was cancelled before, the cancel decides how it ends.
+    // If the request was cancelled before the claim, the cancel decides how the request ends.
     server.submit(&["cancelled"]).await;
     server.store_input("cancelled", "{");
     server.claim_briefly().await;
@@ -203,7 +203,7 @@ pub(crate) async fn priority_then_age_decides(server: TestServer) {
         .collect();
     (requests[0].priority, requests[2].priority, requests[4].priority) = (-100, 99, 100);
     server.queue().submit(Q, &requests).await.unwrap();
-    // A retried request keeps its position by age.
+    // A request that is retried keeps its place among the requests of its priority.
     let first = server.claim().await;
     server
         .queue()
@@ -499,7 +499,7 @@ pub(crate) async fn requests_of_another_output_do_not_hide_others(server: TestSe
         output: output("elsewhere"),
         ..how()
     };
-    // Each claim returns at most a fixed number of lost requests to the queue.
+    // Each claim gives back at most a fixed number of lost requests to the queue.
     let claim = eventually("own", || async {
         server.queue().claim(Q, &options).await.unwrap()
     })

@@ -18,7 +18,7 @@ pub(super) const LINES_OVER_HEADER: usize = 20;
 pub(super) struct SampleRecord<'a> {
     pub(super) fields: usize,
     pub(super) text: &'a [u8],
-    /// The start of the record in `rest`, or `None` for the header.
+    /// The start of the record in `CsvBeginning::rest`, or `None` for the header.
     pub(super) start: Option<usize>,
     /// True if the record has a stray quote.
     pub(super) has_stray: bool,
@@ -124,8 +124,8 @@ impl Table {
         self.records >= 2 && self.records >= 9 * self.others
     }
 
-    /// Returns whether at most two records after the table's first record do not belong to the table, such as a comment
-    /// and a total in a short file.
+    /// Returns whether the table has at least three records, and at most two records after its first record do not
+    /// belong to it. In a short file, these two can be a comment and a total.
     pub(super) fn is_all_but_few(&self) -> bool {
         self.records >= 3 && self.others <= 2 && self.records > self.others
     }
@@ -171,8 +171,8 @@ pub(super) fn has_title(lines: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     first.filled(dialect) <= 1 && below.iter().take(LINES_OVER_HEADER).any(fills)
 }
 
-/// Returns whether a line has more than one word. For scripts without spaces, returns true if the line has letters and
-/// a year, or more Chinese or Japanese characters than the name of a column usually has.
+/// Returns whether a line has more than one word. Some languages have no spaces between words. So the function also
+/// returns true if the line has at least four letters and a year, or at least five Chinese or Japanese characters.
 pub(super) fn has_words(line: &str) -> bool {
     const CHARACTERS: usize = 5;
     const LETTERS: usize = 4;
@@ -181,8 +181,8 @@ pub(super) fn has_words(line: &str) -> bool {
         || line.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS && has_year(line)
 }
 
-/// Returns whether a line can surely only be a title. It must have a letter. In addition, it must have four words, two
-/// words and a digit, or two Chinese or Japanese characters and a year.
+/// Returns whether a line is certainly a title. It must have a letter. In addition, it must have at least four words,
+/// at least two words and a digit, or at least two Chinese or Japanese characters and a year.
 pub(super) fn is_surely_title(line: &str) -> bool {
     let words = line.split_whitespace().count();
     let has_letter = line.contains(char::is_alphabetic);
@@ -219,7 +219,8 @@ pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
     })
 }
 
-/// Returns whether a record that another delimiter splits can be a header. One of these must hold:
+/// Returns whether a record can be a header if `delimiter` splits it instead of the current delimiter. One of these
+/// must hold:
 ///
 /// - Each field has a letter.
 /// - The first field has a letter and no digit, and the current delimiter makes one field of the whole record.
@@ -233,9 +234,9 @@ pub(super) fn may_be_header(record: &SampleRecord<'_>, delimiter: u8) -> bool {
                 .is_some_and(|name| name.iter().any(is_letter) && !name.iter().any(u8::is_ascii_digit))
 }
 
-/// Returns whether `title` is above the names of two columns. The title must have several words. In addition, it must
-/// have words that only a title can have, or each row below the names must have a digit. Empty rows and further lines
-/// of the title can come between the title and the names.
+/// Returns whether `title` is above the names of two columns. The title must have several words. In addition,
+/// [`is_surely_title`] must be true for it, or there must be rows below the names, and each of them must have a digit.
+/// Empty rows and further lines of the title can come between the title and the names.
 pub(super) fn is_title_over(title: &str, below: &[SampleRecord<'_>], dialect: Dialect) -> bool {
     let is_below_title = |record: &SampleRecord<'_>| record.filled(dialect) >= 2;
     let first = below.iter().take(LINES_OVER_HEADER).position(is_below_title);

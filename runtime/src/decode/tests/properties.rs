@@ -137,8 +137,9 @@ fn whatever_the_options_the_pieces_do_not_matter() {
     assert!(read.get() >= 200, "read in {} of 2000 cases", read.get());
 }
 
-/// Checks that an option without an effect on a text does not change the result. With the option, the parser reads the
-/// text, and without it the scanner. Both give the same result, including each position and reason.
+/// Checks that an escape or a comment character that the text does not contain does not change the result, including
+/// each position and reason. Such an option only makes the program use the parser in place of the scanner: for all work
+/// with an escape, and only to find the ends of records with a comment character.
 #[test]
 fn both_ways_to_read_a_dialect_are_one() {
     let read = Cell::new(0);

@@ -44,8 +44,8 @@ struct Counts {
     missing: usize,
     /// The number of records with a member that is in no column of the input but has the name of an output column.
     taken: usize,
-    /// The number of records with a member whose column is not in the output, while another output column has the
-    /// member's name.
+    /// The number of records with a member whose column is not in the output, although the output has a column with the
+    /// member's name. This output column comes from elsewhere.
     replaced: usize,
     duplicates: usize,
 }
@@ -143,7 +143,7 @@ impl Model<'_> {
     }
 
     /// Returns the text of each column of a record. If a member is missing, its text is empty. If the value of a member
-    /// has no text, this is `None`.
+    /// has no text, the element for its column is `None`.
     fn texts(&self, line: &Line) -> Vec<Option<String>> {
         let text = |(index, name): (usize, &String)| match line {
             Line::Row(cells) => Some(cells[index].text.to_owned()),
@@ -242,7 +242,7 @@ impl Model<'_> {
                 pairs.push((string(&self.plan.output[index].name), value));
             }
         }
-        // An object shows the white space between members only if it has at least two members.
+        // An object has white space between members only if it has at least two members.
         let style = match members.len() {
             0 => {
                 let raw = raw(members, style);
@@ -505,7 +505,7 @@ fn agree(input: Format, output: Format) -> Counts {
     counts
 }
 
-/// Checks that each kind of event with a member has occurred often.
+/// Checks that the cases had many records of each kind that [`Counts`] lists.
 fn assert_members(counts: Counts) {
     let often = CASES as usize / 6;
     let all = [

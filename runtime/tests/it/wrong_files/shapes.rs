@@ -267,8 +267,8 @@ fn a_text_that_is_no_table_is_told_by_its_shape() {
     }
 }
 
-/// Messages, each with texts that are not tables. Some texts end after their first records. Each text must be refused
-/// with each kind of line end.
+/// Messages, each with texts that are not tables. Some texts are the first lines of another text in the list: a file
+/// that ends early must be refused, too. Each text must be refused with each kind of line end.
 const SHAPES: &[(&str, &[&str])] = &[
     (
         "say --skip-lines 1",
@@ -537,8 +537,8 @@ const ODD_HEADERS: &[&str] = &[
     "a b,c  d",
 ];
 
-/// Headers of tables with one column. Each has a value for the column, and says whether the header alone is a valid
-/// file. Some of these headers look like messages of servers.
+/// Headers of tables with one column. With each header stands a value for the column, and `true` if the header alone is
+/// a valid file. Some of these headers look like messages of servers.
 const ODD_COLUMNS: &[(&str, &str, bool)] = &[
     ("error", "x", true),
     ("no data", "1", false),
