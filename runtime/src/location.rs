@@ -1,5 +1,6 @@
 //! Parses locations: a text from the command line or a queue goes in, a file's path or a URL comes out.
 
+mod object;
 mod redact;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use crate::error::{Code, Error, Result, Stage};
+pub use object::{ObjectPrefix, ObjectUri, Provider};
 pub use redact::{has_userinfo, redact, redact_within};
 
 /// The target of a URI.
@@ -17,7 +19,9 @@ pub enum Location {
     File(PathBuf),
     /// `http:` or `https:`.
     Http(Url),
-    /// Any other target, by its scheme in lowercase: `s3`, `gs`.
+    /// `s3:`, `gs:` or `az:`.
+    Object(ObjectUri),
+    /// Any other target, by its scheme in lowercase: `ftp`, `sftp`.
     Other(String),
 }
 
@@ -26,6 +30,10 @@ impl fmt::Debug for Location {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Http(url) => f.debug_tuple("Http").field(&redact(url.as_str())).finish(),
+            Self::Object(object) => f
+                .debug_tuple("Object")
+                .field(&redact(&object.to_string()))
+                .finish(),
             Self::Other(scheme) => f.debug_tuple("Other").field(scheme).finish(),
         }
     }
@@ -36,8 +44,8 @@ impl Location {
     /// file of such a name is written `./name:with.colon`.
     ///
     /// # Errors
-    /// Fails permanently, with the given stage, if an `http:` or `file:` URI is malformed or a `file:` URI names
-    /// another machine.
+    /// Fails permanently, with the given stage, if a URI of a known scheme is malformed or a `file:` URI names another
+    /// machine.
     pub fn parse(text: &str, stage: Stage) -> Result<Self> {
         let malformed =
             |why: &str| Error::permanent(stage, Code::AddressInvalid, format!("{}: {why}", redact(text)));
@@ -64,7 +72,12 @@ impl Location {
                     .map(Self::File)
                     .map_err(|()| malformed("names a file on another machine"))
             }
-            _ => Ok(Self::Other(scheme)),
+            _ => match Provider::of_scheme(&scheme) {
+                Some(provider) => ObjectUri::parse(provider, &text[scheme.len() + 1..])
+                    .map(Self::Object)
+                    .map_err(|why| malformed(&why)),
+                None => Ok(Self::Other(scheme)),
+            },
         }
     }
 }
@@ -106,7 +119,8 @@ mod tests {
             assert_eq!(parse(text), Location::File(path.into()), "{text}");
         }
         assert!(matches!(parse("HTTP://example.com"), Location::Http(_)));
-        assert_eq!(parse("S3://bucket/key"), Location::Other("s3".into()));
+        assert!(matches!(parse("S3://bucket/key"), Location::Object(_)));
+        assert_eq!(parse("SFTP://host/key"), Location::Other("sftp".into()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::inputs::{self, InputArgument, InputNotFound};
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, heading, plugin_config};
 use super::print::{self, ProgressLine};
 use super::signals::Signals;
-use super::{fail, hints, report, stdout};
+use super::{fail, hints, report, stdout, stores};
 use crate::commit::{Committed, Destination};
 use crate::decode::{self, NOT_UTF8, STRAY_QUOTE};
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -48,7 +48,7 @@ in sorted order; `**` matches any number of folders.";
 #[derive(clap::Args)]
 #[command(after_help = PIPES)]
 pub(super) struct Args {
-    /// The inputs: paths, patterns such as 'data/*.csv', URIs of scheme file, http or https, or `-` for standard input.
+    /// The inputs: paths, patterns such as 'data/*.csv', URIs of scheme file, http, https, s3, gs or az, or `-` for standard input.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<OsString>,
     /// Name of the output, for a single input [default: the input's name and a digest of input, options, plugin and
@@ -111,7 +111,8 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
         staged.as_ref().map(|folder| folder.path().to_owned()),
     )?;
     let work = Ingestion {
-        fetcher: Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits),
+        fetcher: Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits)
+            .with_stores(stores::object_stores()?),
         plugin,
         config: config.canonical.into(),
         gate: args.gate.gate(),

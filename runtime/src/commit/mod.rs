@@ -203,7 +203,7 @@ fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {
             std::path::absolute(path).map_err(|error| refused("not a path").because(error))
         }
         // Object stores belong here.
-        Location::Http(_) | Location::Other(_) => Err(refused(
+        Location::Http(_) | Location::Object(_) | Location::Other(_) => Err(refused(
             "is not supported, only folders of the local file system, as a path or a file: URI",
         )),
     }

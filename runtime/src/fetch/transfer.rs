@@ -14,9 +14,8 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 use url::Url;
 
-use super::RequestedBy;
 use super::checksums::{Algorithm, Checksums};
-use super::http::Http;
+use super::http::{Http, Resource};
 use super::min_rate::{MinRate, WaitTime};
 use super::range_request::{ContentRange, FileVersion, RangeRequest, number};
 use crate::config::Limits;
@@ -27,17 +26,16 @@ use crate::stop::Stop;
 /// The longest requested wait (`Retry-After`) that is kept within an attempt; a longer one ends the attempt.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
-/// The URL that was opened, to request it again.
+/// The resource that was opened, to request it again.
 #[derive(Clone)]
-pub(super) struct RequestedUrl {
+pub(super) struct Requested {
     pub(super) http: Arc<Http>,
-    pub(super) url: Url,
-    pub(super) requested_by: RequestedBy,
+    pub(super) resource: Resource,
 }
 
 /// Starts to fetch the body of the last answer for `url`, which has the whole file. `total` is the announced length.
 pub(super) fn start(
-    requested: RequestedUrl,
+    requested: Requested,
     url: &Url,
     (version, total): (Option<FileVersion>, Option<u64>),
     response: Response,
@@ -55,7 +53,7 @@ pub(super) fn start(
 
 /// Starts to fetch the body of an answer with the rest of a version, or with a part of the rest.
 pub(super) fn start_rest(
-    requested: RequestedUrl,
+    requested: Requested,
     url: &Url,
     rest: RangeRequest<'_>,
     span: ContentRange,
@@ -68,7 +66,7 @@ pub(super) fn start_rest(
 }
 
 fn begin(
-    requested: RequestedUrl,
+    requested: Requested,
     url: &Url,
     version: Option<FileVersion>,
     total: Option<u64>,
@@ -118,7 +116,7 @@ type Sender = mpsc::Sender<Result<BodyPiece>>;
 
 /// The network's side of a body.
 struct Transfer {
-    requested: RequestedUrl,
+    requested: Requested,
     name: String,
     /// The version to resume, if there is one.
     version: Option<FileVersion>,
@@ -332,7 +330,7 @@ impl Transfer {
             match self
                 .requested
                 .http
-                .follow(&self.requested.url, self.requested.requested_by, Some(rest))
+                .follow(&self.requested.resource, Some(rest))
                 .await
             {
                 Ok((url, response)) => {

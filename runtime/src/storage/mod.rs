@@ -19,6 +19,7 @@
 //! All functions block, so they must not be called within an async task.
 
 mod local;
+pub mod object;
 mod staged;
 
 use std::fmt;

@@ -1,0 +1,115 @@
+//! Connects the library's requests to this program's HTTP client: its requests go in, answers come out. So there is one
+//! TLS stack, and one rule for proxies and redirects.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http_body_util::BodyExt;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
+};
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use reqwest::{Body, Client, Request};
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::error::Result;
+use crate::net::{self, closed_before_answer, has_kind};
+
+/// The longest wait for a connection to a server that gives credentials. A machine that is not in a cloud has no such
+/// server, and the address of its metadata may lead nowhere.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// The longest wait for an answer of a server that gives credentials.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Returns how requests for credentials are repeated.
+pub(super) fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig::default(),
+        max_retries: 3,
+        retry_timeout: Duration::from_secs(20),
+    }
+}
+
+/// Connects to the servers that give credentials, wherever they are: tokens services, and the metadata of a machine or
+/// container. No URI can name these servers.
+#[derive(Clone, Default)]
+pub(super) struct CredentialsConnector {
+    // The client is created on first use: loading the system's certificates takes a while.
+    client: Arc<OnceCell<Client>>,
+}
+
+impl CredentialsConnector {
+    /// Returns a client of this connector.
+    pub(super) fn http(&self) -> HttpClient {
+        HttpClient::new(self.clone())
+    }
+
+    async fn client(&self) -> Result<&Client> {
+        let build = async || net::build(net::client_builder(CONNECT).timeout(ANSWER));
+        self.client.get_or_try_init(build).await
+    }
+}
+
+impl fmt::Debug for CredentialsConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialsConnector")
+    }
+}
+
+impl HttpConnector for CredentialsConnector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(self.http())
+    }
+}
+
+#[async_trait]
+impl HttpService for CredentialsConnector {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let client = self
+            .client()
+            .await
+            .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        send(client, request).await
+    }
+}
+
+/// Sends a request and returns its answer, whose body arrives while it is read.
+async fn send(client: &Client, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    let (head, body) = request.into_parts();
+    let url =
+        Url::parse(&head.uri.to_string()).map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+    let mut request = Request::new(head.method, url);
+    *request.headers_mut() = head.headers;
+    *request.body_mut() = Some(Body::wrap(body));
+    let answer = client.execute(request).await.map_err(http_error)?;
+    let (head, body) = http::Response::<Body>::from(answer).into_parts();
+    let body = HttpResponseBody::new(body.map_err(http_error));
+    Ok(HttpResponse::from_parts(head, body))
+}
+
+/// Returns an error in the library's terms, which decide whether it sends a request again. The URL is left out, because
+/// it may have a token.
+fn http_error(error: reqwest::Error) -> HttpError {
+    let is_interrupted = |kind| {
+        use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        matches!(
+            kind,
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+        )
+    };
+    let kind = match &error {
+        error if error.is_connect() => HttpErrorKind::Connect,
+        error if error.is_timeout() => HttpErrorKind::Timeout,
+        error if has_kind(error, is_interrupted) => HttpErrorKind::Interrupted,
+        error if closed_before_answer(error) => HttpErrorKind::Request,
+        error if error.is_decode() => HttpErrorKind::Decode,
+        _ => HttpErrorKind::Unknown,
+    };
+    HttpError::new(kind, error.without_url())
+}
