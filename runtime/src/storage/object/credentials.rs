@@ -49,10 +49,10 @@ pub(super) fn unusable(what: impl Into<String>) -> Error {
 /// Returns the error for credentials that could not be obtained. The reason may quote a URL or an answer, so it is
 /// redacted.
 pub(super) fn not_obtained(store: &str, error: impl Display, hint: &str) -> Error {
-    let what = format!("no credentials for {store} could be obtained");
-    Error::transient(Stage::Fetch, Code::CredentialsFailed, what)
-        .because(redact_within(&error.to_string()))
-        .with_hint(hint)
+    let what = format!("no credentials for {store} could be obtained; {hint}");
+    // Redaction hides the text after `code:`.
+    let text = error.to_string().replace("status code: ", "status ");
+    Error::transient(Stage::Fetch, Code::CredentialsFailed, what).because(redact_within(&text))
 }
 
 /// Returns the provider for S3.

@@ -116,7 +116,7 @@ impl StoredObject {
                 return (Permanent, Code::InputUnreadable, why);
             }
             "ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException" => {
-                let why = "the credentials have expired: renew them, and restart the program if they are in its environment";
+                let why = "the credentials have expired: renew them, and restart the program if they are keys in its environment or profile";
                 return (Transient, Code::CredentialsFailed, why.to_owned());
             }
             "RequestTimeTooSkewed" | "RequestExpired" => {
