@@ -20,7 +20,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::names::check_id;
 use crate::receipt::{Receipt, RejectsPart, RequestPart};
-use crate::storage::{FileRole, LocalStorage, Published, Recorded, SealedAttempt, Storage};
+use crate::storage::{FileRole, LocalStorage, Published, Recorded, SealedAttempt, Storage, object};
 
 /// The folder of the receipts, beside the outputs.
 const RECEIPTS: &str = "receipts";
@@ -60,6 +60,14 @@ impl Destination {
             storage: Box::new(storage),
             passed_head: Some(Mutex::default()),
         })
+    }
+
+    /// Returns a destination in this storage.
+    pub fn in_storage(storage: Box<dyn Storage>) -> Self {
+        Self {
+            storage,
+            passed_head: None,
+        }
     }
 
     /// Returns the storage of this destination.
@@ -178,8 +186,12 @@ fn check_outputs(receipt: &Receipt, sealed: &dyn SealedAttempt, place: &str) -> 
 /// Returns the URI of a published receipt, which lies beside the output that it names; none if it names none.
 pub fn receipt_uri(receipt: &Receipt) -> Option<String> {
     let output = receipt.outputs.first()?;
+    let request = &receipt.request;
+    if let Location::Object(_) = Location::parse(&output.uri, Stage::Commit).ok()? {
+        return object::receipt_uri(&output.uri, request.queue.as_deref(), &request.id);
+    }
     let (folder, _) = output.uri.rsplit_once('/')?;
-    Some(format!("{folder}/{RECEIPTS}/{}.json", receipt.request.id))
+    Some(format!("{folder}/{RECEIPTS}/{}.json", request.id))
 }
 
 fn rejects_folder(rejects: Option<&str>) -> Result<Option<PathBuf>> {
@@ -201,7 +213,7 @@ fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {
             std::path::absolute(path).map_err(|error| refused("not a path").because(error))
         }
         // Object stores belong here.
-        Location::Http(_) | Location::Other(_) => Err(refused(
+        Location::Http(_) | Location::Object(_) | Location::Other(_) => Err(refused(
             "is not supported, only folders of the local file system, as a path or a file: URI",
         )),
     }

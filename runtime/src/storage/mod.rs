@@ -20,7 +20,7 @@
 
 mod checkpoint;
 mod local;
-mod object;
+pub mod object;
 mod staged;
 
 use std::fmt;
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 pub use self::checkpoint::{StagedPart, StoredCheckpoint};
 pub use self::local::LocalStorage;
-pub use self::object::{ObjectStorage, PART_BYTES, PartStore};
+
 pub use self::staged::StagedWriter;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -177,6 +177,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// Fails permanently, with stage config, if the queue's name is invalid or is a name that the storage uses.
     fn check_queue(&self, queue: &str) -> Result<()>;
+
+    /// Prepares the place for the requests of a queue, and checks that it can be written.
+    ///
+    /// # Errors
+    /// Fails as [`Storage::begin`] does.
+    fn prepare(&self, queue: &str) -> Result<()>;
 
     /// Begins an attempt's output, which will have this format.
     ///

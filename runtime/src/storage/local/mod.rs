@@ -226,6 +226,14 @@ impl Storage for LocalStorage {
         Ok(())
     }
 
+    fn prepare(&self, queue: &str) -> Result<()> {
+        let owner = Owner {
+            queue: Some(queue.to_owned()),
+            ..Owner::default()
+        };
+        self.begin_attempt(owner, Format::Csv).map(drop)
+    }
+
     fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {
         Ok(Box::new(self.begin_attempt(owner, format)?))
     }

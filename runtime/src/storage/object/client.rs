@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -20,6 +21,12 @@ use crate::error::{Class, Code, Error, Result, Stage};
 
 /// The name of the metadata that says which upload made an object.
 const UPLOAD_METADATA: &str = "ingest-upload";
+
+/// The most tries of a call that the store refuses because of another call that has not ended.
+const CONFLICTS_MAX: u32 = 6;
+
+/// The pause after the first of these tries. It grows with each one.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A store that takes objects in parts.
 pub trait PartStore: ObjectStore + MultipartStore {}
@@ -127,14 +134,27 @@ impl Client {
 
     /// Creates an object if there is none of that name.
     pub(super) fn create(&self, key: &Path, bytes: Bytes) -> Result<Created> {
-        let options = PutOptions::from(PutMode::Create);
-        let put = self.store.put_opts(key, PutPayload::from(bytes), options);
-        match self.runtime.block_on(put) {
-            Ok(_) => Ok(Created::New),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                Ok(Created::Exists)
+        let mut tries = 0;
+        loop {
+            let options = PutOptions::from(PutMode::Create);
+            let put = self.store.put_opts(key, PutPayload::from(bytes.clone()), options);
+            let refusal = match self.runtime.block_on(put) {
+                Ok(_) => return Ok(Created::New),
+                Err(
+                    error @ (object_store::Error::AlreadyExists { .. }
+                    | object_store::Error::Precondition { .. }),
+                ) => error,
+                Err(error) => return Err(self.failed(error, "cannot be created", key)),
+            };
+            if self.facts(key)?.is_some() {
+                return Ok(Created::Exists);
             }
-            Err(error) => Err(self.failed(error, "cannot be created", key)),
+            // The store also refuses a create beside another one that has not ended, and that one may fail.
+            tries += 1;
+            if tries == CONFLICTS_MAX {
+                return Err(self.failed(refusal, "cannot be created", key));
+            }
+            std::thread::sleep(CONFLICT_PAUSE * tries);
         }
     }
 
@@ -163,6 +183,16 @@ impl Client {
         let mut listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
         listed.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(listed)
+    }
+
+    /// Returns the names of the folders directly below a prefix.
+    pub(super) fn folders(&self, prefix: &Path) -> Result<Vec<String>> {
+        let listed = self
+            .runtime
+            .block_on(self.store.list_with_delimiter(Some(prefix)));
+        let listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
+        let names = listed.common_prefixes.iter().filter_map(Path::filename);
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// Returns facts about an object, or `None` if there is no such object.
@@ -222,15 +252,24 @@ impl Client {
         upload: &str,
         parts: &[String],
     ) -> Result<(), object_store::Error> {
-        let parts = parts
-            .iter()
-            .map(|part| PartId {
+        let (mut tries, upload) = (0, upload.to_owned());
+        loop {
+            let parts = parts.iter().map(|part| PartId {
                 content_id: part.clone(),
-            })
-            .collect();
-        self.runtime
-            .block_on(self.store.complete_multipart(key, &upload.to_owned(), parts))
-            .map(drop)
+            });
+            let completing = self.store.complete_multipart(key, &upload, parts.collect());
+            match self.runtime.block_on(completing) {
+                // Another call for the object has not ended.
+                Err(error @ object_store::Error::AlreadyExists { .. }) => {
+                    tries += 1;
+                    if tries == CONFLICTS_MAX || !matches!(self.facts(key), Ok(None)) {
+                        return Err(error);
+                    }
+                    std::thread::sleep(CONFLICT_PAUSE * tries);
+                }
+                completed => return completed.map(drop),
+            }
+        }
     }
 
     /// Aborts an upload; ignores one that does not exist any more.

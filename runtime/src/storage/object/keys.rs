@@ -80,6 +80,22 @@ impl Keys {
     }
 }
 
+/// Returns the folder of everything that is no output.
+pub(super) fn private(prefix: &Path) -> Path {
+    prefix.clone().join(PRIVATE)
+}
+
+/// Returns the URI of the receipt that names an output of this URI.
+pub(crate) fn receipt_uri(output: &str, queue: Option<&str>, id: &str) -> Option<String> {
+    let (mut folder, _) = output.rsplit_once('/')?;
+    let mut private = PRIVATE.to_owned();
+    if let Some(queue) = queue {
+        folder = folder.strip_suffix(queue)?.strip_suffix('/')?;
+        private = format!("{private}/{queue}");
+    }
+    Some(format!("{folder}/{private}/receipts/{id}.json"))
+}
+
 /// Returns the key of an object that belongs to the whole output.
 pub(super) fn of_output(prefix: &Path, name: &str) -> Path {
     prefix.clone().join(PRIVATE).join(name)

@@ -1,15 +1,15 @@
 //! Removes what dead attempts have left: notes about uploads go in; uploads that no decision names are aborted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use super::ObjectStorage;
 use super::decision::{self, Rounds};
-use super::keys::{Keys, stored};
+use super::keys::{self, Keys, stored};
+use super::output::ObjectStorage;
 use super::upload::UploadNote;
 use crate::error::Result;
 
@@ -25,16 +25,14 @@ impl ObjectStorage {
 
     /// Does the same as [`Storage::reap`](crate::storage::Storage::reap).
     pub(super) fn remove_old(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
-        let queues: HashSet<&str> = at_work.iter().map(|(queue, _)| *queue).collect();
         let at_work: HashSet<(&str, &str)> = at_work.iter().copied().collect();
         let mut removed = 0;
-        for queue in queues {
-            let keys = self.keys(Some(queue));
-            let mut old: std::collections::BTreeMap<String, Vec<ObjectMeta>> =
-                std::collections::BTreeMap::new();
+        for queue in self.client.folders(&keys::private(&self.prefix))? {
+            let keys = self.keys(Some(&queue));
+            let mut old = BTreeMap::<String, Vec<ObjectMeta>>::new();
             for note in self.client.list(&keys.uploads(None))? {
                 let Some(id) = id_of(&note.location) else { continue };
-                if is_older(&note, older_than) && !at_work.contains(&(queue, &*id)) {
+                if is_older(&note, older_than) && !at_work.contains(&(&*queue, &*id)) {
                     old.entry(id).or_default().push(note);
                 }
             }

@@ -11,9 +11,8 @@ use ingest_host::error::{Class, Code, Result};
 use ingest_host::format::Format;
 use ingest_host::receipt::Receipt;
 use ingest_host::stop::Stop;
-use ingest_host::storage::{
-    Concluded, EndedRequest, ObjectStorage, Owner, PartStore, Quarantined, Resumed, Storage,
-};
+use ingest_host::storage::object::{ObjectStorage, PartStore};
+use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, Resumed, Storage};
 use tokio::runtime::Runtime;
 
 use self::steered_store::{Fault, SharedObjects, Steering};
@@ -50,7 +49,7 @@ impl StorageFixture {
     fn storage(&self, steering: &Arc<Steering>) -> ObjectStorage {
         let store: Arc<dyn PartStore> = self.objects.connect(steering);
         let runtime = self.runtime.handle().clone();
-        ObjectStorage::new(store, BUCKET.to_owned(), "out", PART_BYTES, runtime)
+        ObjectStorage::new(store, BUCKET.to_owned(), "out", PART_BYTES, runtime).unwrap()
     }
 
     fn healthy(&self) -> ObjectStorage {
