@@ -1,9 +1,9 @@
 //! Commits an attempt: a sealed attempt goes in; the receipt of the request comes out, or an error.
 //!
 //! The [`storage`](crate::storage) decides which of the attempts at one request creates the receipt. This module opens
-//! the storage that a path or URI names. If a receipt with the same id exists already, this module compares that receipt
-//! with the receipt of the attempt. If both are for the same request or the same work, the request is done. If not, the
-//! commit fails.
+//! the storage that a path or URI names. If a receipt with the same id exists already, this module compares that
+//! receipt with the receipt of the attempt. If both are for the same request or the same work, the request is done. If
+//! not, the commit fails.
 //!
 //! All functions block, so they must not be called within an async task.
 

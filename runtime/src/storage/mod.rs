@@ -108,8 +108,8 @@ pub enum Recorded {
 pub enum Quarantined {
     /// The report at this URI was written. It names the files in quarantine.
     Report(String),
-    /// The attempt's output would have been passed on, so no report was written. The value is the URI of the rejects, or
-    /// `None` if there are no rejects or no folder for them.
+    /// The attempt's output would have been passed on, so no report was written. The value is the URI of the rejects,
+    /// or `None` if there are no rejects or no folder for them.
     Rejects(Option<String>),
 }
 
@@ -158,8 +158,8 @@ pub type MakeProgress<'a> = Box<dyn FnOnce() -> String + 'a>;
 
 /// A place for outputs, rejects, receipts and checkpoints.
 pub trait Storage: fmt::Debug + Send + Sync {
-    /// Returns the id of this place. The id is a random text that is stored in the place itself. So the id is the same on
-    /// every machine and under every path or URI of the place. Creates the id if there is none.
+    /// Returns the id of this place. The id is a random text that is stored in the place itself. So the id is the same
+    /// on every machine and under every path or URI of the place. Creates the id if there is none.
     ///
     /// # Errors
     /// Fails as [`Storage::begin`] does.
@@ -247,8 +247,8 @@ pub trait Attempt: fmt::Debug + Send {
     /// Fails as [`Storage::begin`] does.
     fn rejects(&mut self) -> Result<&mut dyn StagedWriter>;
 
-    /// Opens the output for reading, beginning at the position `from`. The reader returns all bytes that were written so
-    /// far.
+    /// Opens the output for reading, beginning at the position `from`. The reader returns all bytes that were written
+    /// so far.
     ///
     /// # Errors
     /// Fails with stage commit if the output cannot be read, or if the storage cannot read unpublished outputs.
@@ -299,16 +299,17 @@ pub trait SealedAttempt: fmt::Debug + Send {
     /// Fails with stage commit if the receipt cannot be read.
     fn receipt(&self, id: &str) -> Result<Option<Receipt>>;
 
-    /// Returns whether the file to which `uri` in a receipt refers has the expected digest, or `None` if there is no such
-    /// file.
+    /// Returns whether the file to which `uri` in a receipt refers has the expected digest, or `None` if there is no
+    /// such file.
     ///
     /// # Errors
     /// Fails with stage commit if the file cannot be read.
     fn has_bytes(&self, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>>;
 
-    /// Puts the attempt's files into quarantine, and writes the report that `make_report` returns. Only this report names
-    /// the files. The new report replaces the report of an earlier attempt. An object store keeps only the rejects, and
-    /// discards the output. If outputs are passed on, the rejects are published instead, and no report is written.
+    /// Puts the attempt's files into quarantine, and writes the report that `make_report` returns. Only this report
+    /// names the files. The new report replaces the report of an earlier attempt. An object store keeps only the
+    /// rejects, and discards the output. If outputs are passed on, the rejects are published instead, and no report is
+    /// written.
     ///
     /// # Errors
     /// Fails with stage commit if a file cannot be written.

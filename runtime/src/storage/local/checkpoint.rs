@@ -274,9 +274,9 @@ impl CheckpointWriter {
 }
 
 impl LocalStorage {
-    /// Does the same as [`Storage::resume`](crate::storage::Storage::resume): begins an attempt with a copy of the files
-    /// that an earlier attempt at the same request has staged. When this attempt has written a checkpoint of its own,
-    /// the files of the earlier attempt are removed. They are also removed when this attempt ends, unless
+    /// Does the same as [`Storage::resume`](crate::storage::Storage::resume): begins an attempt with a copy of the
+    /// files that an earlier attempt at the same request has staged. When this attempt has written a checkpoint of its
+    /// own, the files of the earlier attempt are removed. They are also removed when this attempt ends, unless
     /// [`Checkpoints::keep`] keeps them. If the owner is not a request of a queue, the result is [`Resumed::Refused`].
     ///
     /// # Errors

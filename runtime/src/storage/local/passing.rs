@@ -1,5 +1,5 @@
-//! Stages outputs that are passed on instead of published, for example to stdout. An output stays in the staging folder,
-//! from which the caller reads it. The caller removes the folder later. No receipt is stored.
+//! Stages outputs that are passed on instead of published, for example to stdout. An output stays in the staging
+//! folder, from which the caller reads it. The caller removes the folder later. No receipt is stored.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -213,8 +213,8 @@ impl LocalFile {
     }
 
     /// Asks the kernel to begin writing the file's cached bytes to the disk, so that the sync at the end takes little
-    /// time. Errors of this writing show at that sync. On Linux, this advice starts writing all dirty pages without waiting
-    /// for them, and drops only clean pages (`mm/fadvise.c`).
+    /// time. Errors of this writing show at that sync. On Linux, this advice starts writing all dirty pages without
+    /// waiting for them, and drops only clean pages (`mm/fadvise.c`).
     fn begin_write_out(&mut self, to: u64) {
         let from = self.written_out;
         // If the file system does not support this advice, all bytes are written at the end.

@@ -1,5 +1,5 @@
-//! Takes an attempt from its first byte to its receipt: bytes go in; an output with a receipt, or a report in quarantine,
-//! comes out.
+//! Runs an attempt from its first byte to its receipt: bytes go in; an output with a receipt comes out, or a report
+//! about an output that was refused.
 
 use std::io::Read;
 
@@ -26,10 +26,11 @@ use crate::storage::{
     Recorded, SealedAttempt, StagedWriter,
 };
 
-/// The most rounds that one attempt tries to commit. Each one fails only if uploads of another attempt are gone.
+/// The maximum number of times that one attempt looks for an open round and proposes its commit. A second time is
+/// necessary only if another attempt or worker changes something at the same moment.
 const ROUNDS_MAX: u32 = 8;
 
-/// The output of a running attempt: uploads that nobody sees.
+/// The output of a running attempt: uploads whose objects are not visible yet.
 #[derive(Debug)]
 pub(super) struct ObjectAttempt {
     pub(super) client: Client,
@@ -71,7 +72,7 @@ impl ObjectAttempt {
     }
 }
 
-/// Prepares an upload of this attempt, which begins with its first part.
+/// Prepares an upload of this attempt. The upload begins at the store when its first part is sent.
 fn upload(client: &Client, keys: &Keys, owner: &Owner, id: &str, key: Path) -> Upload {
     let nonce = uuid::Uuid::new_v4().simple().to_string();
     let note_key = keys
@@ -146,7 +147,7 @@ impl Attempt for ObjectAttempt {
     }
 }
 
-/// The complete output of an attempt, at the store and not visible.
+/// The complete output of an attempt. All parts are at the store, but the objects are not visible yet.
 #[derive(Debug)]
 pub(super) struct ObjectSealed {
     client: Client,
@@ -179,7 +180,7 @@ impl ObjectSealed {
         }
     }
 
-    /// Returns the result of a commit that finds a receipt.
+    /// Returns the result of a commit that has found an existing receipt.
     fn existing(&self, existing: Receipt, own: Receipt) -> Recorded {
         Recorded::Existing {
             existing: existing.into(),
@@ -189,7 +190,12 @@ impl ObjectSealed {
         }
     }
 
-    /// Finds the round that is open, or the receipt of the latest commit.
+    /// Finds the round that has no decision yet. If the latest decision is a commit, carries it out and returns the
+    /// receipt.
+    ///
+    /// # Errors
+    /// Fails permanently if the request has ended, or if an object has the output's name and no commit of this request
+    /// made it.
     fn open_round(&self) -> Result<OpenRound> {
         let (client, keys, id) = (&self.client, &self.keys, &*self.id);
         if let Some(receipt) = read_receipt(client, keys, id)? {
@@ -212,25 +218,25 @@ impl ObjectSealed {
                 Verdict::Ended { state, worker, at } => return Err(ended(id, state, worker, at)),
             },
         };
-        // Nothing is overwritten that this request has not made.
+        // An object must not be replaced if no attempt at this request made it.
         let key = stored(&self.output.sealed.key);
         match client.facts(&key)? {
             None => Ok(OpenRound::At(round)),
-            // Another attempt has committed since the look at the decisions.
+            // Another attempt has committed since this function listed the decisions.
             Some(facts) if Rounds::list(client, keys, id)?.made(client, &facts)? => Ok(OpenRound::Stale),
             Some(_) if read_receipt(client, keys, id)?.is_some() => Ok(OpenRound::Stale),
             Some(_) => Err(exists(client, &key)),
         }
     }
 
-    /// Keeps the uploads that a decision names, and removes what is not needed any more.
+    /// Keeps the uploads when this value is dropped, because a decision names them. Removes the notes about them.
     fn committed(&mut self) {
         for object in [Some(&mut self.output), self.rejects.as_mut()]
             .into_iter()
             .flatten()
         {
             object.upload.keep();
-            // If this does not succeed, the reaper removes the note.
+            // A note that stays does no harm: the reaper does not abort an upload that a decision names.
             let _ = object.upload.forget_note();
         }
     }
@@ -238,11 +244,11 @@ impl ObjectSealed {
 
 /// The result of [`ObjectSealed::open_round`].
 enum OpenRound {
-    /// The round of this number has no decision yet.
+    /// The round with this number has no decision yet.
     At(u32),
     /// The request is committed.
     Committed(Box<Receipt>),
-    /// The request was committed meanwhile, so another look finds its receipt.
+    /// Another attempt has committed the request meanwhile. The next call finds its receipt.
     Stale,
 }
 
@@ -278,12 +284,12 @@ impl SealedAttempt for ObjectSealed {
             fail_points::pass("sealed", id);
             let proposed = proposal.propose(&self.client, &self.keys);
             if proposed.as_ref().is_err_and(Error::leaves_output) {
-                // The decision may name these uploads.
+                // The store may have created the decision, which names these uploads.
                 self.committed();
             }
             let decision = proposed?;
             if decision.nonce != nonce {
-                // Another decision was faster: the next look carries it out, or fails.
+                // Another decision came first. The next call of `open_round` carries it out, or fails if it is an end.
                 continue;
             }
             self.committed();

@@ -4,20 +4,21 @@
 //! <prefix>/[<queue>/]<id>.<format>                                    output
 //! <prefix>/_ingest/[<queue>/]receipts/<id>.json                       receipt
 //! <prefix>/_ingest/[<queue>/]rejects/<id>.<fence>.rejects.csv         rejects, if any
-//! <prefix>/_ingest/[<queue>/]quarantine/<id>.json                     report of an output that was refused
+//! <prefix>/_ingest/[<queue>/]quarantine/<id>.json                     report about an output that was refused
 //! <prefix>/_ingest/[<queue>/]decisions/<id>/<life>.<round>.json       decisions: see `decision.rs`
-//! <prefix>/_ingest/[<queue>/]uploads/<id>/<fence>.<nonce>.json        uploads that may have to be aborted
-//! <prefix>/_ingest/[<queue>/]checkpoints/<id>.checkpoint              the checkpoint for the next attempt
-//! <prefix>/_ingest/output-id                                          identifies this output
-//! <prefix>/_ingest/create-check                                       shows that objects are created only if absent
+//! <prefix>/_ingest/[<queue>/]uploads/<id>/<fence>.<nonce>.json        notes about uploads: see `reaper.rs`
+//! <prefix>/_ingest/[<queue>/]checkpoints/<id>.checkpoint              checkpoint for the next attempt
+//! <prefix>/_ingest/output-id                                          the id of this place
+//! <prefix>/_ingest/create-check                                       object for the check of the store
 //! ```
-//! Many programs read every object below a prefix, so only outputs lie outside of `_ingest`.
+//! Many programs read every object below a prefix, for example below `<prefix>/<queue>/`. So all objects that are not
+//! outputs are below `_ingest`.
 
 use object_store::path::Path;
 
 use crate::format::Format;
 
-/// The folder of everything that is no output. No queue has a name that begins with `_`.
+/// The folder of all objects that are not outputs.
 const PRIVATE: &str = "_ingest";
 
 /// The keys of the objects of one queue, or of requests without a queue.
@@ -43,8 +44,8 @@ impl Keys {
         self.outputs.clone().join(format!("{id}.{}", format.name()))
     }
 
-    /// Returns the key of an attempt's rejects. Each attempt has its own, because an upload cannot be renamed when the
-    /// rejects go into quarantine.
+    /// Returns the key of an attempt's rejects. The rejects of each attempt have a key of their own. An upload cannot
+    /// get another key, so the rejects keep this key in quarantine, too.
     pub(super) fn rejects(&self, id: &str, fence: u64) -> Path {
         self.private("rejects", format!("{id}.{fence}.rejects.csv"))
     }
@@ -62,7 +63,7 @@ impl Keys {
         self.private("decisions", id.to_owned())
     }
 
-    /// Returns the prefix of the notes about uploads: those of a request, or all of the queue.
+    /// Returns the prefix of the notes about uploads: of one request, or of the whole queue if `id` is `None`.
     pub(super) fn uploads(&self, id: Option<&str>) -> Path {
         let uploads = self.private.clone().join("uploads");
         match id {
@@ -80,12 +81,12 @@ impl Keys {
     }
 }
 
-/// Returns the key of an object that belongs to the whole output.
+/// Returns the key of an object that does not belong to a queue or a request.
 pub(super) fn of_output(prefix: &Path, name: &str) -> Path {
     prefix.clone().join(PRIVATE).join(name)
 }
 
-/// Returns the key that a document of this module names.
+/// Returns the key that a document in the store names.
 pub(super) fn stored(key: &str) -> Path {
     Path::parse(key).unwrap_or_else(|_| Path::from(key))
 }

@@ -1,8 +1,10 @@
-//! Stores outputs in an object store: objects under final names and a receipt, all or nothing.
+//! Stores outputs in an object store: the bytes of output and rejects go in; objects under their final names and a
+//! receipt come out, or no visible output.
 //!
-//! An object store has no rename and no locks. It has multipart uploads, which nobody sees until they are completed, and
-//! it creates a small object only if it is absent. So an attempt uploads its output, and then proposes a *decision*: see
-//! `decision.rs`. The decision is the commit; completing the uploads and creating the receipt carry it out.
+//! An object store has no rename and no locks. But it has multipart uploads, whose object appears only when the upload
+//! is completed. It can also create a small object only if there is no object of that name. So an attempt uploads its
+//! output, and then proposes a *decision* to commit: see `decision.rs`. When the decision exists, the request is
+//! committed. To carry out the decision, a worker completes the uploads and creates the receipt.
 
 mod attempt;
 mod checkpoint;
@@ -35,22 +37,23 @@ use crate::names::{check_id, check_usable_queue_name};
 use crate::receipt::{Receipt, now};
 use crate::stop::Stop;
 
-/// The most bytes of the id of an output.
+/// The maximum length of the id of an output, in bytes.
 const IDENTITY_BYTES_MAX: u64 = 1_024;
 
-/// A prefix of a bucket for outputs, rejects and receipts.
+/// A prefix of a bucket, below which outputs, rejects, receipts and checkpoints are stored.
 #[derive(Debug)]
 pub struct ObjectStorage {
     client: Client,
     prefix: Path,
     identity: Mutex<Option<String>>,
-    /// Set once the store was seen to refuse a second create.
+    /// True after the store has refused to create an object that existed already.
     is_checked: Mutex<bool>,
 }
 
 impl ObjectStorage {
-    /// Returns a storage below a prefix of a bucket, such as `s3://lake`. Its functions block threads; the calls run on
-    /// `runtime`. Each part of an upload but the last has `part_bytes`.
+    /// Returns a storage for the objects below `prefix` in a bucket, such as `s3://lake`. Its functions block their
+    /// thread until the store has answered. The async calls run on `runtime`. Each part of an upload has `part_bytes`
+    /// bytes; only the last part can have fewer.
     pub fn new(
         store: Arc<dyn PartStore>,
         bucket: String,
@@ -70,8 +73,9 @@ impl ObjectStorage {
         Keys::of(&self.prefix, queue)
     }
 
-    /// Checks that the store creates an object only if it is absent: of two creates the second must be refused. The
-    /// object stays, so no right to remove is needed.
+    /// Checks that the store can create an object only if there is no object of that name: if this function creates an
+    /// object twice, the store must refuse at least the second time. The object is not removed, so the check needs no
+    /// right to remove objects.
     fn check_store(&self) -> Result<()> {
         let mut is_checked = self.is_checked.lock();
         if *is_checked {
@@ -94,7 +98,7 @@ impl ObjectStorage {
         Ok(())
     }
 
-    /// Ends a request that no decision of this life has ended.
+    /// Ends a request that has no receipt: finds or creates the decision that ends it, or carries out a commit.
     fn end(&self, keys: &Keys, request: EndedRequest<'_>) -> Result<Concluded> {
         let client = &self.client;
         let EndedRequest { queue, id, .. } = request;
@@ -108,7 +112,7 @@ impl ObjectStorage {
                         CarriedOut::Receipt(receipt) if receipt.is_for(queue, id, request.submitted_at) => {
                             return Ok(Concluded::Committed(receipt));
                         }
-                        // The receipt is that of an earlier request of this id.
+                        // The commit belongs to an earlier life of the request, or to an earlier request with this id.
                         CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
                             if decision.life_ms < request.life_ms =>
                         {
@@ -130,7 +134,7 @@ impl ObjectStorage {
             if matches!(decision.verdict, Verdict::Ended { .. }) {
                 return Ok(Concluded::Ended);
             }
-            // A commit was faster: the next look carries it out.
+            // An attempt has proposed a commit first. The next pass of this loop carries it out.
         }
     }
 }
@@ -188,7 +192,7 @@ impl Storage for ObjectStorage {
 
     fn forget_checkpoint(&self, queue: &str, id: &str) {
         let keys = self.keys(Some(queue));
-        // If this does not succeed, the reaper does it later.
+        // Uploads that cannot be aborted now are aborted by the reaper later.
         if self.client.delete(&keys.checkpoint(id)).is_ok() {
             let _ = self.abort_uploads(&keys, id);
         }
@@ -239,7 +243,7 @@ impl ObjectStorage {
     fn read_or_create_identity(&self) -> Result<String> {
         let key = of_output(&self.prefix, "output-id");
         let random = uuid::Uuid::new_v4().simple().to_string();
-        // If another worker was faster, its id counts.
+        // If another worker has created the object first, the id of that worker counts.
         let found = match self.client.create(&key, Bytes::from(format!("{random}\n")))? {
             Created::New => return Ok(random),
             Created::Exists => self.client.read(&key, IDENTITY_BYTES_MAX)?,

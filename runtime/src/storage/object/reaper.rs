@@ -1,4 +1,5 @@
-//! Removes what dead attempts have left: notes about uploads go in; uploads that no decision names are aborted.
+//! Aborts the uploads of dead attempts. The notes about uploads show which uploads there are. An upload is aborted if
+//! no decision names it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,17 +14,18 @@ use super::keys::{Keys, stored};
 use super::upload::UploadNote;
 use crate::error::Result;
 
-/// The most bytes of a note about an upload.
+/// The maximum size of a note about an upload, in bytes.
 const NOTE_BYTES_MAX: u64 = 64 << 10;
 
 impl ObjectStorage {
-    /// Aborts the uploads of a request that no decision names, and removes their notes. Returns the number of uploads
-    /// aborted.
+    /// Aborts those uploads of a request that no decision names, and removes the notes about them. Returns the number
+    /// of uploads that were aborted.
     pub(super) fn abort_uploads(&self, keys: &Keys, id: &str) -> Result<usize> {
         self.abort_noted(keys, id, self.client.list(&keys.uploads(Some(id)))?)
     }
 
-    /// Does the same as [`Storage::reap`](crate::storage::Storage::reap).
+    /// Does the same as [`Storage::reap`](crate::storage::Storage::reap), but only in the queues of the requests in
+    /// `at_work`.
     pub(super) fn remove_old(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
         let queues: HashSet<&str> = at_work.iter().map(|(queue, _)| *queue).collect();
         let at_work: HashSet<(&str, &str)> = at_work.iter().copied().collect();
@@ -59,7 +61,7 @@ impl ObjectStorage {
                 continue;
             };
             if let Ok(UploadNote { key, upload }) = serde_json::from_slice(&bytes) {
-                // A decision that names an upload may still have to be carried out.
+                // If a decision names the upload, a worker may still have to carry out this decision.
                 if decisions.iter().any(|decision| decision.names(&upload)) {
                     continue;
                 }
