@@ -5,7 +5,7 @@
 //! receipt with the receipt of the attempt. If both are for the same request or the same work, the request is done. If
 //! not, the commit fails.
 //!
-//! All functions block, so they must not be called within an async task.
+//! All functions of this module block, so they must not be called within an async task.
 
 mod differences;
 mod passing;

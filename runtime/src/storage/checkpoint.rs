@@ -1,5 +1,5 @@
-//! Reads and writes the text of a checkpoint. The text has two parts: the description by which a backend finds the
-//! bytes of the attempt, and the progress of the attempt.
+//! Reads and writes the text of a checkpoint. The text describes the bytes of an attempt, in the form that the
+//! backend uses, and the progress of the attempt.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

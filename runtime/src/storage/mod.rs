@@ -17,7 +17,7 @@
 //! - After [`Storage::conclude`] has ended a request without an output, no attempt of this life of the request can make
 //!   an output visible.
 //!
-//! The suite in `runtime/tests/it/storage` tests them on an object store. Its neighbor `commit` tests local folders.
+//! `runtime/tests/it/storage` tests these promises on an object store, and `runtime/tests/it/commit` on local folders.
 //!
 //! All functions of this module block, so they must not be called within an async task.
 
@@ -108,7 +108,7 @@ pub enum Recorded {
 pub enum Quarantined {
     /// The report at this URI was written. It names the files in quarantine.
     Report(String),
-    /// The attempt's output would have been passed on, so no report was written. The value is the URI of the rejects,
+    /// This storage passes outputs on, so no report was written. The value is the URI of the rejects,
     /// or `None` if there are no rejects or no folder for them.
     Rejects(Option<String>),
 }
@@ -165,7 +165,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Fails as [`Storage::begin`] does.
     fn identity(&self) -> Result<String>;
 
-    /// Checks that no attempt has found another id than [`Storage::identity`] returned. If an attempt has found another
+    /// Checks that each attempt has found the same id as [`Storage::identity`]. If an attempt has found another
     /// id, this worker must not claim any more requests, because its claims name the earlier id.
     ///
     /// # Errors
@@ -189,12 +189,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// Fails with stage commit if the place cannot be written: permanently if a permission is missing, transiently if
     /// there is no space or the store does not answer. Fails with stage config if [`Storage::check_queue`] fails, or if
-    /// the place is not suitable.
+    /// the place or the owner is not suitable for this kind of storage.
     fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>>;
 
     /// Begins an attempt that already has the bytes that an earlier attempt at the same request had written before its
-    /// checkpoint. Those bytes are `part`. When the new attempt ends, the remaining bytes of the earlier attempt are
-    /// removed. The owner must be a request of a queue.
+    /// checkpoint. `part` describes these bytes. When the new attempt ends, the remaining bytes of the earlier attempt
+    /// are removed. The owner must be a request of a queue.
     ///
     /// # Errors
     /// Fails as [`Storage::begin`] does. Also fails if a stop is requested.

@@ -14,8 +14,8 @@ pub trait StagedWriter: Write {
     /// Returns the number of bytes that were written, including bytes in the buffer.
     fn bytes(&self) -> u64;
 
-    /// Appends `bytes`, and adds other bytes to another digest. `others` is this digest and these bytes. If `bytes`
-    /// fills at least a buffer, both digests are computed together, which takes less time.
+    /// Appends `bytes`. Also adds the bytes in `others` to the digest in `others`. If `bytes` fills at least a buffer,
+    /// both digests are computed together, which takes less time.
     ///
     /// # Errors
     /// Fails with stage commit: transiently if there is no space.

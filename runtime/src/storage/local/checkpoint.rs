@@ -192,7 +192,7 @@ impl Checkpoints {
                 file.keep();
             }
             LastCheckpoint::Own(file) => {
-                // A later attempt may have replaced the checkpoint meanwhile, and then does not need these files.
+                // If a later attempt has replaced the checkpoint meanwhile, nobody needs these files any more.
                 let names_these = matches!(
                     find(file.path()),
                     Ok(Some(StoredCheckpoint { staged: StagedPart::Local(part), .. })) if part.name == name

@@ -3,9 +3,9 @@
 //!
 //! A worker that is considered lost can still be running. So each staged file of an attempt has a unique name,
 //! `<key>.<fence>.<random>.<what>`. The attempt publishes the file by linking the final name to the staged file.
-//! Another attempt stops this attempt for good by renaming its staged output and rejects, and by removing its staged
-//! receipt: the next time that this attempt links a file, or renames its receipt, the operation fails. While the staged
-//! file exists, its inode identifies the published file of the attempt.
+//! Another attempt stops this attempt for good: it renames this attempt's staged output and rejects, and removes the
+//! staged receipt. The next time that this attempt links a file, or renames its receipt, the operation fails. While the
+//! staged file exists, its inode identifies the published file of the attempt.
 //!
 //! To commit, an attempt creates the staged file of its receipt, and then looks for a lock file of the request. To take
 //! over, an attempt creates the lock file, and then lists the staged files. So at least one of the two attempts sees

@@ -58,7 +58,7 @@ pub(super) struct LocalSealed {
     /// The digest of the rejects' bytes, or `None` if nothing was rejected.
     pub(super) rejects: Option<Digest>,
     pub(super) owner: Owner,
-    /// The output's format. The name of the output ends with it.
+    /// The output's format. The file name of the output ends with the name of the format.
     pub(super) format: Format,
     pub(super) folders: Arc<Folders>,
     pub(super) name: String,
@@ -213,8 +213,8 @@ impl LocalFile {
     }
 
     /// Asks the kernel to begin writing the file's cached bytes to the disk, so that the sync at the end takes little
-    /// time. Errors of this writing show at that sync. On Linux, this advice starts writing all dirty pages without
-    /// waiting for them, and drops only clean pages (`mm/fadvise.c`).
+    /// time. If the kernel cannot write the bytes, that sync fails. On Linux, this advice starts writing all dirty
+    /// pages without waiting for them, and drops only clean pages (`mm/fadvise.c`).
     fn begin_write_out(&mut self, to: u64) {
         let from = self.written_out;
         // If the file system does not support this advice, all bytes are written at the end.

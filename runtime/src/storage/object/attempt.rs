@@ -289,7 +289,8 @@ impl SealedAttempt for ObjectSealed {
             }
             let decision = proposed?;
             if decision.nonce != nonce {
-                // Another decision came first. The next call of `open_round` carries it out, or fails if it is an end.
+                // Another decision came first. The next call of `open_round` carries it out, or fails if the request
+                // has ended.
                 continue;
             }
             self.committed();

@@ -51,7 +51,7 @@ pub(super) enum Created {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ObjectFacts {
     pub(super) bytes: u64,
-    /// The nonce of the upload that made the object, if it has one.
+    /// The nonce of the upload that made the object, or `None` if the object has no nonce.
     pub(super) upload: Option<String>,
 }
 
@@ -246,8 +246,8 @@ impl Client {
         }
     }
 
-    /// Returns the error for a failed call. The error is permanent if the store refuses the call, so that no retry can
-    /// help. All other errors are transient.
+    /// Returns the error for a failed call. The error is permanent if no retry can help, for example because a
+    /// permission is missing. All other errors are transient.
     pub(super) fn failed(&self, error: object_store::Error, what: &str, key: &Path) -> Error {
         use object_store::Error as Store;
         let class = match error {

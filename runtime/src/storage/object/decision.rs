@@ -1,10 +1,10 @@
-//! Decides how a round of a request ends: proposals of attempts and workers go in; one decision comes out, and each
-//! attempt or worker that finds it carries it out.
+//! Decides how a round of a request ends: proposals of attempts and workers go in; one decision comes out. Each
+//! attempt or worker that finds the decision carries it out.
 //!
 //! A *round* begins when a life of a request begins (with a submit, or with a `dead retry`), and when the decision of
 //! the previous round cannot be carried out. The decision of a round is an object. An object is created only if there
-//! is no object of that name, so only one proposal becomes the decision. There are two kinds of decisions. A *commit*
-//! names the uploads to complete, and contains the receipt to create. An *end* says that the request has ended without
+//! is no object of that name, so only one proposal becomes the decision. There are two kinds of decisions. *Commit*
+//! names the uploads to complete, and contains the receipt to create. *Ended* says that the request has ended without
 //! an output.
 //!
 //! An attempt or worker that creates or finds a decision carries it out. Each step can be repeated:
@@ -12,7 +12,7 @@
 //! | decision | steps |
 //! |---|---|
 //! | commit | look for the receipt; complete the uploads, the output last; create the receipt |
-//! | end | none; attempts of the same life of the request, or of an earlier life, fail |
+//! | ended | none; attempts of the same life of the request, or of an earlier life, fail |
 //!
 //! If an upload of a commit is gone, there are two cases: the upload was completed, or it was aborted. The nonce of the
 //! upload shows which: a completed object has the nonce in its metadata. If the upload was aborted, the next round

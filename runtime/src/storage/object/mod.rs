@@ -73,9 +73,9 @@ impl ObjectStorage {
         Keys::of(&self.prefix, queue)
     }
 
-    /// Checks that the store can create an object only if there is no object of that name: if this function creates an
-    /// object twice, the store must refuse at least the second time. The object is not removed, so the check needs no
-    /// right to remove objects.
+    /// Checks that the store can create an object only if there is no object of that name: if this function tries to
+    /// create an object twice, the store must refuse at least the second time. The object is not removed, so the check
+    /// needs no right to remove objects.
     fn check_store(&self) -> Result<()> {
         let mut is_checked = self.is_checked.lock();
         if *is_checked {
@@ -98,7 +98,8 @@ impl ObjectStorage {
         Ok(())
     }
 
-    /// Ends a request that has no receipt: finds or creates the decision that ends it, or carries out a commit.
+    /// Ends a request that has no receipt: finds or creates the decision that ends it, or carries out a commit that
+    /// was decided before.
     fn end(&self, keys: &Keys, request: EndedRequest<'_>) -> Result<Concluded> {
         let client = &self.client;
         let EndedRequest { queue, id, .. } = request;

@@ -1,8 +1,9 @@
 //! Uploads the bytes of an attempt in parts: bytes go in; an upload whose object can be made visible comes out.
 //!
-//! Each part ends at a multiple of the part length, so that two attempts at the same work upload equal parts. At most
-//! [`IN_FLIGHT_MAX`] parts are uploaded at the same time. If so many parts are on their way and the next part is full,
-//! the attempt waits for the store. So an upload holds at most [`IN_FLIGHT_MAX`] parts and the next part in memory.
+//! Each part but the last ends at a multiple of the part length, so that two attempts at the same work upload equal
+//! parts. At most [`IN_FLIGHT_MAX`] parts are uploaded at the same time. If so many parts are on their way and the next
+//! part is full, the attempt waits for the store. So an upload holds at most [`IN_FLIGHT_MAX`] parts and the next part
+//! in memory.
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -14,8 +15,8 @@ use super::keys::stored;
 use crate::error::{Code, Error, Result, Stage};
 use crate::storage::staged::ByteSink;
 
-/// The length in bytes of each part, except in tests. Only the last part can be shorter. A store accepts at most 10,000
-/// parts, so an object has at most 78 GiB. Each part but the last must have at least 5 MiB.
+/// The length in bytes of each part. Only the last part can be shorter. Tests use shorter parts. A store accepts at
+/// most 10,000 parts, so an object has at most 78 GiB. Each part but the last must have at least 5 MiB.
 pub const PART_BYTES: usize = 8 << 20;
 
 /// The maximum number of parts of one object that are uploaded at the same time.
@@ -32,7 +33,8 @@ pub(super) struct Upload {
     target: UploadTarget,
     /// The upload's id at the store, or `None` before the first part.
     id: Option<String>,
-    /// The ids of the parts at the store. An id is `None` while its part is on its way, or if its upload has failed.
+    /// The ids of the parts at the store. An id is `None` while its part is on its way, or if the part could not be
+    /// uploaded.
     parts: Vec<Option<String>>,
     /// The first bytes of the next part, which is not full yet.
     buffer: Vec<u8>,
@@ -272,7 +274,7 @@ impl Drop for Upload {
         let (false, Some(id)) = (self.is_kept, self.id.take()) else {
             return;
         };
-        // If the upload cannot be aborted now, its note stays, by which the reaper finds the upload.
+        // If the upload cannot be aborted now, its note stays. By the note, the reaper finds the upload later.
         let (client, key, note_key) = (
             self.client.clone(),
             self.target.key.clone(),

@@ -151,7 +151,7 @@ fn an_output_and_its_receipt_appear_and_nothing_else_lies_beside_the_outputs() {
         "no note stays"
     );
 
-    // The same request is done already.
+    // The request is done already, so the second attempt returns the existing receipt.
     let Committed::Existing(found) = attempt(&fixture.healthy(), 2, 0).unwrap() else {
         panic!("there is a receipt");
     };
