@@ -233,8 +233,8 @@ fn whenever_an_attempt_is_hit_the_request_ends_in_one_output_or_in_none() {
             }
         }
     }
-    // In each case with `Sequel::Again`, the request is committed. These are a third of all cases, and others come on
-    // top.
+    // In each case with `Sequel::Again`, the request is committed. These are a third of all cases, and some of the
+    // other cases commit, too.
     assert!(committed > calls * Fault::ALL.len(), "{committed}");
 }
 
