@@ -1,5 +1,5 @@
-//! Calls an object store from blocking threads: keys and bytes go in; bytes and facts about objects come out, with
-//! errors that name the object and say whether a retry may help.
+//! Calls an object store from blocking threads: keys and bytes go in; bytes and facts about objects come out. Errors
+//! name the object and say whether a retry can help.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::keys::stored;
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// The name of the metadata that says which upload made an object.
+/// The name of the metadata entry with the nonce of the upload that made the object.
 const UPLOAD_METADATA: &str = "ingest-upload";
 
 /// The most tries of a call that the store refuses because of another call that has not ended.
@@ -28,7 +28,7 @@ const CONFLICTS_MAX: u32 = 6;
 /// The pause after the first of these tries. It grows with each one.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A store that takes objects in parts.
+/// An object store that supports uploads in parts.
 pub trait PartStore: ObjectStore + MultipartStore {}
 
 impl<S: ObjectStore + MultipartStore> PartStore for S {}
@@ -40,7 +40,7 @@ pub(super) struct Client {
     runtime: Handle,
     /// The URI of the bucket, such as `s3://lake`.
     bucket: String,
-    /// The length of each part of an upload but the last.
+    /// The length in bytes of each part of an upload. Only the last part can be shorter.
     part_bytes: usize,
 }
 
@@ -49,7 +49,8 @@ pub(super) struct Client {
 pub(super) enum Created {
     /// The object was created.
     New,
-    /// An object of that name exists; it may be the result of an earlier try of the same call.
+    /// An object of that name existed already. Perhaps the same call created it: if the store's answer is lost, the
+    /// library `object_store` repeats the call, and the second try finds the object.
     Exists,
 }
 
@@ -57,7 +58,7 @@ pub(super) enum Created {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ObjectFacts {
     pub(super) bytes: u64,
-    /// The nonce of the upload that made the object, if it has one.
+    /// The nonce of the upload that made the object, or `None` if the object has no nonce.
     pub(super) upload: Option<String>,
 }
 
@@ -84,7 +85,8 @@ impl Client {
         format!("{}/{key}", self.bucket)
     }
 
-    /// Returns the bytes of an object, or `None` if there is no such object.
+    /// Returns the bytes of an object, or `None` if there is no such object. Fails if the object has more than
+    /// `bytes_max` bytes.
     pub(super) fn read(&self, key: &Path, bytes_max: u64) -> Result<Option<Bytes>> {
         let read = self.runtime.block_on(async {
             let found = match self.store.get(key).await {
@@ -110,7 +112,7 @@ impl Client {
         }
     }
 
-    /// Returns the key in a URI that [`Client::uri`] has made.
+    /// Returns the key in a URI that [`Client::uri`] has made, or `None` if the URI is in another bucket.
     pub(super) fn key_of(&self, uri: &str) -> Option<Path> {
         Some(stored(uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?))
     }
@@ -132,7 +134,7 @@ impl Client {
         digest.map_err(|error| self.failed(error, "cannot be compared", key))
     }
 
-    /// Creates an object if there is none of that name.
+    /// Creates an object if there is no object of that name.
     pub(super) fn create(&self, key: &Path, bytes: Bytes) -> Result<Created> {
         let mut tries = 0;
         loop {
@@ -214,7 +216,7 @@ impl Client {
         }
     }
 
-    /// Begins an upload. The object that it makes will name its nonce.
+    /// Begins an upload, and returns its id. The object that the upload makes will have `nonce` in its metadata.
     pub(super) fn create_upload(&self, key: &Path, nonce: &str) -> Result<MultipartId> {
         let mut attributes = Attributes::new();
         attributes.insert(
@@ -227,7 +229,7 @@ impl Client {
             .map_err(|error| self.failed(error, "an upload cannot be begun", key))
     }
 
-    /// Uploads one part of an object, as a future for a task.
+    /// Returns a future that uploads one part of an object. A task can run it.
     pub(super) fn put_part(
         &self,
         key: Path,
@@ -245,7 +247,7 @@ impl Client {
         }
     }
 
-    /// Makes an object visible from its parts.
+    /// Completes an upload: makes the object, which consists of these parts, visible.
     pub(super) fn complete(
         &self,
         key: &Path,
@@ -272,7 +274,7 @@ impl Client {
         }
     }
 
-    /// Aborts an upload; ignores one that does not exist any more.
+    /// Aborts an upload. Does nothing if the upload does not exist any more.
     pub(super) fn abort(&self, key: &Path, upload: &str) -> Result<()> {
         let aborted = self
             .runtime
@@ -283,7 +285,8 @@ impl Client {
         }
     }
 
-    /// Returns the error for a failed call. It is permanent only if no retry can help.
+    /// Returns the error for a failed call. The error is permanent if no retry can help, for example because a
+    /// permission is missing. All other errors are transient.
     pub(super) fn failed(&self, error: object_store::Error, what: &str, key: &Path) -> Error {
         use object_store::Error as Store;
         let class = match error {

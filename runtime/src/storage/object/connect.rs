@@ -14,10 +14,11 @@ use object_store::client::{
 };
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use reqwest::header::{HeaderValue, IF_NONE_MATCH};
-use reqwest::{Body, Client, Method, Request};
+use reqwest::{Body, Client, Method, Request, StatusCode};
 use tokio::sync::OnceCell;
 use url::Url;
 
+use super::refusal::error_code;
 use crate::error::Result;
 use crate::net::{self, closed_before_answer, has_kind};
 
@@ -41,6 +42,14 @@ pub(super) fn retries() -> RetryConfig {
 /// slow line.
 const DATA_CONNECT: Duration = Duration::from_secs(10);
 const DATA_ANSWER: Duration = Duration::from_secs(300);
+
+/// The codes of S3's errors for parts that do not exist or cannot be joined.
+const LOST_PARTS: [&str; 4] = [
+    "InvalidPart",
+    "InvalidPartOrder",
+    "EntityTooSmall",
+    "NoSuchUpload",
+];
 
 /// Returns how calls to a store of outputs are repeated.
 pub(super) fn data_retries() -> RetryConfig {
@@ -85,8 +94,24 @@ impl HttpService for Connector {
             .get_or_try_init(build)
             .await
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
-        send(client, request).await
+        let completes = completes_upload(&request);
+        let answer = send(client, request).await?;
+        match completes && answer.status() == StatusCode::BAD_REQUEST {
+            true => refusal_of_parts(answer).await,
+            false => Ok(answer),
+        }
     }
+}
+
+/// Returns the answer to a request that completes an upload, which the store has refused. If the store does not have the
+/// parts any more, the status becomes that of an upload that does not exist: no retry can help.
+async fn refusal_of_parts(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (mut head, body) = answer.into_parts();
+    let body = body.bytes().await?;
+    if LOST_PARTS.contains(&&*error_code(&body)) {
+        head.status = StatusCode::NOT_FOUND;
+    }
+    Ok(HttpResponse::from_parts(head, body.into()))
 }
 
 /// Returns whether a request to S3 completes an upload.

@@ -1,10 +1,13 @@
-//! Stores outputs in an object store: objects under final names and a receipt, all or nothing.
+//! Stores outputs in an object store: the bytes of output and rejects go in; objects under their final names and a
+//! receipt come out, or no visible output.
 //!
-//! An object store has no rename and no locks. It has multipart uploads, which nobody sees until they are completed, and
-//! it creates a small object only if it is absent. So an attempt uploads its output, and then proposes a *decision*: see
-//! `decision.rs`. The decision is the commit; completing the uploads and creating the receipt carry it out.
+//! An object store has no rename and no locks. But it has multipart uploads, whose object appears only when the upload
+//! is completed. It can also create a small object only if there is no object of that name. So an attempt uploads its
+//! output, and then proposes a *decision* to commit: see `decision.rs`. When the decision exists, the request is
+//! committed. To carry out the decision, a worker completes the uploads and creates the receipt.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,22 +29,25 @@ use crate::storage::{
     Attempt, Concluded, EndedRequest, Owner, Resumed, StagedPart, Storage, StoredCheckpoint,
 };
 
-/// The most bytes of the id of an output.
+/// The maximum length of the id of an output, in bytes.
 const IDENTITY_BYTES_MAX: u64 = 1_024;
 
-/// A prefix of a bucket for outputs, rejects and receipts.
+/// A prefix of a bucket, below which outputs, rejects, receipts and checkpoints are stored.
 #[derive(Debug)]
 pub struct ObjectStorage {
     pub(super) client: Client,
     pub(super) prefix: Path,
     identity: Mutex<Option<String>>,
-    /// Set once the store was seen to refuse a second create.
+    /// Set after another output was found below the prefix than at first.
+    is_replaced: AtomicBool,
+    /// True after the store has refused to create an object that existed already.
     is_checked: Mutex<bool>,
 }
 
 impl ObjectStorage {
-    /// Returns a storage below a prefix of a bucket, such as `s3://lake`. Its functions block threads; the calls run on
-    /// `runtime`. Each part of an upload but the last has `part_bytes`.
+    /// Returns a storage for the objects below `prefix` in a bucket, such as `s3://lake`. Its functions block their
+    /// thread until the store has answered. The async calls run on `runtime`. Each part of an upload has `part_bytes`
+    /// bytes; only the last part can have fewer.
     ///
     /// # Errors
     /// Fails permanently, with stage config, if no key can begin with the prefix.
@@ -60,6 +66,7 @@ impl ObjectStorage {
             client: Client::new(store, runtime, bucket, part_bytes),
             prefix: path,
             identity: Mutex::default(),
+            is_replaced: AtomicBool::new(false),
             is_checked: Mutex::default(),
         })
     }
@@ -68,8 +75,9 @@ impl ObjectStorage {
         Keys::of(&self.prefix, queue)
     }
 
-    /// Checks that the store creates an object only if it is absent: of two creates the second must be refused. The
-    /// object stays, so no right to remove is needed.
+    /// Checks that the store can create an object only if there is no object of that name: if this function tries to
+    /// create an object twice, the store must refuse at least the second time. The object is not removed, so the check
+    /// needs no right to remove objects.
     fn check_store(&self) -> Result<()> {
         let mut is_checked = self.is_checked.lock();
         if *is_checked {
@@ -92,7 +100,8 @@ impl ObjectStorage {
         Ok(())
     }
 
-    /// Ends a request that no decision of this life has ended.
+    /// Ends a request that has no receipt: finds or creates the decision that ends it, or carries out a commit that
+    /// was decided before.
     fn end(&self, keys: &Keys, request: EndedRequest<'_>) -> Result<Concluded> {
         let client = &self.client;
         let EndedRequest { queue, id, .. } = request;
@@ -106,7 +115,13 @@ impl ObjectStorage {
                         CarriedOut::Receipt(receipt) if receipt.is_for(queue, id, request.submitted_at) => {
                             return Ok(Concluded::Committed(receipt));
                         }
-                        // The receipt is that of an earlier request of this id.
+                        // The request is in a later life already. Its end must not touch that life.
+                        CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
+                            if decision.life_ms > request.life_ms =>
+                        {
+                            return Ok(Concluded::Ended);
+                        }
+                        // The commit belongs to an earlier life of the request, or to an earlier request with this id.
                         CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
                             if decision.life_ms < request.life_ms =>
                         {
@@ -128,7 +143,7 @@ impl ObjectStorage {
             if matches!(decision.verdict, Verdict::Ended { .. }) {
                 return Ok(Concluded::Ended);
             }
-            // A commit was faster: the next look carries it out.
+            // An attempt has proposed a commit first. The next pass of this loop carries it out.
         }
     }
 }
@@ -145,6 +160,13 @@ impl Storage for ObjectStorage {
     }
 
     fn check_identity(&self) -> Result<()> {
+        if self.is_replaced.load(Ordering::Relaxed) {
+            let what = format!(
+                "{}: is another output than when this worker started: start the worker again, to work with this one",
+                self.uri()
+            );
+            return Err(Error::permanent(Stage::Commit, Code::OutputReplaced, what));
+        }
         Ok(())
     }
 
@@ -191,14 +213,24 @@ impl Storage for ObjectStorage {
 
     fn forget_checkpoint(&self, queue: &str, id: &str) {
         let keys = self.keys(Some(queue));
-        // If this does not succeed, the reaper does it later.
+        // Uploads that cannot be aborted now are aborted by the reaper later.
         if self.client.delete(&keys.checkpoint(id)).is_ok() {
             let _ = self.abort_uploads(&keys, id);
         }
     }
 
     fn committed(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>> {
-        let receipt = read_receipt(&self.client, &self.keys(Some(queue)), id)?;
+        let keys = self.keys(Some(queue));
+        let mut receipt = read_receipt(&self.client, &keys, id)?;
+        if receipt.is_none()
+            && let Latest::Decided(decision) =
+                Rounds::list(&self.client, &keys, id)?.latest(&self.client, i64::MIN)?
+            && let Verdict::Commit(commit) = &decision.verdict
+            && let CarriedOut::Receipt(of_commit) = carry_out(&self.client, &keys, id, commit)?
+        {
+            // The worker that decided to commit has been lost.
+            receipt = Some(*of_commit);
+        }
         Ok(receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)))
     }
 
@@ -220,6 +252,11 @@ impl Storage for ObjectStorage {
     }
 
     fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
+        if let Some(identity) = &*self.identity.lock()
+            && self.read_or_create_identity()? != *identity
+        {
+            self.is_replaced.store(true, Ordering::Relaxed);
+        }
         self.remove_old(older_than, at_work)
     }
 }
@@ -242,7 +279,7 @@ impl ObjectStorage {
     fn read_or_create_identity(&self) -> Result<String> {
         let key = of_output(&self.prefix, "output-id");
         let random = uuid::Uuid::new_v4().simple().to_string();
-        // If another worker was faster, its id counts.
+        // If another worker has created the object first, the id of that worker counts.
         let found = match self.client.create(&key, Bytes::from(format!("{random}\n")))? {
             Created::New => return Ok(random),
             Created::Exists => self.client.read(&key, IDENTITY_BYTES_MAX)?,

@@ -61,6 +61,11 @@ impl StoreError {
     }
 }
 
+/// Returns the code of the error in a store's answer, or an empty text if there is none.
+pub(super) fn error_code(body: &[u8]) -> String {
+    StoreError::of(&HeaderMap::new(), body).code
+}
+
 impl StoredObject {
     /// Returns the error for an answer without the object.
     pub(crate) fn refused(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
