@@ -1,6 +1,7 @@
 //! Tests the promises of a storage on an object store, with attempts that die, sleep or run at the same time. After
 //! each call to the store, the outputs are listed, as a reader would list them.
 
+mod s3;
 mod steered_store;
 
 use std::sync::Arc;
