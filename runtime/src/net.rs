@@ -1,5 +1,5 @@
-//! Builds HTTP clients: a time limit goes in; a client that treats TLS, proxies, redirects and headers as each part of
-//! this program does comes out.
+//! Builds HTTP clients: a time limit goes in; a client with this program's settings for TLS, proxies, redirects and
+//! headers comes out.
 
 use std::error::Error as StdError;
 use std::io;
@@ -12,8 +12,8 @@ use crate::error::{Code, Error, Result, Stage};
 /// The most headers of an answer, as many as curl takes.
 const HEADERS_MAX: usize = 5_000;
 
-/// Returns a builder of a client. It follows no redirects, because each one must be checked, and uses no proxy from the
-/// environment, because a proxy would resolve names itself, and connect to any address.
+/// Returns a builder of a client. The client follows no redirects, because each one must be checked. It uses no proxy
+/// from the environment, because a proxy would resolve names itself, and connect to any address.
 pub(crate) fn client_builder(connect: Duration) -> ClientBuilder {
     crate::tls::install_provider();
     Client::builder()
@@ -51,7 +51,7 @@ pub(crate) fn closed_before_answer(error: &reqwest::Error) -> bool {
             }))
 }
 
-/// Returns whether an I/O error with a kind for which `is_it` is true has caused an error.
+/// Returns whether an I/O error of a matching kind has caused an error.
 pub(crate) fn has_kind(error: &reqwest::Error, is_it: impl Fn(io::ErrorKind) -> bool) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())

@@ -28,7 +28,7 @@ pub(super) enum ProfileSource {
         /// `aws_session_token`.
         token: Option<Secret>,
     },
-    /// The credentials of a role, which those of another source may assume.
+    /// A role, assumed with the credentials of another source.
     Role {
         /// The role.
         role: Role,
@@ -66,10 +66,11 @@ pub(super) struct Role {
 }
 
 /// A profile.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Profile {
-    /// The source of its credentials; none if it has none.
-    pub(super) source: Option<ProfileSource>,
+    /// The source of its credentials; none if it has none. An error if it has one that is not supported: this is no
+    /// problem if the credentials come from elsewhere.
+    pub(super) source: Result<Option<ProfileSource>>,
     /// `region`.
     pub(super) region: Option<String>,
     /// `endpoint_url`.
@@ -79,13 +80,23 @@ pub(super) struct Profile {
 /// The members of each profile, by the profile's name.
 type Profiles = HashMap<String, HashMap<String, String>>;
 
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            source: Ok(None),
+            region: None,
+            endpoint: None,
+        }
+    }
+}
+
 impl Profile {
     /// Reads the profile that the settings name, or the profile `default`. Returns an empty profile if there is no
     /// `default`.
     ///
     /// # Errors
-    /// Fails permanently, with stage config, if a file cannot be read, the named profile does not exist, or it has a
-    /// source of credentials that is not supported. No error quotes a value.
+    /// Fails permanently, with stage config, if a file cannot be read or the named profile does not exist. No error
+    /// quotes a value.
     pub(super) fn read(settings: &S3Settings) -> Result<Self> {
         let mut profiles = Profiles::new();
         let config = settings.config_file.as_deref();
@@ -112,7 +123,7 @@ impl Profile {
         };
         let member = |name: &str| members.get(name).cloned();
         Ok(Self {
-            source: source(&profiles, name, ROLES_MAX)?,
+            source: source(&profiles, name, ROLES_MAX),
             region: member("region"),
             endpoint: member("endpoint_url"),
         })
@@ -304,13 +315,13 @@ mod tests {
                       [profile base]\nendpoint_url = http://127.0.0.1:9000\naws_access_key_id = X\n[sso-session base]\nregion = no\n";
         let profile = read(config, CREDENTIALS, None).unwrap();
         assert_eq!(
-            (profile.source, profile.region),
+            (profile.source.unwrap(), profile.region),
             (Some(keys("A")), Some("eu-west-1".into()))
         );
         let profile = read(config, CREDENTIALS, Some("base")).unwrap();
-        assert_eq!((profile.source, profile.region), (Some(keys("B")), None));
+        assert_eq!((profile.source.unwrap(), profile.region), (Some(keys("B")), None));
         assert_eq!(profile.endpoint.as_deref(), Some("http://127.0.0.1:9000"));
-        assert_eq!(read("", "", None).unwrap(), Profile::default());
+        assert_eq!(read("", "", None).unwrap().source.unwrap(), None);
         assert!(!format!("{:?}", read(config, CREDENTIALS, None)).contains("s3cret"));
     }
 
@@ -364,12 +375,15 @@ mod tests {
             ("self", own),
         ] {
             assert_eq!(
-                read(config, CREDENTIALS, Some(name)).unwrap().source,
+                read(config, CREDENTIALS, Some(name)).unwrap().source.unwrap(),
                 Some(source),
                 "{name}"
             );
         }
-        let error = read(config, CREDENTIALS, Some("loop")).expect_err("a loop");
+        let error = read(config, CREDENTIALS, Some("loop"))
+            .unwrap()
+            .source
+            .expect_err("a loop");
         assert!(error.report().contains("too many roles"), "{}", error.report());
     }
 
@@ -387,8 +401,8 @@ mod tests {
             ("aws_secret_access_key = s3cret", "only one of"),
             ("s3cret", "line 2"),
         ] {
-            let error =
-                read(&format!("[profile p]\n{members}\n"), CREDENTIALS, Some("p")).expect_err(members);
+            let read = read(&format!("[profile p]\n{members}\n"), CREDENTIALS, Some("p"));
+            let error = read.and_then(|profile| profile.source).expect_err(members);
             assert!(
                 error.report().contains(reason) && !error.report().contains("s3cret"),
                 "{}",

@@ -29,7 +29,7 @@ use crate::location::redact_within;
 /// A name that the library needs and never uses: its builders make credentials together with a bucket.
 const NO_BUCKET: &str = "none";
 
-/// The time before their expiry from which on credentials are replaced.
+/// Credentials are renewed when they expire within this time.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 
 /// The name of a role's session, which AWS shows in its logs.
@@ -73,7 +73,7 @@ pub(super) fn of_s3(
     if let Some(keys) = finder.environment()? {
         return Ok(keys);
     }
-    if let Some(source) = profile.source {
+    if let Some(source) = profile.source? {
         return finder.of_profile(source);
     }
     if let Some(file) = &settings.web_identity_token_file {
@@ -94,7 +94,7 @@ pub(super) fn of_s3(
     finder.instance()
 }
 
-/// The parts from which a provider for AWS is made.
+/// Makes providers for AWS.
 struct AwsFinder<'a> {
     settings: &'a S3Settings,
     region: &'a str,

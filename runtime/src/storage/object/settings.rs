@@ -1,4 +1,5 @@
-//! The settings of object stores, as the operator gives them: where a store is, and where its credentials are.
+//! Defines the settings of object stores: the operator's settings go in; the place of a store and of its credentials come
+//! out.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ pub struct StoreSettings {
     pub azure: AzureSettings,
 }
 
-/// The settings of S3. The names in the comments are those of the AWS SDKs' variables.
+/// The settings of S3. The comments have the names of the AWS SDKs' variables.
 #[derive(Debug, Clone, Default)]
 pub struct S3Settings {
     /// `AWS_REGION`, `AWS_DEFAULT_REGION`.
@@ -122,7 +123,7 @@ pub struct AzureSettings {
 }
 
 impl AzureSettings {
-    /// Returns the settings with those of the connection string. Settings with a variable of their own take precedence.
+    /// Returns these settings, completed from the connection string. Other settings take precedence.
     ///
     /// # Errors
     /// Fails permanently if the connection string is malformed. The error does not quote it.

@@ -22,7 +22,7 @@ use super::settings::{AzureSettings, GcsSettings, S3Settings};
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::{ObjectUri, Provider, redact};
 
-/// The characters of a key that are escaped in the path of a request: as S3 demands it, all but these.
+/// The characters of a key that are escaped in the path of a request. S3 requires this set.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -384,7 +384,8 @@ fn request(url: &Url) -> Result<HttpRequest> {
     Ok(request)
 }
 
-/// Refuses to send a token without encryption: whoever reads it on the way can use it. A signature is of no use to others.
+/// Refuses to send a token without encryption, because anybody who reads it on the way can use it. A signature is of no use
+/// to others.
 fn check_encryption(url: &Url, name: &str) -> Result<()> {
     let is_here = match url.host() {
         Some(Host::Domain(host)) => host == "localhost",

@@ -161,6 +161,35 @@ async fn a_web_identity_a_container_and_an_instance_give_credentials() {
 }
 
 #[tokio::test]
+async fn keys_in_the_environment_come_before_a_profile() {
+    let (s3, folder) = (S3Server::start(), tempfile::tempdir().unwrap());
+    s3.put("lake", "a.csv", CSV);
+    let config = file(
+        &folder,
+        "config",
+        "[default]\nsso_session = s\nregion = eu-west-1\n",
+    );
+    let settings = S3Settings {
+        config_file: config.clone(),
+        ..s3.settings()
+    };
+    read(open(stores(settings), "s3://lake/a.csv").await.unwrap())
+        .await
+        .unwrap();
+    let settings = S3Settings {
+        config_file: config,
+        ..without_keys(&s3)
+    };
+    let error = fails(stores(settings), "s3://lake/a.csv").await;
+    is(
+        &error,
+        Class::Permanent,
+        Code::SettingsInvalid,
+        "the AWS profile default logs in by SSO",
+    );
+}
+
+#[tokio::test]
 async fn settings_that_cannot_be_used_are_named() {
     let s3 = S3Server::start();
     for (settings, what) in [
