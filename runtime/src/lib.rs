@@ -11,6 +11,7 @@ pub mod stop; // ends attempts early
 pub mod units; // sizes and times as operators write them
 
 pub mod memory; // memory that the attempts of a worker share
+mod net; // builds HTTP clients
 mod tls; // provides the cryptography of TLS
 mod trust; // checks whether other users can change trusted files
 

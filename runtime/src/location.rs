@@ -1,6 +1,7 @@
 //! Parses locations. A text from the command line or a queue goes in. A local path, an HTTP URL, or the name of another
 //! scheme comes out.
 
+mod object;
 mod redact;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use crate::error::{Code, Error, Result, Stage};
+pub use object::{ObjectPrefix, ObjectUri, Provider};
 pub use redact::{has_userinfo, redact, redact_within};
 
 /// The place that a URI or a plain path names.
@@ -18,7 +20,9 @@ pub enum Location {
     File(PathBuf),
     /// A URL with the scheme `http` or `https`.
     Http(Url),
-    /// A URI with another scheme. The value is the scheme in lowercase, such as `s3` or `gs`.
+    /// An `s3:`, `gs:` or `az:` URI.
+    Object(ObjectUri),
+    /// A URI with another scheme. The value is the scheme in lowercase, such as `ftp` or `sftp`.
     Other(String),
 }
 
@@ -27,6 +31,10 @@ impl fmt::Debug for Location {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Http(url) => f.debug_tuple("Http").field(&redact(url.as_str())).finish(),
+            Self::Object(object) => f
+                .debug_tuple("Object")
+                .field(&redact(&object.to_string()))
+                .finish(),
             Self::Other(scheme) => f.debug_tuple("Other").field(scheme).finish(),
         }
     }
@@ -38,8 +46,8 @@ impl Location {
     /// the name, as in `./name:with.colon`.
     ///
     /// # Errors
-    /// Fails permanently, with the given stage, if an `http:`, `https:` or `file:` URI is malformed, or if a `file:`
-    /// URI names another machine.
+    /// Fails permanently, with the given stage, if a URI of a known scheme is malformed, or if a `file:` URI names
+    /// another machine.
     pub fn parse(text: &str, stage: Stage) -> Result<Self> {
         let malformed =
             |why: &str| Error::permanent(stage, Code::AddressInvalid, format!("{}: {why}", redact(text)));
@@ -66,7 +74,12 @@ impl Location {
                     .map(Self::File)
                     .map_err(|()| malformed("names a file on another machine"))
             }
-            _ => Ok(Self::Other(scheme)),
+            _ => match Provider::of_scheme(&scheme) {
+                Some(provider) => ObjectUri::parse(provider, &text[scheme.len() + 1..])
+                    .map(Self::Object)
+                    .map_err(|why| malformed(&why)),
+                None => Ok(Self::Other(scheme)),
+            },
         }
     }
 }
@@ -108,7 +121,8 @@ mod tests {
             assert_eq!(parse(text), Location::File(path.into()), "{text}");
         }
         assert!(matches!(parse("HTTP://example.com"), Location::Http(_)));
-        assert_eq!(parse("S3://bucket/key"), Location::Other("s3".into()));
+        assert!(matches!(parse("S3://bucket/key"), Location::Object(_)));
+        assert_eq!(parse("SFTP://host/key"), Location::Other("sftp".into()));
     }
 
     #[test]

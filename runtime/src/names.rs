@@ -10,7 +10,7 @@ const ID_BYTES_MAX: usize = 128;
 const QUEUE_NAME_BYTES_MAX: usize = 64;
 
 /// The names that no queue may have, because an output folder has subfolders with these names. The names of all other
-/// subfolders that this program creates there begin with a dot, and no queue's name begins with a dot.
+/// subfolders that this program creates there begin with a dot or with `_`, and no queue that is in use has such a name.
 const RESERVED: [&str; 2] = ["receipts", "rejects"];
 
 /// Checks the id of a request.
@@ -34,13 +34,14 @@ pub fn check_queue_name(name: &str) -> Result<()> {
 /// names. If a queue has such a name, its requests can still be viewed, cancelled and purged.
 ///
 /// # Errors
-/// Fails as [`check_queue_name`] does. Also fails if the name is reserved, in upper or lower case, because some file
-/// systems do not distinguish `Receipts` from `receipts`.
+/// Fails as [`check_queue_name`] does. Also fails if the name begins with `_`, or is reserved, in upper or lower
+/// case, because some file systems do not distinguish `Receipts` from `receipts`.
 pub fn check_usable_queue_name(name: &str) -> Result<()> {
     check_queue_name(name)?;
-    if RESERVED
-        .iter()
-        .any(|reserved| name.eq_ignore_ascii_case(reserved))
+    if name.starts_with('_')
+        || RESERVED
+            .iter()
+            .any(|reserved| name.eq_ignore_ascii_case(reserved))
     {
         let why = format!(
             "queue {name:?}: this name is reserved for a folder of outputs, so no worker can serve it: choose another one"

@@ -203,9 +203,9 @@ fn warn_of_authorities() {
 /// address, not a port.
 const OF_A_SERVICE: &str = "tcp://";
 
-type Variable<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
+pub(super) type Variable<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
-fn variable(name: &str) -> Result<Option<String>> {
+pub(super) fn variable(name: &str) -> Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),
         Ok(value) if is_of_a_service(name, &value) => {

@@ -12,7 +12,7 @@ use super::inputs::{self, InputArgument, InputNotFound};
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, heading, plugin_config};
 use super::print::{self, ProgressLine};
 use super::signals::Signals;
-use super::{fail, hints, report, stdout};
+use super::{fail, hints, report, stdout, stores};
 use crate::commit::{Committed, Destination};
 use crate::decode::{self, NOT_UTF8, STRAY_QUOTE};
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -48,7 +48,7 @@ in sorted order; `**` matches any number of folders.";
 #[derive(clap::Args)]
 #[command(after_help = PIPES)]
 pub(super) struct Args {
-    /// The inputs: paths, patterns such as 'data/*.csv', URIs of scheme file, http or https, or `-` for standard input.
+    /// The inputs: paths, patterns such as 'data/*.csv', URIs of scheme file, http, https, s3, gs or az, or `-` for standard input.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<OsString>,
     /// Name of the output, for a single input [default: the input's name and a digest of input, options, plugin and
@@ -96,9 +96,10 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
     }
     let config = plugin_config(args.plugin_config.as_deref())?;
     let staged = args.output.is_stdout().then(staging_folder).transpose()?;
+    let stores = stores::object_stores()?;
     let destination = match &staged {
         Some(folder) => args.output.staged_in(folder.path())?,
-        None => args.output.destination()?,
+        None => args.output.destination(&stores)?,
     };
     let engine = environment.engine(&limits)?;
     let plugin = engine.load_file(&args.plugin)?;
@@ -111,7 +112,8 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
         staged.as_ref().map(|folder| folder.path().to_owned()),
     )?;
     let work = Ingestion {
-        fetcher: Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits),
+        fetcher: Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits)
+            .with_stores(stores),
         plugin,
         config: config.canonical.into(),
         gate: args.gate.gate(),

@@ -19,6 +19,7 @@ mod requests;
 mod run;
 mod signals;
 mod stdout;
+mod stores;
 mod submit;
 mod value_enums;
 
@@ -62,6 +63,7 @@ Environment:
                            and REDIS_PASSWORD (.env may set them, too)
   QUEUE_NAME               the queues that `run` serves (.env may set it, too)
   INGEST_HOST_CREDENTIALS  the file for --credentials
+  AWS_*, GOOGLE_*, AZURE_* the settings of object stores: docs/storage.md
   RUST_LOG                 the log lines to show: error, warn, info, debug or
                            trace, or TARGET=LEVEL,... such as
                            warn,plugin=debug. The default is info for `run`

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tokio::runtime::Handle;
+
 use super::input_options::InputOptionArgs;
 use crate::admin::plugin_config::PluginConfig;
 use crate::commit::Destination;
@@ -12,8 +14,9 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::gate::{Gate, Rule};
-use crate::location::{Location, is_uri, redact};
+use crate::location::{Location, ObjectPrefix, is_uri, redact};
 use crate::request::InputOptions;
+use crate::storage::object::ObjectStores;
 
 /// The maximum size of a plugin's config file, in bytes. The config is copied into each instance.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
@@ -78,11 +81,19 @@ impl OutputArgs {
         self.output == "-"
     }
 
-    /// Returns the destination of output and rejects.
-    pub(super) fn destination(&self) -> Result<Destination> {
+    /// Returns the destination of output and rejects. Needs a Tokio runtime, on which the calls to an object store run.
+    pub(super) fn destination(&self, stores: &ObjectStores) -> Result<Destination> {
         check_folder("--output", &self.output)?;
         self.check_rejects()?;
-        Destination::new(&self.output, self.rejects.as_deref())
+        let Some(prefix) = object_prefix(&self.output)? else {
+            return Destination::new(&self.output, self.rejects.as_deref());
+        };
+        if self.rejects.is_some() {
+            let what = "--rejects: rejects go to an object store with their output, below the prefix _ingest: leave it out";
+            return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
+        }
+        let storage = stores.output(&prefix, Handle::current())?;
+        Ok(Destination::in_storage(Box::new(storage)))
     }
 
     /// Returns a destination whose output goes to stdout after it was staged in the given folder.
@@ -96,6 +107,26 @@ impl OutputArgs {
             .as_deref()
             .map_or(Ok(()), |rejects| check_folder("--rejects", rejects))
     }
+}
+
+/// Returns the prefix of an object store that an output names, or `None` if it names something else.
+fn object_prefix(output: &str) -> Result<Option<ObjectPrefix>> {
+    match Location::parse(output, Stage::Config) {
+        Ok(Location::File(_) | Location::Http(_) | Location::Other(_)) => return Ok(None),
+        Ok(Location::Object(_)) => {}
+        // A bucket alone names no object.
+        Err(_)
+            if ["s3:", "gs:", "az:"]
+                .iter()
+                .any(|scheme| output.starts_with(scheme)) => {}
+        Err(error) => return Err(error.about("--output")),
+    }
+    let folder = format!("{}/", output.trim_end_matches('/'));
+    let prefix = ObjectPrefix::parse(&folder).map_err(|why| {
+        let what = format!("--output {}: {why}", redact(output));
+        Error::permanent(Stage::Config, Code::OutputFolder, what)
+    })?;
+    Ok(Some(prefix))
 }
 
 /// The file extensions that the name of a folder hardly ever has.

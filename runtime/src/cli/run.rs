@@ -13,6 +13,7 @@ use super::input_options::InputOptionArgs;
 use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, heading, plugin_config};
 use super::print;
 use super::signals::Signals;
+use super::stores;
 use crate::admin::queues::NewQueue;
 use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX};
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -108,6 +109,10 @@ pub(super) struct Args {
     /// A folder that requests may read files from (repeatable).
     #[arg(long, value_name = "DIR", help_heading = heading::ACCESS)]
     allow_root: Vec<PathBuf>,
+    /// A bucket that requests may read from, or a part of it: s3://BUCKET or s3://BUCKET/PREFIX/, also with gs: and az:
+    /// (repeatable).
+    #[arg(long, value_name = "URI", help_heading = heading::ACCESS)]
+    allow_bucket: Vec<String>,
     #[command(flatten)]
     credentials: CredentialArgs,
 }
@@ -169,9 +174,13 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         },
     };
     let shutdown = shutdown_on_signals()?;
-    let destination = args.output.destination()?;
-    let access = Access::new(&args.allow_host, &args.allow_root)?;
-    let fetcher = Fetcher::with_credentials(access, args.credentials.read()?, &limits);
+    let access = Access::new(&args.allow_host, &args.allow_root)?.allowing_buckets(&args.allow_bucket)?;
+    let stores = stores::object_stores()?;
+    let destination = args.output.destination(&stores)?;
+    for bucket in access.buckets() {
+        stores.check(bucket.provider)?;
+    }
+    let fetcher = Fetcher::with_credentials(access, args.credentials.read()?, &limits).with_stores(stores);
     let engine = environment.engine(&limits)?;
     let backend = connect(environment, shutdown.clone()).await?;
     check_settings(&backend, args.strict).await?;

@@ -1,10 +1,11 @@
-//! Commits an attempt: a sealed output goes in; one published output with a receipt comes out, or nothing.
+//! Commits an attempt: a sealed attempt goes in; the receipt of the request comes out, or an error.
 //!
-//! The [`storage`](crate::storage) keeps attempts at one request apart, and decides which of them creates the receipt.
-//! This module opens the storage that a URI names, and compares a receipt that is there already with the attempt's own.
-//! If both are for the same request or the same work, the request is done. Other work under the same id is an error.
+//! The [`storage`](crate::storage) decides which of the attempts at one request creates the receipt. This module opens
+//! the storage that a path or URI names. If a receipt with the same id exists already, this module compares that
+//! receipt with the receipt of the attempt. If both are for the same request or the same work, the request is done. If
+//! not, the commit fails.
 //!
-//! All functions block, so they must not be called within an async task.
+//! All functions of this module block, so they must not be called within an async task.
 
 mod differences;
 mod passing;
@@ -20,25 +21,26 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::names::check_id;
 use crate::receipt::{Receipt, RejectsPart, RequestPart};
-use crate::storage::{FileRole, LocalStorage, Published, Recorded, SealedAttempt, Storage};
+use crate::storage::{FileRole, LocalStorage, Published, Recorded, SealedAttempt, Storage, object};
 
-/// The folder of the receipts, beside the outputs.
+/// The name of the folder with the receipts, which is in the same folder as the outputs.
 const RECEIPTS: &str = "receipts";
 
-/// The place for output, rejects and receipts.
+/// The place for output, rejects and receipts, which `--output` and `--rejects` name.
 #[derive(Debug)]
 pub struct Destination {
     storage: Box<dyn Storage>,
-    /// Set if outputs are passed on: the head of the first one that had a head.
+    /// If outputs are passed on: the head of the first output with columns, once there is one. `None` if outputs are
+    /// published.
     passed_head: Option<Mutex<Option<OutputHead>>>,
 }
 
 impl Destination {
     /// Returns a destination in the local file system. The arguments are paths or `file:` URIs of folders, which need
-    /// not exist. Rejects go to a folder `rejects` in the output by default.
+    /// not exist. By default, rejects go to the folder `rejects` within the output's folder.
     ///
     /// # Errors
-    /// Fails permanently, with stage config, if a URI is malformed or of another scheme.
+    /// Fails permanently, with stage config, if a URI is malformed or has another scheme.
     pub fn new(output: &str, rejects: Option<&str>) -> Result<Self> {
         let output = local_folder("--output", output)?;
         let rejects = rejects_folder(rejects)?;
@@ -48,8 +50,8 @@ impl Destination {
         })
     }
 
-    /// Returns a destination that leaves outputs in `folder`, for the caller to pass on one after the other. Rejects
-    /// are kept if they have a folder.
+    /// Returns a destination that leaves outputs in `folder`. The caller passes them on one after the other. Rejects
+    /// are published if `rejects` names a folder for them.
     ///
     /// # Errors
     /// Fails as [`Destination::new`] does.
@@ -62,6 +64,14 @@ impl Destination {
         })
     }
 
+    /// Returns a destination in this storage.
+    pub fn in_storage(storage: Box<dyn Storage>) -> Self {
+        Self {
+            storage,
+            passed_head: None,
+        }
+    }
+
     /// Returns the storage of this destination.
     pub fn storage(&self) -> &dyn Storage {
         &*self.storage
@@ -71,19 +81,24 @@ impl Destination {
 /// The receipt of a request that is now committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// The receipt that this attempt has created.
+    /// This attempt has created the receipt.
     New(Receipt),
-    /// An earlier receipt, for the same request of a queue or for the same work.
+    /// The receipt existed already, for the same request of a queue or for the same work.
     Existing(Receipt),
 }
 
-/// Publishes a sealed attempt, then creates the receipt that `make_receipt` returns. Never replaces or changes an
-/// existing file. If there is a receipt for the same request or the same work already, that one counts.
+/// Publishes output and rejects, then creates the receipt that `make_receipt` returns. Never replaces or changes an
+/// existing file. If there is already a receipt for the same request or the same work, returns that receipt. If outputs
+/// are passed on, the receipt is returned but not stored.
 ///
 /// # Errors
-/// Fails with stage commit: permanently if there is a receipt for other work or the request was ended (the error says
-/// which); with class lease lost if another attempt has taken over. If no receipt could be created, the published files
-/// are removed.
+/// Fails with stage commit:
+///
+/// - permanently if there is a receipt for other work, if the output of a receipt for the same work is missing, or if
+///   the request has ended without a receipt
+/// - with class lease lost if another attempt has taken over
+///
+/// If no receipt could be created, the published files are removed if possible.
 pub fn publish<'a>(
     mut sealed: Box<dyn SealedAttempt>,
     id: &str,
@@ -104,10 +119,10 @@ pub fn publish<'a>(
     }
 }
 
-/// Returns the receipt of an earlier attempt at the same request of a queue, if there is one.
+/// Returns the receipt of an earlier attempt at the same request of a queue, or `None` if there is no such receipt.
 ///
 /// # Errors
-/// Fails with stage commit if a receipt cannot be read.
+/// Fails with stage commit if the receipt cannot be read.
 pub fn existing(sealed: &dyn SealedAttempt, request: &RequestPart) -> Result<Option<Receipt>> {
     check_id(&request.id)?;
     let Some(queue) = &request.queue else {
@@ -117,7 +132,7 @@ pub fn existing(sealed: &dyn SealedAttempt, request: &RequestPart) -> Result<Opt
     Ok(existing.filter(|receipt| receipt.is_for(queue, &request.id, &request.submitted_at)))
 }
 
-/// Returns the existing receipt, if it is for the same request or the same work.
+/// Returns the existing receipt if it is for the same request or the same work, and otherwise an error.
 fn existing_or_conflict(
     sealed: &dyn SealedAttempt,
     existing: Receipt,
@@ -143,8 +158,8 @@ fn existing_or_conflict(
     Err(Error::permanent(Stage::Commit, Code::OutputConflict, what))
 }
 
-/// Checks that the files that a receipt names exist and have the recorded bytes; otherwise the work was not done
-/// before.
+/// Checks that the files that a receipt names exist, and that their bytes match its digests. If not, the receipt cannot
+/// count as the result.
 fn check_outputs(receipt: &Receipt, sealed: &dyn SealedAttempt, place: &str) -> Result<()> {
     let outputs = receipt
         .outputs
@@ -175,11 +190,16 @@ fn check_outputs(receipt: &Receipt, sealed: &dyn SealedAttempt, place: &str) -> 
     Ok(())
 }
 
-/// Returns the URI of a published receipt, which lies beside the output that it names; none if it names none.
+/// Returns the URI of a published receipt. The receipt is in the folder `receipts`, which is in the same folder as the
+/// output. Returns `None` if the receipt names no output.
 pub fn receipt_uri(receipt: &Receipt) -> Option<String> {
     let output = receipt.outputs.first()?;
+    let request = &receipt.request;
+    if let Location::Object(_) = Location::parse(&output.uri, Stage::Commit).ok()? {
+        return object::receipt_uri(&output.uri, request.queue.as_deref(), &request.id);
+    }
     let (folder, _) = output.uri.rsplit_once('/')?;
-    Some(format!("{folder}/{RECEIPTS}/{}.json", receipt.request.id))
+    Some(format!("{folder}/{RECEIPTS}/{}.json", request.id))
 }
 
 fn rejects_folder(rejects: Option<&str>) -> Result<Option<PathBuf>> {
@@ -201,7 +221,7 @@ fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {
             std::path::absolute(path).map_err(|error| refused("not a path").because(error))
         }
         // Object stores belong here.
-        Location::Http(_) | Location::Other(_) => Err(refused(
+        Location::Http(_) | Location::Object(_) | Location::Other(_) => Err(refused(
             "is not supported, only folders of the local file system, as a path or a file: URI",
         )),
     }

@@ -1,34 +1,33 @@
-//! Passes outputs on instead of publishing them, such as to stdout: each is complete before any byte is passed on, and
-//! has no receipt.
+//! Checks that outputs can be passed on one after the other, for example to stdout: together they must be one table.
 
 use super::Destination;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::{Format, clip};
 
-/// The form of an output and the bytes before its first row.
+/// The format of an output and the bytes before its first row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputHead {
     /// The format.
     pub format: Format,
-    /// The dialect of CSV.
+    /// The dialect, if the format is CSV.
     pub dialect: Option<Dialect>,
-    /// The header; empty for JSONL.
+    /// The bytes of the header. Empty for JSONL.
     pub bytes: Vec<u8>,
 }
 
 impl Destination {
-    /// Returns whether outputs are passed on.
+    /// Returns whether this destination passes outputs on instead of publishing them.
     pub fn passes_on(&self) -> bool {
         self.passed_head.is_some()
     }
 
-    /// Returns whether an output begins with its head. Of several outputs that are passed on, only the first one with
-    /// columns does.
+    /// Returns whether an output begins with its header. If several outputs are passed on, only the first output with
+    /// columns begins with its header.
     ///
     /// # Errors
-    /// Fails permanently, with stage encode, if the output does not fit behind the ones before: its format, dialect or
-    /// header differs.
+    /// Fails permanently, with stage encode, if the output cannot be appended to the earlier outputs because its
+    /// format, dialect or header differs.
     pub fn takes_head(&self, head: &OutputHead, has_columns: bool) -> Result<bool> {
         let Some(first) = &self.passed_head else {
             return Ok(true);

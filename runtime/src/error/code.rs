@@ -90,6 +90,12 @@ codes! {
     PathRefused = "path-refused",
     /// A queued URL contains credentials, or its host has no public address.
     AddressRefused = "address-refused",
+    /// A queued URI names an object of a bucket that the operator has not allowed.
+    BucketRefused = "bucket-refused",
+    /// No credentials for an object store can be found or obtained.
+    CredentialsFailed = "credentials-failed",
+    /// The object store refuses the credentials, or refuses the object to them.
+    StoreRefused = "store-refused",
     /// The input's host cannot be found, or no connection to it can be made.
     HostUnreachable = "host-unreachable",
     /// TLS cannot be used or fails.

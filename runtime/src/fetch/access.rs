@@ -11,14 +11,16 @@ use url::{Host, Url};
 
 use super::dns::DnsLookup;
 use crate::error::{Code, Error, Result, Stage};
+use crate::location::{ObjectPrefix, ObjectUri, redact};
 
-/// The hosts, networks and folders that queued URIs may reach in addition to public addresses. The operator names them.
-/// By default, there are none.
+/// The hosts, networks, folders and buckets that queued URIs may reach in addition to public addresses. The operator
+/// names them. By default, there are none.
 #[derive(Debug, Default)]
 pub struct Access {
     hosts: Vec<HostRule>,
     networks: Vec<IpNet>,
     roots: Vec<Root>,
+    buckets: Vec<ObjectPrefix>,
     pub(super) lookup: DnsLookup,
 }
 
@@ -65,6 +67,45 @@ impl Access {
             access.allow_root(root)?;
         }
         Ok(access)
+    }
+
+    /// Also allows the objects of these buckets, each written `s3://BUCKET` or `s3://BUCKET/PREFIX/`.
+    ///
+    /// # Errors
+    /// Fails permanently if one is written in another way.
+    pub fn allowing_buckets(mut self, buckets: &[String]) -> Result<Self> {
+        for text in buckets {
+            let refused = |why| {
+                let what = format!("--allow-bucket {}: {why}", redact(text));
+                Error::permanent(Stage::Config, Code::Usage, what)
+            };
+            self.buckets.push(ObjectPrefix::parse(text).map_err(refused)?);
+        }
+        Ok(self)
+    }
+
+    /// Returns the allowed buckets and prefixes.
+    pub fn buckets(&self) -> &[ObjectPrefix] {
+        &self.buckets
+    }
+
+    /// Checks that a queued URI may read an object.
+    pub(super) fn admit_object(&self, object: &ObjectUri) -> Result<()> {
+        if self.buckets.iter().any(|allowed| allowed.contains(object)) {
+            return Ok(());
+        }
+        let bucket = format!("{}://{}", object.provider.scheme(), object.bucket);
+        let is_known =
+            |allowed: &ObjectPrefix| (allowed.provider, &allowed.bucket) == (object.provider, &object.bucket);
+        let what = match self.buckets.iter().any(is_known) {
+            true => "is not below an allowed prefix; a queued URI reads it only with --allow-bucket",
+            false => "is in a bucket that is not allowed; a queued URI reads it only with --allow-bucket",
+        };
+        Err(Error::permanent(
+            Stage::Fetch,
+            Code::BucketRefused,
+            format!("{}: {what} {bucket}", redact(&object.to_string())),
+        ))
     }
 
     /// Resolves names with `lookup` instead of the system's resolver. `lookup` is called on a thread that is allowed to

@@ -1,11 +1,13 @@
 //! Checks the digests that a server announces. The headers of an answer and the digest of the received bytes go in. An
 //! error comes out if a digest differs.
 //!
-//! The headers are `Content-MD5` (RFC 1864), `Digest` (RFC 3230), and `Repr-Digest` and `Content-Digest` (RFC 9530).
-//! Algorithms other than SHA-256 and MD5 are ignored, and so are values that cannot be read.
+//! The headers are `Content-MD5` (RFC 1864), `Digest` (RFC 3230), `Repr-Digest` and `Content-Digest` (RFC 9530), and
+//! those of object stores: `x-amz-checksum-*` and `x-goog-hash`. Other algorithms are ignored, and so are values that
+//! cannot be read.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use crc_fast::CrcAlgorithm;
 use reqwest::header::HeaderMap;
 
 use super::range_request::shown;
@@ -15,6 +17,9 @@ use super::range_request::shown;
 pub(super) enum Algorithm {
     Sha256,
     Md5,
+    Crc32,
+    Crc32c,
+    Crc64Nvme,
 }
 
 impl Algorithm {
@@ -28,6 +33,9 @@ impl Algorithm {
         match self {
             Self::Sha256 => "sha-256",
             Self::Md5 => "md5",
+            Self::Crc32 => "crc32",
+            Self::Crc32c => "crc32c",
+            Self::Crc64Nvme => "crc64nvme",
         }
     }
 
@@ -35,6 +43,8 @@ impl Algorithm {
         match self {
             Self::Sha256 => 32,
             Self::Md5 => 16,
+            Self::Crc64Nvme => 8,
+            Self::Crc32 | Self::Crc32c => 4,
         }
     }
 }
@@ -61,7 +71,47 @@ impl Checksums {
         }
         found.add_those_of_whole(headers);
         found.add_fields(headers, "Content-Digest");
+        found.add_those_of_s3(headers);
+        found.add_those_of_google(headers);
         found
+    }
+
+    /// Adds the checksums of S3 that cover the whole object. A composite checksum covers the checksums of an upload's
+    /// parts; it ends with their number, as in `...-12`.
+    fn add_those_of_s3(&mut self, headers: &HeaderMap) {
+        let is_composite =
+            texts(headers, "x-amz-checksum-type").any(|kind| kind.eq_ignore_ascii_case("COMPOSITE"));
+        if is_composite {
+            return;
+        }
+        for (header, algorithm) in [
+            ("x-amz-checksum-sha256", Algorithm::Sha256),
+            ("x-amz-checksum-crc64nvme", Algorithm::Crc64Nvme),
+            ("x-amz-checksum-crc32c", Algorithm::Crc32c),
+            ("x-amz-checksum-crc32", Algorithm::Crc32),
+        ] {
+            for value in texts(headers, header).filter(|value| !value.contains('-')) {
+                self.add(header, algorithm, value);
+            }
+        }
+    }
+
+    /// Adds the checksum of Google, which covers the object as it is stored. There is always a CRC; an MD5 would keep a
+    /// long input from being resumed by another worker.
+    fn add_those_of_google(&mut self, headers: &HeaderMap) {
+        let encoding = |name| {
+            texts(headers, name)
+                .next()
+                .filter(|&encoding| encoding != "identity")
+        };
+        if encoding("x-goog-stored-content-encoding") != encoding("content-encoding") {
+            return;
+        }
+        for member in members(headers, "x-goog-hash") {
+            if let Some(value) = member.trim().strip_prefix("crc32c=") {
+                self.add("x-goog-hash", Algorithm::Crc32c, value);
+            }
+        }
     }
 
     /// Checks the headers of an answer with the rest of a file. If this answer announces a digest of the whole file,
@@ -165,6 +215,18 @@ impl Checksums {
         }
     }
 
+    /// Returns the cyclic redundancy checks among the announced digests.
+    pub(super) fn crcs(&self) -> Vec<Crc> {
+        let announced = self.0.iter().filter_map(|checksum| Crc::new(checksum.algorithm));
+        let mut crcs: Vec<Crc> = Vec::new();
+        for crc in announced {
+            if !crcs.iter().any(|known| known.algorithm == crc.algorithm) {
+                crcs.push(crc);
+            }
+        }
+        crcs
+    }
+
     /// Returns whether there is a digest of this algorithm.
     pub(super) fn has(&self, algorithm: Algorithm) -> bool {
         self.0.iter().any(|checksum| checksum.algorithm == algorithm)
@@ -190,6 +252,35 @@ impl Checksums {
                 ))
             }
         }
+    }
+}
+
+/// A cyclic redundancy check of bytes.
+pub(super) struct Crc {
+    pub(super) algorithm: Algorithm,
+    digest: crc_fast::Digest,
+}
+
+impl Crc {
+    fn new(algorithm: Algorithm) -> Option<Self> {
+        let crc = match algorithm {
+            Algorithm::Crc32 => CrcAlgorithm::Crc32IsoHdlc,
+            Algorithm::Crc32c => CrcAlgorithm::Crc32Iscsi,
+            Algorithm::Crc64Nvme => CrcAlgorithm::Crc64Nvme,
+            Algorithm::Sha256 | Algorithm::Md5 => return None,
+        };
+        let digest = crc_fast::Digest::new(crc);
+        Some(Self { algorithm, digest })
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+    }
+
+    /// Returns the check of all bytes, in lowercase hex.
+    pub(super) fn finish(&self) -> String {
+        let bytes = self.digest.finalize().to_be_bytes();
+        hex::encode(&bytes[bytes.len() - self.algorithm.bytes()..])
     }
 }
 
@@ -272,6 +363,57 @@ mod tests {
             };
             assert_eq!(Checksums::of_part(&headers).0.len(), of_part, "{name}");
         }
+    }
+
+    #[test]
+    fn checksums_of_object_stores_count_if_they_cover_the_whole_object() {
+        // These are the checks of "123456789", from the catalogue of CRC algorithms.
+        for (header, value, hex) in [
+            ("x-amz-checksum-crc32", "y/Q5Jg==", "cbf43926"),
+            ("x-amz-checksum-crc32c", "4waSgw==", "e3069283"),
+            ("x-amz-checksum-crc64nvme", "rosUhgp5mIg=", "ae8b14860a799888"),
+            ("x-goog-hash", "crc32c=4waSgw==", "e3069283"),
+        ] {
+            let checksums = Checksums::of_file(&headers(&[(header, value.to_owned())]));
+            let mut crcs = checksums.crcs();
+            let [crc] = &mut crcs[..] else { panic!("{header}") };
+            crc.update(b"1234");
+            crc.update(b"56789");
+            assert_eq!(crc.finish(), hex);
+            checksums.check(crc.algorithm, &crc.finish()).unwrap();
+            assert!(checksums.check(crc.algorithm, "00").is_err());
+        }
+        for lines in [
+            &[("x-amz-checksum-crc32", "y/Q5Jg==-2")][..],
+            &[
+                ("x-amz-checksum-crc32", "y/Q5Jg=="),
+                ("x-amz-checksum-type", "COMPOSITE"),
+            ],
+            &[("x-amz-checksum-sha1", "YQ==")],
+            &[("x-goog-hash", "md5=1B2M2Y8AsgTpgAmY7PhCfg==")],
+            &[
+                ("x-goog-hash", "crc32c=4waSgw=="),
+                ("x-goog-stored-content-encoding", "gzip"),
+            ],
+        ] {
+            let lines: Vec<_> = lines
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect();
+            assert!(Checksums::of_file(&headers(&lines)).is_empty(), "{lines:?}");
+        }
+        let lines = [
+            (
+                "x-goog-hash",
+                "crc32c=4waSgw==,md5=1B2M2Y8AsgTpgAmY7PhCfg==".to_owned(),
+            ),
+            ("x-goog-stored-content-encoding", "gzip".to_owned()),
+            ("content-encoding", "gzip".to_owned()),
+        ];
+        let of_gzip = Checksums::of_file(&headers(&lines));
+        assert!(of_gzip.has(Algorithm::Crc32c) && !of_gzip.has(Algorithm::Md5));
+        let sha256 = Checksums::of_file(&headers(&[("x-amz-checksum-sha256", SHA256.to_owned())]));
+        assert_eq!(sha256.announced(Algorithm::Sha256), [SHA256_HEX]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Fetches by HTTP: a URL goes in; the answer after all redirects comes out. Its body arrives at the reader's pace.
 
 use std::collections::HashSet;
-use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, HeaderValue, IF_RANGE, LOCATION, RANGE,
-    RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, HeaderValue, IF_MATCH, IF_RANGE,
+    LOCATION, RANGE, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING,
 };
 use reqwest::{Client, Response, StatusCode, Version};
 use tokio::net::TcpStream;
@@ -21,12 +20,14 @@ use super::access::{AddressPolicy, NotPublic};
 use super::credentials::Credentials;
 use super::dns::Resolver;
 use super::range_request::{FileVersion, RangeRequest, says_part, shown, whole_range};
-use super::transfer::{self, Body, RequestedUrl};
+use super::transfer::{self, Body, Requested};
 use super::{Access, RequestedBy};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
+use crate::net::{self, causes, closed_before_answer, has_kind};
 use crate::stop::Stop;
+use crate::storage::object::{ERROR_BYTES_MAX, StoredObject};
 use crate::trust;
 
 /// The maximum number of hosts that are remembered as reached. If one more host answers, the list is emptied. After
@@ -35,9 +36,6 @@ const REACHED_MAX: usize = 10_000;
 
 /// The longest wait, in seconds, that an error states as a number: a year.
 const SHOWN_WAIT_MAX: u64 = 366 * 86_400;
-
-/// The maximum number of headers in an answer. curl has the same limit.
-const HEADERS_MAX: usize = 5_000;
 
 /// A fetcher of files from HTTP servers. It has two clients, which share no connections. So a connection to a host that
 /// the operator allows can never be used for a URI that may reach only public addresses.
@@ -77,8 +75,37 @@ impl AnsweredHosts {
     }
 }
 
+/// The target of requests.
+#[derive(Clone)]
+pub(super) enum Resource {
+    /// A URL, and the origin of its URI.
+    Url(Url, RequestedBy),
+    /// An object that its URI may read. Each request is signed, and goes to the object's store only.
+    Object(Arc<StoredObject>),
+}
+
+impl Resource {
+    /// Returns its URI without secrets.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Url(url, _) => redact(url.as_str()),
+            Self::Object(object) => object.shown().to_owned(),
+        }
+    }
+
+    /// Refuses credentials in a queued URL.
+    fn check_credentials(&self) -> Result<()> {
+        match self {
+            Self::Url(url, requested_by) => check_credentials(url, *requested_by),
+            Self::Object(_) => Ok(()),
+        }
+    }
+}
+
 /// An answer whose body is being fetched.
 pub(super) struct HttpAnswer {
+    pub(super) resource: Resource,
+    /// The last URL, after all redirects. An object's own URI, whatever the URL of its store.
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     /// The version of the file, or `None` if the rest of the file cannot be requested after a broken transfer.
@@ -131,28 +158,23 @@ impl Http {
     }
 
     /// Requests a URL, follows redirects and starts to fetch the body.
-    pub(super) async fn open(
-        self: &Arc<Self>,
-        url: Url,
-        requested_by: RequestedBy,
-        stop: &Stop,
-    ) -> Result<HttpAnswer> {
-        check_credentials(&url, requested_by)?;
-        let (at, response) = self.follow(&url, requested_by, None).await?;
+    pub(super) async fn open(self: &Arc<Self>, resource: Resource, stop: &Stop) -> Result<HttpAnswer> {
+        resource.check_credentials()?;
+        let (at, response) = self.follow(&resource, None).await?;
         let headers = response.headers().clone();
         // A range states its length, so a truncated range is detected, however the connection ends.
         let range = whole_range(&headers).filter(|_| response.status() == StatusCode::PARTIAL_CONTENT);
         let tells_its_end = range.is_some() || tells_its_end(response.version(), &headers);
         let version = FileVersion::of(&at, response.status(), response.headers());
         let http = Arc::clone(self);
-        let requested = RequestedUrl {
+        let requested = Requested {
             http,
-            url,
-            requested_by,
+            resource: resource.clone(),
         };
         let total = range.or_else(|| transfer::content_length(&headers));
         let body = transfer::start(requested, &at, (version.clone(), total), response, stop);
         Ok(HttpAnswer {
+            resource,
             url: at,
             headers,
             version,
@@ -167,28 +189,27 @@ impl Http {
     /// Fails as [`Http::open`] does, and transiently if the answer could be from another version of the file.
     pub(super) async fn open_rest(
         self: &Arc<Self>,
-        url: Url,
-        requested_by: RequestedBy,
+        resource: Resource,
         rest: RangeRequest<'_>,
         stop: &Stop,
     ) -> Result<HttpAnswer> {
-        check_credentials(&url, requested_by)?;
-        let (at, response) = self.follow(&url, requested_by, Some(rest)).await?;
+        resource.check_credentials()?;
+        let (at, response) = self.follow(&resource, Some(rest)).await?;
         let headers = response.headers().clone();
         let span = rest.check(&at, response.status(), &headers);
         let refused = |why: String| {
-            let what = format!("{}: the rest from byte {} on", redact(at.as_str()), rest.from);
+            let what = format!("{}: the rest from byte {} on", resource.shown(), rest.from);
             Error::transient(Stage::Fetch, Code::TransferBroken, what).because(why)
         };
         let span = span.map_err(refused)?;
         let http = Arc::clone(self);
-        let requested = RequestedUrl {
+        let requested = Requested {
             http,
-            url,
-            requested_by,
+            resource: resource.clone(),
         };
         let body = transfer::start_rest(requested, &at, rest, span, response, stop);
         Ok(HttpAnswer {
+            resource,
             url: at,
             headers,
             version: Some(rest.version.clone()),
@@ -204,10 +225,13 @@ impl Http {
     /// Fails as [`Fetcher::open`](super::Fetcher::open) does.
     pub(super) async fn follow(
         &self,
-        first: &Url,
-        requested_by: RequestedBy,
+        resource: &Resource,
         rest: Option<RangeRequest<'_>>,
     ) -> Result<(Url, Response)> {
+        let (first, requested_by) = match resource {
+            Resource::Url(url, requested_by) => (url, *requested_by),
+            Resource::Object(object) => return self.ask_store(object, rest).await,
+        };
         let (mut url, mut sets_cookies) = (first.clone(), false);
         for hop in 0..=self.limits.http_redirects {
             let answered = self.ask(&url, requested_by, rest).await;
@@ -234,6 +258,66 @@ impl Http {
         Err(Error::permanent(Stage::Fetch, Code::HttpRedirect, what).about(redact(first.as_str())))
     }
 
+    /// Requests an object, or the rest of it, and follows no redirects. Also returns the object's URI as a URL.
+    async fn ask_store(
+        &self,
+        object: &StoredObject,
+        rest: Option<RangeRequest<'_>>,
+    ) -> Result<(Url, Response)> {
+        let shown = object.shown();
+        let refused = |error: url::ParseError| {
+            Error::permanent(
+                Stage::Fetch,
+                Code::AddressInvalid,
+                format!("{shown}: is not a URL"),
+            )
+            .because(error)
+        };
+        let at = Url::parse(shown).map_err(refused)?;
+        let mut headers = range_headers(rest);
+        // A header that is not text cannot be signed.
+        if let Some(etag) = rest
+            .map(|rest| rest.if_range())
+            .filter(|etag| etag.to_str().is_ok())
+        {
+            headers.insert(IF_MATCH, etag);
+        }
+        let (url, headers) = object.sign(headers).await?;
+        // The operator chose the store's endpoint. It may be in the private network, whoever submitted the URI.
+        let at_store = format!("{shown}: {}", host_of(&url));
+        let response = self.send(&url, RequestedBy::Typed, headers, &at_store).await?;
+        match response.status() {
+            StatusCode::OK if rest.is_some() || !says_part(response.headers()) => Ok((at, response)),
+            StatusCode::PARTIAL_CONTENT if rest.is_some() || whole_range(response.headers()).is_some() => {
+                Ok((at, response))
+            }
+            StatusCode::PRECONDITION_FAILED if rest.is_some() => Ok((at, response)),
+            status => {
+                let headers = response.headers().clone();
+                let body = self.error_body(response).await;
+                let error = object.refused(status, &headers, &body);
+                Err(error.retrying_after(retry_after(&headers)))
+            }
+        }
+    }
+
+    /// Returns the beginning of an answer with an error.
+    async fn error_body(&self, mut response: Response) -> Vec<u8> {
+        let mut body = Vec::new();
+        let reading = async {
+            while let Ok(Some(chunk)) = response.chunk().await {
+                let room = ERROR_BYTES_MAX - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if body.len() == ERROR_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        // The status says enough if no text comes.
+        let _ = tokio::time::timeout(self.limits.http_idle, reading).await;
+        body
+    }
+
     /// Sends one request and waits for the head of its answer. Returns the answer, which is a success or a redirect.
     async fn ask(
         &self,
@@ -242,16 +326,36 @@ impl Http {
         rest: Option<RangeRequest<'_>>,
     ) -> Result<Response> {
         let shown = redact(url.as_str());
+        let mut headers = range_headers(rest);
+        if let Some(credentials) = self.credentials.headers_for(url) {
+            headers.extend(credentials.clone());
+        }
+        let response = self.send(url, requested_by, headers, &shown).await?;
+        match response.status() {
+            // With 203, a proxy has changed the answer on its way, but it is still the answer.
+            StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION
+                if rest.is_some() || !says_part(response.headers()) =>
+            {
+                Ok(response)
+            }
+            StatusCode::PARTIAL_CONTENT if rest.is_some() || whole_range(response.headers()).is_some() => {
+                Ok(response)
+            }
+            status if is_redirect(status) => Ok(response),
+            status => Err(refused(&shown, status, response.headers())),
+        }
+    }
+
+    /// Sends one request with these headers, and returns the head of its answer, whatever its status.
+    async fn send(
+        &self,
+        url: &Url,
+        requested_by: RequestedBy,
+        headers: HeaderMap,
+        shown: &str,
+    ) -> Result<Response> {
         let client = self.client(url, requested_by).await?;
-        let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-        if let Some(headers) = self.credentials.headers_for(url) {
-            request = request.headers(headers.clone());
-        }
-        if let Some(rest) = rest {
-            request = request
-                .header(RANGE, rest.range())
-                .header(IF_RANGE, rest.if_range());
-        }
+        let request = client.get(url.clone()).headers(headers);
         let patience = self.limits.http_connect + self.limits.http_first_byte;
         let again = request.try_clone();
         let mut answered = tokio::time::timeout(patience, request.send()).await;
@@ -287,20 +391,8 @@ impl Http {
             }
         };
         self.note_reached(url);
-        check_transfer_codings(&shown, response.headers())?;
-        match response.status() {
-            // The status 203 means that a proxy has changed the answer on its way. The answer is still used.
-            StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION
-                if rest.is_some() || !says_part(response.headers()) =>
-            {
-                Ok(response)
-            }
-            StatusCode::PARTIAL_CONTENT if rest.is_some() || whole_range(response.headers()).is_some() => {
-                Ok(response)
-            }
-            status if is_redirect(status) => Ok(response),
-            status => Err(refused(&shown, status, response.headers())),
-        }
+        check_transfer_codings(shown, response.headers())?;
+        Ok(response)
     }
 
     /// Returns the policy for the addresses of a URL's host.
@@ -358,26 +450,20 @@ impl Http {
     }
 
     fn build(&self, policy: AddressPolicy) -> Result<Client> {
-        crate::tls::install_provider();
         let access = Arc::clone(&self.access);
-        let client = Client::builder()
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.limits.http_connect)
-            // These settings match curl's behavior. Malformed header lines remain an error. If the client skipped them,
-            // it could also skip a damaged `Content-Length` or `Transfer-Encoding`, and read the bytes of another body
-            // as the file.
-            .http1_allow_obsolete_multiline_headers_in_responses(true)
-            .http1_allow_spaces_after_header_name_in_responses(true)
-            .http1_max_headers(HEADERS_MAX)
-            .redirect(reqwest::redirect::Policy::none())
-            // A proxy from the environment variables would resolve names itself, and connect to any address.
-            .no_proxy()
-            .dns_resolver(Resolver { access, policy });
-        client.build().map_err(|error| {
-            let what = "cannot set up TLS; are the system's CA certificates installed?";
-            Error::permanent(Stage::Fetch, Code::TlsFailed, what).because(error)
-        })
+        net::build(net::client_builder(self.limits.http_connect).dns_resolver(Resolver { access, policy }))
     }
+}
+
+/// Returns the headers of a request for a file, or for the rest of it.
+fn range_headers(rest: Option<RangeRequest<'_>>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Some(rest) = rest {
+        headers.insert(RANGE, rest.range());
+        headers.insert(IF_RANGE, rest.if_range());
+    }
+    headers
 }
 
 fn check_credentials(url: &Url, requested_by: RequestedBy) -> Result<()> {
@@ -582,18 +668,6 @@ fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// Returns whether a server closed a connection instead of answering a request on it. Errors of a reset connection
-/// count, too: if the server closes the connection before it has read the request, the connection is reset.
-fn closed_before_answer(error: &reqwest::Error) -> bool {
-    let is_incomplete = |cause: &hyper::Error| cause.is_incomplete_message();
-    !error.is_connect()
-        && (causes(error).any(|cause| cause.downcast_ref().is_some_and(is_incomplete))
-            || has_kind(error, |kind| {
-                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-                matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset)
-            }))
-}
-
 /// Returns true if an error certainly occurred after a connection was made. If so, the host exists, and its name is
 /// right.
 fn took_connection(error: &reqwest::Error) -> bool {
@@ -638,24 +712,6 @@ fn found_no_way(error: &reqwest::Error) -> bool {
                     | TimedOut
             )
         })
-}
-
-fn has_kind(error: &reqwest::Error, is_it: impl Fn(io::ErrorKind) -> bool) -> bool {
-    causes(error)
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| is_it(error.kind()))
-}
-
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    let first: &(dyn StdError + 'static) = error;
-    std::iter::successors(Some(first), |&error| {
-        // The method `source` of an I/O error skips the error that it wraps, and returns the source of the wrapped
-        // error.
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        }
-    })
 }
 
 #[cfg(test)]

@@ -26,14 +26,16 @@ use tokio::runtime::Handle;
 
 pub use self::access::Access;
 pub use self::credentials::Credentials;
+use self::http::Resource;
 pub use self::identity::Identity;
 use self::range_request::RangeRequest;
 use self::source::InputBounds;
 pub use self::source::{Fetched, STDIN_URI, Source};
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
-use crate::location::{Location, redact};
+use crate::location::{Location, Provider, redact};
 use crate::stop::Stop;
+use crate::storage::object::ObjectStores;
 
 /// The requester of a URI, who determines what the URI may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,7 @@ pub enum RequestedBy {
 pub struct Fetcher {
     access: Arc<Access>,
     http: Arc<http::Http>,
+    stores: ObjectStores,
     bounds: InputBounds,
 }
 
@@ -65,13 +68,21 @@ impl Fetcher {
         Self {
             http: Arc::new(http::Http::new(Arc::clone(&access), credentials, limits.clone())),
             access,
+            stores: ObjectStores::default(),
             bounds: InputBounds::new(limits),
         }
     }
 
+    /// Sets the object stores.
+    #[must_use]
+    pub fn with_stores(mut self, stores: ObjectStores) -> Self {
+        self.stores = stores;
+        self
+    }
+
     /// Opens an input. A local file is given as a `file:` URI or as a path, which can be relative to the current
-    /// folder. For an `http:` or `https:` URI, sends a request and waits for the head of the answer. Needs a Tokio
-    /// runtime, in which a task then fetches the body of the answer.
+    /// folder. For any other URI, sends a request to the HTTP server or object store, and waits for the head of the
+    /// answer. Needs a Tokio runtime, in which a task then fetches the body of the answer.
     ///
     /// # Errors
     /// Fails with stage fetch and the redacted URI:
@@ -128,7 +139,8 @@ impl Fetcher {
                 file.skip(from)?;
                 Source::from_file(file, &path, stop.clone()).behind(from, identity)
             }
-            (Location::Http(url), Some(version)) => {
+            (location @ (Location::Http(_) | Location::Object(_)), Some(version)) => {
+                let resource = self.resource(location, requested_by, uri)?;
                 let rest = RangeRequest {
                     version: &version,
                     from,
@@ -138,7 +150,7 @@ impl Fetcher {
                     tokio::select! {
                         biased;
                         () = stop.requested() => Err(stop.error()),
-                        answer = self.http.open_rest(url, requested_by, rest, stop) => answer,
+                        answer = self.http.open_rest(resource, rest, stop) => answer,
                     }
                 })?;
                 Source::from_answer(answer, stop.clone())?.behind(from, identity)
@@ -184,13 +196,31 @@ impl Fetcher {
     async fn open_unstopped(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {
         let source = match Location::parse(uri, Stage::Fetch)? {
             Location::File(path) => self.open_file(path, requested_by, stop.clone()).await?,
-            Location::Http(url) => {
-                Source::from_answer(self.http.open(url, requested_by, stop).await?, stop.clone())?
+            location => {
+                let resource = self.resource(location, requested_by, uri)?;
+                Source::from_answer(self.http.open(resource, stop).await?, stop.clone())?
             }
-            // A source for object stores would be added here.
-            Location::Other(scheme) => return Err(unsupported(uri, &scheme)),
         };
         source.within(self.bounds)
+    }
+
+    /// Returns the resource of a location that is not a file.
+    ///
+    /// # Errors
+    /// Fails permanently if the scheme is not supported, a queued URI may not read the object, or the settings of its
+    /// store cannot be used.
+    fn resource(&self, location: Location, requested_by: RequestedBy, uri: &str) -> Result<Resource> {
+        match location {
+            Location::Http(url) => Ok(Resource::Url(url, requested_by)),
+            Location::Object(object) => {
+                if requested_by == RequestedBy::Queued {
+                    self.access.admit_object(&object)?;
+                }
+                Ok(Resource::Object(Arc::new(self.stores.object(object, uri)?)))
+            }
+            Location::File(_) => Err(unsupported(uri, "file")),
+            Location::Other(scheme) => Err(unsupported(uri, &scheme)),
+        }
     }
 
     async fn open_file(&self, path: PathBuf, requested_by: RequestedBy, stop: Stop) -> Result<Source> {
@@ -214,7 +244,7 @@ impl Fetcher {
 pub fn check_fetchable(uri: &str, by_this_machine: bool) -> Result<()> {
     let path = match Location::parse(uri, Stage::Fetch)? {
         Location::File(path) if by_this_machine => path,
-        Location::File(_) | Location::Http(_) => return Ok(()),
+        Location::File(_) | Location::Http(_) | Location::Object(_) => return Ok(()),
         Location::Other(scheme) => return Err(unsupported(uri, &scheme)),
     };
     let refused = |code, why: &str| Error::permanent(Stage::Fetch, code, format!("{}: {why}", redact(uri)));
@@ -243,9 +273,12 @@ fn open_file(path: &Path, requested_by: RequestedBy, access: &Access, stop: Stop
 
 fn unsupported(uri: &str, scheme: &str) -> Error {
     let mut what = format!(
-        "{}: {scheme}: is not supported, only http:, https: and file:",
+        "{}: {scheme}: is not supported, only http:, https:, file:, s3:, gs: and az:",
         redact(uri)
     );
+    if let Some(provider) = Provider::of_other_scheme(scheme) {
+        what.push_str(&format!("; write {}://BUCKET/KEY", provider.scheme()));
+    }
     if !uri.contains("://") {
         what.push_str("; a file of that name is written ./NAME");
     }

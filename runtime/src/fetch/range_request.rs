@@ -88,6 +88,10 @@ impl RangeRequest<'_> {
         headers: &HeaderMap,
     ) -> Result<ContentRange, String> {
         self.check_version(headers)?;
+        if status == StatusCode::PRECONDITION_FAILED {
+            let was = shown(self.version.etag.as_bytes());
+            return Err(format!("the file has changed, its ETag is no longer {was}"));
+        }
         if status != StatusCode::PARTIAL_CONTENT {
             return Err(format!(
                 "the server does not give ranges of it, but answered {status}"

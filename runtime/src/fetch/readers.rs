@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use md5::{Digest as _, Md5};
 use parking_lot::Mutex;
 
-use super::checksums::{Algorithm, Checksums};
+use super::checksums::{Algorithm, Checksums, Crc};
 use super::decompress::{CompressedBytes, DecompressedReader};
 use super::source::InputBounds;
 use crate::digest::{Digest, Digesting, Midstate};
@@ -26,9 +26,11 @@ pub(super) struct RawBody {
     digesting: Option<Digesting>,
     checksums: Checksums,
     md5: Option<Md5>,
+    crcs: Vec<Crc>,
     sha256: Option<String>,
-    /// The digest of all bytes, and their MD5 if the server has announced one. `None` before the end of the input.
-    came: Option<(Digest, Option<String>)>,
+    /// The digest of all bytes, and the digests of other algorithms that the server has announced. `None` before the end
+    /// of the input.
+    came: Option<(Digest, Vec<(Algorithm, String)>)>,
     ended: bool,
     stop: Stop,
 }
@@ -49,6 +51,7 @@ impl RawBody {
             digesting: Some(digesting),
             checksums: Checksums::default(),
             md5: None,
+            crcs: Vec::new(),
             sha256: None,
             came: None,
             ended: false,
@@ -60,6 +63,7 @@ impl RawBody {
     /// request.
     pub(super) fn expecting(mut self, checksums: Checksums, sha256: Option<String>) -> Self {
         self.md5 = checksums.has(Algorithm::Md5).then(Md5::new);
+        self.crcs = checksums.crcs();
         self.checksums = checksums;
         self.sha256 = sha256;
         self
@@ -72,6 +76,9 @@ impl RawBody {
         }
         if let Some(md5) = &mut self.md5 {
             md5.update(bytes);
+        }
+        for crc in &mut self.crcs {
+            crc.update(bytes);
         }
         if self.bytes > self.bounds.raw_bytes_max {
             return Err(self.bounds.too_long(&self.name, self.bytes));
@@ -87,17 +94,20 @@ impl RawBody {
     fn end(&mut self) -> Result<Option<Digest>> {
         self.ended = true;
         if let Some(digesting) = self.digesting.take() {
-            let md5 = self.md5.take().map(|md5| hex::encode(md5.finalize()));
-            self.came = Some((digesting.finish(), md5));
+            let md5 = self
+                .md5
+                .take()
+                .map(|md5| (Algorithm::Md5, hex::encode(md5.finalize())));
+            let crcs = self.crcs.drain(..).map(|crc| (crc.algorithm, crc.finish()));
+            self.came = Some((digesting.finish(), md5.into_iter().chain(crcs).collect()));
         }
-        let Some((digest, md5)) = &self.came else {
+        let Some((digest, others)) = &self.came else {
             return Ok(None);
         };
         let announced = self.checksums.check(Algorithm::Sha256, &digest.sha256);
-        let announced = announced.and_then(|()| match md5 {
-            Some(md5) => self.checksums.check(Algorithm::Md5, md5),
-            None => Ok(()),
-        });
+        let mut others = others.iter();
+        let announced = announced
+            .and_then(|()| others.try_for_each(|(algorithm, came)| self.checksums.check(*algorithm, came)));
         announced.map_err(|why| {
             Error::transient(
                 Stage::Fetch,

@@ -12,6 +12,7 @@ use url::Url;
 use super::checksums::{Algorithm, Checksums};
 use super::compression::{Compression, DeclaredCompression};
 use super::decompress::{self, DecompressLimits, DecompressedReader};
+use super::http::Resource;
 use super::readers::{LimitedReader, RawBody, SharedRawBody};
 use super::stdin::Stdin;
 use super::{Identity, file, http, transfer};
@@ -194,7 +195,10 @@ impl Source {
 
     pub(super) fn from_answer(answer: http::HttpAnswer, stop: Stop) -> Result<Self> {
         let uri = redact(answer.url.as_str());
-        let name = file_name(&answer.url);
+        let name = match &answer.resource {
+            Resource::Url(..) => file_name(&answer.url),
+            Resource::Object(object) => redact(object.uri().name()),
+        };
         let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
         let (hints, compression) = hints(&name, header(CONTENT_TYPE));
         let encodings = answer.headers.get_all(CONTENT_ENCODING).iter();

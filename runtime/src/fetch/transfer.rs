@@ -14,9 +14,8 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 use url::Url;
 
-use super::RequestedBy;
 use super::checksums::{Algorithm, Checksums};
-use super::http::Http;
+use super::http::{Http, Resource};
 use super::min_rate::{MinRate, WaitTime};
 use super::range_request::{ContentRange, FileVersion, RangeRequest, number};
 use crate::config::Limits;
@@ -27,18 +26,17 @@ use crate::stop::Stop;
 /// The longest requested wait (`Retry-After`) after which a transfer is still resumed. A longer wait ends the attempt.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
-/// The URL that was opened. It is requested again if the transfer breaks off.
+/// The resource that was opened. It is requested again if the transfer breaks off.
 #[derive(Clone)]
-pub(super) struct RequestedUrl {
+pub(super) struct Requested {
     pub(super) http: Arc<Http>,
-    pub(super) url: Url,
-    pub(super) requested_by: RequestedBy,
+    pub(super) resource: Resource,
 }
 
 /// Starts to fetch the body of `response`, which contains the whole file. `url` is the URL after all redirects. `total`
 /// is the announced length of the file.
 pub(super) fn start(
-    requested: RequestedUrl,
+    requested: Requested,
     url: &Url,
     (version, total): (Option<FileVersion>, Option<u64>),
     response: Response,
@@ -56,7 +54,7 @@ pub(super) fn start(
 
 /// Starts to fetch the body of `response`, which contains the rest of a version of a file, or a part of this rest.
 pub(super) fn start_rest(
-    requested: RequestedUrl,
+    requested: Requested,
     url: &Url,
     rest: RangeRequest<'_>,
     span: ContentRange,
@@ -69,7 +67,7 @@ pub(super) fn start_rest(
 }
 
 fn begin(
-    requested: RequestedUrl,
+    requested: Requested,
     url: &Url,
     version: Option<FileVersion>,
     total: Option<u64>,
@@ -119,7 +117,7 @@ type Sender = mpsc::Sender<Result<BodyPiece>>;
 
 /// The task that receives a body from the network.
 struct Transfer {
-    requested: RequestedUrl,
+    requested: Requested,
     name: String,
     /// The version of the file, or `None` if the transfer cannot be resumed.
     version: Option<FileVersion>,
@@ -335,7 +333,7 @@ impl Transfer {
             match self
                 .requested
                 .http
-                .follow(&self.requested.url, self.requested.requested_by, Some(rest))
+                .follow(&self.requested.resource, Some(rest))
                 .await
             {
                 Ok((url, response)) => {

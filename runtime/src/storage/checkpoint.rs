@@ -1,4 +1,5 @@
-//! Reads and writes the text of a checkpoint: what a backend knows about the attempt's bytes, and the attempt's progress.
+//! Reads and writes the text of a checkpoint. The text describes the bytes of an attempt, in the form that the
+//! backend uses, and the progress of the attempt.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -6,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::local::LocalPart;
 use super::object::ObjectPart;
 
-/// The bytes of an attempt up to a checkpoint, as its backend finds them.
+/// The part of an attempt's bytes that a checkpoint covers, in the form that the attempt's backend uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum StagedPart {
@@ -16,12 +17,12 @@ pub enum StagedPart {
     Object(Box<ObjectPart>),
 }
 
-/// A checkpoint as it is stored. Its text has two lines, which describe the staged bytes and the progress, and a third
-/// line with the SHA-256 of both.
+/// The content of a checkpoint. Its text consists of a line with the staged part as JSON, the progress, and a line with
+/// the SHA-256 of both.
 pub struct StoredCheckpoint {
-    /// The staged bytes.
+    /// The part of the attempt's bytes that the checkpoint covers.
     pub staged: StagedPart,
-    /// The progress, as the attempt that wrote the checkpoint gave it.
+    /// The progress, in the form that the attempt passed to [`Attempt::checkpoint`](super::Attempt::checkpoint).
     pub progress: String,
 }
 
@@ -33,7 +34,7 @@ struct StagedLine {
 }
 
 impl StoredCheckpoint {
-    /// Returns the text.
+    /// Returns the text of a checkpoint.
     pub(super) fn into_text(self) -> String {
         let Self { staged, progress } = self;
         let staged = serde_json::to_string(&StagedLine { staged }).expect("a staged part serializes");
@@ -42,10 +43,10 @@ impl StoredCheckpoint {
         format!("{text}\n{digest}\n")
     }
 
-    /// Reads a text.
+    /// Parses the text of a checkpoint.
     ///
     /// # Errors
-    /// Returns the reason why it is no valid checkpoint.
+    /// Returns the reason why the text is not a valid checkpoint.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let lines = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
         let text = match lines {
@@ -57,7 +58,7 @@ impl StoredCheckpoint {
             let progress = progress.to_owned();
             let is_sound = match &staged {
                 StagedPart::Local(part) => part.is_sound(),
-                // The backend checks it together with the bytes behind the last parts.
+                // `ObjectStorage::resume` checks this part together with the bytes after the last whole parts.
                 StagedPart::Object(_) => true,
             };
             is_sound.then_some(Self { staged, progress })

@@ -1,5 +1,5 @@
-//! Stores what attempts produce: an attempt's bytes go in; one committed output for each request, with its receipt, comes
-//! out.
+//! Stores what attempts produce: the bytes of attempts go in; for each request, one committed output with its receipt
+//! comes out.
 //!
 //! A backend implements three traits, one for each state of an attempt's output:
 //!
@@ -9,18 +9,21 @@
 //!    |                    | checkpoint          | quarantine: output, rejects and a report, which no receipt names
 //!    +---- resume --------+
 //! ```
-//! Whatever happens to attempts, each backend keeps these promises. The suite in `runtime/tests/it/storage` tests them:
+//! Each backend keeps these promises, even if attempts die, hang or run at the same time:
 //!
 //! - A reader that lists the outputs never sees rows of two attempts at one request, a part of an output, or an output
 //!   that no receipt will name.
 //! - Only one of all attempts at a request creates its receipt. Nothing changes the files that the receipt names.
-//! - A request that [`Storage::conclude`] has ended stays without an output, whatever late attempts do.
+//! - After [`Storage::conclude`] has ended a request without an output, no attempt of this life of the request can make
+//!   an output visible.
 //!
-//! All functions block, so they must not be called within an async task.
+//! `runtime/tests/it/storage` tests these promises on an object store, and `runtime/tests/it/commit` on local folders.
+//!
+//! All functions of this module block, so they must not be called within an async task.
 
 mod checkpoint;
 mod local;
-mod object;
+pub mod object;
 mod staged;
 
 use std::fmt;
@@ -29,7 +32,7 @@ use std::time::Duration;
 
 pub use self::checkpoint::{StagedPart, StoredCheckpoint};
 pub use self::local::LocalStorage;
-pub use self::object::{ObjectStorage, PART_BYTES, PartStore};
+
 pub use self::staged::StagedWriter;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -40,25 +43,25 @@ use crate::stop::Stop;
 /// The attempt that an output belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
-    /// The queue of the request; none outside a queue.
+    /// The queue of the request, or `None` outside a queue.
     pub queue: Option<String>,
-    /// The request's id; none if it becomes known only when the input has been read.
+    /// The request's id, or `None` if the id is not known before the input has been read.
     pub id: Option<String>,
     /// The fence of the claim; 0 outside a queue.
     pub fence: u64,
-    /// The start of this life of the request, in ms since 1970 by the server's clock: see
+    /// The start of this life of the request, in milliseconds since 1970 by the server's clock: see
     /// [`crate::queue::Claim::life_ms`].
     pub life_ms: i64,
-    /// Set if an earlier attempt at the request was lost and may still be running.
+    /// True if an earlier attempt at the request was lost and can still be running.
     pub is_contested: bool,
 }
 
-/// The published files, for the receipt.
+/// The published files, as the receipt or the report describes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// The output.
     pub output: Artifact,
-    /// The rejects; none if nothing was rejected.
+    /// The rejects, or `None` if nothing was rejected.
     pub rejects: Option<Artifact>,
 }
 
@@ -67,13 +70,13 @@ pub struct Published {
 pub struct Artifact {
     /// The file's URI.
     pub uri: String,
-    /// The file's length.
+    /// The file's length in bytes.
     pub bytes: u64,
     /// The SHA-256 of the file's bytes, in lowercase hex.
     pub sha256: String,
 }
 
-/// The part of an attempt's output that a file holds.
+/// The kind of records that a file of an attempt contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileRole {
     /// The records that the plugin kept or made.
@@ -85,9 +88,9 @@ pub enum FileRole {
 /// The result of [`SealedAttempt::publish`].
 #[derive(Debug)]
 pub enum Recorded {
-    /// This attempt created the receipt.
+    /// This attempt has created the receipt. If outputs are passed on, the receipt is not stored.
     New(Box<Receipt>),
-    /// There was a receipt under the id already; nothing of this attempt is visible.
+    /// There was already a receipt with this id. No file of this attempt is visible, unless `leaves_output` is set.
     Existing {
         /// The receipt found.
         existing: Box<Receipt>,
@@ -95,7 +98,7 @@ pub enum Recorded {
         own: Box<Receipt>,
         /// The path or URI of the receipt found.
         place: String,
-        /// Set if files of this attempt may still be visible.
+        /// True if files of this attempt can still be visible, because they could not be removed.
         leaves_output: bool,
     },
 }
@@ -103,30 +106,31 @@ pub enum Recorded {
 /// The result of [`SealedAttempt::quarantine`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Quarantined {
-    /// Output and rejects were kept; the report at this URI names them.
+    /// The report at this URI was written. It names the files in quarantine.
     Report(String),
-    /// The output was to be passed on, so only the rejects were kept, at this URI; none if they have no folder.
+    /// This storage passes outputs on, so no report was written. The value is the URI of the rejects,
+    /// or `None` if there are no rejects or no folder for them.
     Rejects(Option<String>),
 }
 
 /// The result of [`Storage::conclude`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Concluded {
-    /// An attempt had committed the request: it is done.
+    /// An attempt has committed the request, so the request is done.
     Committed(Box<Receipt>),
-    /// No output of the request is visible, and no late attempt can commit it any more.
+    /// No output of the request is visible, and no attempt that is still running can commit the request.
     Ended,
 }
 
 /// The result of [`Storage::resume`].
 pub enum Resumed {
-    /// The new attempt has the bytes of the checkpoint.
+    /// The new attempt, which has the bytes that the checkpoint covers.
     Ready(Box<dyn Attempt>),
-    /// The checkpoint cannot be used, for this reason.
+    /// The checkpoint cannot be used. The text is the reason.
     Refused(String),
 }
 
-/// A request of a queue that ends without another attempt.
+/// A request of a queue that a worker ends without another attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct EndedRequest<'a> {
     /// The request's queue.
@@ -143,159 +147,181 @@ pub struct EndedRequest<'a> {
     pub worker: &'a str,
 }
 
-/// Makes the receipt of an attempt from its published files.
+/// A function that makes the receipt of an attempt from its published files.
 pub type MakeReceipt<'a> = Box<dyn FnOnce(&Published) -> Receipt + 'a>;
 
-/// Makes the report of a refused attempt from the files in quarantine.
+/// A function that makes the report about a refused output from the files in quarantine.
 pub type MakeReport<'a> = Box<dyn FnOnce(&Published) -> Report + 'a>;
 
-/// Makes the progress that a checkpoint stores.
+/// A function that makes the text of the progress, which a checkpoint stores.
 pub type MakeProgress<'a> = Box<dyn FnOnce() -> String + 'a>;
 
 /// A place for outputs, rejects, receipts and checkpoints.
 pub trait Storage: fmt::Debug + Send + Sync {
-    /// Returns the id of the place: a random word that is kept there, so that it is the same on every machine and under
-    /// every path or URI that leads there. Creates the id if there is none.
+    /// Returns the id of this place. The id is a random text that is stored in the place itself. So the id is the same
+    /// on every machine and under every path or URI of the place. Creates the id if there is none.
     ///
     /// # Errors
     /// Fails as [`Storage::begin`] does.
     fn identity(&self) -> Result<String>;
 
-    /// Checks that no attempt has found another place under the path than [`Storage::identity`] did. The claims of this
-    /// worker name the earlier one, so it must make no more of them.
+    /// Checks that each attempt has found the same id as [`Storage::identity`]. If an attempt has found another
+    /// id, this worker must not claim any more requests, because its claims name the earlier id.
     ///
     /// # Errors
-    /// Fails permanently, with stage commit, if one has: only a new worker can use the other place.
+    /// Fails permanently, with stage commit, if an attempt has found another id: only a new worker can use the other
+    /// place.
     fn check_identity(&self) -> Result<()>;
 
-    /// Returns the URI of the outputs, for people.
+    /// Returns the URI of the folder or prefix with the outputs, for people.
     fn uri(&self) -> String;
 
-    /// Checks that a queue can have a folder of its own here. [`Storage::begin`] does so too, but a worker that checks
-    /// at its start does not claim requests that must fail.
+    /// Checks that a queue can have its own folder in this place. [`Storage::begin`] checks this, too, but only after a
+    /// claim. A worker that calls this function when it starts claims no requests that are certain to fail.
     ///
     /// # Errors
-    /// Fails permanently, with stage config, if the queue's name is invalid or is a name that the storage uses.
+    /// Fails permanently, with stage config, if the queue's name is invalid. Also fails if the storage itself uses the
+    /// folder of this name, for example for receipts.
     fn check_queue(&self, queue: &str) -> Result<()>;
 
-    /// Begins an attempt's output, which will have this format.
+    /// Prepares the place for the requests of a queue, and checks that it can be written.
+    ///
+    /// # Errors
+    /// Fails as [`Storage::begin`] does.
+    fn prepare(&self, queue: &str) -> Result<()>;
+
+    /// Begins an attempt, whose output will have this format.
     ///
     /// # Errors
     /// Fails with stage commit if the place cannot be written: permanently if a permission is missing, transiently if
-    /// there is no space or no answer. Fails with stage config if the queue's name cannot be used.
+    /// there is no space or the store does not answer. Fails with stage config if [`Storage::check_queue`] fails, or if
+    /// the place or the owner is not suitable for this kind of storage.
     fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>>;
 
-    /// Begins an attempt's output with the bytes that an earlier attempt at the same request had written up to its
-    /// checkpoint. What that attempt left is removed when this one ends. The owner must be a request of a queue.
+    /// Begins an attempt that already has the bytes that an earlier attempt at the same request had written before its
+    /// checkpoint. `part` describes these bytes. When the new attempt ends, the remaining bytes of the earlier attempt
+    /// are removed. The owner must be a request of a queue.
     ///
     /// # Errors
-    /// Fails as [`Storage::begin`] does, and if `stop` is requested.
+    /// Fails as [`Storage::begin`] does. Also fails if a stop is requested.
     fn resume(&self, owner: Owner, format: Format, part: &StagedPart, stop: &Stop) -> Result<Resumed>;
 
-    /// Returns the last checkpoint of a request, or `None` if there is none.
+    /// Returns the last checkpoint of a request, or `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// Returns the reason why a checkpoint that was found is not valid.
+    /// Returns the reason why the checkpoint cannot be read, or why it is not valid.
     fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String>;
 
-    /// Removes the last checkpoint of a request, if there is one, with the bytes that it covers.
+    /// Removes the last checkpoint of a request and the bytes that it covers, if there is a checkpoint.
     fn forget_checkpoint(&self, queue: &str, id: &str);
 
-    /// Returns the receipt of a request, if an attempt at it has committed.
+    /// Returns the receipt of a request, or `None` if no attempt has committed the request.
     ///
     /// # Errors
-    /// Fails with stage commit if a receipt cannot be read.
+    /// Fails with stage commit if the receipt cannot be read.
     fn committed(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>>;
 
-    /// Ends a request without another attempt. If an attempt has committed it, it is done. Otherwise this removes all
-    /// its visible output, and no attempt that is still running can commit it. A second call changes nothing.
+    /// Ends a request without another attempt. If an attempt has committed the request, returns its receipt. If no
+    /// attempt has committed the request, removes all visible output of the request, and prevents attempts that are
+    /// still running from committing it. A second call changes nothing.
     ///
     /// # Errors
-    /// Fails with stage commit; then the request has not ended.
+    /// Fails with stage commit. After an error, the caller must not treat the request as ended.
     fn conclude(&self, request: EndedRequest<'_>) -> Result<Concluded>;
 
-    /// Removes what attempts that never ended have left and not written for `older_than`. Returns the number of files
-    /// removed; skips those that cannot be removed.
+    /// Removes the bytes of attempts that never ended: staged files and uploads that were last written longer ago than
+    /// `older_than`. Returns the number of files and uploads that were removed.
     ///
-    /// An attempt may write nothing for any length of time while it waits for memory. So each worker that reaps passes
-    /// the requests that it is working on (`at_work`, by queue and id): their files are kept, and marked as written
-    /// now, so that other workers keep them too. It must do so far more often than `older_than`.
+    /// While an attempt waits for memory, it writes nothing, and this wait has no time limit. So a worker that calls
+    /// this function passes the queue and the id of each request that it is working on (`at_work`). The bytes of these
+    /// requests are kept, and are marked as written now, so that other workers keep them, too. The interval between two
+    /// calls must be far shorter than `older_than`.
     ///
     /// # Errors
     /// Fails if the place cannot be read.
     fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize>;
 }
 
-/// The output of a running attempt, which no reader sees. Dropping it removes its bytes.
+/// The output of a running attempt, which no reader sees. When this value is dropped, its bytes are removed.
 pub trait Attempt: fmt::Debug + Send {
     /// Returns the writer of the output's bytes.
     fn output(&mut self) -> &mut dyn StagedWriter;
 
-    /// Returns the writer of the rejects' bytes; the first call creates it.
+    /// Returns the writer of the rejects' bytes. The first call creates the writer.
     ///
     /// # Errors
     /// Fails as [`Storage::begin`] does.
     fn rejects(&mut self) -> Result<&mut dyn StagedWriter>;
 
-    /// Opens the bytes written to the output so far, from a position on, to read them again.
+    /// Opens the output for reading, beginning at the position `from`. The reader returns all bytes that were written
+    /// so far.
     ///
     /// # Errors
-    /// Returns errors of stage commit.
+    /// Fails with stage commit if the output cannot be read, or if the storage cannot read unpublished outputs.
     fn read_output(&mut self, from: u64) -> Result<Box<dyn Read + Send>>;
 
-    /// Begins a checkpoint of all bytes written so far, with the progress that `progress` returns. Does nothing outside
-    /// a queue, and while the previous checkpoint is still being written.
+    /// Begins to write a checkpoint of all bytes that were written so far, with the progress that `progress` returns.
+    /// Does nothing if the attempt is outside a queue, or if the previous checkpoint is still being written.
     ///
     /// # Errors
-    /// Fails if the bytes cannot be written. If only the checkpoint cannot be written, the attempt goes on.
+    /// Fails if bytes of the output or of the rejects cannot be written. If only the checkpoint cannot be written, the
+    /// attempt continues.
     fn checkpoint(&mut self, progress: MakeProgress<'_>) -> Result<()>;
 
     /// Returns whether this attempt has written a checkpoint of its own.
     fn has_checkpoint(&mut self) -> bool;
 
-    /// Ends the attempt, but leaves the last checkpoint with its bytes to the next attempt.
+    /// Ends the attempt, but keeps the last checkpoint and the bytes that it covers for the next attempt.
     fn keep(self: Box<Self>);
 
-    /// Writes all buffered bytes and makes them durable.
+    /// Writes all buffered bytes, and makes all bytes of the attempt durable.
     ///
     /// # Errors
-    /// Returns errors of stage commit: transient if there is no space.
+    /// Fails with stage commit: transiently if there is no space.
     fn seal(self: Box<Self>) -> Result<Box<dyn SealedAttempt>>;
 }
 
-/// The complete output of an attempt, durable and not yet visible. Dropping it removes it.
+/// The complete output of an attempt, which is durable but not visible yet. When this value is dropped before it is
+/// published, the output is removed.
 pub trait SealedAttempt: fmt::Debug + Send {
-    /// Returns the digest of the bytes of a file; none for rejects if nothing was rejected.
+    /// Returns the digest of a file's bytes. Returns `None` for the rejects if nothing was rejected.
     fn digest(&self, role: FileRole) -> Option<&Digest>;
 
     /// Publishes output and rejects, then creates the receipt that `make_receipt` returns. Never replaces or changes an
     /// existing file.
     ///
     /// # Errors
-    /// Fails with stage commit: permanently if the request was ended; with class lease lost if another attempt has
-    /// taken over. If no receipt could be created, nothing of this attempt stays visible, unless the error says
-    /// otherwise ([`crate::error::Error::leaves_output`]).
+    /// Fails with stage commit:
+    ///
+    /// - permanently if the request has ended without a receipt
+    /// - with class lease lost if another attempt has taken over
+    ///
+    /// After an error, no file of this attempt is visible, unless [`crate::error::Error::leaves_output`] returns true.
     fn publish(&mut self, id: &str, make_receipt: MakeReceipt<'_>) -> Result<Recorded>;
 
-    /// Returns the receipt under an id, if there is one.
+    /// Returns the receipt with this id, or `None` if there is no such receipt.
     ///
     /// # Errors
-    /// Fails with stage commit if a receipt cannot be read.
+    /// Fails with stage commit if the receipt cannot be read.
     fn receipt(&self, id: &str) -> Result<Option<Receipt>>;
 
-    /// Returns whether the file that a receipt names by this URI has these bytes; none if the file does not exist.
+    /// Returns whether the file to which `uri` in a receipt refers has the expected digest, or `None` if there is no
+    /// such file.
     ///
     /// # Errors
     /// Fails with stage commit if the file cannot be read.
     fn has_bytes(&self, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>>;
 
-    /// Puts output and rejects into quarantine, with the report that `make_report` returns, which alone names them. It
-    /// replaces the report of an earlier attempt.
+    /// Puts the attempt's files into quarantine, and writes the report that `make_report` returns. Only this report
+    /// names the files. The new report replaces the report of an earlier attempt. An object store keeps only the
+    /// rejects, and discards the output. If outputs are passed on, the rejects are published instead, and no report is
+    /// written.
     ///
     /// # Errors
-    /// Fails as [`SealedAttempt::publish`] does; then no new file stays.
+    /// Fails with stage commit if a file cannot be written.
     fn quarantine(&mut self, id: &str, make_report: MakeReport<'_>) -> Result<Quarantined>;
 
-    /// Ends the attempt without publishing, but leaves the last checkpoint with its bytes to the next attempt.
+    /// Ends the attempt without publishing, but keeps the last checkpoint and the bytes that it covers for the next
+    /// attempt.
     fn keep(self: Box<Self>);
 }

@@ -5,31 +5,32 @@ use std::io::{self, Write};
 use crate::digest::{Digest, Digesting, Midstate, update_both};
 use crate::error::{Error, Result};
 
-/// The most bytes that are buffered, and the least that are written past the buffer.
+/// The size of a buffer. A call that passes at least as many bytes writes them to the sink without the buffer.
 pub(super) const BUFFER_BYTES: usize = 64 << 10;
 
-/// A writer of an attempt's bytes. As an [`io::Write`], its errors wrap an error of this crate, which
-/// [`Error::from_io`] extracts. After an error the attempt's bytes are useless.
+/// A writer of an attempt's bytes. Each [`io::Error`] wraps an error of this crate, which [`Error::from_io`] extracts.
+/// After an error, the writer must not be used any more.
 pub trait StagedWriter: Write {
-    /// Returns the number of bytes taken.
+    /// Returns the number of bytes that were written, including bytes in the buffer.
     fn bytes(&self) -> u64;
 
-    /// Takes bytes, and adds `others` to another digest. Both digests are computed together if the bytes are many.
+    /// Appends `bytes`. Also adds the bytes in `others` to the digest in `others`. If `bytes` fills at least a buffer,
+    /// both digests are computed together, which takes less time.
     ///
     /// # Errors
-    /// Returns errors of stage commit: transient if there is no space.
+    /// Fails with stage commit: transiently if there is no space.
     fn write_beside(&mut self, bytes: &[u8], others: (&mut Digesting, &[u8])) -> Result<()>;
 
-    /// Takes bytes.
+    /// Appends bytes.
     ///
     /// # Errors
     /// Fails as [`StagedWriter::write_beside`] does.
     fn take(&mut self, bytes: &[u8]) -> Result<()>;
 }
 
-/// The end of a [`Staged`] writer: takes bytes that are counted and digested.
+/// The place to which a [`Staged`] writer writes its bytes, such as a file.
 pub(super) trait ByteSink {
-    /// Writes bytes. `end` is the number of all bytes up to their end.
+    /// Writes bytes. `end` is the number of all bytes that were written so far, including `bytes`.
     fn write(&mut self, bytes: &[u8], end: u64) -> Result<()>;
 }
 
@@ -45,13 +46,13 @@ impl<S: ByteSink> Staged<S> {
     pub(super) fn new(sink: S) -> Self {
         Self {
             sink,
-            // The buffer grows on demand, because most outputs of small requests are far smaller.
+            // The buffer grows on demand, because most small requests have far less output than a full buffer.
             buffer: Vec::new(),
             digesting: Digesting::default(),
         }
     }
 
-    /// Continues behind bytes that the sink has already.
+    /// Continues after the bytes that the sink has already. `digesting` is the digest of these bytes.
     pub(super) fn resume(sink: S, digesting: Digesting) -> Self {
         Self {
             digesting,
@@ -69,7 +70,7 @@ impl<S: ByteSink> Staged<S> {
         written
     }
 
-    /// Writes the buffer to the sink. Returns the digest of all bytes.
+    /// Writes the buffer to the sink. Returns the state of the digest after all bytes so far.
     pub(super) fn flush_to_sink(&mut self) -> Result<Midstate> {
         self.write_buffer()?;
         Ok(self.digesting.midstate())

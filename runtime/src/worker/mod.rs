@@ -36,7 +36,6 @@ use crate::plugin::Engine;
 use crate::queue::{Backend, Claim, ClaimOptions, Counts, OtherOutput, OutputId, is_suspect};
 use crate::request::InputOptions;
 use crate::stop::Stop;
-use crate::storage::Owner;
 use crate::telemetry::repeated_errors::RepeatedErrors;
 
 /// The interval at which an idle worker logs why it is idle although requests wait.
@@ -158,17 +157,22 @@ pub async fn run(
     mut shutdown: watch::Receiver<Shutdown>,
 ) -> Result<Summary> {
     // A worker that cannot write its output must not take requests, because it would turn them into dead letters.
-    for queue in &options.queues {
-        let owner = Owner {
-            queue: Some(queue.clone()),
-            ..Owner::default()
+    let queues = options.queues.clone();
+    let preparing = tokio::task::spawn_blocking(move || -> Result<(Destination, OutputId)> {
+        let storage = destination.storage();
+        for queue in &queues {
+            storage.prepare(queue)?;
+        }
+        let output = OutputId {
+            id: storage.identity()?,
+            uri: storage.uri(),
         };
-        drop(destination.storage().begin(owner, Format::Csv)?);
-    }
-    let output = OutputId {
-        id: destination.storage().identity()?,
-        uri: destination.storage().uri(),
-    };
+        Ok((destination, output))
+    });
+    let (destination, output) = preparing.await.unwrap_or_else(|error| {
+        let what = "the output could not be prepared";
+        Err(Error::permanent(Stage::Worker, Code::HostFailure, what).because(error))
+    })?;
     let (registry, source) = (Arc::clone(&backend.registry), options.plugin.clone());
     let plugins = Plugins::new(engine, registry, source, &options.limits)?;
     let repeated_errors = Arc::new(RepeatedErrors::default());

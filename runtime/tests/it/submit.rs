@@ -134,7 +134,7 @@ fn a_wait_says_what_it_waits_for() {
 }
 
 /// URIs that no worker can fetch, each with the reason.
-const UNFETCHABLE: [(&str, &str); 12] = [
+const UNFETCHABLE: [(&str, &str); 13] = [
     ("no.csv", "no.csv: there is no such file"),
     (
         "/no/such/folder/a.csv",
@@ -149,9 +149,10 @@ const UNFETCHABLE: [(&str, &str); 12] = [
     ("/dev/null", "/dev/null: is not a regular file"),
     (
         "ftp://h/a.csv",
-        "ftp://h/a.csv: ftp: is not supported, only http:, https: and file:",
+        "ftp://h/a.csv: ftp: is not supported, only http:, https:, file:, s3:, gs: and az:",
     ),
-    ("s3://bucket/a.csv", "s3: is not supported"),
+    ("s3a://bucket/a.csv", "s3a: is not supported"),
+    ("s3://bucket", "names no object"),
     ("htpp://h/a.csv", "htpp: is not supported"),
     ("nfs:a.csv", "a file of that name is written ./NAME"),
     ("file:a.csv", "takes an absolute path"),

@@ -28,6 +28,14 @@ fn credentials_are_not_shown() {
         ),
         ("http://me:p@w@[::zz]/x?token=1", "http://[::zz]/x"),
         ("s3://id:key@bucket/a.csv", "s3://bucket/a.csv"),
+        (
+            "s3://bucket/day=5/a@b.csv?versionId=1",
+            "s3://bucket/day=5/a@b.csv?versionId=1",
+        ),
+        (
+            "s3://bucket/k?X-Amz-Signature=S3cr3t",
+            "s3://bucket/k?X-Amz-Signature=***",
+        ),
         ("a@b.csv", "a@b.csv"),
         ("http://example.com", "http://example.com"),
         ("/data/session=5/a.csv", "/data/session=5/a.csv"),

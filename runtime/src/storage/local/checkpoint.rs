@@ -1,10 +1,10 @@
-//! Writes and reads checkpoints: an attempt syncs its staged files and then a file with its progress; if the attempt is
-//! lost, the next one gets that progress and resumes from a copy of the staged files.
+//! Writes and reads checkpoints. An attempt syncs its staged files, and then writes and syncs a file with its progress.
+//! If the attempt is lost, the next attempt reads that progress and resumes from a copy of the staged files.
 //!
-//! The file of a checkpoint is in the staging folder, under a name that all attempts at a request share:
-//! [`StoredCheckpoint`] knows its form. An attempt never writes to the staged files of another attempt, which may still
-//! be running although it was considered lost. The bytes that a checkpoint covers do not change any more, and the
-//! attempt that resumes digests them again.
+//! A checkpoint's file is in the staging folder. All attempts at a request use the same name for it.
+//! [`StoredCheckpoint`] defines its format. An attempt never writes to the staged files of another attempt, because an
+//! attempt that is considered lost can still be running. The bytes that a checkpoint covers never change. The attempt
+//! that resumes copies them, and compares the digests of the copies with the digests in the checkpoint.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -29,27 +29,28 @@ use crate::stop::Stop;
 use crate::storage::staged::{ByteSink, Staged};
 use crate::storage::{MakeProgress, Owner, Resumed, StagedPart, StagedWriter, StoredCheckpoint};
 
-/// The most bytes of a checkpoint's file. The longest come from inputs with many long column names and rejects with
-/// many codes.
+/// The maximum size of a checkpoint's file, in bytes. The file is long if the input has many long column names, or if
+/// the rejects have many codes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// The most characters of a staged name: twice 32 hexadecimal digits, and a number between them.
+/// The maximum length of [`LocalPart::name`], in characters. A name consists of 32 hexadecimal digits, a number and 32
+/// more hexadecimal digits, separated by dots.
 const STAGED_NAME_CHARS_MAX: usize = 96;
 
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// The first bytes of an attempt's staged files, which are synced.
+/// The part of an attempt's staged files that a checkpoint covers: the first bytes of each file, which are synced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LocalPart {
-    /// The prefix of the names of the attempt's files.
+    /// The prefix of the names of the attempt's staged files.
     name: String,
     output: Midstate,
     rejects: Option<Midstate>,
 }
 
 impl LocalPart {
-    /// Returns whether this can be a staged part. The name becomes part of a path, so it must not lead elsewhere.
+    /// Returns whether the values are valid. The name becomes part of a path, so it must not lead to another folder.
     pub(in crate::storage) fn is_sound(&self) -> bool {
         let rejects = self.rejects.as_ref();
         self.name.len() <= STAGED_NAME_CHARS_MAX
@@ -63,7 +64,8 @@ impl LocalPart {
     }
 }
 
-/// The checkpoints of an attempt. Dropping this removes the last one, and the remaining files of the previous attempt.
+/// The checkpoints of an attempt. When this value is dropped, the last checkpoint and the remaining files of the
+/// previous attempt are removed.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     last: LastCheckpoint,
@@ -75,17 +77,19 @@ pub(super) struct Checkpoints {
 enum LastCheckpoint {
     #[default]
     None,
-    /// A checkpoint of the previous attempt. The thread that writes the first one of this attempt has its staged files.
+    /// A checkpoint of the previous attempt. While a thread writes the first checkpoint of this attempt, that thread
+    /// holds the staged files, and `staged` is empty.
     Inherited { file: Temporary, staged: Vec<Temporary> },
-    /// A checkpoint of this attempt, by its file.
+    /// A checkpoint of this attempt. The value is the checkpoint's file.
     Own(Temporary),
 }
 
 /// The result of writing a checkpoint.
 struct WrittenCheckpoint {
-    /// The result of syncing the staged files. The kernel reports a fault only once, so it must fail the attempt.
+    /// The result of syncing the staged files. After an error, the attempt must fail: the kernel reports a failed write
+    /// only once, so another sync could succeed although bytes are missing.
     synced: Result<()>,
-    /// The checkpoint's file, if it was written and synced, too.
+    /// The checkpoint's file, or `None` if this file could not be written and synced.
     file: Option<Temporary>,
     inherited: Vec<Temporary>,
 }
@@ -106,7 +110,7 @@ impl LocalAttempt {
         let rejects = self.rejects.as_mut().map(Staged::flush_to_sink).transpose()?;
         let staged = [Some(&self.output), self.rejects.as_ref()].into_iter().flatten();
         let handles = staged.map(|staged| Ok((staged.sink.handle()?, staged.sink.path().to_owned())));
-        // If a file handle cannot be cloned, or no thread can be started below, there is no checkpoint.
+        // If a file handle cannot be cloned, or if the thread cannot be started, no checkpoint is written.
         let Ok(files) = handles.collect::<std::io::Result<Vec<_>>>() else {
             return Ok(());
         };
@@ -141,7 +145,7 @@ impl LocalAttempt {
 }
 
 impl Checkpoints {
-    /// Creates the state of an attempt that takes over the files of another one.
+    /// Creates the state of an attempt that takes over the files of an earlier attempt.
     fn inherit(file: PathBuf, staged: Vec<PathBuf>) -> Self {
         Self {
             last: LastCheckpoint::Inherited {
@@ -152,7 +156,7 @@ impl Checkpoints {
         }
     }
 
-    /// Waits for the checkpoint that is being written.
+    /// Waits until no checkpoint is being written any more. Fails if the staged files could not be synced.
     pub(super) fn end_writing(&mut self) -> Result<()> {
         let Some(writing) = self.writing.take() else {
             return Ok(());
@@ -163,7 +167,7 @@ impl Checkpoints {
             (_, None) => {}
             (last, Some(file)) => match std::mem::replace(last, LastCheckpoint::Own(file)) {
                 LastCheckpoint::None => {}
-                // The new checkpoint has replaced the file.
+                // The file of the new checkpoint has the same path and has replaced this file.
                 LastCheckpoint::Inherited { mut file, .. } | LastCheckpoint::Own(mut file) => file.keep(),
             },
         }
@@ -175,8 +179,8 @@ impl Checkpoints {
         self.end_writing().is_ok() && matches!(self.last, LastCheckpoint::Own(_))
     }
 
-    /// Keeps the last checkpoint and its staged files in place: files of this attempt, whose name is `name`, or those
-    /// that it inherited.
+    /// Keeps the last checkpoint and its staged files on the disk. They come from this attempt, whose files have the
+    /// prefix `name`, or from the previous attempt.
     pub(super) fn keep(&mut self, name: &str, staged: [Option<&mut Temporary>; 2]) {
         if self.end_writing().is_err() {
             return;
@@ -188,7 +192,7 @@ impl Checkpoints {
                 file.keep();
             }
             LastCheckpoint::Own(file) => {
-                // A later attempt may have replaced the checkpoint meanwhile, and then does not need these files.
+                // If a later attempt has replaced the checkpoint meanwhile, nobody needs these files any more.
                 let names_these = matches!(
                     find(file.path()),
                     Ok(Some(StoredCheckpoint { staged: StagedPart::Local(part), .. })) if part.name == name
@@ -204,7 +208,7 @@ impl Checkpoints {
 
 impl Drop for Checkpoints {
     fn drop(&mut self) {
-        // Files that the thread has created must be removed, too.
+        // The files that the thread creates must be removed, too.
         if let Some(Ok(written)) = self.writing.take().map(JoinHandle::join) {
             drop(written);
         }
@@ -230,7 +234,8 @@ impl CheckpointWriter {
             inherited: Vec::new(),
         };
         for (file, path) in &self.files {
-            // The new time keeps the reaper from removing staged files as old while their checkpoint is new.
+            // The modification time is set to now, because `Storage::reap` removes files with an old modification time,
+            // and this checkpoint is recent.
             let touched = file.set_modified(SystemTime::now());
             if let Err(error) = touched.and_then(|()| file.sync_data()) {
                 written.synced = Err(disk::failed(error, "cannot be synced", path));
@@ -259,7 +264,7 @@ impl CheckpointWriter {
             file.sync_all()
         });
         written.map_err(|error| disk::failed(error, "cannot be written", path))?;
-        // The names of the staged files must be durable before that of the checkpoint.
+        // The names of the staged files must be durable before the checkpoint gets its final name.
         self.folders.staging.sync()?;
         self.folders.rejects_staging.sync()?;
         fs::rename(path, &self.path).map_err(|error| disk::failed(error, "cannot be renamed", path))?;
@@ -269,7 +274,14 @@ impl CheckpointWriter {
 }
 
 impl LocalStorage {
-    /// Does the same as [`Storage::resume`](crate::storage::Storage::resume), with a copy of the staged files.
+    /// Does the same as [`Storage::resume`](crate::storage::Storage::resume): begins an attempt with a copy of the
+    /// files that an earlier attempt at the same request has staged. When this attempt has written a checkpoint of its
+    /// own, the files of the earlier attempt are removed. They are also removed when this attempt ends, unless
+    /// [`Checkpoints::keep`] keeps them. If the owner is not a request of a queue, the result is [`Resumed::Refused`].
+    ///
+    /// # Errors
+    /// Fails in the same cases as [`LocalStorage::begin_attempt`]. Also fails if the copy cannot be written, or if a
+    /// stop is requested.
     pub(super) fn resume_from(
         &self,
         owner: Owner,
@@ -326,11 +338,11 @@ impl LocalStorage {
 /// The result of copying a staged file.
 enum Copied {
     Whole,
-    /// The file's bytes are not those that the checkpoint names, for this reason.
+    /// The file cannot be read, or its bytes do not match the checkpoint. The text is the reason.
     Refused(String),
 }
 
-/// Copies the first bytes of a staged file, which must have the expected digest.
+/// Copies the first bytes of a staged file. The copied bytes must have the expected length and digest.
 fn copy<S: ByteSink>(from: &Path, to: &mut Staged<S>, expected: &Midstate, stop: &Stop) -> Result<Copied> {
     let unusable = |why: &dyn std::fmt::Display| Ok(Copied::Refused(format!("{}: {why}", from.display())));
     let mut file = match open_regular(from) {
@@ -353,7 +365,7 @@ fn copy<S: ByteSink>(from: &Path, to: &mut Staged<S>, expected: &Midstate, stop:
     Ok(Copied::Whole)
 }
 
-/// Reads the checkpoint in a file; returns none if there is no file.
+/// Reads the checkpoint in a file. Returns `None` if the file does not exist.
 pub(super) fn find(path: &Path) -> Result<Option<StoredCheckpoint>, String> {
     match read_regular(path, FILE_BYTES_MAX) {
         Ok(bytes) => StoredCheckpoint::parse(&String::from_utf8_lossy(&bytes)).map(Some),

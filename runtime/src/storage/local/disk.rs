@@ -16,7 +16,7 @@ use crate::document::open_regular;
 use crate::error::{Class, Code, Error, Result, Stage};
 
 /// Returns the error for a failed operation on a path. The error is permanent if a retry cannot help, for example if a
-/// permission is missing. Otherwise the error is transient, for example if the disk is full.
+/// permission is missing. All other errors are transient, for example if the disk is full.
 pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Error {
     let class = match error.kind() {
         ErrorKind::PermissionDenied
@@ -62,7 +62,7 @@ pub(super) fn inode(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Syncs a folder, so that the names that it contains now survive a power cut.
+/// Syncs a folder. Afterwards, a power cut does not remove the names that are in the folder now.
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| failed(error, "the folder cannot be synced", folder))

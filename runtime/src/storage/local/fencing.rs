@@ -1,14 +1,15 @@
-//! Stops other attempts at a request: an attempt goes in; afterwards no other attempt at the request can publish or
-//! commit, and only files that a receipt names are visible.
+//! Lets one attempt at a request stop all others. Afterwards no other attempt at the request can publish or commit, and
+//! only files that a receipt names are visible.
 //!
-//! A worker that was considered lost may still be running. So each file that an attempt stages has a name of its own,
-//! `<key>.<fence>.<random>.<what>`, and the attempt publishes it by linking the final name to the staged file. Renaming
-//! the staged file stops the attempt for good: its next link, or the rename of its receipt, fails. While the staged
-//! file exists, its inode identifies the published file of the attempt.
+//! A worker that is considered lost can still be running. So each staged file of an attempt has a unique name,
+//! `<key>.<fence>.<random>.<what>`. The attempt publishes the file by linking the final name to the staged file.
+//! Another attempt stops this attempt for good: it renames this attempt's staged output and rejects, and removes the
+//! staged receipt. The next time that this attempt links a file, or renames its receipt, the operation fails. While the
+//! staged file exists, its inode identifies the published file of the attempt.
 //!
-//! An attempt creates the staged file of its receipt first and then looks for a lock file of the request. The attempt
-//! that takes over creates the lock file first and then lists the staged files. So at least one of the two sees the
-//! other.
+//! To commit, an attempt creates the staged file of its receipt, and then looks for a lock file of the request. To take
+//! over, an attempt creates the lock file, and then lists the staged files. So at least one of the two attempts sees
+//! the other.
 //!
 //! ```text
 //! <output>/.staging/<key>.<fence>.<random>.output        staged, linked to its final name when it is published
@@ -37,17 +38,19 @@ use crate::format::Format;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
 use crate::storage::{Concluded, EndedRequest};
 
-/// The longest wait for another process that takes over the same request and holds the lock for a few file operations.
+/// The longest wait for the lock of a request. A process that takes over the request holds the lock only for a few file
+/// operations.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// The length of a key: half of a SHA-256 in hex.
+/// The length of a key in characters: half of a SHA-256 in hex.
 const KEY_CHARS: usize = 32;
 
 const REVOKED: &str = "revoked";
 
-/// The document that keeps late attempts from committing a request that ended without a receipt. Unknown members of a
-/// newer version are ignored: in any case the request has ended.
+/// The document that says that a request has ended without a receipt. When this document exists, attempts that are
+/// still running can no longer commit the request. Unknown members from a newer version are ignored, because the
+/// request has ended, no matter what these members say.
 #[derive(Debug, Serialize, Deserialize)]
 struct EndedMarker {
     queue: String,
@@ -59,7 +62,7 @@ struct EndedMarker {
     at: String,
 }
 
-/// A key in the names of all files of the attempts at one request.
+/// The key of a request: the beginning of the names of all staged files of its attempts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RequestKey(String);
 
@@ -70,13 +73,13 @@ impl RequestKey {
         Self(key)
     }
 
-    /// Returns the key in the name of a file, if it has the form of one.
+    /// Returns the part of a file's name before the first dot, as the key, or `None` if the name has no dot.
     pub(super) fn in_name(name: &OsStr) -> Option<Self> {
         let (key, _) = name.to_str()?.split_once('.')?;
         Some(Self(key.to_owned()))
     }
 
-    /// Returns the prefix of the names of an attempt's staged files.
+    /// Returns the prefix for the names of an attempt's staged files.
     pub(super) fn staged_name(&self, fence: u64, random: &str) -> String {
         format!("{}.{fence}.{random}", self.0)
     }
@@ -97,14 +100,16 @@ impl RequestKey {
             .join(format!("{}.ended", self.0))
     }
 
-    /// Returns whether another attempt has taken over this request.
+    /// Returns whether the request has a lock file. A lock file shows that another attempt has taken
+    /// over, or that a worker has ended the request.
     pub(super) fn has_lock_file(&self, folders: &Folders) -> Result<bool> {
         let path = self.lock_path(folders);
         path.try_exists()
             .map_err(|error| disk::failed(error, "cannot be read", &path))
     }
 
-    /// Takes the request's lock. From now on other attempts see that they are not alone.
+    /// Takes the request's lock. From now on, each other attempt at the request can see that it is not the only
+    /// attempt.
     ///
     /// # Errors
     /// Fails transiently if another process holds the lock for longer than [`LOCK_WAIT`].
@@ -135,25 +140,27 @@ impl RequestKey {
                     );
                     return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
                 }
-                // This file system has no locks. Two processes that take over at the same moment could then disturb
-                // each other.
+                // The file system has no locks. Without them, two processes that take over at the same moment could
+                // disturb each other.
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            // Its last holder may have removed the file.
+            // The previous holder of the lock may have removed the file. If so, this lock has no effect, and the loop
+            // starts again.
             let is_there = |found| {
                 let own = file.metadata();
                 own.is_ok_and(|own| disk::inode(&own) == disk::inode(&found))
             };
             if fs::metadata(&path).is_ok_and(is_there) {
-                // The reaper goes by this time when it removes old lock files.
+                // `Storage::reap` removes lock files with an old modification time.
                 let _ = file.set_modified(SystemTime::now());
                 return Ok(RequestLock { path, _file: file });
             }
         }
     }
 
-    /// Returns the marker of this life of the request, or of a later one, if it was ended without a receipt.
+    /// Returns the marker of a request that has ended without a receipt. Returns `None` if there is no marker, or if
+    /// the marker belongs to an earlier life of the request.
     fn ended(&self, folders: &Folders, life_ms: i64) -> Result<Option<EndedMarker>> {
         let path = self.ended_path(folders);
         let document = match read_regular(&path, DOCUMENT_BYTES_MAX) {
@@ -171,10 +178,10 @@ impl RequestKey {
         Ok((marker.life_ms >= life_ms).then_some(marker))
     }
 
-    /// Checks that neither this life of the request nor a later one was ended without a receipt.
+    /// Checks that there is no marker of this life of the request, or of a later life.
     ///
     /// # Errors
-    /// Fails permanently if one was.
+    /// Fails permanently if there is such a marker, because the request has ended without a receipt.
     pub(super) fn check_life(&self, folders: &Folders, life_ms: i64) -> Result<()> {
         let Some(marker) = self.ended(folders, life_ms)? else {
             return Ok(());
@@ -186,8 +193,9 @@ impl RequestKey {
         Err(Error::permanent(Stage::Commit, Code::RequestEnded, what))
     }
 
-    /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`: renames
-    /// them, so that their attempts can neither publish nor commit any more. The caller holds the request's lock.
+    /// Revokes the staged files of all attempts at the request, except files whose names begin with `own`. Afterwards
+    /// the attempts of these files can neither publish nor commit. Returns the staged outputs and rejects, which can be
+    /// published already. The caller must hold the request's lock.
     pub(super) fn revoke(&self, folders: &Folders, own: Option<&str>) -> Result<Vec<RevokedFile>> {
         let mut revoked = Vec::new();
         let mut visited = Vec::new();
@@ -230,8 +238,9 @@ impl RequestKey {
         })
     }
 
-    /// Removes the published files that belong to these revoked files, except files that the receipt names; then
-    /// removes the revoked files. Returns the number of published files removed. The caller holds the request's lock.
+    /// Removes each published file that has the same inode as one of the `revoked` files, except files that the receipt
+    /// names. Then removes the revoked files. Returns the number of published files that were removed. The caller must
+    /// hold the request's lock.
     pub(super) fn remove_published(
         folders: &Folders,
         id: &str,
@@ -261,14 +270,14 @@ impl RequestKey {
     }
 }
 
-/// The lock of a request, held until it is dropped.
+/// The lock of a request. It is released when this value is dropped.
 pub(super) struct RequestLock {
     path: PathBuf,
     _file: File,
 }
 
 impl RequestLock {
-    /// Removes the lock file. The caller has seen a receipt, so no other attempt can commit any more.
+    /// Removes the lock file. The caller must have seen a receipt, so that no other attempt can commit any more.
     pub(super) fn remove(self) {
         let _ = fs::remove_file(&self.path);
     }
@@ -288,8 +297,9 @@ struct StagedFile {
 }
 
 impl StagedFile {
-    /// Renames the file, so that its attempt cannot use it any more. Returns none if no published file can belong to
-    /// it, or if another process has renamed it first.
+    /// Renames the file, so that its attempt can no longer use it. Returns `None` if the file no longer exists, because
+    /// another process was faster. A file that is neither output nor rejects is removed instead, and the result is also
+    /// `None`.
     fn revoke(self, key: &RequestKey) -> Result<Option<RevokedFile>> {
         let is_rejects = match &*self.what {
             "output" => false,
@@ -325,17 +335,17 @@ impl StagedFile {
     }
 }
 
-/// A staged file that its attempt cannot use any more.
+/// A staged output or staged rejects that were renamed, so that their attempt can no longer use them.
 pub(super) struct RevokedFile {
     path: PathBuf,
-    /// The device and the inode of the file.
+    /// The device number and the inode number of the file.
     inode: (u64, u64),
     fence: u64,
     is_rejects: bool,
 }
 
 impl RevokedFile {
-    /// Returns the names under which the attempt may have published the file.
+    /// Returns the final names that the attempt could have given to the file.
     fn final_names(&self, id: &str) -> Vec<String> {
         let fence = self.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
@@ -364,7 +374,8 @@ impl LocalStorage {
         let key = RequestKey::of(Some(queue), id);
         let lock = key.lock(&folders)?;
         if key.ended(&folders, life_ms)?.is_some() {
-            // Another worker has ended the request. It may be in its next life by now, which must not be disturbed.
+            // A worker has already ended this life of the request. The request can be in its next life by now, and an
+            // attempt in that life must not be stopped.
             let receipt = read_receipt(&receipt_path(&folders, id))?;
             return Ok(
                 match receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {

@@ -1,26 +1,32 @@
-//! Stores outputs on the local disk, or on a disk that the system mounts: files under final names and a receipt, all or
-//! nothing.
+//! Stores outputs on the local disk, or on another disk that is mounted: the bytes of output and rejects go in; files
+//! under their final names and a receipt come out. Without the receipt, the files do not count.
 //!
-//! Bytes are staged under a name that only this attempt uses, sealed (flushed, digested, synced) and published under
-//! their final names by hard links, which never replace an existing file. The receipt comes last, once those names are
-//! synced, and decides: only one of all attempts at a request creates it, and the files that it names are never touched
-//! again. Attempts that commit at the same time share the syncs of their folders.
+//! A commit has these steps:
+//!
+//! - The attempt stages its bytes: it writes them to files whose names only this attempt uses.
+//! - It seals the files: the bytes are flushed, digested and synced.
+//! - It publishes the files under their final names by hard links, which never replace an existing file, and syncs
+//!   those names.
+//! - It creates the receipt last. Of all attempts at a request, only one can create the receipt. The files that the
+//!   receipt names are never changed again.
+//!
+//! Attempts that commit at the same time share the syncs of their folders.
 //!
 //! ```text
 //! <output>/[<queue>/]<id>.<format>            output
 //! <output>/[<queue>/]receipts/<id>.json       receipt
 //! <rejects>/[<queue>/]<id>.rejects.csv        rejects, if any; <rejects> is <output>/rejects by default
-//! <output>/[<queue>/].quarantine/<id>.<format>        of an input with too many rejects: no receipt names it
+//! <output>/[<queue>/].quarantine/<id>.<format>        output that the gate refused; no receipt names it
 //! <rejects>/[<queue>/].quarantine/<id>.rejects.csv    its rejects
 //! <rejects>/[<queue>/].quarantine/<id>.json           its report
 //! <output>/.staging/<key>.<fence>.<random>.*    files of running attempts, also below <rejects>: see `fencing.rs`
-//! <output>/.staging/<digest>.checkpoint       the checkpoint of such an attempt, for the next one
+//! <output>/.staging/<digest>.checkpoint       the checkpoint of a running attempt, for the next attempt
 //! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
 //! <output>/.output-id                         identifies this output; also in <rejects> if that is elsewhere
 //! ```
-//! If another file already has the name of the output or the rejects, and neither has the same bytes nor belongs to an
-//! attempt at the same request, the name gets the fence of the claim: `<id>~<fence>.<format>`. No id has a `~`, so this
-//! is never the name of another request's file.
+//! The final name of the output or of the rejects can already be taken. If the existing file belongs to no attempt at
+//! the same request and has other bytes, the fence of the claim is added to the name: `<id>~<fence>.<format>`. No id
+//! contains a `~`, so this is never the name of another request's file.
 
 mod checkpoint;
 mod disk;
@@ -59,23 +65,24 @@ use crate::stop::Stop;
 
 const RECEIPTS: &str = "receipts";
 const REJECTS: &str = "rejects";
-/// The quarantine folder; the dot hides it from programs that read a folder of outputs.
+/// The name of the quarantine folder. The dot hides the folder from programs that read a folder of outputs.
 const QUARANTINE: &str = ".quarantine";
 const STAGING: &str = ".staging";
-/// The folder in the staging folder that keeps attempts at one request apart: see `fencing.rs`.
+/// The folder within the staging folder for the lock files and markers of requests: see `fencing.rs`.
 const FENCES: &str = "fences";
-/// The file in the output's folder with the id of the output, which is the same on every machine and under every path.
+/// The file in the output's folder that contains the id of the output. The id is the same on every machine and under
+/// every path to the folder.
 const OUTPUT_ID: &str = ".output-id";
 const IDENTITY_BYTES_MAX: u64 = 1_024;
 
-/// The factor by which a staged file that is also published is kept longer than others: until the request has ended, it
-/// alone shows which attempt the published file belongs to.
+/// [`Storage::reap`] keeps a staged file this many times longer if the file is also published. Until the request
+/// has ended, only the staged file shows which attempt the published file belongs to.
 const PUBLISHED_KEPT_TIMES: u32 = 24;
 
-/// The most queues whose folders are kept open; more than a worker normally serves.
+/// The maximum number of queues whose folders are kept open. A worker normally serves fewer queues.
 const KEPT_MAX: usize = 64;
 
-/// Folders for outputs, rejects and receipts.
+/// The folders for output, rejects and receipts.
 #[derive(Debug)]
 pub struct LocalStorage {
     output: PathBuf,
@@ -83,13 +90,13 @@ pub struct LocalStorage {
     kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
     identity: Mutex<Option<String>>,
     is_replaced: AtomicBool,
-    /// Set if outputs are passed on instead of published.
+    /// How outputs are passed on, or `None` if outputs are published.
     passing: Option<Passing>,
 }
 
 impl LocalStorage {
-    /// Returns a storage in these folders, which need not exist. Both paths are absolute. Rejects go to a folder
-    /// `rejects` in the output by default.
+    /// Returns a storage in these folders, which need not exist. Both paths must be absolute. By default, rejects go to
+    /// the folder `rejects` within the output's folder.
     pub fn new(output: PathBuf, rejects: Option<PathBuf>) -> Self {
         Self {
             rejects: rejects.unwrap_or_else(|| output.join(REJECTS)),
@@ -101,7 +108,7 @@ impl LocalStorage {
         }
     }
 
-    /// Returns whether the rejects go to a folder that is not within the output's, by their real paths.
+    /// Returns whether the real path of the rejects' folder is outside the output's folder.
     fn has_rejects_elsewhere(&self) -> Result<bool> {
         let (output, rejects) = (
             disk::create_folders(&self.output)?,
@@ -110,11 +117,11 @@ impl LocalStorage {
         Ok(!rejects.starts_with(output))
     }
 
-    /// Writes the id into the folder again if it was removed meanwhile.
+    /// Writes the id into each folder again if somebody has removed the file with the id.
     ///
     /// # Errors
-    /// Fails transiently if the folder has another id now, such as that of a volume that was mounted there: see
-    /// [`Destination::check_identity`].
+    /// Fails transiently if a folder has another id now, for example because another volume was mounted there: see
+    /// [`Storage::check_identity`].
     fn keep_identity(&self) -> Result<()> {
         let identity = self.identity.lock();
         if let Some(identity) = &*identity {
@@ -132,16 +139,19 @@ impl LocalStorage {
         Ok(())
     }
 
-    /// Does the same as [`Storage::begin`]. Creates the folders, so that a place that cannot be written fails before any
-    /// work is done.
-    /// Fails with stage config also if rejects and outputs have the same folder.
+    /// Does the same as [`Storage::begin`]. Creates the folders, so that an attempt fails before it does any work if a
+    /// folder cannot be written.
+    ///
+    /// # Errors
+    /// Fails in the same cases as [`Storage::begin`]. Also fails with stage config if rejects and outputs have the same
+    /// folder.
     fn begin_attempt(&self, owner: Owner, format: Format) -> Result<LocalAttempt> {
         let folders = self.folders(owner.queue.as_deref())?;
         LocalAttempt::new(folders, owner, format, self.passing)
     }
 
-    /// Returns the folders of a queue. Reuses those of the previous attempt if they have not changed, because checking
-    /// each part of each path takes longer than writing a small output.
+    /// Returns the folders of a queue. Reuses the open folders of the previous attempt if they have not changed.
+    /// Opening them again would check each part of each path, which takes longer than writing a small output.
     fn folders(&self, queue: Option<&str>) -> Result<Arc<Folders>> {
         let kept = || self.kept.lock();
         let key = queue.map(str::to_owned);
@@ -174,8 +184,8 @@ impl LocalStorage {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         }
         self.keep_identity()?;
-        // Each attempt looks for a file in this folder. If it did not exist, that lookup would wait for the locks of
-        // the staging folder.
+        // Each attempt looks for a lock file in this folder. If the folder did not exist, the kernel would have to lock
+        // the staging folder for each lookup.
         disk::create_folders(&folders.staging.path().join(FENCES))?;
         let folders = Arc::new(folders);
         let mut kept = kept();
@@ -224,6 +234,14 @@ impl Storage for LocalStorage {
             return Err(Error::permanent(Stage::Config, Code::NameInvalid, what));
         }
         Ok(())
+    }
+
+    fn prepare(&self, queue: &str) -> Result<()> {
+        let owner = Owner {
+            queue: Some(queue.to_owned()),
+            ..Owner::default()
+        };
+        self.begin_attempt(owner, Format::Csv).map(drop)
     }
 
     fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {
@@ -287,7 +305,7 @@ impl Storage for LocalStorage {
     }
 }
 
-/// Returns the id of a folder. If it has none yet, gives it the one passed, or a new one.
+/// Returns the id of a folder. If the folder has no id yet, gives it the id in `given`, or a new id.
 fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
     let path = disk::create_folders(folder)?.join(OUTPUT_ID);
     for _ in 0..2 {
@@ -305,13 +323,13 @@ fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let new = path.with_extension(&random);
         let mut staged = disk::Temporary::new(new.clone());
-        // Queues store this id durably, so the file must be durable, too.
+        // Queues store this id durably, so the file with the id must be durable, too.
         let written = File::create_new(&new).and_then(|mut file| {
             writeln!(file, "{}", given.unwrap_or(&random))?;
             file.sync_all()
         });
         written.map_err(|error| disk::failed(error, "cannot be written", &new))?;
-        // If another worker was faster, its id counts.
+        // If another worker has created the file first, the id of that worker counts.
         disk::publish(&mut staged, &path)?;
         path.parent().map_or(Ok(()), disk::sync_folder)?;
     }
@@ -329,7 +347,7 @@ fn replaced(folder: &Path) -> String {
     )
 }
 
-/// Reads the id of an output, which is a short word.
+/// Reads the id of an output, which is a short text.
 fn read_identity(path: &Path) -> std::io::Result<String> {
     let bytes = read_regular(path, IDENTITY_BYTES_MAX)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

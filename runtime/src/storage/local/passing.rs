@@ -1,5 +1,5 @@
-//! Stages outputs that are passed on instead of published, such as to stdout: the owner of the folder reads them, and
-//! removes them. They have no receipt.
+//! Stages outputs that are passed on instead of published, for example to stdout. An output stays in the staging
+//! folder, from which the caller reads it. The caller removes the folder later. No receipt is stored.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,16 @@ use crate::error::Result;
 use crate::names::check_id;
 use crate::storage::{Artifact, Published};
 
-/// The output of an attempt is passed on instead of published.
+/// How the output of an attempt is passed on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passing {
-    /// Set if rejects have a folder of their own, where they stay.
+    /// True if the rejects have a folder of their own, so that they are published and must survive a power cut.
     pub(super) keeps_rejects: bool,
 }
 
 impl LocalStorage {
-    /// Returns a storage that leaves outputs staged in `output`. Rejects are kept if they have a folder.
+    /// Returns a storage that leaves outputs in the staging folder within `output`. The caller passes them on one after
+    /// the other. Rejects are published if `rejects` names a folder for them.
     pub fn for_passing_on(output: PathBuf, rejects: Option<PathBuf>) -> Self {
         let keeps_rejects = rejects.is_some();
         Self {
@@ -30,7 +31,8 @@ impl LocalStorage {
         }
     }
 
-    /// Creates the folders beside the output's. They are not synced, because a power cut may remove them.
+    /// Creates the folders within the output's folder. The folders are not synced, because they need not survive a
+    /// power cut.
     pub(super) fn create_passing_folders(output: &Path, passing: Passing) -> Result<()> {
         let fences = Path::new(STAGING).join(FENCES);
         let rejects = (!passing.keeps_rejects).then(|| Path::new(REJECTS).join(STAGING));
@@ -47,7 +49,10 @@ impl LocalStorage {
 }
 
 impl LocalSealed {
-    /// Leaves the output staged, and publishes the rejects if they are kept.
+    /// Leaves the output in the staging folder. Publishes the rejects if the storage has a folder for them.
+    ///
+    /// # Errors
+    /// Fails with stage commit if the rejects cannot be published.
     pub(super) fn leave_staged(&mut self, id: &str, passing: Passing) -> Result<Published> {
         let rejects = self.publish_rejects(id, passing)?;
         let output = artifact(self.staged_output.path(), &self.output);
@@ -55,7 +60,10 @@ impl LocalSealed {
         Ok(Published { output, rejects })
     }
 
-    /// Publishes the rejects of an output that is passed on or was refused, if they are kept.
+    /// Publishes the rejects of an output that is passed on or was refused, if the storage has a folder for rejects.
+    ///
+    /// # Errors
+    /// Fails with stage commit if the rejects cannot be published.
     pub(super) fn publish_rejects(&mut self, id: &str, passing: Passing) -> Result<Option<Artifact>> {
         check_id(id)?;
         let (Some(digest), Some(staged), true) =

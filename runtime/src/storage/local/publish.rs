@@ -1,5 +1,5 @@
-//! Publishes sealed bytes under final names, with a receipt. The order keeps the promise: data first, synced, then the
-//! receipt; an attempt that comes second finds the receipt and stops.
+//! Publishes sealed files under their final names, with a receipt. The order of the steps makes a commit safe: first
+//! the data is published and synced, then the receipt is created. A later attempt finds the receipt and stops.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::storage::{
 /// A file under its final name.
 pub(super) struct PlacedFile {
     path: PathBuf,
-    /// Set if this attempt gave the file its name.
+    /// True if this attempt gave the file its name.
     is_new: bool,
 }
 
@@ -32,9 +32,9 @@ impl LocalSealed {
         check_id(id)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
-        // This must come before the search for other attempts: see `fencing.rs`.
+        // The staged receipt must exist before the search for other attempts: see `fencing.rs`.
         let document = DocumentFile::create(&self.staged_receipt)?;
-        // Outside a queue no lease decides who may commit, so concurrent commits wait for each other.
+        // Outside a queue, no lease decides which attempt may commit, so concurrent commits wait for each other.
         let alone = match self.owner.queue {
             None => Some(key.lock(&self.folders)?),
             Some(_) => None,
@@ -60,10 +60,12 @@ impl LocalSealed {
         committed
     }
 
-    /// Stops every other attempt at the request, and removes the files that they published if no receipt names them.
+    /// Stops all other attempts at the request. Removes the files that they have published, except files that a receipt
+    /// names.
     ///
     /// # Errors
-    /// Fails with class lease lost if another attempt has stopped this one, and permanently if the request was ended.
+    /// Fails with class lease lost if another attempt has stopped this attempt, and permanently if the request has
+    /// ended.
     fn take_over(&mut self, key: &RequestKey, id: &str) -> Result<()> {
         let _lock = key.lock(&self.folders)?;
         self.is_fenced = true;
@@ -77,7 +79,7 @@ impl LocalSealed {
         Ok(())
     }
 
-    /// Returns whether no other attempt has revoked this one's staged files.
+    /// Returns true if no other attempt has revoked the staged files of this attempt.
     fn is_in_force(&self) -> Result<bool> {
         let path = self.staged_output.path();
         path.try_exists()
@@ -90,7 +92,8 @@ impl LocalSealed {
         make_report: MakeReport<'_>,
         placed: &mut Vec<PlacedFile>,
     ) -> Result<String> {
-        // The digest in a second name keeps other bytes of an earlier attempt.
+        // If a file of an earlier attempt has the first name and other bytes, the new file gets the second name, which
+        // contains the digest of the new file.
         let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..SHORT_DIGEST_CHARS], suffix);
         let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
         let named = names(self.format.name(), &self.output);
@@ -117,9 +120,9 @@ impl LocalSealed {
         Ok(file_uri(&path))
     }
 
-    /// Removes the files that this attempt published, unless another attempt has taken over and removed them already.
-    /// If a file cannot be removed, the staged files stay, so that the next attempt can tell which attempt it belongs
-    /// to. Returns false if a file stays.
+    /// Removes the files that this attempt has published. If another attempt has taken over, that attempt has already
+    /// removed them. If a file cannot be removed, the staged files are kept, so that the next attempt can tell which
+    /// attempt published the file. Returns false if a file could not be removed.
     fn unpublish(&mut self, key: &RequestKey, id: &str, is_locked: bool, placed: &[PlacedFile]) -> bool {
         if placed.iter().all(|placed| !placed.is_new) {
             return true;
@@ -165,7 +168,7 @@ impl LocalSealed {
         recorded_existing(existing, own, path)
     }
 
-    /// Publishes the files and lists them in `placed`; then creates the receipt at `path`.
+    /// Publishes the files and lists them in `placed`, then creates the receipt at `path`.
     fn place_and_record(
         &mut self,
         key: &RequestKey,
@@ -178,8 +181,9 @@ impl LocalSealed {
         let fence = self.owner.fence.to_string();
         let names = |suffix: &str| names(id, &fence, suffix);
         let (outputs, rejects) = (names(self.format.name()), names("rejects.csv"));
-        // This must come before anything is placed: the staged output shows whether an attempt is in force, and placing
-        // may remove it.
+        // This check must come before any file gets its final name. Only the staged output shows whether another
+        // attempt has stopped this attempt. On a file system without hard links, the staged output no longer exists
+        // after it was renamed to its final name.
         if self.rejects.is_some() && self.folders.rejects.path().join(&rejects[0]).exists() {
             self.take_over_taken(key, id)?;
         }
@@ -218,7 +222,7 @@ impl LocalSealed {
         committed
     }
 
-    /// Gives the output this name. Returns none if the name is taken.
+    /// Gives the output the final name `name`. Returns `None` if the name is taken.
     fn place_output(&mut self, name: &str, placed: &mut Vec<PlacedFile>) -> Result<Option<Artifact>> {
         check_length(&self.staged_output, &self.output)?;
         let path = self.folders.output.path().join(name);
@@ -230,8 +234,8 @@ impl LocalSealed {
         Ok(Some(artifact))
     }
 
-    /// Takes over, unless this attempt already has: a taken name may belong to an attempt that the queue's server has
-    /// forgotten.
+    /// Takes over from other attempts, unless this attempt has done so already. The file that has the taken name can
+    /// come from an attempt that the queue's server has forgotten.
     fn take_over_taken(&mut self, key: &RequestKey, id: &str) -> Result<()> {
         if self.owner.queue.is_none() || self.is_fenced {
             return Ok(());
@@ -239,12 +243,12 @@ impl LocalSealed {
         self.take_over(key, id)
     }
 
-    /// Creates the receipt; returns false if there is one already. All files that a visible receipt names exist, even
-    /// after a power cut.
+    /// Creates the receipt. Returns false if there is already a receipt. All files that a visible receipt names exist,
+    /// even after a power cut.
     fn create_receipt(&self, document: DocumentFile, receipt: &Receipt, path: &Path) -> Result<bool> {
         let mut staged = document.write(receipt)?;
-        // On most file systems the sync above has written the new names to the journal, so these syncs have little to
-        // do.
+        // On most file systems, syncing the staged receipt has also written the new names to the journal, so these
+        // syncs take little time.
         self.folders.output.sync()?;
         if self.rejects.is_some() {
             self.folders.rejects.sync()?;
@@ -254,8 +258,8 @@ impl LocalSealed {
             Err(_) if !staged.path().exists() => return Err(superseded(path.display())),
             is_new => is_new?,
         };
-        // The receipt now exists, but a power cut may still remove its name: only a look at the output can tell how the
-        // request ended.
+        // The receipt now exists, but a power cut could still remove its name. So after an error here, the next attempt
+        // must look in the output's folder for the receipt.
         self.folders.receipts.sync().map_err(Error::leaving_output)?;
         Ok(is_new)
     }
@@ -285,7 +289,7 @@ impl SealedAttempt for LocalSealed {
             FileRole::Output => &self.folders.output,
             FileRole::Rejects => &self.folders.rejects,
         };
-        // The folder may have had another path when the receipt was written.
+        // Only the file's name is used, because the folder may have had another path when the receipt was written.
         match Location::parse(uri, Stage::Commit)? {
             Location::File(file) => match file.file_name() {
                 Some(name) => disk::has_bytes(&folder.path().join(name), expected),
@@ -304,7 +308,7 @@ impl SealedAttempt for LocalSealed {
         let mut placed = Vec::new();
         let kept = self.place_and_report(id, make_report, &mut placed);
         if kept.is_err() {
-            // A file that cannot be removed does no harm in quarantine.
+            // A file that cannot be removed does no harm in the quarantine.
             let _ = remove_unnamed(&placed, None);
         }
         kept.map(Quarantined::Report)
@@ -316,7 +320,7 @@ impl SealedAttempt for LocalSealed {
     }
 }
 
-/// Returns the error of an attempt that another one has stopped.
+/// Returns the error for an attempt that was stopped by another attempt.
 fn superseded(of: impl std::fmt::Display) -> Error {
     let what = format!("{of}: another attempt at the request has taken over");
     Error::new(Stage::Commit, Class::LeaseLost, Code::LeaseLost, what)
@@ -347,7 +351,8 @@ fn check_length(staged: &Temporary, digest: &Digest) -> Result<()> {
     Ok(())
 }
 
-/// Gives a staged file the first of the names that is free or has the same bytes already.
+/// Gives a staged file the first of the names that is free. If a file with the same bytes already has one of the names,
+/// uses that file instead.
 pub(super) fn place(
     staged: &mut Temporary,
     digest: &Digest,
@@ -356,7 +361,7 @@ pub(super) fn place(
     placed: &mut Vec<PlacedFile>,
 ) -> Result<Artifact> {
     check_length(staged, digest)?;
-    // Each name is tried twice: it can become free in between, when another attempt removes its own file.
+    // Each name is tried twice, because it becomes free if another attempt removes its own file in between.
     for name in names.iter().flat_map(|name| [name, name]) {
         let path = folder.path().join(name);
         let is_new = disk::link(staged, &path)?;
@@ -366,7 +371,7 @@ pub(super) fn place(
             return Ok(artifact);
         }
     }
-    // The error is transient, because a later attempt has another fence and so another name.
+    // The error is transient, because a later attempt has another fence and therefore another second name.
     let what = format!(
         "{}: is there already, with other bytes",
         folder.path().join(&names[1]).display()
@@ -374,7 +379,7 @@ pub(super) fn place(
     Err(Error::transient(Stage::Commit, Code::OutputUnwritable, what))
 }
 
-/// Removes published files that no receipt names.
+/// Removes the files that this attempt has published, except files that the receipt names.
 fn remove_unnamed(placed: &[PlacedFile], receipt: Option<&Receipt>) -> Result<()> {
     for PlacedFile { path, is_new } in placed {
         if *is_new && !receipt.is_some_and(|receipt| names_file(receipt, path)) {
@@ -403,12 +408,12 @@ mod tests {
     use crate::format::Format;
     use crate::storage::{Attempt, Owner};
 
-    /// Returns a sealed attempt with an output, in new folders that `change` has changed.
+    /// Returns a sealed attempt with an output. `change` modifies the new folders before they are used.
     fn sealed(root: &Path, change: impl FnOnce(&mut Folders)) -> LocalSealed {
         sealed_with(root, change, None)
     }
 
-    /// Returns the same with rejects.
+    /// Returns a sealed attempt with an output and rejects.
     fn sealed_with(root: &Path, change: impl FnOnce(&mut Folders), rejects: Option<&str>) -> LocalSealed {
         let open = |name: &str| Folder::open(&root.join(name)).unwrap();
         let mut folders = Folders {

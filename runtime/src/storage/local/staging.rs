@@ -1,4 +1,4 @@
-//! Stages an attempt's bytes: they are written to the disk under names that nobody else uses or reads.
+//! Stages an attempt's bytes: writes them to files whose names no other attempt uses.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -19,20 +19,21 @@ use crate::format::Format;
 use crate::storage::staged::{ByteSink, Staged};
 use crate::storage::{Attempt, FileRole, MakeProgress, Owner, SealedAttempt, StagedWriter};
 
-/// The number of bytes after which the disk begins to write, so that the sync at the end has little to wait for.
+/// The number of written bytes after which the kernel is asked to begin writing them to the disk. Because of this, the
+/// sync at the end takes little time.
 const WRITE_OUT_BYTES: u64 = 4 << 20;
 
-/// The output of a running attempt on the local disk. Dropping this removes all staged files.
+/// The output of a running attempt. When this value is dropped, all staged files are removed.
 #[derive(Debug)]
 pub(super) struct LocalAttempt {
     pub(super) owner: Owner,
     format: Format,
     pub(super) folders: Arc<Folders>,
-    /// The prefix of the names of this attempt's files, which no other attempt has.
+    /// The prefix of the names of this attempt's files. No other attempt has the same prefix.
     pub(super) name: String,
     pub(super) output: Staged<LocalFile>,
     pub(super) rejects: Option<Staged<LocalFile>>,
-    /// Set if the output is passed on instead of published.
+    /// How the output is passed on, or `None` if it is published.
     pub(super) passing: Option<Passing>,
     pub(super) checkpoints: Checkpoints,
 }
@@ -42,38 +43,39 @@ pub(super) struct LocalAttempt {
 pub(super) struct LocalFile {
     place: Temporary,
     file: File,
-    /// Set if the file must survive a power cut.
+    /// True if the file must survive a power cut.
     is_kept: bool,
-    /// The position up to which the kernel was asked to write.
+    /// The position up to which the kernel was asked to write the file to the disk.
     written_out: u64,
 }
 
-/// The complete output of an attempt, on the disk and not yet visible. Dropping this removes it.
+/// The complete output of an attempt, which is on the disk but not visible yet. When this value is dropped, the output
+/// is removed.
 #[derive(Debug)]
 pub(super) struct LocalSealed {
     /// The digest of the output's bytes.
     pub(super) output: Digest,
-    /// The digest of the rejects' bytes; none if nothing was rejected.
+    /// The digest of the rejects' bytes, or `None` if nothing was rejected.
     pub(super) rejects: Option<Digest>,
     pub(super) owner: Owner,
-    /// The output's format, which its name ends with.
+    /// The output's format. The file name of the output ends with the name of the format.
     pub(super) format: Format,
     pub(super) folders: Arc<Folders>,
     pub(super) name: String,
-    /// The checkpoints, which are useless once there is a receipt.
+    /// The checkpoints of the attempt. They are no longer needed when the receipt exists.
     pub(super) checkpoints: Checkpoints,
     pub(super) staged_output: Temporary,
     pub(super) staged_rejects: Option<Temporary>,
     /// The path of the staged receipt, which does not exist yet.
     pub(super) staged_receipt: PathBuf,
-    /// Set if this attempt has taken over from other attempts at its request.
+    /// True if this attempt has taken over from other attempts at its request.
     pub(super) is_fenced: bool,
-    /// Set if the output is passed on instead of published.
+    /// How the output is passed on, or `None` if it is published.
     pub(super) passing: Option<Passing>,
 }
 
 impl LocalAttempt {
-    /// Begins an attempt's output. An output that is passed on need not survive a power cut.
+    /// Begins an attempt's output. If `passing` is set, the output is passed on and need not survive a power cut.
     pub(super) fn new(
         folders: Arc<Folders>,
         owner: Owner,
@@ -201,7 +203,7 @@ impl LocalFile {
         }
     }
 
-    /// Returns another handle of the file.
+    /// Returns another handle to the file.
     pub(super) fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -210,12 +212,12 @@ impl LocalFile {
         self.place.path()
     }
 
-    /// Asks the kernel to begin writing the file's cached bytes, so that the sync at the end has little to wait for;
-    /// errors show at that sync. On Linux this advice starts writing all dirty pages without waiting, and drops only
-    /// clean ones (`mm/fadvise.c`).
+    /// Asks the kernel to begin writing the file's cached bytes to the disk, so that the sync at the end takes little
+    /// time. If the kernel cannot write the bytes, that sync fails. On Linux, this advice starts writing all dirty
+    /// pages without waiting for them, and drops only clean pages (`mm/fadvise.c`).
     fn begin_write_out(&mut self, to: u64) {
         let from = self.written_out;
-        // If the file system takes no advice, everything is written at the end.
+        // If the file system does not support this advice, all bytes are written at the end.
         let _ = fadvise(&self.file, from, NonZeroU64::new(to - from), Advice::DontNeed);
         self.written_out = to;
     }
@@ -275,7 +277,7 @@ mod tests {
         assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Transient));
     }
 
-    /// Replaces the file by `/dev/null`, which takes all bytes and cannot be synced.
+    /// Replaces the file by `/dev/null`, which accepts all bytes and cannot be synced.
     fn break_sync(staged: &mut Staged<LocalFile>) {
         staged.sink.file = File::options().write(true).open("/dev/null").unwrap();
     }

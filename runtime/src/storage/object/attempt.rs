@@ -1,5 +1,5 @@
-//! Takes an attempt from its first byte to its receipt: bytes go in; an output with a receipt, or a report in quarantine,
-//! comes out.
+//! Runs an attempt from its first byte to its receipt: bytes go in; an output with a receipt comes out, or a report
+//! about an output that was refused.
 
 use std::io::Read;
 
@@ -9,7 +9,8 @@ use object_store::path::Path;
 use super::checkpoint::Checkpoints;
 use super::client::Client;
 use super::decision::{
-    CarriedOut, Commit, Decision, Latest, Rounds, Verdict, carry_out, ended, exists, read_receipt,
+    CarriedOut, Commit, Decision, Latest, Rounds, Verdict, carry_out, complete, ended, exists, read_receipt,
+    superseded,
 };
 use super::keys::{Keys, stored};
 use super::upload::{SealedObject, SealedUpload, Upload, UploadTarget};
@@ -26,10 +27,11 @@ use crate::storage::{
     Recorded, SealedAttempt, StagedWriter,
 };
 
-/// The most rounds that one attempt tries to commit. Each one fails only if uploads of another attempt are gone.
+/// The maximum number of times that one attempt looks for an open round and proposes its commit. A second time is
+/// necessary only if another attempt or worker changes something at the same moment.
 const ROUNDS_MAX: u32 = 8;
 
-/// The output of a running attempt: uploads that nobody sees.
+/// The output of a running attempt: uploads whose objects are not visible yet.
 #[derive(Debug)]
 pub(super) struct ObjectAttempt {
     pub(super) client: Client,
@@ -47,7 +49,7 @@ impl ObjectAttempt {
         Self {
             output: Staged::new(output),
             rejects: None,
-            checkpoints: Checkpoints::new(keys.checkpoint(&id)),
+            checkpoints: Checkpoints::new(client.clone(), keys.checkpoint(&id)),
             client,
             keys,
             owner,
@@ -71,7 +73,7 @@ impl ObjectAttempt {
     }
 }
 
-/// Prepares an upload of this attempt, which begins with its first part.
+/// Prepares an upload of this attempt. The upload begins at the store when its first part is sent.
 fn upload(client: &Client, keys: &Keys, owner: &Owner, id: &str, key: Path) -> Upload {
     let nonce = uuid::Uuid::new_v4().simple().to_string();
     let note_key = keys
@@ -146,7 +148,7 @@ impl Attempt for ObjectAttempt {
     }
 }
 
-/// The complete output of an attempt, at the store and not visible.
+/// The complete output of an attempt. All parts are at the store, but the objects are not visible yet.
 #[derive(Debug)]
 pub(super) struct ObjectSealed {
     client: Client,
@@ -179,7 +181,7 @@ impl ObjectSealed {
         }
     }
 
-    /// Returns the result of a commit that finds a receipt.
+    /// Returns the result of a commit that has found an existing receipt.
     fn existing(&self, existing: Receipt, own: Receipt) -> Recorded {
         Recorded::Existing {
             existing: existing.into(),
@@ -189,7 +191,12 @@ impl ObjectSealed {
         }
     }
 
-    /// Finds the round that is open, or the receipt of the latest commit.
+    /// Finds the round that has no decision yet. If the latest decision is a commit, carries it out and returns the
+    /// receipt.
+    ///
+    /// # Errors
+    /// Fails permanently if the request has ended, or if an object has the output's name and no commit of this request
+    /// made it.
     fn open_round(&self) -> Result<OpenRound> {
         let (client, keys, id) = (&self.client, &self.keys, &*self.id);
         if let Some(receipt) = read_receipt(client, keys, id)? {
@@ -201,6 +208,9 @@ impl ObjectSealed {
             Latest::Decided(decision) => match &decision.verdict {
                 Verdict::Commit(commit) => match carry_out(client, keys, id, commit)? {
                     CarriedOut::Receipt(receipt) => return Ok(OpenRound::Committed(receipt)),
+                    CarriedOut::Impossible(_) if decision.life_ms > self.owner.life_ms => {
+                        return Err(superseded(id));
+                    }
                     CarriedOut::Impossible(why) => {
                         tracing::warn!(why, "a commit of another attempt cannot be carried out");
                         match decision.life_ms < self.owner.life_ms {
@@ -212,25 +222,31 @@ impl ObjectSealed {
                 Verdict::Ended { state, worker, at } => return Err(ended(id, state, worker, at)),
             },
         };
-        // Nothing is overwritten that this request has not made.
+        // An object must not be replaced if no attempt at this request made it.
         let key = stored(&self.output.sealed.key);
         match client.facts(&key)? {
             None => Ok(OpenRound::At(round)),
-            // Another attempt has committed since the look at the decisions.
+            // Another attempt has committed since this function listed the decisions.
             Some(facts) if Rounds::list(client, keys, id)?.made(client, &facts)? => Ok(OpenRound::Stale),
             Some(_) if read_receipt(client, keys, id)?.is_some() => Ok(OpenRound::Stale),
             Some(_) => Err(exists(client, &key)),
         }
     }
 
-    /// Keeps the uploads that a decision names, and removes what is not needed any more.
-    fn committed(&mut self) {
+    /// Keeps the uploads when this value is dropped, because a decision may name them.
+    fn keep_uploads(&mut self) {
         for object in [Some(&mut self.output), self.rejects.as_mut()]
             .into_iter()
             .flatten()
         {
             object.upload.keep();
-            // If this does not succeed, the reaper removes the note.
+        }
+    }
+
+    /// Removes the notes about the uploads, whose objects are visible now.
+    fn forget_notes(&self) {
+        for object in [Some(&self.output), self.rejects.as_ref()].into_iter().flatten() {
+            // A note that stays does no harm: the reaper does not abort an upload that a decision names.
             let _ = object.upload.forget_note();
         }
     }
@@ -238,11 +254,11 @@ impl ObjectSealed {
 
 /// The result of [`ObjectSealed::open_round`].
 enum OpenRound {
-    /// The round of this number has no decision yet.
+    /// The round with this number has no decision yet.
     At(u32),
     /// The request is committed.
     Committed(Box<Receipt>),
-    /// The request was committed meanwhile, so another look finds its receipt.
+    /// Another attempt has committed the request meanwhile. The next call finds its receipt.
     Stale,
 }
 
@@ -268,7 +284,7 @@ impl SealedAttempt for ObjectSealed {
                 OpenRound::Stale => continue,
                 OpenRound::At(round) => round,
             };
-            let nonce = self.output.sealed.nonce.clone();
+            let nonce = uuid::Uuid::new_v4().simple().to_string();
             let proposal = Decision::new(
                 (self.owner.queue.as_deref(), id),
                 (self.owner.life_ms, round),
@@ -278,19 +294,21 @@ impl SealedAttempt for ObjectSealed {
             fail_points::pass("sealed", id);
             let proposed = proposal.propose(&self.client, &self.keys);
             if proposed.as_ref().is_err_and(Error::leaves_output) {
-                // The decision may name these uploads.
-                self.committed();
+                // The store may have created the decision, which names these uploads. If it has not, the reaper finds
+                // their notes.
+                self.keep_uploads();
             }
             let decision = proposed?;
             if decision.nonce != nonce {
-                // Another decision was faster: the next look carries it out, or fails.
+                // Another decision came first. The next call of `open_round` carries it out, or fails if the request
+                // has ended.
                 continue;
             }
-            self.committed();
+            self.keep_uploads();
             fail_points::pass("decided", id);
             match carry_out(&self.client, &self.keys, id, &commit)? {
                 CarriedOut::Receipt(receipt) if receipt.attempt == own.attempt => {
-                    self.checkpoints.forget(&self.client);
+                    self.forget_notes();
                     return Ok(Recorded::New(receipt));
                 }
                 CarriedOut::Receipt(receipt) => return Ok(self.existing(*receipt, own)),
@@ -324,15 +342,16 @@ impl SealedAttempt for ObjectSealed {
         check_id(id)?;
         self.output.upload.abort()?;
         if let Some(rejects) = &mut self.rejects {
-            let key = stored(&rejects.sealed.key);
-            let completed = self
-                .client
-                .complete(&key, &rejects.sealed.upload, &rejects.sealed.parts);
-            completed.map_err(|error| self.client.failed(error, "cannot be kept", &key))?;
+            if let Err(why) = complete(&self.client, &rejects.sealed)? {
+                let what = format!("{id}: the rejects' upload was removed before it was complete");
+                return Err(Error::transient(Stage::Commit, Code::OutputMissing, what).because(why));
+            }
             rejects.upload.keep();
             rejects.upload.forget_note()?;
         }
-        let report = make_report(&self.published());
+        let mut report = make_report(&self.published());
+        // The output was never visible, and its upload is gone.
+        report.receipt.outputs.clear();
         let text = escape::json(serde_json::to_string_pretty(&report).expect("reports serialize"));
         let key = self.keys.report(id);
         self.client.put(&key, Bytes::from(format!("{text}\n")))?;

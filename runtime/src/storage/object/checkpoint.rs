@@ -1,8 +1,9 @@
-//! Writes and reads checkpoints: when the parts of a moment have arrived, an object with the progress and the bytes behind
-//! the last part is written; the next attempt continues the same uploads from there.
+//! Writes and reads checkpoints. A checkpoint covers the bytes that an attempt has written up to a certain moment. When
+//! all whole parts of these bytes have arrived at the store, the attempt writes an object with its progress and with
+//! the bytes after the last whole parts. The next attempt continues the same uploads from there.
 //!
-//! The object begins with a line `{"text":N}`. N bytes follow, which [`StoredCheckpoint`] knows, and then the bytes
-//! behind the last part of the output and of the rejects.
+//! The object begins with a line `{"text":N}`. The next N bytes are the text of [`StoredCheckpoint`]. The object ends
+//! with the bytes after the last whole part, first of the output and then of the rejects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,8 @@ use crate::fail_points;
 use crate::storage::staged::Staged;
 use crate::storage::{MakeProgress, StagedPart, StoredCheckpoint};
 
-/// The most bytes of a checkpoint's object: the progress, and less than one part of each file.
+/// The maximum size of a checkpoint's object, in bytes. The object contains the text, and less than one part of the
+/// output and of the rejects.
 const CHECKPOINT_BYTES_MAX: u64 = (16 << 20) + 2 * PART_BYTES as u64;
 
 /// The uploads at a checkpoint, with the digests of their bytes.
@@ -33,7 +35,7 @@ pub struct ObjectPart {
     output_digest: Midstate,
     rejects: Option<UploadState>,
     rejects_digest: Option<Midstate>,
-    /// The SHA-256 of the bytes behind the last parts, in lowercase hex.
+    /// The SHA-256 of the bytes after the last whole parts, in lowercase hex.
     tails_sha256: String,
 }
 
@@ -45,12 +47,15 @@ struct TextLine {
 /// The checkpoints of an attempt.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
+    client: Client,
     key: Path,
-    /// A checkpoint whose parts are still on their way.
+    /// Set if the last checkpoint is left to the next attempt.
+    is_kept: bool,
+    /// A checkpoint that is not written yet, because some of its parts are still on their way.
     pending: Option<PendingCheckpoint>,
     writing: Option<JoinHandle<()>>,
     is_written: Arc<AtomicBool>,
-    /// Set if the attempt continues the checkpoint of an earlier one.
+    /// True if the attempt continues the uploads of an earlier attempt's checkpoint.
     is_inherited: bool,
 }
 
@@ -61,7 +66,7 @@ struct PendingCheckpoint {
     progress: String,
 }
 
-/// The position of a checkpoint in one file.
+/// The bytes of one file that a pending checkpoint covers: whole parts, and the bytes after them.
 #[derive(Debug)]
 struct PendingFile {
     parts: usize,
@@ -81,9 +86,11 @@ impl PendingFile {
 }
 
 impl Checkpoints {
-    pub(super) fn new(key: Path) -> Self {
+    pub(super) fn new(client: Client, key: Path) -> Self {
         Self {
+            client,
             key,
+            is_kept: false,
             pending: None,
             writing: None,
             is_written: Arc::default(),
@@ -91,37 +98,51 @@ impl Checkpoints {
         }
     }
 
-    /// Returns whether this attempt has written a checkpoint of its own.
+    /// Returns whether this attempt has written its own checkpoint.
     pub(super) fn has_own(&self) -> bool {
         self.is_written.load(Ordering::Acquire)
     }
 
-    /// Returns whether there is a checkpoint that a later attempt can continue.
+    /// Returns whether there is a checkpoint from which a later attempt can resume.
     pub(super) fn keep(&mut self) -> bool {
-        self.has_own() || self.is_inherited
+        self.end_writing();
+        self.is_kept = self.has_own() || self.is_inherited;
+        self.is_kept
     }
 
-    /// Begins no more checkpoints. One that is being written does no harm: it describes uploads as they are.
+    /// Gives up the pending checkpoint, and waits for one that is being written.
     pub(super) fn end_writing(&mut self) {
         self.pending = None;
-    }
-
-    /// Removes the checkpoint, which is useless once there is a receipt.
-    pub(super) fn forget(&mut self, client: &Client) {
         if let Some(writing) = self.writing.take() {
-            // A failed task has written nothing.
-            let _ = client.runtime().block_on(writing);
-        }
-        if self.keep() {
-            // If this does not succeed, the reaper removes the checkpoint.
-            let _ = client.delete(&self.key);
+            // An error means that the task panicked or was cancelled. Then it has written nothing.
+            let _ = self.client.runtime().block_on(writing);
         }
     }
 }
 
+/// Removes the last checkpoint, unless it was kept: after a receipt it is useless, and after an error the next attempt
+/// must not continue what failed.
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        let writing = self.writing.take();
+        if self.is_kept || !(self.has_own() || self.is_inherited || writing.is_some()) {
+            return;
+        }
+        let (client, key) = (self.client.clone(), self.key.clone());
+        self.client.runtime().spawn(async move {
+            if let Some(writing) = writing {
+                // The object must not appear after it was removed.
+                let _ = writing.await;
+            }
+            // A checkpoint that stays does no harm after a receipt. After an error the reaper removes it.
+            let _ = tokio::task::spawn_blocking(move || client.delete(&key)).await;
+        });
+    }
+}
+
 impl ObjectAttempt {
-    /// Does the same as [`Attempt::checkpoint`](crate::storage::Attempt::checkpoint). The checkpoint is written once
-    /// all parts up to now have arrived at the store.
+    /// Does the same as [`Attempt::checkpoint`](crate::storage::Attempt::checkpoint). The checkpoint is written
+    /// when all parts that it covers have arrived at the store.
     pub(super) fn begin_checkpoint(&mut self, progress: MakeProgress<'_>) -> Result<()> {
         let is_writing = |writing: &JoinHandle<()>| !writing.is_finished();
         let checkpoints = &self.checkpoints;
@@ -140,7 +161,8 @@ impl ObjectAttempt {
         Ok(())
     }
 
-    /// Writes the pending checkpoint if its parts have arrived. An error of a part fails the next write.
+    /// Starts a task that writes the pending checkpoint, if its parts have arrived. If a part could not be uploaded,
+    /// there is no checkpoint, and the attempt fails when it sends the next part.
     pub(super) fn poll_checkpoint(&mut self) {
         let Some(pending) = &self.checkpoints.pending else {
             return;
@@ -202,9 +224,16 @@ impl ObjectAttempt {
                 }
             });
         self.checkpoints.writing = Some(writing);
+        self.output.sink.share();
+        if let Some(rejects) = &mut self.rejects {
+            rejects.sink.share();
+        }
     }
 
-    /// Continues the uploads of a checkpoint. Returns the reason why that is impossible.
+    /// Continues the uploads of a checkpoint.
+    ///
+    /// # Errors
+    /// Returns the reason why the checkpoint cannot be used.
     pub(super) fn resume_uploads(&mut self, part: &ObjectPart, tails: &[u8]) -> Result<(), String> {
         if hex::encode(Sha256::digest(tails)) != part.tails_sha256
             || !part.is_sound(tails.len(), self.client.part_bytes())
@@ -224,7 +253,8 @@ impl ObjectAttempt {
 }
 
 impl ObjectPart {
-    /// Returns whether this can be a state of uploads with this many bytes behind their last parts.
+    /// Returns whether the values are valid. `tails` is the number of bytes after the last whole parts, of output and
+    /// rejects together.
     fn is_sound(&self, tails: usize, part_bytes: usize) -> bool {
         let is_file = |state: &UploadState, digest: &Midstate| {
             let bytes = state.parts.len() as u64 * part_bytes as u64 + state.tail as u64;
@@ -245,8 +275,11 @@ impl ObjectPart {
     }
 }
 
-/// Reads the checkpoint under a key, with the bytes behind the last parts. Returns `None` if there is none, or the
-/// reason why it is not valid.
+/// Reads the checkpoint with this key. Also returns the bytes after the last whole parts. Returns `None` if there is no
+/// checkpoint.
+///
+/// # Errors
+/// Returns the reason why the checkpoint cannot be read, or why it is not valid.
 pub(super) fn find(client: &Client, key: &Path) -> Result<Option<(StoredCheckpoint, Bytes)>, String> {
     let bytes = match client.read(key, CHECKPOINT_BYTES_MAX) {
         Ok(Some(bytes)) => bytes,

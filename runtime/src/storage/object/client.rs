@@ -1,8 +1,9 @@
-//! Calls an object store from blocking threads: keys and bytes go in; bytes and facts about objects come out, with
-//! errors that name the object and say whether a retry may help.
+//! Calls an object store from blocking threads: keys and bytes go in; bytes and facts about objects come out. Errors
+//! name the object and say whether a retry can help.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -18,10 +19,16 @@ use super::keys::stored;
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
 
-/// The name of the metadata that says which upload made an object.
+/// The name of the metadata entry with the nonce of the upload that made the object.
 const UPLOAD_METADATA: &str = "ingest-upload";
 
-/// A store that takes objects in parts.
+/// The most tries of a call that the store refuses because of another call that has not ended.
+const CONFLICTS_MAX: u32 = 6;
+
+/// The pause after the first of these tries. It grows with each one.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+
+/// An object store that supports uploads in parts.
 pub trait PartStore: ObjectStore + MultipartStore {}
 
 impl<S: ObjectStore + MultipartStore> PartStore for S {}
@@ -33,7 +40,7 @@ pub(super) struct Client {
     runtime: Handle,
     /// The URI of the bucket, such as `s3://lake`.
     bucket: String,
-    /// The length of each part of an upload but the last.
+    /// The length in bytes of each part of an upload. Only the last part can be shorter.
     part_bytes: usize,
 }
 
@@ -42,7 +49,8 @@ pub(super) struct Client {
 pub(super) enum Created {
     /// The object was created.
     New,
-    /// An object of that name exists; it may be the result of an earlier try of the same call.
+    /// An object of that name existed already. Perhaps the same call created it: if the store's answer is lost, the
+    /// library `object_store` repeats the call, and the second try finds the object.
     Exists,
 }
 
@@ -50,7 +58,7 @@ pub(super) enum Created {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ObjectFacts {
     pub(super) bytes: u64,
-    /// The nonce of the upload that made the object, if it has one.
+    /// The nonce of the upload that made the object, or `None` if the object has no nonce.
     pub(super) upload: Option<String>,
 }
 
@@ -77,7 +85,8 @@ impl Client {
         format!("{}/{key}", self.bucket)
     }
 
-    /// Returns the bytes of an object, or `None` if there is no such object.
+    /// Returns the bytes of an object, or `None` if there is no such object. Fails if the object has more than
+    /// `bytes_max` bytes.
     pub(super) fn read(&self, key: &Path, bytes_max: u64) -> Result<Option<Bytes>> {
         let read = self.runtime.block_on(async {
             let found = match self.store.get(key).await {
@@ -103,7 +112,7 @@ impl Client {
         }
     }
 
-    /// Returns the key in a URI that [`Client::uri`] has made.
+    /// Returns the key in a URI that [`Client::uri`] has made, or `None` if the URI is in another bucket.
     pub(super) fn key_of(&self, uri: &str) -> Option<Path> {
         Some(stored(uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?))
     }
@@ -125,16 +134,29 @@ impl Client {
         digest.map_err(|error| self.failed(error, "cannot be compared", key))
     }
 
-    /// Creates an object if there is none of that name.
+    /// Creates an object if there is no object of that name.
     pub(super) fn create(&self, key: &Path, bytes: Bytes) -> Result<Created> {
-        let options = PutOptions::from(PutMode::Create);
-        let put = self.store.put_opts(key, PutPayload::from(bytes), options);
-        match self.runtime.block_on(put) {
-            Ok(_) => Ok(Created::New),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                Ok(Created::Exists)
+        let mut tries = 0;
+        loop {
+            let options = PutOptions::from(PutMode::Create);
+            let put = self.store.put_opts(key, PutPayload::from(bytes.clone()), options);
+            let refusal = match self.runtime.block_on(put) {
+                Ok(_) => return Ok(Created::New),
+                Err(
+                    error @ (object_store::Error::AlreadyExists { .. }
+                    | object_store::Error::Precondition { .. }),
+                ) => error,
+                Err(error) => return Err(self.failed(error, "cannot be created", key)),
+            };
+            if self.facts(key)?.is_some() {
+                return Ok(Created::Exists);
             }
-            Err(error) => Err(self.failed(error, "cannot be created", key)),
+            // The store also refuses a create beside another one that has not ended, and that one may fail.
+            tries += 1;
+            if tries == CONFLICTS_MAX {
+                return Err(self.failed(refusal, "cannot be created", key));
+            }
+            std::thread::sleep(CONFLICT_PAUSE * tries);
         }
     }
 
@@ -165,6 +187,16 @@ impl Client {
         Ok(listed)
     }
 
+    /// Returns the names of the folders directly below a prefix.
+    pub(super) fn folders(&self, prefix: &Path) -> Result<Vec<String>> {
+        let listed = self
+            .runtime
+            .block_on(self.store.list_with_delimiter(Some(prefix)));
+        let listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
+        let names = listed.common_prefixes.iter().filter_map(Path::filename);
+        Ok(names.map(str::to_owned).collect())
+    }
+
     /// Returns facts about an object, or `None` if there is no such object.
     pub(super) fn facts(&self, key: &Path) -> Result<Option<ObjectFacts>> {
         let options = GetOptions {
@@ -184,7 +216,7 @@ impl Client {
         }
     }
 
-    /// Begins an upload. The object that it makes will name its nonce.
+    /// Begins an upload, and returns its id. The object that the upload makes will have `nonce` in its metadata.
     pub(super) fn create_upload(&self, key: &Path, nonce: &str) -> Result<MultipartId> {
         let mut attributes = Attributes::new();
         attributes.insert(
@@ -197,7 +229,7 @@ impl Client {
             .map_err(|error| self.failed(error, "an upload cannot be begun", key))
     }
 
-    /// Uploads one part of an object, as a future for a task.
+    /// Returns a future that uploads one part of an object. A task can run it.
     pub(super) fn put_part(
         &self,
         key: Path,
@@ -215,25 +247,34 @@ impl Client {
         }
     }
 
-    /// Makes an object visible from its parts.
+    /// Completes an upload: makes the object, which consists of these parts, visible.
     pub(super) fn complete(
         &self,
         key: &Path,
         upload: &str,
         parts: &[String],
     ) -> Result<(), object_store::Error> {
-        let parts = parts
-            .iter()
-            .map(|part| PartId {
+        let (mut tries, upload) = (0, upload.to_owned());
+        loop {
+            let parts = parts.iter().map(|part| PartId {
                 content_id: part.clone(),
-            })
-            .collect();
-        self.runtime
-            .block_on(self.store.complete_multipart(key, &upload.to_owned(), parts))
-            .map(drop)
+            });
+            let completing = self.store.complete_multipart(key, &upload, parts.collect());
+            match self.runtime.block_on(completing) {
+                // Another call for the object has not ended.
+                Err(error @ object_store::Error::AlreadyExists { .. }) => {
+                    tries += 1;
+                    if tries == CONFLICTS_MAX || !matches!(self.facts(key), Ok(None)) {
+                        return Err(error);
+                    }
+                    std::thread::sleep(CONFLICT_PAUSE * tries);
+                }
+                completed => return completed.map(drop),
+            }
+        }
     }
 
-    /// Aborts an upload; ignores one that does not exist any more.
+    /// Aborts an upload. Does nothing if the upload does not exist any more.
     pub(super) fn abort(&self, key: &Path, upload: &str) -> Result<()> {
         let aborted = self
             .runtime
@@ -244,7 +285,8 @@ impl Client {
         }
     }
 
-    /// Returns the error for a failed call. It is permanent only if no retry can help.
+    /// Returns the error for a failed call. The error is permanent if no retry can help, for example because a
+    /// permission is missing. All other errors are transient.
     pub(super) fn failed(&self, error: object_store::Error, what: &str, key: &Path) -> Error {
         use object_store::Error as Store;
         let class = match error {

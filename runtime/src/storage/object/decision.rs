@@ -1,20 +1,22 @@
-//! Decides how a round of a request ends: proposals of attempts go in; one decision, which everybody carries out, comes
-//! out.
+//! Decides how a round of a request ends: proposals of attempts and workers go in; one decision comes out. Each
+//! attempt or worker that finds the decision carries it out.
 //!
-//! A *round* begins with each life of a request (a submit, or a `dead retry`), and whenever the round before could not
-//! be carried out. Its decision is an object that is created only if it is absent, so only one proposal wins. It says
-//! either "commit", with the uploads to complete and the receipt to create, or "ended": nobody may commit this round.
+//! A *round* begins when a life of a request begins (with a submit, or with a `dead retry`), and when the decision of
+//! the previous round cannot be carried out. The decision of a round is an object. An object is created only if there
+//! is no object of that name, so only one proposal becomes the decision. There are two kinds of decisions. *Commit*
+//! names the uploads to complete, and contains the receipt to create. *Ended* says that the request has ended without
+//! an output.
 //!
-//! Whoever makes or finds a decision carries it out, and each step can be repeated:
+//! An attempt or worker that creates or finds a decision carries it out. Each step can be repeated:
 //!
 //! | decision | steps |
 //! |---|---|
 //! | commit | look for the receipt; complete the uploads, the output last; create the receipt |
-//! | ended | nothing: an attempt of this life, or of an earlier one, fails |
+//! | ended | none; attempts of the same life of the request, or of an earlier life, fail |
 //!
-//! If an upload of a commit is gone, either the object was completed before, or nothing can complete it any more. The
-//! nonce of the upload, which the object keeps, tells the two cases apart. In the second case the next round begins: an
-//! attempt proposes to commit its own output.
+//! If an upload of a commit is gone, there are two cases: the upload was completed, or it was aborted. The nonce of the
+//! upload shows which: a completed object has the nonce in its metadata. If the upload was aborted, the next round
+//! begins, and an attempt proposes to commit its own output.
 
 use std::collections::BTreeMap;
 
@@ -25,15 +27,16 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, Created, ObjectFacts};
 use super::keys::{Keys, stored};
 use super::upload::SealedUpload;
-use crate::error::{Code, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::escape;
 use crate::fail_points;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, Unreadable};
 
-/// The version of the document.
+/// The version of the format of decisions.
 const VERSION: u32 = 1;
 
-/// The most bytes of a decision: a receipt, and two uploads with up to 10,000 parts each.
+/// The maximum size of a decision, in bytes. A decision contains a receipt and the parts of two uploads, which can be
+/// 10,000 for each.
 const DECISION_BYTES_MAX: u64 = DOCUMENT_BYTES_MAX + (8 << 20);
 
 /// A decision about one round of a request.
@@ -45,7 +48,7 @@ pub(super) struct Decision {
     /// The start of the request's life: see [`crate::storage::Owner::life_ms`].
     pub(super) life_ms: i64,
     pub(super) round: u32,
-    /// A random word of the attempt or worker that proposed it.
+    /// A random word by which a proposer recognizes its own decision.
     pub(super) nonce: String,
     #[serde(flatten)]
     pub(super) verdict: Verdict,
@@ -55,7 +58,7 @@ pub(super) struct Decision {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub(super) enum Verdict {
-    /// The uploads are completed and the receipt is created.
+    /// The request is committed: the uploads must be completed, and the receipt must be created.
     Commit(Box<Commit>),
     /// The request has ended without an output.
     Ended {
@@ -77,21 +80,22 @@ pub(super) struct Commit {
 #[derive(Debug, Default)]
 pub(super) struct Rounds(BTreeMap<(i64, u32), Path>);
 
-/// What is to be done about the latest round.
+/// What the latest decision means for an attempt or worker.
 #[derive(Debug)]
 pub(super) enum Latest {
-    /// There is none in this life; the next round has this number.
+    /// No decision concerns this life of the request. The round with this number is open.
     Open(u32),
-    /// The latest decision: a commit of any life, or the end of this life or of a later one.
+    /// The latest decision is a commit of any life, or the end of this life or of a later life.
     Decided(Box<Decision>),
 }
 
 /// The result of carrying out a commit.
 #[derive(Debug)]
 pub(super) enum CarriedOut {
-    /// The receipt is there.
+    /// The receipt exists.
     Receipt(Box<Receipt>),
-    /// An upload is gone, for this reason.
+    /// The commit cannot be carried out, because an upload was aborted or another object has its name. The text is the
+    /// store's error.
     Impossible(String),
 }
 
@@ -117,7 +121,8 @@ impl Decision {
         let Self {
             id, life_ms, round, ..
         } = self;
-        keys.decisions(id).join(format!("{life_ms:016}.{round:06}.json"))
+        keys.decisions(Some(id))
+            .join(format!("{life_ms:016}.{round:06}.json"))
     }
 
     /// Returns whether the decision names this upload.
@@ -131,16 +136,18 @@ impl Decision {
         }
     }
 
-    /// Proposes this decision. Returns the decision of its round, which may be another one.
+    /// Proposes this decision. Returns the decision of its round, which can be the decision of another attempt or
+    /// worker.
     ///
     /// # Errors
-    /// Fails transiently if the store does not answer. Then the proposal may have taken effect, which the error says.
+    /// Fails if the store does not answer, or refuses the call. The store may have created the decision, so
+    /// [`Error::leaves_output`] returns true.
     pub(super) fn propose(self, client: &Client, keys: &Keys) -> Result<Self> {
         let key = self.key(keys);
         let bytes = serde_json::to_vec(&self).expect("a decision serializes");
         match client.create(&key, bytes.into()).map_err(Error::leaving_output)? {
             Created::New => Ok(self),
-            // This may also be the result of an earlier try of the same call.
+            // The decision can be this proposal, if an earlier try of the same call has created it.
             Created::Exists => {
                 let found = read(client, &key).map_err(Error::leaving_output)?;
                 found.ok_or_else(|| {
@@ -156,7 +163,7 @@ impl Rounds {
     /// Lists the decisions about a request.
     pub(super) fn list(client: &Client, keys: &Keys, id: &str) -> Result<Self> {
         let mut rounds = Self::default();
-        for object in client.list(&keys.decisions(id))? {
+        for object in client.list(&keys.decisions(Some(id)))? {
             if let Some(round) = parse_name(&object.location) {
                 rounds.0.insert(round, object.location);
             }
@@ -164,7 +171,7 @@ impl Rounds {
         Ok(rounds)
     }
 
-    /// Returns what the latest round means for an attempt of this life.
+    /// Returns what the latest decision means for an attempt or worker in the life `life_ms` of the request.
     pub(super) fn latest(&self, client: &Client, life_ms: i64) -> Result<Latest> {
         let Some((&(life, _), key)) = self.0.last_key_value() else {
             return Ok(Latest::Open(0));
@@ -179,7 +186,7 @@ impl Rounds {
         }
     }
 
-    /// Returns whether a commit of this request made an object.
+    /// Returns whether the object is the output of a commit of this request.
     pub(super) fn made(&self, client: &Client, object: &ObjectFacts) -> Result<bool> {
         for key in self.keys() {
             if let Some(Decision {
@@ -200,43 +207,49 @@ impl Rounds {
     }
 }
 
-/// Reads a decision, or returns `None` if there is none.
+/// Reads a decision. Returns `None` if there is no such decision.
 pub(super) fn read(client: &Client, key: &Path) -> Result<Option<Decision>> {
     let Some(bytes) = client.read(key, DECISION_BYTES_MAX)? else {
         return Ok(None);
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+    let decision: Decision = serde_json::from_slice(&bytes).map_err(|error| {
         let what = format!("{}: is not a decision", client.uri(key));
         Error::permanent(Stage::Commit, Code::OutputDamaged, what).because(error)
-    })
+    })?;
+    if decision.decision != VERSION {
+        // A worker of a newer version can carry it out.
+        let what = format!("{}: is a decision of a newer version", client.uri(key));
+        return Err(Error::transient(Stage::Commit, Code::HostOutdated, what));
+    }
+    Ok(Some(decision))
 }
 
-/// Returns life and round in the key of a decision.
+/// Returns the life and the round in the key of a decision.
 fn parse_name(key: &Path) -> Option<(i64, u32)> {
     let name = key.filename()?.strip_suffix(".json")?;
     let (life, round) = name.split_once('.')?;
     Some((life.parse().ok()?, round.parse().ok()?))
 }
 
-/// Carries out a commit: makes its objects visible, and creates its receipt. Does nothing that is done already.
+/// Carries out a commit: makes its objects visible, and creates its receipt. Skips steps that are done already.
 pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit) -> Result<CarriedOut> {
     let Commit {
         rejects,
         output,
         receipt,
     } = commit;
-    // A late attempt may have slept while its decision was carried out and removed.
+    // Another attempt or worker may have carried out the commit already.
     if let Some(receipt) = read_receipt(client, keys, id)? {
         return Ok(CarriedOut::Receipt(receipt.into()));
     }
-    // The output comes last: as soon as it is visible, nothing but the receipt is missing.
+    // The output comes last, so that only the receipt is missing when the output becomes visible.
     for upload in rejects.iter().chain([output]) {
         if let Err(why) = complete(client, upload)? {
             return Ok(CarriedOut::Impossible(why));
         }
         fail_points::pass("completed", id);
     }
-    // People will show the document on a terminal.
+    // The text is escaped, because people show receipts on a terminal.
     let text = escape::json(serde_json::to_string_pretty(receipt).expect("a receipt serializes"));
     let key = keys.receipt(id);
     client
@@ -255,8 +268,9 @@ pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit)
     }
 }
 
-/// Makes an object visible. Returns the reason why that is impossible, if the upload is gone.
-fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<(), String>> {
+/// Completes an upload, if it is not completed yet. The inner error is the reason why the upload cannot be completed
+/// any more.
+pub(super) fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<(), String>> {
     let key = stored(&upload.key);
     let is_done = |client: &Client| -> Result<bool> {
         let facts = client.facts(&key).map_err(Error::leaving_output)?;
@@ -271,11 +285,11 @@ fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<(), String>
         return Ok(Ok(()));
     }
     match failed {
-        // The upload is gone, or somebody else has created an object of this name since the attempt looked.
+        // The upload is gone, or somebody else has created an object of this name since the attempt looked for one.
         error @ (object_store::Error::NotFound { .. }
         | object_store::Error::AlreadyExists { .. }
         | object_store::Error::Precondition { .. }) => {
-            // From now on no call that is still on its way can complete the upload.
+            // After this, a call of another worker that is still on its way can no longer complete the upload.
             client
                 .abort(&key, &upload.upload)
                 .map_err(Error::leaving_output)?;
@@ -290,7 +304,7 @@ fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<(), String>
     }
 }
 
-/// Returns the error for an object of the output's name that no decision of the request names.
+/// Returns the error for an object that has the output's name, although no attempt at this request made it.
 pub(super) fn exists(client: &Client, key: &Path) -> Error {
     let what = format!(
         "{}: exists, and no attempt at this request made it: remove it, or choose another --id or --output",
@@ -299,7 +313,7 @@ pub(super) fn exists(client: &Client, key: &Path) -> Error {
     Error::permanent(Stage::Commit, Code::OutputExists, what)
 }
 
-/// Reads the receipt under an id, or returns `None` if there is none.
+/// Reads the receipt with this id. Returns `None` if there is no such receipt.
 pub(super) fn read_receipt(client: &Client, keys: &Keys, id: &str) -> Result<Option<Receipt>> {
     let key = keys.receipt(id);
     let Some(document) = client.read(&key, DOCUMENT_BYTES_MAX)? else {
@@ -308,7 +322,7 @@ pub(super) fn read_receipt(client: &Client, keys: &Keys, id: &str) -> Result<Opt
     Receipt::read(&document).map(Some).map_err(|error| {
         let what = client.uri(&key);
         match error {
-            // A worker of a newer version can settle the request.
+            // The error is transient, because a worker of a newer version can settle the request.
             Unreadable::Newer(_) => Error::transient(
                 Stage::Commit,
                 Code::HostOutdated,
@@ -324,10 +338,16 @@ pub(super) fn read_receipt(client: &Client, keys: &Keys, id: &str) -> Result<Opt
     })
 }
 
-/// Returns the error of an attempt at a request that has ended without an output.
+/// Returns the error for an attempt at a request that has ended without an output.
 pub(super) fn ended(id: &str, state: &str, worker: &str, at: &str) -> Error {
     let what = format!(
         "{id}: worker {worker} ended it as {state} at {at}, so no earlier attempt may commit it; `dead retry` starts it anew"
     );
     Error::permanent(Stage::Commit, Code::RequestEnded, what)
+}
+
+/// Returns the error of an attempt whose request is in a later life already.
+pub(super) fn superseded(id: &str) -> Error {
+    let what = format!("{id}: another attempt at the request has taken over");
+    Error::new(Stage::Commit, Class::LeaseLost, Code::LeaseLost, what)
 }

@@ -4,20 +4,24 @@
 //! <prefix>/[<queue>/]<id>.<format>                                    output
 //! <prefix>/_ingest/[<queue>/]receipts/<id>.json                       receipt
 //! <prefix>/_ingest/[<queue>/]rejects/<id>.<fence>.rejects.csv         rejects, if any
-//! <prefix>/_ingest/[<queue>/]quarantine/<id>.json                     report of an output that was refused
+//! <prefix>/_ingest/[<queue>/]quarantine/<id>.json                     report about an output that was refused
 //! <prefix>/_ingest/[<queue>/]decisions/<id>/<life>.<round>.json       decisions: see `decision.rs`
-//! <prefix>/_ingest/[<queue>/]uploads/<id>/<fence>.<nonce>.json        uploads that may have to be aborted
-//! <prefix>/_ingest/[<queue>/]checkpoints/<id>.checkpoint              the checkpoint for the next attempt
-//! <prefix>/_ingest/output-id                                          identifies this output
-//! <prefix>/_ingest/create-check                                       shows that objects are created only if absent
+//! <prefix>/_ingest/[<queue>/]uploads/<id>/<fence>.<nonce>.json        notes about uploads: see `reaper.rs`
+//! <prefix>/_ingest/[<queue>/]checkpoints/<id>.checkpoint              checkpoint for the next attempt
+//! <prefix>/_ingest/output-id                                          the id of this place
+//! <prefix>/_ingest/create-check                                       object for the check of the store
 //! ```
-//! Many programs read every object below a prefix, so only outputs lie outside of `_ingest`.
+//! Many programs read every object below a prefix, for example below `<prefix>/<queue>/`. So all objects that are not
+//! outputs are below `_ingest`.
 
 use object_store::path::Path;
 
 use crate::format::Format;
 
-/// The folder of everything that is no output. No queue has a name that begins with `_`.
+/// The end of the names of checkpoints.
+pub(super) const CHECKPOINT_SUFFIX: &str = ".checkpoint";
+
+/// The folder of all objects that are not outputs.
 const PRIVATE: &str = "_ingest";
 
 /// The keys of the objects of one queue, or of requests without a queue.
@@ -43,8 +47,8 @@ impl Keys {
         self.outputs.clone().join(format!("{id}.{}", format.name()))
     }
 
-    /// Returns the key of an attempt's rejects. Each attempt has its own, because an upload cannot be renamed when the
-    /// rejects go into quarantine.
+    /// Returns the key of an attempt's rejects. The rejects of each attempt have a key of their own. An upload cannot
+    /// get another key, so the rejects keep this key in quarantine, too.
     pub(super) fn rejects(&self, id: &str, fence: u64) -> Path {
         self.private("rejects", format!("{id}.{fence}.rejects.csv"))
     }
@@ -57,22 +61,31 @@ impl Keys {
         self.private("quarantine", format!("{id}.json"))
     }
 
-    /// Returns the prefix of all decisions about a request.
-    pub(super) fn decisions(&self, id: &str) -> Path {
-        self.private("decisions", id.to_owned())
+    /// Returns the prefix of the decisions: about one request, or of the whole queue if `id` is `None`.
+    pub(super) fn decisions(&self, id: Option<&str>) -> Path {
+        self.folder("decisions", id)
     }
 
-    /// Returns the prefix of the notes about uploads: those of a request, or all of the queue.
+    /// Returns the prefix of the notes about uploads: of one request, or of the whole queue if `id` is `None`.
     pub(super) fn uploads(&self, id: Option<&str>) -> Path {
-        let uploads = self.private.clone().join("uploads");
-        match id {
-            Some(id) => uploads.join(id),
-            None => uploads,
-        }
+        self.folder("uploads", id)
     }
 
     pub(super) fn checkpoint(&self, id: &str) -> Path {
-        self.private("checkpoints", format!("{id}.checkpoint"))
+        self.private("checkpoints", format!("{id}{CHECKPOINT_SUFFIX}"))
+    }
+
+    /// Returns the prefix of all checkpoints of the queue.
+    pub(super) fn checkpoints(&self) -> Path {
+        self.folder("checkpoints", None)
+    }
+
+    fn folder(&self, name: &str, id: Option<&str>) -> Path {
+        let folder = self.private.clone().join(name);
+        match id {
+            Some(id) => folder.join(id),
+            None => folder,
+        }
     }
 
     fn private(&self, folder: &str, name: String) -> Path {
@@ -80,12 +93,28 @@ impl Keys {
     }
 }
 
-/// Returns the key of an object that belongs to the whole output.
+/// Returns the folder of all objects that are no outputs.
+pub(super) fn private(prefix: &Path) -> Path {
+    prefix.clone().join(PRIVATE)
+}
+
+/// Returns the URI of the receipt that names an output with this URI.
+pub(crate) fn receipt_uri(output: &str, queue: Option<&str>, id: &str) -> Option<String> {
+    let (mut folder, _) = output.rsplit_once('/')?;
+    let mut private = PRIVATE.to_owned();
+    if let Some(queue) = queue {
+        folder = folder.strip_suffix(queue)?.strip_suffix('/')?;
+        private = format!("{private}/{queue}");
+    }
+    Some(format!("{folder}/{private}/receipts/{id}.json"))
+}
+
+/// Returns the key of an object that does not belong to a queue or a request.
 pub(super) fn of_output(prefix: &Path, name: &str) -> Path {
     prefix.clone().join(PRIVATE).join(name)
 }
 
-/// Returns the key that a document of this module names.
+/// Returns the key that a document in the store names.
 pub(super) fn stored(key: &str) -> Path {
     Path::parse(key).unwrap_or_else(|_| Path::from(key))
 }

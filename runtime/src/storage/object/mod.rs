@@ -1,259 +1,120 @@
-//! Stores outputs in an object store: objects under final names and a receipt, all or nothing.
+//! Reaches object stores: settings and a URI such as `s3://bucket/key` go in. For an input, signed requests come out; for
+//! an output, a storage.
 //!
-//! An object store has no rename and no locks. It has multipart uploads, which nobody sees until they are completed, and
-//! it creates a small object only if it is absent. So an attempt uploads its output, and then proposes a *decision*: see
-//! `decision.rs`. The decision is the commit; completing the uploads and creating the receipt carry it out.
+//! This folder alone names `object_store`, the library that signs requests, obtains credentials and uploads parts.
+//! Inputs are fetched by the code that fetches from any HTTP server.
 
 mod attempt;
+mod aws_profile;
 mod checkpoint;
 mod client;
+mod connect;
+mod credentials;
 mod decision;
 mod keys;
+mod output;
 mod reaper;
+mod refusal;
+mod settings;
+mod sign;
 mod upload;
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use self::attempt::ObjectAttempt;
 pub(super) use self::checkpoint::ObjectPart;
 pub use self::client::PartStore;
-use self::client::{Client, Created};
-use self::decision::{CarriedOut, Decision, Latest, Rounds, Verdict, carry_out, read_receipt};
-use self::keys::{Keys, of_output};
+use self::connect::{Connector, CredentialsConnector};
+pub(crate) use self::keys::receipt_uri;
+pub use self::output::ObjectStorage;
+pub(crate) use self::refusal::ERROR_BYTES_MAX;
+pub use self::settings::{AzureSettings, GcsSettings, S3Settings, Secret, StoreSettings};
+use self::sign::Store;
+pub(crate) use self::sign::StoredObject;
 pub use self::upload::PART_BYTES;
-use super::checkpoint::{StagedPart, StoredCheckpoint};
-use super::{Attempt, Concluded, EndedRequest, Owner, Resumed, Storage};
 use crate::error::{Code, Error, Result, Stage};
-use crate::format::Format;
-use crate::names::{check_id, check_usable_queue_name};
-use crate::receipt::{Receipt, now};
-use crate::stop::Stop;
+use crate::location::{ObjectPrefix, ObjectUri, Provider, redact};
 
-/// The most bytes of the id of an output.
-const IDENTITY_BYTES_MAX: u64 = 1_024;
+/// The stores that this process can reach. Clones share credentials.
+#[derive(Clone, Default)]
+pub struct ObjectStores(Arc<Stores>);
 
-/// A prefix of a bucket for outputs, rejects and receipts.
-#[derive(Debug)]
-pub struct ObjectStorage {
-    client: Client,
-    prefix: Path,
-    identity: Mutex<Option<String>>,
-    /// Set once the store was seen to refuse a second create.
-    is_checked: Mutex<bool>,
+#[derive(Default)]
+struct Stores {
+    settings: StoreSettings,
+    connector: CredentialsConnector,
+    /// Connects to the stores of outputs.
+    data: Connector,
+    /// The stores that were used, in the order of [`Provider::ALL`].
+    opened: [Mutex<Option<Arc<Store>>>; Provider::ALL.len()],
 }
 
-impl ObjectStorage {
-    /// Returns a storage below a prefix of a bucket, such as `s3://lake`. Its functions block threads; the calls run on
-    /// `runtime`. Each part of an upload but the last has `part_bytes`.
-    pub fn new(
-        store: Arc<dyn PartStore>,
-        bucket: String,
-        prefix: &str,
-        part_bytes: usize,
-        runtime: Handle,
-    ) -> Self {
-        Self {
-            client: Client::new(store, runtime, bucket, part_bytes),
-            prefix: Path::from(prefix),
-            identity: Mutex::default(),
-            is_checked: Mutex::default(),
-        }
+impl ObjectStores {
+    /// Returns stores with these settings. No setting is checked before a store is used.
+    pub fn new(settings: StoreSettings) -> Self {
+        Self(Arc::new(Stores {
+            settings,
+            ..Stores::default()
+        }))
     }
 
-    fn keys(&self, queue: Option<&str>) -> Keys {
-        Keys::of(&self.prefix, queue)
+    /// Checks the settings of a store. Does not obtain credentials.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage config, if the settings cannot be used.
+    pub fn check(&self, provider: Provider) -> Result<()> {
+        self.store(provider).map(drop)
     }
 
-    /// Checks that the store creates an object only if it is absent: of two creates the second must be refused. The
-    /// object stays, so no right to remove is needed.
-    fn check_store(&self) -> Result<()> {
-        let mut is_checked = self.is_checked.lock();
-        if *is_checked {
-            return Ok(());
-        }
-        let key = of_output(&self.prefix, "create-check");
-        let create = || {
-            let text = "This object shows that the store creates an object only if it is absent.\n";
-            self.client.create(&key, Bytes::from_static(text.as_bytes()))
-        };
-        if create()? == Created::New && create()? == Created::New {
-            let what = format!(
-                "{}: this store replaces an object that it was asked to create only if absent, so two workers could commit \
-                 one request: use a store with conditional writes (If-None-Match)",
-                self.client.uri(&key)
-            );
-            return Err(Error::permanent(Stage::Config, Code::StoreUnsuitable, what));
-        }
-        *is_checked = true;
-        Ok(())
+    /// Returns an object of its store; `written` is its URI as somebody wrote it.
+    ///
+    /// # Errors
+    /// Fails permanently if the settings of the store cannot be used.
+    pub(crate) fn object(&self, uri: ObjectUri, written: &str) -> Result<StoredObject> {
+        let store = self
+            .store(uri.provider)
+            .map_err(|error| error.about(redact(&uri.to_string())))?;
+        StoredObject::new(uri, written, store)
     }
 
-    /// Ends a request that no decision of this life has ended.
-    fn end(&self, keys: &Keys, request: EndedRequest<'_>) -> Result<Concluded> {
-        let client = &self.client;
-        let EndedRequest { queue, id, .. } = request;
-        loop {
-            let rounds = Rounds::list(client, keys, id)?;
-            let round = match rounds.latest(client, request.life_ms)? {
-                Latest::Open(round) => round,
-                Latest::Decided(decision) => match &decision.verdict {
-                    Verdict::Ended { .. } => return Ok(Concluded::Ended),
-                    Verdict::Commit(commit) => match carry_out(client, keys, id, commit)? {
-                        CarriedOut::Receipt(receipt) if receipt.is_for(queue, id, request.submitted_at) => {
-                            return Ok(Concluded::Committed(receipt));
-                        }
-                        // The receipt is that of an earlier request of this id.
-                        CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
-                            if decision.life_ms < request.life_ms =>
-                        {
-                            0
-                        }
-                        CarriedOut::Receipt(_) | CarriedOut::Impossible(_) => decision.round + 1,
-                    },
-                },
-            };
-            let verdict = Verdict::Ended {
-                state: request.state.to_owned(),
-                worker: request.worker.to_owned(),
-                at: now().to_string(),
-            };
-            let nonce = uuid::Uuid::new_v4().simple().to_string();
-            let life = (request.life_ms, round);
-            let proposal = Decision::new((Some(queue), id), life, &nonce, verdict);
-            let decision = proposal.propose(client, keys)?;
-            if matches!(decision.verdict, Verdict::Ended { .. }) {
-                return Ok(Concluded::Ended);
+    /// Opens the objects below a prefix for outputs. The calls of the storage run on `runtime`.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage config, if the settings of the store cannot be used, or if the store is not S3.
+    pub fn output(&self, prefix: &ObjectPrefix, runtime: Handle) -> Result<ObjectStorage> {
+        let store = match prefix.provider {
+            Provider::S3 => self
+                .store(Provider::S3)?
+                .s3_bucket(&prefix.bucket, &self.0.data)?,
+            Provider::Gcs | Provider::Azure => {
+                let what = format!(
+                    "--output {}://{}: outputs go to folders and to s3: only",
+                    prefix.provider.scheme(),
+                    prefix.bucket
+                );
+                return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
             }
-            // A commit was faster: the next look carries it out.
+        };
+        let bucket = format!("{}://{}", prefix.provider.scheme(), prefix.bucket);
+        ObjectStorage::new(store, bucket, &prefix.prefix, PART_BYTES, runtime)
+    }
+
+    fn store(&self, provider: Provider) -> Result<Arc<Store>> {
+        let mut opened = self.0.opened[provider as usize].lock();
+        if let Some(store) = &*opened {
+            return Ok(Arc::clone(store));
         }
+        let store = Arc::new(sign::open(provider, &self.0.settings, &self.0.connector)?);
+        *opened = Some(Arc::clone(&store));
+        Ok(store)
     }
 }
 
-impl Storage for ObjectStorage {
-    fn identity(&self) -> Result<String> {
-        let mut identity = self.identity.lock();
-        if let Some(identity) = &*identity {
-            return Ok(identity.clone());
-        }
-        let found = self.read_or_create_identity()?;
-        *identity = Some(found.clone());
-        Ok(found)
-    }
-
-    fn check_identity(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn uri(&self) -> String {
-        self.client.uri(&self.prefix)
-    }
-
-    fn check_queue(&self, queue: &str) -> Result<()> {
-        check_usable_queue_name(queue)
-    }
-
-    fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {
-        Ok(Box::new(self.begin_attempt(owner, format)?))
-    }
-
-    fn resume(&self, owner: Owner, format: Format, part: &StagedPart, stop: &Stop) -> Result<Resumed> {
-        stop.check()?;
-        let refused = |why: &str| Ok(Resumed::Refused(why.to_owned()));
-        let (StagedPart::Object(part), Some(queue), Some(id)) = (part, &owner.queue, &owner.id) else {
-            return refused("the checkpoint is one of another storage");
-        };
-        let key = self.keys(Some(queue)).checkpoint(id);
-        let tails = match checkpoint::find(&self.client, &key) {
-            Ok(Some((stored, tails))) if stored.staged == StagedPart::Object(part.clone()) => tails,
-            Ok(_) => return refused("another attempt has replaced the checkpoint"),
-            Err(why) => return Ok(Resumed::Refused(why)),
-        };
-        let mut attempt = self.begin_attempt(owner, format)?;
-        match attempt.resume_uploads(part, &tails) {
-            Ok(()) => Ok(Resumed::Ready(Box::new(attempt))),
-            Err(why) => Ok(Resumed::Refused(why)),
-        }
-    }
-
-    fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
-        let found = checkpoint::find(&self.client, &self.keys(Some(queue)).checkpoint(id))?;
-        Ok(found.map(|(stored, _)| stored))
-    }
-
-    fn forget_checkpoint(&self, queue: &str, id: &str) {
-        let keys = self.keys(Some(queue));
-        // If this does not succeed, the reaper does it later.
-        if self.client.delete(&keys.checkpoint(id)).is_ok() {
-            let _ = self.abort_uploads(&keys, id);
-        }
-    }
-
-    fn committed(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>> {
-        let receipt = read_receipt(&self.client, &self.keys(Some(queue)), id)?;
-        Ok(receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)))
-    }
-
-    fn conclude(&self, request: EndedRequest<'_>) -> Result<Concluded> {
-        let EndedRequest {
-            queue,
-            id,
-            submitted_at,
-            ..
-        } = request;
-        let keys = self.keys(Some(queue));
-        let receipt = read_receipt(&self.client, &keys, id)?;
-        let concluded = match receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {
-            Some(receipt) => Concluded::Committed(receipt.into()),
-            None => self.end(&keys, request)?,
-        };
-        self.forget_checkpoint(queue, id);
-        Ok(concluded)
-    }
-
-    fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
-        self.remove_old(older_than, at_work)
-    }
-}
-
-impl ObjectStorage {
-    fn begin_attempt(&self, owner: Owner, format: Format) -> Result<ObjectAttempt> {
-        self.check_store()?;
-        if let Some(queue) = &owner.queue {
-            self.check_queue(queue)?;
-        }
-        let Some(id) = owner.id.clone() else {
-            let what = "an object store needs the id of the request before its first byte: name it with --id";
-            return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
-        };
-        check_id(&id)?;
-        let keys = self.keys(owner.queue.as_deref());
-        Ok(ObjectAttempt::new(self.client.clone(), keys, owner, id, format))
-    }
-
-    fn read_or_create_identity(&self) -> Result<String> {
-        let key = of_output(&self.prefix, "output-id");
-        let random = uuid::Uuid::new_v4().simple().to_string();
-        // If another worker was faster, its id counts.
-        let found = match self.client.create(&key, Bytes::from(format!("{random}\n")))? {
-            Created::New => return Ok(random),
-            Created::Exists => self.client.read(&key, IDENTITY_BYTES_MAX)?,
-        };
-        let text = String::from_utf8_lossy(&found.unwrap_or_default())
-            .trim()
-            .to_owned();
-        if text.is_empty() || text.contains(char::is_whitespace) {
-            let what = format!(
-                "{}: is damaged: remove it if no worker runs",
-                self.client.uri(&key)
-            );
-            return Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what));
-        }
-        Ok(text)
+impl fmt::Debug for ObjectStores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ObjectStores").field(&self.0.settings).finish()
     }
 }

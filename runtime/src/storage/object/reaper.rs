@@ -1,45 +1,89 @@
-//! Removes what dead attempts have left: notes about uploads go in; uploads that no decision names are aborted.
+//! Removes objects that nobody needs any more: uploads of dead attempts, old checkpoints, and decisions that were carried
+//! out. The notes about uploads show which uploads there are. An upload is aborted if no decision names it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use super::ObjectStorage;
-use super::decision::{self, Rounds};
-use super::keys::{Keys, stored};
+use super::decision::{self, Rounds, Verdict, read_receipt};
+use super::keys::{self, CHECKPOINT_SUFFIX, Keys, stored};
+use super::output::ObjectStorage;
 use super::upload::UploadNote;
 use crate::error::Result;
 
-/// The most bytes of a note about an upload.
+/// The maximum size of a note about an upload, in bytes.
 const NOTE_BYTES_MAX: u64 = 64 << 10;
 
+/// The factor by which a decision is kept longer than the notes about uploads: a late attempt must find it.
+const DECISION_KEPT_TIMES: u32 = 24;
+
 impl ObjectStorage {
-    /// Aborts the uploads of a request that no decision names, and removes their notes. Returns the number of uploads
-    /// aborted.
+    /// Aborts those uploads of a request that no decision names, and removes the notes about them. Returns the number
+    /// of uploads that were aborted.
     pub(super) fn abort_uploads(&self, keys: &Keys, id: &str) -> Result<usize> {
         self.abort_noted(keys, id, self.client.list(&keys.uploads(Some(id)))?)
     }
 
     /// Does the same as [`Storage::reap`](crate::storage::Storage::reap).
     pub(super) fn remove_old(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
-        let queues: HashSet<&str> = at_work.iter().map(|(queue, _)| *queue).collect();
         let at_work: HashSet<(&str, &str)> = at_work.iter().copied().collect();
         let mut removed = 0;
-        for queue in queues {
-            let keys = self.keys(Some(queue));
-            let mut old: std::collections::BTreeMap<String, Vec<ObjectMeta>> =
-                std::collections::BTreeMap::new();
+        for queue in self.client.folders(&keys::private(&self.prefix))? {
+            let keys = self.keys(Some(&queue));
+            let is_at_work = |id: &str| at_work.contains(&(&*queue, id));
+            let mut old = BTreeMap::<String, Vec<ObjectMeta>>::new();
             for note in self.client.list(&keys.uploads(None))? {
                 let Some(id) = id_of(&note.location) else { continue };
-                if is_older(&note, older_than) && !at_work.contains(&(queue, &*id)) {
+                if is_at_work(&id) {
+                    self.mark_written(&note.location)?;
+                } else if is_older(&note, older_than) {
                     old.entry(id).or_default().push(note);
                 }
             }
             for (id, notes) in old {
                 removed += self.abort_noted(&keys, &id, notes)?;
+            }
+            for checkpoint in self.client.list(&keys.checkpoints())? {
+                let name = checkpoint.location.filename().unwrap_or_default();
+                let id = name.strip_suffix(CHECKPOINT_SUFFIX).unwrap_or(name);
+                if is_older(&checkpoint, older_than) && !is_at_work(id) {
+                    self.client.delete(&checkpoint.location)?;
+                    removed += 1;
+                }
+            }
+            removed += self.remove_old_decisions(&keys, older_than * DECISION_KEPT_TIMES)?;
+        }
+        Ok(removed)
+    }
+
+    /// Writes a note again, so that other workers see that its upload is still running.
+    fn mark_written(&self, key: &Path) -> Result<()> {
+        match self.client.read(key, NOTE_BYTES_MAX)? {
+            Some(note) => self.client.put(key, note),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes decisions that nobody has to carry out any more. A late attempt finds the receipt instead.
+    fn remove_old_decisions(&self, keys: &Keys, older_than: Duration) -> Result<usize> {
+        let mut removed = 0;
+        for object in self.client.list(&keys.decisions(None))? {
+            if !is_older(&object, older_than) {
+                continue;
+            }
+            let Some(decision) = decision::read(&self.client, &object.location)? else {
+                continue;
+            };
+            let is_carried_out = match decision.verdict {
+                Verdict::Ended { .. } => true,
+                Verdict::Commit(_) => read_receipt(&self.client, keys, &decision.id)?.is_some(),
+            };
+            if is_carried_out {
+                self.client.delete(&object.location)?;
+                removed += 1;
             }
         }
         Ok(removed)
@@ -59,12 +103,15 @@ impl ObjectStorage {
                 continue;
             };
             if let Ok(UploadNote { key, upload }) = serde_json::from_slice(&bytes) {
-                // A decision that names an upload may still have to be carried out.
+                // If a decision names the upload, a worker may still have to carry out this decision.
                 if decisions.iter().any(|decision| decision.names(&upload)) {
-                    continue;
+                    if read_receipt(&self.client, keys, id)?.is_none() {
+                        continue;
+                    }
+                } else {
+                    self.client.abort(&stored(&key), &upload)?;
+                    aborted += 1;
                 }
-                self.client.abort(&stored(&key), &upload)?;
-                aborted += 1;
             }
             self.client.delete(&note.location)?;
         }

@@ -1,8 +1,9 @@
 //! Uploads the bytes of an attempt in parts: bytes go in; an upload whose object can be made visible comes out.
 //!
-//! Parts end at fixed offsets, so that two attempts at the same work upload equal parts. At most [`IN_FLIGHT_MAX`]
-//! parts are uploaded at once. So an upload holds at most one part more than that in memory, and a slow store slows
-//! the attempt down.
+//! Each part but the last ends at a multiple of the part length, so that two attempts at the same work upload equal
+//! parts. At most [`IN_FLIGHT_MAX`] parts are uploaded at the same time. If so many parts are on their way and the next
+//! part is full, the attempt waits for the store. So an upload holds at most [`IN_FLIGHT_MAX`] parts and the next part
+//! in memory.
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -14,30 +15,33 @@ use super::keys::stored;
 use crate::error::{Code, Error, Result, Stage};
 use crate::storage::staged::ByteSink;
 
-/// The usual length of each part but the last. Stores take parts of at least 5 MiB and at most 10,000 parts, so an object
-/// has at most 78 GiB.
+/// The length in bytes of each part. Only the last part can be shorter. Tests use shorter parts. A store accepts at
+/// most 10,000 parts, so an object has at most 78 GiB. Each part but the last must have at least 5 MiB.
 pub const PART_BYTES: usize = 8 << 20;
 
-/// The most parts of one object that are uploaded at once.
+/// The maximum number of parts of one object that are uploaded at the same time.
 const IN_FLIGHT_MAX: usize = 2;
 
-/// The most parts that a store takes.
+/// The maximum number of parts that a store accepts.
 const PARTS_MAX: usize = 10_000;
 
-/// An object that is being uploaded. No reader sees it. Dropping this aborts the upload.
+/// An object that is being uploaded. No reader sees the object. When this value is dropped, the upload is aborted,
+/// unless [`Upload::keep`] was called.
 #[derive(Debug)]
 pub(super) struct Upload {
     client: Client,
     target: UploadTarget,
-    /// The upload's id at the store; none before the first part.
+    /// The upload's id at the store, or `None` before the first part.
     id: Option<String>,
+    /// The ids of the parts at the store. An id is `None` while its part is on its way, or if the part could not be
+    /// uploaded.
     parts: Vec<Option<String>>,
-    /// The bytes of the next part.
+    /// The first bytes of the next part, which is not full yet.
     buffer: Vec<u8>,
     running: JoinSet<(usize, Result<String>)>,
-    /// The error of a part that could not be uploaded.
+    /// The error of the first part that could not be uploaded.
     failed: Option<Error>,
-    /// Set if the upload is left to somebody else.
+    /// True if the upload must not be aborted when this value is dropped.
     is_kept: bool,
 }
 
@@ -45,14 +49,14 @@ pub(super) struct Upload {
 #[derive(Debug, Clone)]
 pub(super) struct UploadTarget {
     pub(super) key: Path,
-    /// A random word that no other upload has.
+    /// A random word that identifies the upload. The object has it in its metadata.
     pub(super) nonce: String,
-    /// The key of the note about the upload, which is written before the first part, so that the reaper finds the upload
-    /// of a dead attempt.
+    /// The key of the note about the upload. The note is written after the upload has begun and before its first part.
+    /// By the note, the reaper finds the upload of a dead attempt.
     pub(super) note_key: Path,
 }
 
-/// The note about an upload.
+/// The note about an upload, which contains what is needed to abort the upload.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct UploadNote {
     pub(super) key: String,
@@ -78,12 +82,12 @@ pub(super) struct UploadState {
     pub(super) key: String,
     pub(super) nonce: String,
     pub(super) note_key: String,
-    /// The upload's id; none if there was no whole part yet.
+    /// The upload's id, or `None` if there was no whole part yet.
     pub(super) upload: Option<String>,
-    /// The length of each part.
+    /// The length of each part, in bytes.
     pub(super) part_bytes: usize,
     pub(super) parts: Vec<String>,
-    /// The number of bytes behind the last part.
+    /// The number of bytes after the last whole part.
     pub(super) tail: usize,
 }
 
@@ -101,7 +105,7 @@ impl Upload {
         }
     }
 
-    /// Continues an upload from a checkpoint.
+    /// Continues an upload from a checkpoint. `tail` is the bytes after the last whole part.
     pub(super) fn resume(client: Client, state: &UploadState, tail: &[u8]) -> Self {
         let target = UploadTarget {
             key: stored(&state.key),
@@ -112,20 +116,22 @@ impl Upload {
         upload.id.clone_from(&state.upload);
         upload.parts = state.parts.iter().cloned().map(Some).collect();
         upload.buffer = tail.to_vec();
+        upload.share();
         upload
     }
 
-    /// Returns the number of whole parts so far, which may still be on their way.
+    /// Returns the number of whole parts so far. Some of them can still be on their way to the store.
     pub(super) fn part_count(&self) -> usize {
         self.parts.len()
     }
 
-    /// Returns the bytes behind the last whole part.
+    /// Returns the bytes after the last whole part.
     pub(super) fn tail(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// Returns the state at a checkpoint after `count` parts and `tail` bytes, or `None` while a part is on its way.
+    /// Returns the state at a checkpoint that covers the first `count` parts and `tail` more bytes. Returns `None` if
+    /// one of these parts has not arrived at the store.
     pub(super) fn state_at(&mut self, count: usize, tail: usize) -> Option<UploadState> {
         while let Some(ended) = self.running.try_join_next() {
             if let Err(error) = self.note_part(ended) {
@@ -144,7 +150,7 @@ impl Upload {
         })
     }
 
-    /// Uploads the rest, and waits until all parts are at the store.
+    /// Uploads the remaining bytes as the last part, and waits until all parts are at the store.
     pub(super) fn finish(mut self, sha256: String) -> Result<SealedObject> {
         let bytes = self.parts.len() as u64 * self.client.part_bytes() as u64 + self.buffer.len() as u64;
         if !self.buffer.is_empty() || self.parts.is_empty() {
@@ -176,7 +182,13 @@ impl Upload {
         self.is_kept = true;
     }
 
-    /// Aborts the upload now.
+    /// Marks that a checkpoint describes the upload. From now on another attempt can continue it, and a decision of that
+    /// attempt can name it. So only the reaper aborts it, after a look at the decisions.
+    pub(super) fn share(&mut self) {
+        self.is_kept = true;
+    }
+
+    /// Aborts the upload, and removes the note about it.
     pub(super) fn abort(&mut self) -> Result<()> {
         self.running.abort_all();
         self.is_kept = true;
@@ -187,7 +199,8 @@ impl Upload {
         Ok(())
     }
 
-    /// Removes the note about the upload, which is not needed once the object is visible.
+    /// Removes the note about the upload. The note is not needed once a decision names the upload, or once its object
+    /// is visible.
     pub(super) fn forget_note(&self) -> Result<()> {
         self.client.delete(&self.target.note_key)
     }
@@ -220,7 +233,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Begins the upload, and notes it for the reaper.
+    /// Begins the upload, and writes the note about it for the reaper.
     fn begin(&mut self) -> Result<String> {
         let id = self.client.create_upload(&self.target.key, &self.target.nonce)?;
         self.id = Some(id.clone());
@@ -268,7 +281,7 @@ impl Drop for Upload {
         let (false, Some(id)) = (self.is_kept, self.id.take()) else {
             return;
         };
-        // If this does not succeed, the reaper finds the note.
+        // If the upload cannot be aborted now, its note stays. By the note, the reaper finds the upload later.
         let (client, key, note_key) = (
             self.client.clone(),
             self.target.key.clone(),
@@ -282,7 +295,8 @@ impl Drop for Upload {
     }
 }
 
-/// A complete upload that is not visible yet. Dropping this aborts it.
+/// An upload whose parts are all at the store, but whose object is not visible yet. When this value is dropped, the
+/// upload is aborted, unless [`Upload::keep`] was called.
 #[derive(Debug)]
 pub(super) struct SealedObject {
     pub(super) sealed: SealedUpload,

@@ -198,7 +198,7 @@ fn failures_exit_with_1_and_name_the_thing() {
         ),
         ("queue resume --queue Q", vec![], "(it has: q)"),
         ("plugin history --queue Q", vec![], "Q: there is no such queue"),
-        ("ingest s3://b/x.csv --plugin", vec![clean], "s3"),
+        ("ingest ftp://b/x.csv --plugin", vec![clean], "ftp"),
         ("ingest . --plugin", vec![clean], "is a folder"),
         ("dead show nobody", vec![], "request nobody: is not in any queue"),
         ("plugin bind --queue q clean@0.1.0", vec![], "push it first"),

@@ -5,6 +5,7 @@ mod credentials;
 mod digests;
 mod http;
 mod limits;
+mod objects;
 mod resume;
 mod roots;
 mod servers;
@@ -215,16 +216,17 @@ async fn an_input_may_be_as_long_as_its_limit() {
 #[tokio::test]
 async fn other_schemes_are_refused_with_what_is_supported() {
     for uri in [
-        "s3://bucket/a.csv",
-        "gs://bucket/a.csv",
-        "az://c/a.csv",
+        "s3a://bucket/a.csv",
+        "gcs://bucket/a.csv",
         "ftp://h/a.csv",
         "orders:1.csv",
     ] {
         let error = fails(uri).await;
         assert_eq!(error.class(), Class::Permanent);
         assert!(
-            error.to_string().contains("only http:, https: and file:"),
+            error
+                .to_string()
+                .contains("only http:, https:, file:, s3:, gs: and az:"),
             "{error}"
         );
     }

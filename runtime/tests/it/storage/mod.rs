@@ -1,6 +1,7 @@
-//! Tests the promises of a storage, whatever happens to the attempts at a request. The outputs are listed after each
-//! call, as a reader would do.
+//! Tests the promises of a storage on an object store, with attempts that die, sleep or run at the same time. After
+//! each call to the store, the outputs are listed, as a reader would list them.
 
+mod s3;
 mod steered_store;
 
 use std::sync::Arc;
@@ -11,9 +12,8 @@ use ingest_host::error::{Class, Code, Result};
 use ingest_host::format::Format;
 use ingest_host::receipt::Receipt;
 use ingest_host::stop::Stop;
-use ingest_host::storage::{
-    Concluded, EndedRequest, ObjectStorage, Owner, PartStore, Quarantined, Resumed, Storage,
-};
+use ingest_host::storage::object::{ObjectStorage, PartStore};
+use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, Resumed, Storage};
 use tokio::runtime::Runtime;
 
 use self::steered_store::{Fault, SharedObjects, Steering};
@@ -24,10 +24,10 @@ const BUCKET: &str = "s3://lake";
 const OUTPUT: &str = "out/orders/day-1.csv";
 const RECEIPT: &str = "out/_ingest/orders/receipts/day-1.json";
 
-/// The length of a part, so that a short output has several.
+/// The length of a part in bytes. It is so small that a short output has several parts.
 const PART_BYTES: usize = 8;
 
-/// An object store in memory, with the processes that use it.
+/// An object store in memory, and the runtime for the calls of all processes that use it.
 struct StorageFixture {
     runtime: Runtime,
     objects: Arc<SharedObjects>,
@@ -46,13 +46,14 @@ impl StorageFixture {
         }
     }
 
-    /// Returns the storage as a process of its own uses it.
+    /// Returns a storage for one simulated process, whose calls `steering` steers.
     fn storage(&self, steering: &Arc<Steering>) -> ObjectStorage {
         let store: Arc<dyn PartStore> = self.objects.connect(steering);
         let runtime = self.runtime.handle().clone();
-        ObjectStorage::new(store, BUCKET.to_owned(), "out", PART_BYTES, runtime)
+        ObjectStorage::new(store, BUCKET.to_owned(), "out", PART_BYTES, runtime).unwrap()
     }
 
+    /// Returns a storage for one simulated process without a fault.
     fn healthy(&self) -> ObjectStorage {
         self.storage(&Steering::new(None))
     }
@@ -78,7 +79,7 @@ impl StorageFixture {
         keys
     }
 
-    /// Checks what must hold once all processes have come to rest.
+    /// Checks the promises when all attempts have ended: outputs and receipt match, and no reader has seen a violation.
     fn check(&self, what: &str) {
         assert_eq!(self.objects.violations(), Vec::<String>::new(), "{what}");
         match self.receipt() {
@@ -111,8 +112,8 @@ fn owner(fence: u64, life_ms: i64) -> Owner {
     }
 }
 
-/// Runs an attempt from its first byte to its receipt. The output differs with the fence, so that two attempts can be
-/// told apart.
+/// Runs an attempt from its first byte to its receipt. The output contains the fence, so that a test can tell which
+/// attempt has made an output.
 fn attempt(storage: &dyn Storage, fence: u64, life_ms: i64) -> Result<Committed> {
     let mut attempt = storage.begin(owner(fence, life_ms), Format::Csv)?;
     attempt
@@ -150,7 +151,7 @@ fn an_output_and_its_receipt_appear_and_nothing_else_lies_beside_the_outputs() {
         "no note stays"
     );
 
-    // The same request is done already.
+    // The request is done already, so the second attempt returns the existing receipt.
     let Committed::Existing(found) = attempt(&fixture.healthy(), 2, 0).unwrap() else {
         panic!("there is a receipt");
     };
@@ -191,7 +192,7 @@ fn of_many_attempts_exactly_one_commits() {
         });
         let is_new = |result: &&Result<Committed>| matches!(result, Ok(Committed::New(_)));
         let receipt = fixture.receipt().unwrap();
-        // The attempt that made the decision may have found its receipt created by another one.
+        // The other attempts find the receipt of the attempt whose decision counts.
         assert!(results.iter().filter(is_new).count() <= 1, "{results:?}");
         for result in &results {
             match result {
@@ -203,20 +204,20 @@ fn of_many_attempts_exactly_one_commits() {
     }
 }
 
-/// How a request goes on after an attempt at it was hit by a fault.
+/// What happens to a request after a fault has hit an attempt at it.
 #[derive(Debug, Clone, Copy)]
 enum Sequel {
-    /// Another worker claims it.
+    /// Another worker claims the request.
     Again,
-    /// It is cancelled.
+    /// The request is cancelled.
     Cancelled,
-    /// It is cancelled, and then begins a new life.
+    /// The request is cancelled. If it has no receipt then, it begins a new life.
     Retried,
 }
 
 #[test]
 fn whenever_an_attempt_is_hit_the_request_ends_in_one_output_or_in_none() {
-    // A whole attempt without a fault says how many calls it makes.
+    // An attempt without a fault shows how many calls an attempt makes.
     let counted = Steering::new(None);
     let fixture = StorageFixture::new();
     attempt(&fixture.storage(&counted), 1, 0).unwrap();
@@ -232,11 +233,13 @@ fn whenever_an_attempt_is_hit_the_request_ends_in_one_output_or_in_none() {
             }
         }
     }
-    // Of the cases in which another worker goes on, all but those before the first look commit.
+    // In each case with `Sequel::Again`, the request is committed. These are a third of all cases, and some of the
+    // other cases commit, too.
     assert!(committed > calls * Fault::ALL.len(), "{committed}");
 }
 
-/// Runs one case. Returns whether the request was committed.
+/// Runs one case: `fault` hits the call with the number `call`, and then `sequel` happens. Returns whether the request
+/// was committed.
 fn walk(call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
     let fixture = StorageFixture::new();
     let steering = Steering::new(Some((call, fault)));
@@ -255,8 +258,9 @@ fn walk(call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
                 std::thread::yield_now();
             }
         }
+        let woken = WokenOnDrop(&steering);
         let sequel = go_on(&fixture, sequel);
-        steering.wake();
+        drop(woken);
         (first.join().unwrap(), sequel)
     });
     fixture.check(what);
@@ -271,7 +275,7 @@ fn walk(call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
             assert!(first.is_err(), "{what}: {first:?}");
         }
     }
-    // Whoever looks later finds the same.
+    // A process that looks for the receipt later finds the same receipt, or also none.
     let later = fixture
         .healthy()
         .committed(QUEUE, ID, "2026-01-01T00:00:00Z")
@@ -280,12 +284,21 @@ fn walk(call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
     receipt.is_some()
 }
 
+/// Lets a process go on when this is dropped, also if the test fails.
+struct WokenOnDrop<'a>(&'a Steering);
+
+impl Drop for WokenOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
 enum Outcome {
     Committed(Box<Receipt>),
     Ended,
 }
 
-/// Lets the request go on in a healthy process.
+/// Continues the request in another process, which has no fault.
 fn go_on(fixture: &StorageFixture, sequel: Sequel) -> Outcome {
     let storage = fixture.healthy();
     let committed = |result: Result<Committed>| match result {
@@ -352,7 +365,7 @@ fn a_checkpoint_continues_the_upload_without_its_parts() {
         first.output();
         std::thread::yield_now();
     }
-    // The bytes after the checkpoint are not part of it.
+    // The checkpoint does not cover these bytes.
     first.output().take(&[b'z'; 100]).unwrap();
     first.keep();
 
@@ -367,7 +380,8 @@ fn a_checkpoint_continues_the_upload_without_its_parts() {
     let before = counted.calls();
     second.output().take(&[b'b'; 10]).unwrap();
     let sealed = second.seal().unwrap();
-    // 100 bytes are 12 parts and a tail of 4; 4 + 10 bytes are two more parts, and the rejects are one.
+    // The first 100 bytes are 12 parts of 8 bytes, and 4 more bytes. These 4 bytes and the 10 new bytes are two parts.
+    // The rejects are one part, whose upload must also be begun and noted.
     assert!(counted.calls() - before < 8, "{}", counted.calls() - before);
     let committed = commit::publish(sealed, ID, |published| receipt(2, published));
     assert!(matches!(committed, Ok(Committed::New(_))));
@@ -383,7 +397,7 @@ fn what_dead_attempts_uploaded_is_removed() {
     let storage = fixture.healthy();
     let mut attempt = storage.begin(owner(1, 1), Format::Csv).unwrap();
     attempt.output().take(&[b'a'; 100]).unwrap();
-    // A checkpoint passes the buffered bytes on.
+    // A checkpoint sends the buffered bytes to the store. Without it, the upload would not begin.
     attempt.checkpoint(Box::new(String::new)).unwrap();
     std::mem::forget(attempt);
     let notes = || {
@@ -410,7 +424,8 @@ fn what_dead_attempts_uploaded_is_removed() {
 #[test]
 fn an_output_that_somebody_removed_is_made_again_in_a_new_round() {
     let fixture = StorageFixture::new();
-    // The worker dies between the output and the receipt.
+    // The test looks for the last call at which a worker can die so that there is no receipt. At this call, the output
+    // is visible already.
     let counted = Steering::new(None);
     attempt(&fixture.storage(&counted), 1, 1).unwrap();
     let calls = counted.calls();

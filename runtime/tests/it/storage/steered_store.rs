@@ -1,6 +1,6 @@
-//! An object store in memory that a test steers: a call can fail before or after it takes effect, all later calls can
-//! fail as if the process had died, or the calls can wait until the test lets them go on. After each call the outputs are
-//! listed and checked.
+//! An object store in memory that a test steers. The test chooses one call of a process, and this call fails before or
+//! after it takes effect, or waits until the test wakes the process. If the process is to die, all later calls fail,
+//! too. After each call that takes effect, the outputs are listed and checked.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,10 +18,10 @@ use object_store::{
     ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// The prefix of everything that is no output.
+/// The folder of all objects that are not outputs.
 const PRIVATE: &str = "_ingest";
 
-/// What happens at one call of an attempt.
+/// What happens at the chosen call of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The call fails without an effect.
@@ -30,11 +30,11 @@ pub(super) enum Fault {
     FailsAfter,
     /// The process dies before the call: this call and all later ones fail.
     DiesBefore,
-    /// The process dies after the call took effect.
+    /// The process dies after the call has taken effect: the call's answer is lost, and all later calls fail.
     DiesAfter,
-    /// The process sleeps before the call, until it is woken.
+    /// The process sleeps before the call, until the test wakes it.
     SleepsBefore,
-    /// The process sleeps after the call took effect, until it is woken.
+    /// The process sleeps after the call has taken effect, until the test wakes it.
     SleepsAfter,
 }
 
@@ -53,24 +53,24 @@ impl Fault {
     }
 }
 
-/// The objects that all connections of a test share.
+/// The objects of one test. All simulated processes of the test use the same objects.
 #[derive(Debug, Default)]
 pub(super) struct SharedObjects {
     memory: InMemory,
     faults_seen: Mutex<Vec<String>>,
 }
 
-/// One process's connection to the shared objects.
+/// The connection of one process to the shared objects.
 #[derive(Debug)]
 pub(super) struct SteeredStore {
     objects: Arc<SharedObjects>,
     steering: Arc<Steering>,
 }
 
-/// The calls of one process.
+/// Counts the calls of one process, and says which fault hits which call.
 #[derive(Debug)]
 pub(super) struct Steering {
-    /// The number of the call that the fault hits, counted from 0.
+    /// The fault, and the number of the call that it hits. The first call has the number 0.
     fault: Option<(usize, Fault)>,
     state: Mutex<CallState>,
     changed: Condvar,
@@ -98,7 +98,7 @@ impl Steering {
         self.state.lock().unwrap().calls
     }
 
-    /// Waits until the process sleeps, or `is_over` is true.
+    /// Waits until the process sleeps, or until `is_over` returns true. Returns whether the process sleeps.
     pub(super) fn wait_for_sleep(&self, is_over: impl Fn() -> bool) -> bool {
         let mut state = self.state.lock().unwrap();
         while !state.is_asleep {
@@ -111,13 +111,13 @@ impl Steering {
         true
     }
 
-    /// Lets the process go on.
+    /// Wakes the process. If the process does not sleep yet, it will not sleep at all.
     pub(super) fn wake(&self) {
         self.state.lock().unwrap().is_woken = true;
         self.changed.notify_all();
     }
 
-    /// Counts a call. Returns the fault that hits it.
+    /// Counts a call. Returns the fault that hits the call, if there is one.
     fn count(&self) -> Option<Fault> {
         let mut state = self.state.lock().unwrap();
         if state.is_dead {
@@ -164,23 +164,23 @@ impl SharedObjects {
         Some(found.bytes().await.unwrap())
     }
 
-    /// Writes an object as a stranger would.
+    /// Writes an object, as another program could do.
     pub(super) async fn put(&self, key: &str, bytes: &'static str) {
         let key = Path::from(key);
         self.memory.put(&key, PutPayload::from(bytes)).await.unwrap();
     }
 
-    /// Removes an object as a person would.
+    /// Removes an object, as a person could do.
     pub(super) async fn remove(&self, key: &str) {
         self.memory.delete(&Path::from(key)).await.unwrap();
     }
 
-    /// Returns the violations that a reader saw who listed the outputs after each call.
+    /// Returns the violations that were found when the outputs were listed after each call.
     pub(super) fn violations(&self) -> Vec<String> {
         self.faults_seen.lock().unwrap().clone()
     }
 
-    /// Checks that a decision to commit names each visible output, as a reader sees it now.
+    /// Lists the outputs, as a reader would do. Records a violation for each output that no decision to commit names.
     async fn look(&self) {
         let keys = self.keys().await;
         let (private, outputs): (Vec<_>, Vec<_>) = keys.iter().partition(|key| key.contains(PRIVATE));
@@ -212,7 +212,7 @@ impl SharedObjects {
 }
 
 impl SteeredStore {
-    /// Makes a call, with the fault that hits it.
+    /// Makes a call. If the fault hits this call, lets the fault happen.
     async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let fault = self.steering.count();
         let lost = || {
@@ -299,8 +299,8 @@ impl ObjectStore for SteeredStore {
             .boxed()
     }
 
-    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
-        unreachable!("no folders are listed")
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.call(self.objects.memory.list_with_delimiter(prefix)).await
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
@@ -350,7 +350,8 @@ impl MultipartStore for SteeredStore {
     }
 }
 
-/// Answers a call about an upload that does not exist as S3 does: the store in memory has no error of its own for it.
+/// Returns the error that S3 returns for an upload that does not exist. The store in memory returns a generic error for
+/// this case.
 fn unknown_upload(error: Error, path: &Path) -> Error {
     match error {
         Error::Generic { source, .. } => Error::NotFound {

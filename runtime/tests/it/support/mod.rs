@@ -8,6 +8,7 @@ pub(crate) mod inputs;
 pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod s3;
 pub(crate) mod sqlite;
 pub(crate) mod tls;
 pub(crate) mod wat;

@@ -1,0 +1,299 @@
+//! Stores outputs in an object store: the bytes of output and rejects go in; objects under their final names and a
+//! receipt come out, or no visible output.
+//!
+//! An object store has no rename and no locks. But it has multipart uploads, whose object appears only when the upload
+//! is completed. It can also create a small object only if there is no object of that name. So an attempt uploads its
+//! output, and then proposes a *decision* to commit: see `decision.rs`. When the decision exists, the request is
+//! committed. To carry out the decision, a worker completes the uploads and creates the receipt.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::attempt::ObjectAttempt;
+use super::checkpoint;
+use super::client::{Client, Created, PartStore};
+use super::decision::{CarriedOut, Decision, Latest, Rounds, Verdict, carry_out, read_receipt};
+use super::keys::{Keys, of_output};
+use crate::error::{Code, Error, Result, Stage};
+use crate::format::Format;
+use crate::names::{check_id, check_usable_queue_name};
+use crate::receipt::{Receipt, now};
+use crate::stop::Stop;
+use crate::storage::{
+    Attempt, Concluded, EndedRequest, Owner, Resumed, StagedPart, Storage, StoredCheckpoint,
+};
+
+/// The maximum length of the id of an output, in bytes.
+const IDENTITY_BYTES_MAX: u64 = 1_024;
+
+/// A prefix of a bucket, below which outputs, rejects, receipts and checkpoints are stored.
+#[derive(Debug)]
+pub struct ObjectStorage {
+    pub(super) client: Client,
+    pub(super) prefix: Path,
+    identity: Mutex<Option<String>>,
+    /// Set after another output was found below the prefix than at first.
+    is_replaced: AtomicBool,
+    /// True after the store has refused to create an object that existed already.
+    is_checked: Mutex<bool>,
+}
+
+impl ObjectStorage {
+    /// Returns a storage for the objects below `prefix` in a bucket, such as `s3://lake`. Its functions block their
+    /// thread until the store has answered. The async calls run on `runtime`. Each part of an upload has `part_bytes`
+    /// bytes; only the last part can have fewer.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage config, if no key can begin with the prefix.
+    pub fn new(
+        store: Arc<dyn PartStore>,
+        bucket: String,
+        prefix: &str,
+        part_bytes: usize,
+        runtime: Handle,
+    ) -> Result<Self> {
+        let path = Path::parse(prefix).map_err(|error| {
+            let what = format!("{bucket}/{prefix}: cannot be the prefix of objects");
+            Error::permanent(Stage::Config, Code::OutputFolder, what).because(error)
+        })?;
+        Ok(Self {
+            client: Client::new(store, runtime, bucket, part_bytes),
+            prefix: path,
+            identity: Mutex::default(),
+            is_replaced: AtomicBool::new(false),
+            is_checked: Mutex::default(),
+        })
+    }
+
+    pub(super) fn keys(&self, queue: Option<&str>) -> Keys {
+        Keys::of(&self.prefix, queue)
+    }
+
+    /// Checks that the store can create an object only if there is no object of that name: if this function tries to
+    /// create an object twice, the store must refuse at least the second time. The object is not removed, so the check
+    /// needs no right to remove objects.
+    fn check_store(&self) -> Result<()> {
+        let mut is_checked = self.is_checked.lock();
+        if *is_checked {
+            return Ok(());
+        }
+        let key = of_output(&self.prefix, "create-check");
+        let create = || {
+            let text = "This object shows that the store creates an object only if it is absent.\n";
+            self.client.create(&key, Bytes::from_static(text.as_bytes()))
+        };
+        if create()? == Created::New && create()? == Created::New {
+            let what = format!(
+                "{}: this store replaces an object that it was asked to create only if absent, so two workers could commit \
+                 one request: use a store with conditional writes (If-None-Match)",
+                self.client.uri(&key)
+            );
+            return Err(Error::permanent(Stage::Config, Code::StoreUnsuitable, what));
+        }
+        *is_checked = true;
+        Ok(())
+    }
+
+    /// Ends a request that has no receipt: finds or creates the decision that ends it, or carries out a commit that
+    /// was decided before.
+    fn end(&self, keys: &Keys, request: EndedRequest<'_>) -> Result<Concluded> {
+        let client = &self.client;
+        let EndedRequest { queue, id, .. } = request;
+        loop {
+            let rounds = Rounds::list(client, keys, id)?;
+            let round = match rounds.latest(client, request.life_ms)? {
+                Latest::Open(round) => round,
+                Latest::Decided(decision) => match &decision.verdict {
+                    Verdict::Ended { .. } => return Ok(Concluded::Ended),
+                    Verdict::Commit(commit) => match carry_out(client, keys, id, commit)? {
+                        CarriedOut::Receipt(receipt) if receipt.is_for(queue, id, request.submitted_at) => {
+                            return Ok(Concluded::Committed(receipt));
+                        }
+                        // The request is in a later life already. Its end must not touch that life.
+                        CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
+                            if decision.life_ms > request.life_ms =>
+                        {
+                            return Ok(Concluded::Ended);
+                        }
+                        // The commit belongs to an earlier life of the request, or to an earlier request with this id.
+                        CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
+                            if decision.life_ms < request.life_ms =>
+                        {
+                            0
+                        }
+                        CarriedOut::Receipt(_) | CarriedOut::Impossible(_) => decision.round + 1,
+                    },
+                },
+            };
+            let verdict = Verdict::Ended {
+                state: request.state.to_owned(),
+                worker: request.worker.to_owned(),
+                at: now().to_string(),
+            };
+            let nonce = uuid::Uuid::new_v4().simple().to_string();
+            let life = (request.life_ms, round);
+            let proposal = Decision::new((Some(queue), id), life, &nonce, verdict);
+            let decision = proposal.propose(client, keys)?;
+            if matches!(decision.verdict, Verdict::Ended { .. }) {
+                return Ok(Concluded::Ended);
+            }
+            // An attempt has proposed a commit first. The next pass of this loop carries it out.
+        }
+    }
+}
+
+impl Storage for ObjectStorage {
+    fn identity(&self) -> Result<String> {
+        let mut identity = self.identity.lock();
+        if let Some(identity) = &*identity {
+            return Ok(identity.clone());
+        }
+        let found = self.read_or_create_identity()?;
+        *identity = Some(found.clone());
+        Ok(found)
+    }
+
+    fn check_identity(&self) -> Result<()> {
+        if self.is_replaced.load(Ordering::Relaxed) {
+            let what = format!(
+                "{}: is another output than when this worker started: start the worker again, to work with this one",
+                self.uri()
+            );
+            return Err(Error::permanent(Stage::Commit, Code::OutputReplaced, what));
+        }
+        Ok(())
+    }
+
+    fn uri(&self) -> String {
+        self.client.uri(&self.prefix)
+    }
+
+    fn check_queue(&self, queue: &str) -> Result<()> {
+        check_usable_queue_name(queue)
+    }
+
+    fn prepare(&self, queue: &str) -> Result<()> {
+        self.check_queue(queue)?;
+        self.check_store()
+    }
+
+    fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {
+        Ok(Box::new(self.begin_attempt(owner, format)?))
+    }
+
+    fn resume(&self, owner: Owner, format: Format, part: &StagedPart, stop: &Stop) -> Result<Resumed> {
+        stop.check()?;
+        let refused = |why: &str| Ok(Resumed::Refused(why.to_owned()));
+        let (StagedPart::Object(part), Some(queue), Some(id)) = (part, &owner.queue, &owner.id) else {
+            return refused("the checkpoint is one of another storage");
+        };
+        let key = self.keys(Some(queue)).checkpoint(id);
+        let tails = match checkpoint::find(&self.client, &key) {
+            Ok(Some((stored, tails))) if stored.staged == StagedPart::Object(part.clone()) => tails,
+            Ok(_) => return refused("another attempt has replaced the checkpoint"),
+            Err(why) => return Ok(Resumed::Refused(why)),
+        };
+        let mut attempt = self.begin_attempt(owner, format)?;
+        match attempt.resume_uploads(part, &tails) {
+            Ok(()) => Ok(Resumed::Ready(Box::new(attempt))),
+            Err(why) => Ok(Resumed::Refused(why)),
+        }
+    }
+
+    fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
+        let found = checkpoint::find(&self.client, &self.keys(Some(queue)).checkpoint(id))?;
+        Ok(found.map(|(stored, _)| stored))
+    }
+
+    fn forget_checkpoint(&self, queue: &str, id: &str) {
+        let keys = self.keys(Some(queue));
+        // Uploads that cannot be aborted now are aborted by the reaper later.
+        if self.client.delete(&keys.checkpoint(id)).is_ok() {
+            let _ = self.abort_uploads(&keys, id);
+        }
+    }
+
+    fn committed(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>> {
+        let keys = self.keys(Some(queue));
+        let mut receipt = read_receipt(&self.client, &keys, id)?;
+        if receipt.is_none()
+            && let Latest::Decided(decision) =
+                Rounds::list(&self.client, &keys, id)?.latest(&self.client, i64::MIN)?
+            && let Verdict::Commit(commit) = &decision.verdict
+            && let CarriedOut::Receipt(of_commit) = carry_out(&self.client, &keys, id, commit)?
+        {
+            // The worker that decided to commit has been lost.
+            receipt = Some(*of_commit);
+        }
+        Ok(receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)))
+    }
+
+    fn conclude(&self, request: EndedRequest<'_>) -> Result<Concluded> {
+        let EndedRequest {
+            queue,
+            id,
+            submitted_at,
+            ..
+        } = request;
+        let keys = self.keys(Some(queue));
+        let receipt = read_receipt(&self.client, &keys, id)?;
+        let concluded = match receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {
+            Some(receipt) => Concluded::Committed(receipt.into()),
+            None => self.end(&keys, request)?,
+        };
+        self.forget_checkpoint(queue, id);
+        Ok(concluded)
+    }
+
+    fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
+        if let Some(identity) = &*self.identity.lock()
+            && self.read_or_create_identity()? != *identity
+        {
+            self.is_replaced.store(true, Ordering::Relaxed);
+        }
+        self.remove_old(older_than, at_work)
+    }
+}
+
+impl ObjectStorage {
+    fn begin_attempt(&self, owner: Owner, format: Format) -> Result<ObjectAttempt> {
+        self.check_store()?;
+        if let Some(queue) = &owner.queue {
+            self.check_queue(queue)?;
+        }
+        let Some(id) = owner.id.clone() else {
+            let what = "an object store needs the id of the request before its first byte: name it with --id";
+            return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
+        };
+        check_id(&id)?;
+        let keys = self.keys(owner.queue.as_deref());
+        Ok(ObjectAttempt::new(self.client.clone(), keys, owner, id, format))
+    }
+
+    fn read_or_create_identity(&self) -> Result<String> {
+        let key = of_output(&self.prefix, "output-id");
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        // If another worker has created the object first, the id of that worker counts.
+        let found = match self.client.create(&key, Bytes::from(format!("{random}\n")))? {
+            Created::New => return Ok(random),
+            Created::Exists => self.client.read(&key, IDENTITY_BYTES_MAX)?,
+        };
+        let text = String::from_utf8_lossy(&found.unwrap_or_default())
+            .trim()
+            .to_owned();
+        if text.is_empty() || text.contains(char::is_whitespace) {
+            let what = format!(
+                "{}: is damaged: remove it if no worker runs",
+                self.client.uri(&key)
+            );
+            return Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what));
+        }
+        Ok(text)
+    }
+}

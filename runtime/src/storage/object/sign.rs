@@ -1,0 +1,553 @@
+//! Signs requests for objects: an object's URI and the headers of a request go in; the URL and all headers to send come
+//! out. Each request is signed when it is sent, so no signature expires while a transfer lasts.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use object_store::CredentialProvider;
+use object_store::aws::{AmazonS3Builder, AwsAuthorizer, AwsCredentialProvider};
+use object_store::azure::{AzureAuthorizer, AzureCredential, AzureCredentialProvider};
+use object_store::client::{HttpRequest, HttpRequestBody};
+use object_store::gcp::GcpCredentialProvider;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use url::{Host, Url};
+
+use super::aws_profile::Profile;
+use super::client::PartStore;
+use super::connect::{self, Connector, CredentialsConnector};
+use super::credentials::{self, not_obtained, unusable};
+use super::settings::{AzureSettings, GcsSettings, S3Settings};
+use crate::error::{Code, Error, Result, Stage};
+use crate::location::{ObjectUri, Provider, redact};
+
+/// The characters of a key that are escaped in the path of a request. S3 requires this set.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
+/// The region if no setting names one.
+const DEFAULT_REGION: &str = "us-east-1";
+
+const GCS_ENDPOINT: &str = "https://storage.googleapis.com/";
+
+/// Asks S3 for the checksums of an object.
+const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
+
+/// A store: where it is, and the credentials for it; none for requests without credentials.
+pub(super) enum Store {
+    /// S3.
+    S3 {
+        /// The server; none for AWS.
+        endpoint: Option<Url>,
+        region: String,
+        credentials: Option<AwsCredentialProvider>,
+    },
+    /// Google Cloud Storage.
+    Gcs {
+        endpoint: Url,
+        credentials: Option<GcpCredentialProvider>,
+    },
+    /// Azure.
+    Azure {
+        endpoint: Url,
+        account: String,
+        credentials: Option<AzureCredentialProvider>,
+    },
+}
+
+impl Store {
+    pub(super) fn of_s3(settings: &S3Settings, connector: &CredentialsConnector) -> Result<Self> {
+        let profile = match settings.is_anonymous {
+            true => Profile::default(),
+            false => Profile::read(settings)?,
+        };
+        let region = settings.region.clone().or_else(|| profile.region.clone());
+        let region = region.unwrap_or_else(|| DEFAULT_REGION.to_owned());
+        if !region
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        {
+            return Err(unusable(format!("AWS_REGION: {region:?} is no region")));
+        }
+        let endpoint = settings.endpoint.as_ref().or(profile.endpoint.as_ref());
+        let endpoint = endpoint
+            .map(|url| endpoint_url("AWS_ENDPOINT_URL", url))
+            .transpose()?;
+        let credentials = match settings.is_anonymous {
+            true => None,
+            false => Some(credentials::of_s3(settings, profile, &region, connector)?),
+        };
+        Ok(Self::S3 {
+            endpoint,
+            region,
+            credentials,
+        })
+    }
+
+    pub(super) fn of_gcs(settings: &GcsSettings, connector: &CredentialsConnector) -> Result<Self> {
+        let endpoint = settings.endpoint.as_deref();
+        // As in Google's own libraries, an emulator needs no credentials.
+        let is_emulator = endpoint.is_some() && settings.application_credentials.is_none();
+        let credentials = match settings.is_anonymous || is_emulator {
+            true => None,
+            false => Some(credentials::of_gcs(settings, connector)?),
+        };
+        let endpoint = endpoint_url("STORAGE_EMULATOR_HOST", endpoint.unwrap_or(GCS_ENDPOINT))?;
+        Ok(Self::Gcs {
+            endpoint,
+            credentials,
+        })
+    }
+
+    pub(super) fn of_azure(settings: &AzureSettings, connector: &CredentialsConnector) -> Result<Self> {
+        let settings = settings.with_connection_string()?;
+        let Some(account) = settings.account.clone() else {
+            return Err(unusable(
+                "no account of Azure: set AZURE_STORAGE_ACCOUNT_NAME or AZURE_STORAGE_CONNECTION_STRING",
+            ));
+        };
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if account.is_empty() || !account.bytes().all(is_name) {
+            return Err(unusable(format!(
+                "AZURE_STORAGE_ACCOUNT_NAME: {account:?} is no name of an account"
+            )));
+        }
+        let endpoint = match &settings.endpoint {
+            Some(endpoint) => endpoint_url("AZURE_STORAGE_ENDPOINT", endpoint)?,
+            None => endpoint_url(
+                "AZURE_STORAGE_ENDPOINT",
+                &format!("https://{account}.blob.core.windows.net"),
+            )?,
+        };
+        let credentials = match settings.is_anonymous {
+            true => None,
+            false => Some(credentials::of_azure(&settings, &account, connector)?),
+        };
+        Ok(Self::Azure {
+            endpoint,
+            account,
+            credentials,
+        })
+    }
+
+    /// Returns a bucket of S3, for outputs.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage config, if the settings cannot be used, or if this store is not S3.
+    pub(super) fn s3_bucket(&self, bucket: &str, connector: &Connector) -> Result<Arc<dyn PartStore>> {
+        let Self::S3 {
+            endpoint,
+            region,
+            credentials,
+        } = self
+        else {
+            return Err(unusable("the store is not S3"));
+        };
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_region(region)
+            .with_retry(connect::data_retries())
+            .with_http_connector(connector.clone())
+            .with_virtual_hosted_style_request(endpoint.is_none() && is_host_name(bucket));
+        if let Some(endpoint) = endpoint {
+            builder = builder
+                .with_endpoint(endpoint.as_str().trim_end_matches('/'))
+                .with_allow_http(true);
+        }
+        builder = match credentials {
+            Some(credentials) => builder.with_credentials(Arc::clone(credentials)),
+            None => builder.with_skip_signature(true),
+        };
+        let store = builder
+            .build()
+            .map_err(|error| unusable("the settings of S3").because(error))?;
+        Ok(Arc::new(store))
+    }
+
+    /// Returns the URL of an object.
+    fn url(&self, object: &ObjectUri) -> Result<Url> {
+        let in_path =
+            |endpoint: &Url| format!("{}/{}", endpoint.as_str().trim_end_matches('/'), object.bucket);
+        let base = match self {
+            Self::S3 {
+                endpoint: Some(endpoint),
+                ..
+            }
+            | Self::Gcs { endpoint, .. }
+            | Self::Azure { endpoint, .. } => in_path(endpoint),
+            Self::S3 {
+                endpoint: None,
+                region,
+                ..
+            } => aws_base(region, &object.bucket),
+        };
+        let key = utf8_percent_encode(&object.key, ESCAPED);
+        let mut text = format!("{base}/{key}");
+        if let Some(version) = &object.version {
+            let version = utf8_percent_encode(version, NON_ALPHANUMERIC);
+            text += &format!("?{}={version}", object.provider.version_parameter());
+        }
+        let refused = |error: url::ParseError| {
+            let what = format!("{}: cannot be asked for", redact(&object.to_string()));
+            Error::permanent(Stage::Fetch, Code::AddressInvalid, what).because(error)
+        };
+        Url::parse(&text).map_err(refused)
+    }
+}
+
+/// Returns whether a bucket's name can be a part of a host that TLS certificates cover.
+fn is_host_name(bucket: &str) -> bool {
+    (3..=63).contains(&bucket.len())
+        && bucket
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !bucket.starts_with('-')
+        && !bucket.ends_with('-')
+}
+
+/// Returns the URL of a bucket of AWS. A bucket is a part of the host if its name can be: TLS needs a name without dots.
+fn aws_base(region: &str, bucket: &str) -> String {
+    let domain = aws_domain(region);
+    match is_host_name(bucket) {
+        true => format!("https://{bucket}.s3.{region}.{domain}"),
+        false => format!("https://s3.{region}.{domain}/{bucket}"),
+    }
+}
+
+/// Returns the domain of AWS's servers in a region.
+pub(super) fn aws_domain(region: &str) -> &'static str {
+    match region.split_once('-') {
+        Some(("cn", _)) => "amazonaws.com.cn",
+        _ => "amazonaws.com",
+    }
+}
+
+/// Parses the URL of a server that a setting names.
+pub(super) fn endpoint_url(setting: &str, text: &str) -> Result<Url> {
+    let refused = |why: &str| {
+        unusable(format!(
+            "{setting}: {why}: write https://HOST or http://HOST:PORT"
+        ))
+    };
+    let url = Url::parse(text).map_err(|_| refused("is not a URL"))?;
+    let is_plain = url.query().is_none() && url.fragment().is_none();
+    let is_bare = url.username().is_empty() && url.password().is_none();
+    match matches!(url.scheme(), "http" | "https") && is_plain && is_bare {
+        true => Ok(url),
+        false => Err(refused("is not the URL of a server")),
+    }
+}
+
+/// An object of a store.
+pub(crate) struct StoredObject {
+    uri: ObjectUri,
+    shown: String,
+    /// Set if the URI has percent-escapes that are not in the key.
+    is_escaped: bool,
+    url: Url,
+    store: Arc<Store>,
+}
+
+impl fmt::Debug for StoredObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredObject")
+            .field("uri", &self.shown)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StoredObject {
+    /// Returns the object with this URI, which was written as `written`.
+    pub(super) fn new(uri: ObjectUri, written: &str, store: Arc<Store>) -> Result<Self> {
+        let url = store.url(&uri)?;
+        let shown = redact(&uri.to_string());
+        let is_escaped = written.contains('%') && !written.contains(&uri.key);
+        Ok(Self {
+            uri,
+            shown,
+            is_escaped,
+            url,
+            store,
+        })
+    }
+
+    /// Returns the object's URI.
+    pub(crate) fn uri(&self) -> &ObjectUri {
+        &self.uri
+    }
+
+    /// Returns the object's URI, for people.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Returns whether the URI has percent-escapes that are not in the key.
+    pub(super) fn is_escaped(&self) -> bool {
+        self.is_escaped
+    }
+
+    /// Returns the URL and the headers of a GET request with these headers, signed now.
+    ///
+    /// # Errors
+    /// Fails with stage fetch: transiently if no credentials can be obtained; permanently if they must not be sent.
+    pub(crate) async fn sign(&self, mut headers: HeaderMap) -> Result<(Url, HeaderMap)> {
+        let mut url = self.url.clone();
+        let name = &self.shown;
+        match &*self.store {
+            Store::S3 {
+                credentials, region, ..
+            } => {
+                headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
+                if let Some(provider) = credentials {
+                    let credential = obtain(provider.as_ref(), "S3", S3_HINT).await?;
+                    let mut request = request(&url)?;
+                    request
+                        .headers_mut()
+                        .insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
+                    let signed =
+                        AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None);
+                    signed.map_err(|error| not_obtained("S3", error, S3_HINT).about(name))?;
+                    headers.extend(request.into_parts().0.headers);
+                }
+            }
+            Store::Gcs { credentials, .. } => {
+                // Google would unpack an object that is stored with `Content-Encoding: gzip`, and its length, ranges and
+                // digests would be those of other bytes.
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+                if let Some(provider) = credentials {
+                    let credential = obtain(provider.as_ref(), "Google Cloud Storage", GCS_HINT).await?;
+                    check_encryption(&url, name)?;
+                    let bearer = format!("Bearer {}", credential.bearer);
+                    let refused = |_| not_obtained("Google Cloud Storage", "the token is not one", GCS_HINT);
+                    headers.insert(AUTHORIZATION, HeaderValue::try_from(bearer).map_err(refused)?);
+                }
+            }
+            Store::Azure {
+                credentials, account, ..
+            } => match credentials {
+                None => {
+                    headers.insert("x-ms-version", HeaderValue::from_static(AZURE_VERSION));
+                }
+                Some(provider) => {
+                    let credential = obtain(provider.as_ref(), "Azure", AZURE_HINT).await?;
+                    if !matches!(*credential, AzureCredential::AccessKey(_)) {
+                        check_encryption(&url, name)?;
+                    }
+                    let mut request = request(&url)?;
+                    *request.headers_mut() = headers;
+                    let signed = AzureAuthorizer::new(&credential, account).try_authorize(&mut request);
+                    signed.map_err(|error| not_obtained("Azure", error, AZURE_HINT).about(name))?;
+                    let (head, _) = request.into_parts();
+                    headers = head.headers;
+                    url = Url::parse(&head.uri.to_string())
+                        .map_err(|_| not_obtained("Azure", "the SAS token is malformed", AZURE_HINT))?;
+                }
+            },
+        }
+        if let Some(authorization) = headers.get_mut(AUTHORIZATION) {
+            authorization.set_sensitive(true);
+        }
+        Ok((url, headers))
+    }
+}
+
+/// The version of Azure's interface for requests without credentials. The library sets it in the others.
+const AZURE_VERSION: &str = "2023-11-03";
+
+const S3_HINT: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_SKIP_SIGNATURE=true reads public \
+                       buckets without credentials";
+const GCS_HINT: &str = "set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`; \
+                        GOOGLE_SKIP_SIGNATURE=true reads public buckets without credentials";
+const AZURE_HINT: &str = "set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or AZURE_TENANT_ID, AZURE_CLIENT_ID and \
+                          AZURE_CLIENT_SECRET; AZURE_SKIP_SIGNATURE=true reads public containers without credentials";
+
+async fn obtain<C>(
+    provider: &dyn CredentialProvider<Credential = C>,
+    store: &str,
+    hint: &str,
+) -> Result<Arc<C>> {
+    provider
+        .get_credential()
+        .await
+        .map_err(|error| not_obtained(store, error, hint))
+}
+
+fn request(url: &Url) -> Result<HttpRequest> {
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    let refused = |_| Error::permanent(Stage::Fetch, Code::AddressInvalid, "cannot be asked for");
+    *request.uri_mut() = url.as_str().parse().map_err(refused)?;
+    Ok(request)
+}
+
+/// Refuses to send a token without encryption, because anybody who reads it on the way can use it. A signature is of no use
+/// to others.
+fn check_encryption(url: &Url, name: &str) -> Result<()> {
+    let is_here = match url.host() {
+        Some(Host::Domain(host)) => host == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        None => false,
+    };
+    if url.scheme() == "https" || is_here {
+        return Ok(());
+    }
+    let what =
+        format!("{name}: the store's endpoint is http:, and a token must not be sent without encryption");
+    Err(Error::permanent(Stage::Fetch, Code::CredentialsFailed, what))
+}
+
+/// Returns the store that a kind of URI names.
+pub(super) fn open(
+    provider: Provider,
+    settings: &super::StoreSettings,
+    connector: &CredentialsConnector,
+) -> Result<Store> {
+    match provider {
+        Provider::S3 => Store::of_s3(&settings.s3, connector),
+        Provider::Gcs => Store::of_gcs(&settings.gcs, connector),
+        Provider::Azure => Store::of_azure(&settings.azure, connector),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::aws::AwsCredential;
+    use object_store::client::StaticCredentialProvider;
+    use object_store::gcp::GcpCredential;
+
+    use super::*;
+    use crate::location::Location;
+
+    fn object(store: Store, uri: &str) -> StoredObject {
+        match Location::parse(uri, Stage::Fetch) {
+            Ok(Location::Object(object)) => StoredObject::new(object, uri, Arc::new(store)).unwrap(),
+            other => panic!("{uri}: {other:?}"),
+        }
+    }
+
+    fn s3(endpoint: Option<&str>, region: &str) -> Store {
+        let credential = AwsCredential {
+            key_id: "id".into(),
+            secret_key: "s3cret".into(),
+            token: Some("t0ken".into()),
+        };
+        Store::S3 {
+            endpoint: endpoint.map(|url| endpoint_url("", url).unwrap()),
+            region: region.to_owned(),
+            credentials: Some(Arc::new(StaticCredentialProvider::new(credential))),
+        }
+    }
+
+    fn gcs(endpoint: &str) -> Store {
+        let credential = GcpCredential {
+            bearer: "t0ken".into(),
+        };
+        Store::Gcs {
+            endpoint: endpoint_url("", endpoint).unwrap(),
+            credentials: Some(Arc::new(StaticCredentialProvider::new(credential))),
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_a_part_of_awss_host_if_its_name_can_be() {
+        for (region, uri, url) in [
+            (
+                "eu-west-1",
+                "s3://my-lake/a b/c.csv",
+                "https://my-lake.s3.eu-west-1.amazonaws.com/a%20b/c.csv",
+            ),
+            (
+                "eu-west-1",
+                "s3://my-lake//c",
+                "https://my-lake.s3.eu-west-1.amazonaws.com//c",
+            ),
+            (
+                "eu-west-1",
+                "s3://my.lake/c",
+                "https://s3.eu-west-1.amazonaws.com/my.lake/c",
+            ),
+            (
+                "eu-west-1",
+                "s3://My_Lake/c",
+                "https://s3.eu-west-1.amazonaws.com/My_Lake/c",
+            ),
+            ("eu-west-1", "s3://a/c", "https://s3.eu-west-1.amazonaws.com/a/c"),
+            (
+                "cn-north-1",
+                "s3://lake/c",
+                "https://lake.s3.cn-north-1.amazonaws.com.cn/c",
+            ),
+            (
+                "us-east-1",
+                "s3://lake/c?versionId=a+/",
+                "https://lake.s3.us-east-1.amazonaws.com/c?versionId=a%2B%2F",
+            ),
+        ] {
+            assert_eq!(object(s3(None, region), uri).url.as_str(), url);
+        }
+        for (endpoint, url) in [
+            (
+                "http://127.0.0.1:9000",
+                "http://127.0.0.1:9000/lake/%25/~-._%27.csv",
+            ),
+            (
+                "https://store.example/s3/",
+                "https://store.example/s3/lake/%25/~-._%27.csv",
+            ),
+        ] {
+            assert_eq!(
+                object(s3(Some(endpoint), "r"), "s3://lake/%/~-._'.csv")
+                    .url
+                    .as_str(),
+                url
+            );
+        }
+        assert_eq!(
+            object(gcs(GCS_ENDPOINT), "gs://lake/c").url.as_str(),
+            "https://storage.googleapis.com/lake/c"
+        );
+    }
+
+    #[tokio::test]
+    async fn each_request_is_signed_and_no_text_shows_how() {
+        let object = object(s3(None, "eu-west-1"), "s3://lake/c");
+        let mut headers = HeaderMap::new();
+        // The header of a server may have bytes that cannot be signed.
+        headers.insert("if-range", HeaderValue::from_bytes(b"\"\xff\"").unwrap());
+        let (_, headers) = object.sign(headers).await.unwrap();
+        let authorization = headers[AUTHORIZATION].to_str().unwrap();
+        assert!(
+            authorization.contains("Credential=id/") && authorization.contains("/eu-west-1/s3/aws4_request")
+        );
+        let signed =
+            "SignedHeaders=host;x-amz-checksum-mode;x-amz-content-sha256;x-amz-date;x-amz-security-token,";
+        assert!(authorization.contains(signed), "{authorization}");
+        assert!(headers.contains_key("if-range") && headers[AUTHORIZATION].is_sensitive());
+        assert!(!format!("{object:?} {:?}", headers[AUTHORIZATION]).contains("Signature"));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_sent_with_encryption_only() {
+        let (_, headers) = object(gcs(GCS_ENDPOINT), "gs://lake/c")
+            .sign(HeaderMap::new())
+            .await
+            .unwrap();
+        assert_eq!(headers[AUTHORIZATION], "Bearer t0ken");
+        assert!(headers[AUTHORIZATION].is_sensitive());
+        for (endpoint, is_sent) in [
+            ("http://localhost:4443", true),
+            ("http://127.1.2.3:4443", true),
+            ("http://[::1]:4443", true),
+            ("http://localhost.example:4443", false),
+            ("http://10.0.0.5", false),
+        ] {
+            let signed = object(gcs(endpoint), "gs://lake/c").sign(HeaderMap::new()).await;
+            assert_eq!(signed.is_ok(), is_sent, "{endpoint}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Tests outputs on an S3 server: workers that share no disk commit each request once, wherever a worker dies.
+
+use serde_json::Value;
+
+use super::BUCKET;
+use crate::support::host::{CommandOutput, Host, component};
+use crate::support::inputs::CSV;
+use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+
+/// A server, and a machine whose workers write to it.
+struct S3Fixture {
+    server: S3Server,
+    host: Host,
+}
+
+impl S3Fixture {
+    fn new() -> Self {
+        let (server, host) = (S3Server::start(), Host::embedded());
+        server.create_bucket("lake");
+        std::fs::copy(component("clean"), host.path("clean.wasm")).unwrap();
+        std::fs::write(host.path("in.csv"), CSV).unwrap();
+        Self { server, host }
+    }
+
+    /// Runs a worker until it has nothing to do. With a fault, it dies at that step.
+    fn run(&self, options: &str, fault: Option<&str>) -> CommandOutput {
+        let mut command = self.host.command();
+        let words = format!(
+            "run --queue q --plugin clean.wasm --burst --burst-wait 0s --allow-root . --output {BUCKET}/out {options}"
+        );
+        command
+            .args(words.split_whitespace())
+            .env("AWS_ENDPOINT_URL_S3", self.server.endpoint())
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        if let Some(fault) = fault {
+            command.env("INGEST_HOST_FAULT", fault);
+        }
+        CommandOutput::new(&command.output().unwrap())
+    }
+
+    fn submit(&self, id: &str) {
+        let words = format!("submit --queue q --id {id} --uri in.csv");
+        self.host.run(&words).ok();
+    }
+
+    /// Returns the keys of the outputs of the queue.
+    fn outputs(&self) -> Vec<String> {
+        let mut keys = self.server.keys("lake");
+        keys.retain(|key| key.starts_with("out/q/"));
+        keys
+    }
+
+    fn receipt(&self, id: &str) -> Option<Value> {
+        let key = format!("out/_ingest/q/receipts/{id}.json");
+        let document = self.server.read("lake", &key)?;
+        Some(serde_json::from_slice(&document).unwrap())
+    }
+}
+
+#[test]
+fn a_worker_writes_to_s3() {
+    let fixture = S3Fixture::new();
+    fixture.submit("a");
+    fixture.submit("b");
+    let said = fixture.run("", None);
+    assert!(said.stdout.contains("2 done"), "{}{}", said.stdout, said.stderr);
+    assert_eq!(fixture.outputs(), ["out/q/a.csv", "out/q/b.csv"]);
+    let receipt = fixture.receipt("a").unwrap();
+    assert_eq!(receipt["outputs"][0]["uri"], format!("{BUCKET}/out/q/a.csv"));
+    assert_eq!(fixture.host.status("a")["receipt"], receipt);
+    // Nothing stays but outputs, receipts, decisions and what identifies the output.
+    let mut others = fixture.server.keys("lake");
+    others.retain(|key| {
+        !key.starts_with("out/q/") && !key.contains("/receipts/") && !key.contains("/decisions/")
+    });
+    assert_eq!(others, ["out/_ingest/create-check", "out/_ingest/output-id"]);
+}
+
+#[test]
+fn a_worker_that_dies_at_any_step_leaves_one_output() {
+    let fixture = S3Fixture::new();
+    for step in ["staged", "sealed", "decided", "completed", "receipt", "settled"] {
+        fixture.submit(step);
+        fixture.run("", Some(&format!("{step}:KILL:={step}")));
+        if fixture.host.status(step)["state"] == "leased" {
+            fixture.host.expire_lease(step);
+        }
+        let said = fixture.run("", None);
+        assert_eq!(
+            fixture.host.status(step)["state"],
+            "done",
+            "{step}: {}",
+            said.stderr
+        );
+        let receipt = fixture.receipt(step).unwrap();
+        assert_eq!(fixture.host.status(step)["receipt"], receipt, "{step}");
+        let output = fixture.server.read("lake", &format!("out/q/{step}.csv")).unwrap();
+        assert_eq!(super::sha256(&output), receipt["outputs"][0]["sha256"], "{step}");
+    }
+    assert_eq!(fixture.outputs().len(), 6, "{:?}", fixture.outputs());
+}
+
+#[test]
+fn a_refused_output_leaves_its_rejects_and_a_report() {
+    let fixture = S3Fixture::new();
+    std::fs::write(fixture.host.path("in.csv"), "a,b\n1\n2\n3,4\n").unwrap();
+    fixture.submit("bad");
+    let said = fixture.run("--max-rejects 1", None);
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    assert_eq!(fixture.outputs(), Vec::<String>::new());
+    let report = fixture
+        .server
+        .read("lake", "out/_ingest/q/quarantine/bad.json")
+        .unwrap();
+    let report = ingest_host::receipt::Report::read(&report).unwrap();
+    assert!(report.receipt.outputs.is_empty() && report.receipt.records.rejected == 2);
+    let keys = fixture.server.keys("lake");
+    assert!(keys.iter().any(|key| key.contains("/rejects/bad.")), "{keys:?}");
+}
+
+#[test]
+fn two_creates_at_once_have_one_winner() {
+    use ingest_host::location::ObjectPrefix;
+    use ingest_host::storage::Storage;
+
+    let fixture = S3Fixture::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for round in 0..10 {
+        let prefix = ObjectPrefix::parse(&format!("{BUCKET}/round-{round}/")).unwrap();
+        let ids: Vec<String> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..6)
+                .map(|_| {
+                    let stores = fixture.server.stores();
+                    let storage = stores.output(&prefix, runtime.handle().clone()).unwrap();
+                    scope.spawn(move || storage.identity().unwrap())
+                })
+                .collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_an_output_is_refused() {
+    let fixture = S3Fixture::new();
+    for (output, why) in [
+        ("gs://lake/out", "outputs go to folders and to s3: only"),
+        ("s3://", "names no bucket"),
+        ("s3://lake/../x", ". or .."),
+    ] {
+        let words = format!("run --queue q --plugin clean.wasm --burst --output {output}");
+        let said = fixture.host.run(&words).refused(1);
+        assert!(said.contains(why), "{output}: {said}");
+    }
+}
