@@ -4,7 +4,7 @@
 pub mod config; // bounds of attempts and leases
 pub mod error; // the one error type
 pub mod escape; // makes untrusted texts safe to show
-pub mod names; // checks ids and names of queues
+pub mod names; // checks ids and names of queues and groups
 pub mod request; // a producer's request
 pub mod stop; // ends attempts early
 pub mod units; // sizes and times as operators write them
@@ -23,6 +23,7 @@ pub mod queue; // requests go in, claims come out, each settled once
 
 mod fail_points; // points at which tests kill or pause a worker
 pub mod fetch; // a URI goes in, bytes come out
+pub mod listing; // a pattern or a list goes in, inputs come out
 
 pub mod format; // one raw record as text, for decoder and encoder
 pub mod record; // records of an input, and a plugin's changes

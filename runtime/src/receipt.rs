@@ -234,7 +234,7 @@ pub struct RequestPart {
     /// The id of the request that this one is a part of; null today.
     #[serde(default)]
     pub parent: Option<String>,
-    /// The name of the group of requests that this one belongs to; null today.
+    /// The name of the group of requests that this one belongs to; null if it belongs to none.
     #[serde(default)]
     pub group: Option<String>,
 }

@@ -440,6 +440,7 @@ impl Ingestion {
             },
             uri: input.uri(),
             submitted_at: now,
+            group: None,
             destination: Arc::clone(&self.destination),
         };
         let execution = Execution {

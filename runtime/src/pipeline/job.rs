@@ -57,6 +57,8 @@ pub struct Placement {
     pub uri: String,
     /// The time at which the request was submitted.
     pub submitted_at: Timestamp,
+    /// The name of the group of requests that the request belongs to.
+    pub group: Option<String>,
     /// The destination of output, rejects and receipt.
     pub destination: Arc<Destination>,
 }

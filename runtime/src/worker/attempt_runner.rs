@@ -194,6 +194,7 @@ impl AttemptRunner {
             },
             uri: redact(&claim.request.uri),
             submitted_at: submitted_at(claim),
+            group: claim.request.group.clone(),
             destination: Arc::clone(&self.destination),
         }
     }

@@ -304,6 +304,7 @@ fn status() -> Status {
         output: Some("file:///out".into()),
         note: Some("gone".into()),
         receipt: Some(StoredReceipt::Readable(receipt().into())),
+        group: Some("g".into()),
     }
 }
 
