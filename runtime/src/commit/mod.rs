@@ -21,7 +21,7 @@ use crate::format::Format;
 use crate::location::{Location, redact};
 use crate::names::check_id;
 use crate::receipt::{Receipt, RejectsPart, RequestPart};
-use crate::storage::{FileRole, LocalStorage, Published, Recorded, SealedAttempt, Storage};
+use crate::storage::{FileRole, LocalStorage, Owner, Published, Recorded, SealedAttempt, Storage};
 
 /// The folder of the receipts, beside the outputs.
 const RECEIPTS: &str = "receipts";
@@ -117,6 +117,30 @@ pub fn existing(sealed: &dyn SealedAttempt, request: &RequestPart) -> Result<Opt
     };
     let existing = sealed.receipt(&request.id)?;
     Ok(existing.filter(|receipt| receipt.is_for(queue, &request.id, &request.submitted_at)))
+}
+
+/// Returns the receipt under the id of a request that names the version of its input, if the same work was done before,
+/// perhaps for an earlier request with this id. So an input that was processed need not be fetched again. `is_same` says
+/// whether a receipt of this id is for the same work.
+///
+/// # Errors
+/// Fails permanently, with stage commit, if the work was done before but its files are not there any more. Fails as
+/// [`Storage::committed`] and [`Storage::begin`] do.
+pub fn done_before(
+    storage: &dyn Storage,
+    owner: &Owner,
+    is_same: impl FnOnce(&Receipt) -> bool,
+) -> Result<Option<Receipt>> {
+    let (Some(queue), Some(id)) = (&owner.queue, &owner.id) else {
+        return Ok(None);
+    };
+    let Some(receipt) = storage.receipt(queue, id)?.filter(is_same) else {
+        return Ok(None);
+    };
+    let sealed = storage.begin(owner.clone())?.seal()?;
+    let place = receipt_uri(&receipt).unwrap_or_default();
+    check_outputs(&receipt, &*sealed, &place)?;
+    Ok(Some(receipt))
 }
 
 /// Returns the existing receipt, if it is for the same request or the same work.

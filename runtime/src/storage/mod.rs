@@ -203,6 +203,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Fails with stage commit if a receipt cannot be read.
     fn committed(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>>;
 
+    /// Returns the receipt under the id of a request, also if it is for an earlier request with this id.
+    ///
+    /// # Errors
+    /// Fails as [`Storage::committed`] does.
+    fn receipt(&self, queue: &str, id: &str) -> Result<Option<Receipt>>;
+
     /// Ends a request without another attempt. If an attempt has committed it, it is done. Otherwise this removes all
     /// its visible output, and no attempt that is still running can commit it. A second call changes nothing.
     ///

@@ -244,6 +244,10 @@ impl Storage for LocalStorage {
         self.receipt_of(queue, id, submitted_at)
     }
 
+    fn receipt(&self, queue: &str, id: &str) -> Result<Option<Receipt>> {
+        self.receipt_under(queue, id)
+    }
+
     fn conclude(&self, request: EndedRequest<'_>) -> Result<Concluded> {
         self.end_request(request)
     }
