@@ -35,6 +35,23 @@ pub struct Accepted {
     pub was_there: bool,
 }
 
+impl Accepted {
+    /// Returns a request that is in its queue, as its answer shows it.
+    pub fn at_once(queue: &str, request: &NewRequest, answer: Submitted) -> Self {
+        Self {
+            ending: None,
+            id: request.id.clone(),
+            queue: queue.to_owned(),
+            state: match answer {
+                Submitted::Existing(state) => state,
+                Submitted::Created | Submitted::Conflict => State::Ready,
+            },
+            uri: redact(&request.uri),
+            was_there: answer != Submitted::Created,
+        }
+    }
+}
+
 /// Puts requests into a queue, each independently of the others. The queue need not exist.
 ///
 /// # Errors

@@ -13,7 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use self::uri_list::{ListedUri, UriList};
-pub use self::walk::{for_each_below, for_each_match, has_wildcards};
+use self::walk::{for_each_below, shown};
+pub use self::walk::{for_each_match, has_wildcards};
 use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::version_of_file;
 use crate::location::{Location, file_uri, is_uri, redact, scheme};
@@ -92,6 +93,10 @@ impl Several {
             }
             return Ok(None);
         }
+        // A mistyped URL with a query is no pattern.
+        if argument.contains("://") {
+            return Ok(None);
+        }
         let exists = Path::new(argument).symlink_metadata().is_ok();
         Ok(match (exists, has_wildcards(argument)) {
             (false, true) if is_folder => Some(Self::Pattern(format!("{argument}**"))),
@@ -119,8 +124,8 @@ impl Several {
             }
         };
         let (unread, name) = match self {
-            Self::Pattern(pattern) => (for_each_match(pattern, &mut visit)?, pattern.clone()),
-            Self::Folder(folder) => (for_each_below(folder, &mut visit)?, folder.display().to_string()),
+            Self::Pattern(pattern) => (for_each_match(pattern, &mut visit)?, redact(pattern)),
+            Self::Folder(folder) => (for_each_below(folder, &mut visit)?, shown(folder)),
         };
         if !has_found {
             let what = format!(
@@ -229,6 +234,7 @@ mod tests {
             (path("none"), None),
             ("https://h.example/a*/".into(), None),
             ("file:///a*".into(), None),
+            ("x/https://h.example/a?x=1".into(), None),
             ("s3://b/a.csv?versionId=1".into(), None),
         ] {
             assert_eq!(Several::of(&argument).unwrap(), expected, "{argument}");

@@ -42,6 +42,12 @@ impl<R: BufRead> UriList<R> {
         format!("{} line {line}", self.name)
     }
 
+    /// Returns the error for a list that has no URI.
+    pub fn has_none(&self) -> Error {
+        let what = format!("{}: this list has no URI", self.name);
+        Error::permanent(Stage::Config, Code::InputMissing, what)
+    }
+
     fn read(&mut self) -> Result<Option<String>> {
         let failed = |code, line: u64, why: String| {
             let what = format!("{} line {line}: {why}", self.name);

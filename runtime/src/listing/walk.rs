@@ -8,6 +8,7 @@ use glob::{MatchOptions, Pattern, PatternError};
 
 use super::sorted_names::{Entry, Kind, SortedNames};
 use crate::error::{Code, Error, Result, Stage};
+use crate::location::redact;
 
 /// The matching rules of a shell: names are case-sensitive, and `*` does not match a leading dot.
 const AS_A_SHELL: MatchOptions = MatchOptions {
@@ -30,7 +31,8 @@ pub fn has_wildcards(text: &str) -> bool {
 /// # Errors
 /// Fails permanently, with stage fetch, if the pattern is malformed or no file matches it. Fails as `each` does.
 pub fn for_each_match(pattern: &str, each: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Option<Error>> {
-    let failed = |why: &str| Error::permanent(Stage::Fetch, Code::InputMissing, format!("{pattern}: {why}"));
+    let name = redact(pattern);
+    let failed = |why: &str| Error::permanent(Stage::Fetch, Code::InputMissing, format!("{name}: {why}"));
     let segments = pattern.split('/').filter(|segment| !segment.is_empty());
     let mut segments: Vec<_> = segments
         .map(Segment::parse)
@@ -42,7 +44,7 @@ pub fn for_each_match(pattern: &str, each: &mut dyn FnMut(&Path) -> Result<()>) 
     let root = Path::new(if pattern.starts_with('/') { "/" } else { "" });
     let walk = Walk::new(&segments, each).take(root)?;
     walk.outcome(
-        pattern,
+        &name,
         failed("no file matches this pattern: check the folder and the pattern"),
     )
 }
@@ -51,9 +53,12 @@ pub fn for_each_match(pattern: &str, each: &mut dyn FnMut(&Path) -> Result<()>) 
 ///
 /// # Errors
 /// Fails permanently, with stage fetch, if there is no such folder or no file in it. Fails as `each` does.
-pub fn for_each_below(folder: &Path, each: &mut dyn FnMut(&Path) -> Result<()>) -> Result<Option<Error>> {
+pub(super) fn for_each_below(
+    folder: &Path,
+    each: &mut dyn FnMut(&Path) -> Result<()>,
+) -> Result<Option<Error>> {
     let failed = |why: &str| {
-        let what = format!("{}: {why}", folder.display());
+        let what = format!("{}: {why}", shown(folder));
         Error::permanent(Stage::Fetch, Code::InputMissing, what)
     };
     if !folder.is_dir() {
@@ -61,10 +66,12 @@ pub fn for_each_below(folder: &Path, each: &mut dyn FnMut(&Path) -> Result<()>) 
     }
     let segments = [Segment::Folders, Segment::all()];
     let walk = Walk::new(&segments, each).take(folder)?;
-    walk.outcome(
-        &folder.display().to_string(),
-        failed("no file is in this folder or below"),
-    )
+    walk.outcome(&shown(folder), failed("no file is in this folder or below"))
+}
+
+/// Returns a path for people. The path may be a mistyped URL with secrets, which must not be shown.
+pub(super) fn shown(path: &Path) -> String {
+    redact(&path.to_string_lossy())
 }
 
 /// The part of a pattern between two slashes.
@@ -230,7 +237,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Returns the error of the folders that could not be read, or `missing` if no file was found.
-    fn outcome(self, pattern: &str, missing: Error) -> Result<Option<Error>> {
+    fn outcome(self, name: &str, missing: Error) -> Result<Option<Error>> {
         let Some((folder, error)) = self.unread else {
             return if self.has_found { Ok(None) } else { Err(missing) };
         };
@@ -240,9 +247,9 @@ impl<'a> Walk<'a> {
         };
         let why = format!(
             "{}{more} cannot be read, so files below may be left out",
-            folder.display()
+            shown(&folder)
         );
-        let unread = Error::permanent(Stage::Fetch, Code::InputUnreadable, format!("{pattern}: {why}"))
+        let unread = Error::permanent(Stage::Fetch, Code::InputUnreadable, format!("{name}: {why}"))
             .because(error)
             .with_hint("let this user read it, or name a narrower pattern");
         if self.has_found {
