@@ -34,14 +34,14 @@ const ERRORS_SHOWN: u64 = 10;
 /// The maximum number of requests that are waited for at the same time.
 const WAIT_STEP: usize = 250;
 
-/// What the thread that looks for inputs has found.
+/// A message of the thread that looks for inputs.
 enum Found {
     Request(NewRequest),
     /// An input, or a whole argument, that cannot be submitted.
     Failed(Error),
 }
 
-/// The numbers of inputs by what became of them.
+/// Counts of the inputs, by the answer of the queue.
 #[derive(Default)]
 struct Tally {
     new: u64,
@@ -226,14 +226,14 @@ impl Finder {
         Ok(request)
     }
 
-    /// Hands over what was found. Fails if nobody submits it any more.
+    /// Hands a message over. Fails if the submit has ended.
     fn send(&self, found: Found) -> Result<()> {
         let sent = self.sender.blocking_send(found);
         sent.map_err(|_| Error::permanent(Stage::Config, Code::Stopped, "the submit has ended"))
     }
 }
 
-/// Submits what is found until nothing more is found. Writes the ids of the requests that are in the queue to `ids`.
+/// Submits the inputs until the thread has found all of them. Writes the ids of the requests that are in the queue to `ids`.
 async fn submit_all(
     args: &Args,
     backend: &Backend,
@@ -263,7 +263,7 @@ async fn submit_all(
                     tally.dead += u64::from(state == State::Dead);
                 }
                 Submitted::Conflict => {
-                    // Only the first errors are shown, and the details cost a call.
+                    // The details of an error cost a call, and only the first errors are shown.
                     if tally.failed < ERRORS_SHOWN {
                         let conflict = submit::accepted(backend, &args.queue, request, answer).await;
                         conflict.map_or_else(|error| tally.fail(&error, &progress), drop);

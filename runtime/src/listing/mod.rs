@@ -1,5 +1,5 @@
-//! Lists inputs, so that many can be submitted with one command: a pattern, a folder or a list of URIs goes in, and the
-//! inputs that it names come out, one at a time. Each input that was found has the id and the version of its file.
+//! Lists inputs, so that one command can submit many. A pattern, a folder or a list of URIs goes in. The inputs that it
+//! names come out, one at a time, each with an id. Local files also have a version.
 //!
 //! A scheme whose inputs can be listed has a branch in [`Several::of`] and [`Several::for_each`].
 
@@ -39,7 +39,7 @@ pub struct ListedInput {
 }
 
 impl ListedInput {
-    /// Returns an input whose version is not known. So its id is made of its URI only.
+    /// Returns an input whose version is not known. The id is made of the URI only.
     pub fn at(uri: &str) -> Self {
         Self::of(uri.to_owned(), None)
     }
@@ -195,7 +195,7 @@ fn of_file(real: &Path, metadata: &Metadata) -> ListedInput {
     ListedInput::of(uri_of(real), Some(version_of_file(metadata)))
 }
 
-/// Returns an absolute path as it is or, if a request could not hold it, as a `file:` URI.
+/// Returns an absolute path unchanged. A path that is not UTF-8, or that has control characters, becomes a `file:` URI.
 fn uri_of(path: &Path) -> String {
     match path.to_str() {
         Some(text) if !text.contains(char::is_control) => text.to_owned(),

@@ -66,7 +66,7 @@ impl SortedNames {
         }
     }
 
-    /// Returns the next entry for which `is_wanted` is true. Passes each error of the folder to `failed`.
+    /// Returns the next wanted entry. Passes each error of the folder to `failed`.
     pub(super) fn next(
         &mut self,
         is_wanted: impl Fn(&Entry) -> bool,

@@ -260,8 +260,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Returns the segment that comes after an entry which the segment at a position must match, or `None` if it does not
-/// match. A `**` stays for the folders below.
+/// Returns the position that the path of an entry reaches if the entry matches the segment at the position `at`. Returns
+/// `None` if the entry does not match. A `**` also covers the folders below, so its position stays.
 fn follows(segments: &[Segment<'_>], at: usize, entry: &Entry) -> Option<usize> {
     match segments.get(at)? {
         Segment::Name(name) => (entry.name == *name).then_some(at + 1),

@@ -1,5 +1,5 @@
-//! Tests that one command submits many files: patterns, folders and lists of URIs. Submitting them again adds only what is
-//! new, and a group sums them up.
+//! Tests that one command submits many files: patterns, folders and lists of URIs. A second submit adds only new files and
+//! new versions. A group sums its requests up.
 
 use std::io::Write;
 use std::path::Path;
@@ -153,7 +153,8 @@ fn a_replaced_file_is_new_and_its_old_version_is_never_read(host: &Host) {
     assert_eq!(host.status("x")["code"], "input-replaced");
 }
 
-/// Checks that work that was done before is not fetched again, although the queue does not know it any more.
+/// Checks that a worker does not open an input if a receipt for the same work exists. The queue does not know the request
+/// any more.
 fn a_receipt_is_found_before_the_input_is_fetched(host: &Host) {
     files(host, &["d/a.csv"]);
     let id = submit(host, &["d/", "--json"]).json()[0]["id"]
