@@ -5,7 +5,7 @@
 pub mod config; // bounds of attempts and leases
 pub mod error; // the only error type
 pub mod escape; // makes untrusted texts safe to show
-pub mod names; // checks ids and names of queues
+pub mod names; // checks ids and names of queues and groups
 pub mod request; // a producer's request
 pub mod stop; // ends attempts early
 pub mod units; // sizes and times as operators write them
@@ -25,6 +25,7 @@ pub mod queue; // requests go in, claims come out
 
 mod fail_points; // points at which tests kill or pause a worker
 pub mod fetch; // a URI goes in, bytes come out
+pub mod listing; // a pattern or a list goes in, inputs come out
 
 pub mod format; // parses and writes single raw records
 pub mod record; // records of an input, and a plugin's changes

@@ -1,5 +1,7 @@
-//! Checks names that become parts of keys and file names: ids of requests and names of queues. A text goes in. If it
-//! breaks the rules, an error with the rules comes out.
+//! Checks names that become parts of keys and file names: ids of requests and names of queues and groups. A text goes in.
+//! If it breaks the rules, an error with the rules comes out. Also derives ids from inputs.
+
+use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result, Stage};
 
@@ -8,6 +10,12 @@ const ID_BYTES_MAX: usize = 128;
 
 /// The maximum length of a queue's name, in bytes.
 const QUEUE_NAME_BYTES_MAX: usize = 64;
+
+/// The maximum length of a group's name, in bytes.
+const GROUP_NAME_BYTES_MAX: usize = 64;
+
+/// The maximum number of characters of an input's name in a derived id.
+const STEM_CHARS_MAX: usize = 64;
 
 /// The names that no queue may have, because an output folder has subfolders with these names. The names of all other
 /// subfolders that this program creates there begin with a dot or with `_`, and no queue that is in use has such a name.
@@ -28,6 +36,26 @@ pub fn check_id(id: &str) -> Result<()> {
 /// Fails as [`check_id`] does, but the maximum is 64 characters.
 pub fn check_queue_name(name: &str) -> Result<()> {
     check("queue", name, QUEUE_NAME_BYTES_MAX)
+}
+
+/// Checks the name of a group of requests.
+///
+/// # Errors
+/// Fails as [`check_queue_name`] does.
+pub fn check_group_name(name: &str) -> Result<()> {
+    check("group", name, GROUP_NAME_BYTES_MAX)
+}
+
+/// Returns an id that is the same whenever the arguments are the same: the name of the input at `uri` without its
+/// extensions, a hyphen, and the first `digest_chars` hexadecimal digits of the SHA-256 of `content`, at most 63.
+pub fn derived_id(uri: &str, content: &str, digest_chars: usize) -> String {
+    let name = uri.rsplit('/').next().unwrap_or_default();
+    let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let stem: String = stem.chars().filter(allowed).take(STEM_CHARS_MAX).collect();
+    let stem = if stem.is_empty() { "input" } else { &stem };
+    let digest = hex::encode(Sha256::digest(content));
+    format!("{stem}-{}", &digest[..digest_chars])
 }
 
 /// Checks the name of a queue before a command or a worker uses it for new work. Earlier versions allowed the reserved
@@ -68,6 +96,21 @@ fn check(what: &str, name: &str, bytes_max: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_derived_id_is_a_name_and_a_digest() {
+        let id = derived_id("/data/alarm-2017.csv.gz", "a b", 12);
+        assert!(id.starts_with("alarm-2017-") && id.len() == 23, "{id}");
+        assert_eq!(
+            id,
+            derived_id("https://example.com/alarm-2017.csv?x=1", "a b", 12)
+        );
+        assert_ne!(id, derived_id("/data/alarm-2017.csv", "a c", 12));
+        assert!(derived_id("/", "", 12).starts_with("input-"));
+        for uri in ["/data/alarm 2017.csv", &"x".repeat(500), "/data/.hidden", "é"] {
+            check_id(&derived_id(uri, uri, 63)).unwrap();
+        }
+    }
 
     #[test]
     fn a_reserved_queue_can_be_looked_at_only() {

@@ -236,7 +236,7 @@ pub struct RequestPart {
     /// The id of the request that this request is a part of. Today it is always null.
     #[serde(default)]
     pub parent: Option<String>,
-    /// The name of the group that this request belongs to. Today it is always null.
+    /// The name of the group that this request belongs to; null if it belongs to none.
     #[serde(default)]
     pub group: Option<String>,
 }

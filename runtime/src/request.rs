@@ -24,7 +24,7 @@ use crate::digest::parse_sha256;
 use crate::document::without_mark;
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::{has_userinfo, is_uri, redact};
-use crate::names::check_id;
+use crate::names::{check_group_name, check_id};
 
 const URI_CHARS_MAX: usize = 8 * 1024;
 const DELAY_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
@@ -45,6 +45,9 @@ pub struct NewRequest {
     pub priority: i32,
     /// The wait before the first attempt, in milliseconds.
     pub delay_ms: u64,
+    /// The name of the group of requests that it belongs to; it does not change how the request runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// The options for reading the input.
     #[serde(flatten)]
     pub input: InputOptions,
@@ -57,6 +60,7 @@ impl fmt::Debug for NewRequest {
             .field("uri", &redact(&self.uri))
             .field("priority", &self.priority)
             .field("delay_ms", &self.delay_ms)
+            .field("group", &self.group)
             .field("input", &self.input)
             .finish()
     }
@@ -70,6 +74,7 @@ impl NewRequest {
             uri: uri.into(),
             priority: 0,
             delay_ms: 0,
+            group: None,
             input: InputOptions::default(),
         }
     }
@@ -108,6 +113,7 @@ impl NewRequest {
         if let Some(id) = document.id {
             request.id = id;
         }
+        request.group = document.group;
         let (priority, delay_ms) = (document.priority.0, document.delay_ms.0);
         request.priority = i32::try_from(priority).map_err(|_| priority_refused(priority))?;
         request.delay_ms = u64::try_from(delay_ms).map_err(|_| delay_refused(delay_ms))?;
@@ -129,6 +135,7 @@ impl NewRequest {
     /// Returns an error whose message is a sentence about the first broken rule.
     pub fn check(&self) -> Result<()> {
         check_id(&self.id)?;
+        self.group.as_deref().map_or(Ok(()), check_group_name)?;
         let is_long = self.uri.len() > URI_CHARS_MAX && self.uri.chars().count() > URI_CHARS_MAX;
         if self.uri.is_empty() || is_long || self.uri.contains(char::is_control) {
             return Err(refused(format!(
@@ -145,9 +152,9 @@ impl NewRequest {
         self.input.check()
     }
 
-    /// Returns the SHA-256, in hex, of the request's content: its URI and its input options, but not its priority and
-    /// its delay. If a request is submitted under an id that the queue already has, the digests of both requests must
-    /// be the same.
+    /// Returns the SHA-256, in hex, of the request's content: its URI and its input options, but not its priority, its
+    /// delay and its group. If a request is submitted under an id that the queue already has, the digests of both
+    /// requests must be the same.
     pub fn content_digest(&self) -> String {
         digest_of(&self.uri, &self.input)
     }
@@ -183,10 +190,12 @@ struct RequestDocument {
     priority: Integer,
     #[serde(default)]
     delay_ms: Integer,
+    #[serde(default, deserialize_with = "given")]
+    group: Option<String>,
 }
 
 /// The names of the members of a document that do not belong to its input.
-const MEMBERS: [&str; 3] = ["id", "priority", "delay_ms"];
+const MEMBERS: [&str; 4] = ["id", "priority", "delay_ms", "group"];
 
 const URI: &str = "uri";
 const INPUTS: &str = "inputs";
@@ -291,6 +300,8 @@ pub struct Request {
     pub priority: i32,
     /// The time at which the queue accepted the request, in milliseconds since 1970 by the queue's clock.
     pub submitted_ms: i64,
+    /// The name of the group of requests that it belongs to.
+    pub group: Option<String>,
     /// The options for reading the input.
     pub input: InputOptions,
 }
@@ -303,6 +314,7 @@ impl fmt::Debug for Request {
             .field("uri", &redact(&self.uri))
             .field("priority", &self.priority)
             .field("submitted_ms", &self.submitted_ms)
+            .field("group", &self.group)
             .field("input", &self.input)
             .finish()
     }

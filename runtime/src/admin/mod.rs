@@ -3,6 +3,7 @@
 //! contains credentials in the URI of an input.
 
 pub mod dead;
+pub mod groups;
 pub mod plugin;
 pub mod plugin_config;
 pub mod queues;

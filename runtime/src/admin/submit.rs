@@ -35,6 +35,23 @@ pub struct Accepted {
     pub was_there: bool,
 }
 
+impl Accepted {
+    /// Returns a request that is in its queue, as its answer shows it.
+    pub fn at_once(queue: &str, request: &NewRequest, answer: Submitted) -> Self {
+        Self {
+            ending: None,
+            id: request.id.clone(),
+            queue: queue.to_owned(),
+            state: match answer {
+                Submitted::Existing(state) => state,
+                Submitted::Created | Submitted::Conflict => state_of_new(request),
+            },
+            uri: redact(&request.uri),
+            was_there: answer != Submitted::Created,
+        }
+    }
+}
+
 /// Puts requests into a queue. If one of them is in conflict with a stored request, the others are submitted all the
 /// same. The queue need not exist.
 ///
@@ -62,8 +79,7 @@ pub async fn accepted(
 ) -> Result<Accepted> {
     let there = || backend.queue.status(queue, &request.id);
     let (state, ending) = match answer {
-        Submitted::Created if request.delay_ms > 0 => (State::Delayed, None),
-        Submitted::Created => (State::Ready, None),
+        Submitted::Created => (state_of_new(request), None),
         Submitted::Existing(state @ (State::Ready | State::Delayed | State::Leased)) => {
             (state, there().await?.and_then(|there| there.ending))
         }
@@ -78,6 +94,14 @@ pub async fn accepted(
         uri: redact(&request.uri),
         was_there: answer != Submitted::Created,
     })
+}
+
+/// Returns the state of a request directly after its submit.
+fn state_of_new(request: &NewRequest) -> State {
+    match request.delay_ms {
+        0 => State::Ready,
+        _ => State::Delayed,
+    }
 }
 
 /// Returns the error for an id that another request has, with the differences between the two requests.
@@ -107,4 +131,20 @@ fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error 
         request.id
     );
     Error::permanent(Stage::Request, Code::RequestConflict, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_request_with_a_delay_is_delayed() {
+        let mut request = NewRequest::new("a.csv");
+        let state = |request: &NewRequest, answer| Accepted::at_once("q", request, answer).state;
+        assert_eq!(state(&request, Submitted::Created), State::Ready);
+        request.delay_ms = 1;
+        assert_eq!(state(&request, Submitted::Created), State::Delayed);
+        let done = Submitted::Existing(State::Done);
+        assert_eq!(state(&request, done), State::Done);
+    }
 }

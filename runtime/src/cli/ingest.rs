@@ -443,6 +443,7 @@ impl Ingestion {
             },
             uri: input.uri(),
             submitted_at: now,
+            group: None,
             destination: Arc::clone(&self.destination),
         };
         let execution = Execution {

@@ -103,6 +103,7 @@ impl From<InputOptionArgs> for InputOptions {
             duplicate_columns,
             encoding,
             sha256: None,
+            version: None,
         }
     }
 }

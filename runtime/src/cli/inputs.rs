@@ -1,27 +1,16 @@
 //! Expands the input arguments of `ingest`. Arguments go in, and the inputs come out, in order: standard input, paths
 //! and URIs, and the files that patterns match.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use glob::{MatchOptions, Pattern, PatternError};
-
 use crate::document::near_file;
-use crate::error::{Code, Error, Result, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::fetch::STDIN_URI;
+use crate::listing::{for_each_match, has_wildcards};
 use crate::location::{Location, file_uri, is_uri, redact};
-
-/// The matching rules of a shell: names are case-sensitive, and `*` does not match a leading dot.
-const AS_A_SHELL: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: true,
-};
-
-const WILDCARDS: [char; 3] = ['*', '?', '['];
 
 /// An input of `ingest`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -96,7 +85,7 @@ fn named_by(argument: &OsStr) -> Vec<Result<InputArgument, InputNotFound>> {
     if path.symlink_metadata().is_ok() {
         return vec![Ok(at(path))];
     }
-    if is_uri(text) || !text.contains(WILDCARDS) {
+    if is_uri(text) || !has_wildcards(text) {
         return vec![Ok(InputArgument::At(text.to_owned()))];
     }
     match matches(text) {
@@ -120,138 +109,12 @@ fn not_found(argument: &str, error: Error) -> InputNotFound {
 /// Returns the files that a pattern matches, sorted. If a folder could not be read, also returns an error, because this
 /// folder may contain more matches.
 fn matches(pattern: &str) -> Result<(Vec<PathBuf>, Option<Error>)> {
-    let failed = |why: &str| Error::permanent(Stage::Fetch, Code::InputMissing, format!("{pattern}: {why}"));
-    let segments = pattern.split('/').filter(|segment| !segment.is_empty());
-    let segments: Vec<_> = segments
-        .map(PatternSegment::parse)
-        .collect::<Result<_, _>>()
-        .map_err(|error| failed("is neither a file nor a pattern").because(error))?;
-    let root = Path::new(if pattern.starts_with('/') { "/" } else { "" });
-    let mut walk = PatternWalk::default();
-    walk.visit(root, &segments);
-    let PatternWalk { mut found, unread } = walk;
-    let others = unread.len().saturating_sub(1);
-    let unread = unread.into_iter().next().map(|(folder, error)| {
-        let more = match others {
-            0 => String::new(),
-            count => format!(" and {count} more"),
-        };
-        let why = format!(
-            "{}{more} cannot be read, so files below may be left out",
-            folder.display()
-        );
-        Error::permanent(Stage::Fetch, Code::InputUnreadable, format!("{pattern}: {why}"))
-            .because(error)
-            .with_hint("let this user read it, or name a narrower pattern")
-    });
-    match unread {
-        Some(error) if found.is_empty() => return Err(error),
-        None if found.is_empty() => {
-            return Err(failed(
-                "no file matches this pattern: check the folder and the pattern",
-            ));
-        }
-        _ => {}
-    }
-    found.sort();
+    let mut found = Vec::new();
+    let unread = for_each_match(pattern, &mut |path| {
+        found.push(path.to_owned());
+        Ok(())
+    })?;
     Ok((found, unread))
-}
-
-/// The part of a pattern between two slashes.
-enum PatternSegment<'a> {
-    Name(&'a str),
-    Pattern(Pattern),
-    /// `**`: any number of nested folders.
-    Folders,
-}
-
-impl<'a> PatternSegment<'a> {
-    fn parse(text: &'a str) -> Result<Self, PatternError> {
-        match text {
-            "**" => Ok(Self::Folders),
-            _ if text.contains(WILDCARDS) => Pattern::new(text).map(Self::Pattern),
-            _ => Ok(Self::Name(text)),
-        }
-    }
-}
-
-/// The files that a pattern finds. A `**` in the pattern does not follow links to folders.
-#[derive(Default)]
-struct PatternWalk {
-    found: Vec<PathBuf>,
-    /// The folders that could not be read, with the errors. This is a map, because a pattern such as `**/**` can reach
-    /// a folder more than once.
-    unread: BTreeMap<PathBuf, io::Error>,
-}
-
-impl PatternWalk {
-    /// Collects the files below a folder that match the remaining segments.
-    fn visit(&mut self, folder: &Path, segments: &[PatternSegment<'_>]) {
-        let Some((segment, rest)) = segments.split_first() else {
-            if !folder.is_dir() {
-                self.found.push(folder.to_owned());
-            }
-            return;
-        };
-        let is_way = |path: &Path| rest.is_empty() || path.is_dir();
-        let here = match folder.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => folder,
-        };
-        if let PatternSegment::Name(name) = segment {
-            let path = folder.join(name);
-            match path.symlink_metadata() {
-                Ok(_) if is_way(&path) => self.visit(&path, rest),
-                Ok(_) => {}
-                Err(error) => self.pass_over(here, error),
-            }
-            return;
-        }
-        if let PatternSegment::Folders = segment {
-            self.visit(folder, rest);
-        }
-        let entries = match here.read_dir() {
-            Ok(entries) => entries,
-            Err(error) => return self.pass_over(here, error),
-        };
-        for entry in entries {
-            let entry = match entry.and_then(|entry| Ok((entry.file_type()?, entry))) {
-                Ok(entry) => entry,
-                Err(error) => {
-                    self.pass_over(here, error);
-                    continue;
-                }
-            };
-            let (kind, entry) = entry;
-            let path = folder.join(entry.file_name());
-            // In a name that is not UTF-8, each invalid sequence is matched as one unknown character.
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            match segment {
-                PatternSegment::Pattern(pattern)
-                    if pattern.matches_with(&name, AS_A_SHELL) && is_way(&path) =>
-                {
-                    self.visit(&path, rest);
-                }
-                PatternSegment::Folders if kind.is_dir() && !name.starts_with('.') => {
-                    self.visit(&path, segments);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Records a folder that could not be read. Ignores the error if the path does not exist or is not a folder,
-    /// because then there are no files below it.
-    fn pass_over(&mut self, folder: &Path, error: io::Error) {
-        if matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-        ) {
-            return;
-        }
-        self.unread.insert(folder.to_owned(), error);
-    }
 }
 
 /// Returns the file whose name is most similar to the name of a missing input, or `None` if no name is similar.
@@ -381,19 +244,6 @@ mod tests {
             why.contains(&name) && why.ends_with("name a narrower pattern"),
             "{why}"
         );
-    }
-
-    #[test]
-    fn what_is_gone_has_no_files() {
-        let mut walk = PatternWalk::default();
-        for kind in [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory] {
-            walk.pass_over(Path::new("gone"), kind.into());
-        }
-        assert!(walk.unread.is_empty());
-        for _ in 0..2 {
-            walk.pass_over(Path::new("theirs"), io::ErrorKind::PermissionDenied.into());
-        }
-        assert!(walk.unread.keys().eq([Path::new("theirs")]));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod signals;
 mod stdout;
 mod stores;
 mod submit;
+mod submit_many;
 mod value_enums;
 
 use std::ffi::OsString;
@@ -78,7 +79,7 @@ enum Command {
     Run(run::Args),
     /// Submit requests to a queue.
     Submit(submit::Args),
-    /// Show one request.
+    /// Show one request, or sum up a group.
     Status(requests::StatusArgs),
     /// Show the result of an input: its counts, its rejects with examples and, after `--profile`, statistics of the
     /// output's columns.

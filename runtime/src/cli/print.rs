@@ -64,7 +64,12 @@ fn print(line: &str) {
 
 /// Prints an error with all its causes and its code to stderr.
 pub(super) fn error(error: &Error) {
-    note(format!("error: {} [{}]", error.report(), error.code()));
+    note(error_text(error));
+}
+
+/// Returns an error with all its causes and its code as a note.
+pub(super) fn error_text(error: &Error) -> String {
+    format!("error: {} [{}]", error.report(), error.code())
 }
 
 /// Prints a note to stderr, for the person at the terminal. The note is escaped as in [`line()`].
@@ -182,6 +187,11 @@ pub(super) fn objects(outputs: &[OutputPart], rejects: &RejectsPart) {
     if let Some(uri) = &rejects.uri {
         line(format!("rejects  {uri}"));
     }
+}
+
+/// Returns a number of bytes as a text for people.
+pub(super) fn bytes(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
 }
 
 /// Returns the progress of a job as a text for people.

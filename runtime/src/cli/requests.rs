@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::environment::Environment;
 use super::print;
+use crate::admin::groups::{self, DeadError, RollUp};
 use crate::admin::queues::NewQueue;
 use crate::admin::requests;
 use crate::error::Result;
@@ -12,8 +13,15 @@ use crate::receipt::RecordCounts;
 
 #[derive(clap::Args)]
 pub(super) struct StatusArgs {
-    #[command(flatten)]
-    request: RequestArgs,
+    /// The id of the request.
+    #[arg(required_unless_present = "group")]
+    id: Option<String>,
+    /// Sum up the requests of this group instead of showing one request.
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    group: Option<String>,
+    /// The queue of the request or group; needed only if several queues have it.
+    #[arg(long, alias = "queuename")]
+    queue: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -72,8 +80,13 @@ impl RequestArgs {
 
 pub(super) async fn status(args: StatusArgs, environment: &Environment) -> Result<ExitCode> {
     let backend = environment.connect_to_read().await?;
-    let (id, queue) = args.request.parts();
-    let status = requests::find(&backend, id, queue).await?;
+    let queue = args.queue.as_deref();
+    if let Some(group) = &args.group {
+        let sum = groups::roll_up(&backend, group, queue).await?;
+        show_sum(&sum, args.json);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = requests::find(&backend, args.id.as_deref().unwrap_or_default(), queue).await?;
     if args.json {
         print::json(&StatusDocument::from(&status));
     } else {
@@ -87,6 +100,52 @@ pub(super) fn with_code(error: &str, status: &Status) -> String {
     match &status.code {
         Some(code) => format!("{error} [{code}]"),
         None => error.to_owned(),
+    }
+}
+
+/// Prints the sum of several requests.
+pub(super) fn show_sum(sum: &RollUp, json: bool) {
+    if json {
+        return print::json(sum);
+    }
+    let RollUp {
+        queue,
+        group,
+        submitted,
+        waiting,
+        running,
+        done,
+        dead,
+        cancelled,
+        records,
+        bytes,
+        errors,
+    } = sum;
+    if let Some(group) = group {
+        print::line(format!("group    {group}"));
+    }
+    print::line(format!("queue    {queue}"));
+    print::line(format!(
+        "requests {submitted}: {waiting} waiting, {running} running, {done} done, {dead} dead, {cancelled} cancelled"
+    ));
+    print::line(format!(
+        "records  {} read, {} written, {} rejected",
+        records.read, records.written, records.rejected
+    ));
+    print::line(format!(
+        "bytes    {} read, {} written",
+        print::bytes(bytes.read),
+        print::bytes(bytes.written)
+    ));
+    for DeadError { id, code, error, .. } in errors {
+        let code = code.as_ref().map_or(String::new(), |code| format!(" [{code}]"));
+        print::line(format!("error    {id}: {error}{code}"));
+    }
+    if *dead > errors.len() as u64 {
+        let more = dead - errors.len() as u64;
+        print::line(format!(
+            "         and {more} more: `ingest-host dead list --queue {queue}`"
+        ));
     }
 }
 

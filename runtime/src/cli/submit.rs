@@ -1,5 +1,7 @@
 //! Implements `submit`, which puts requests into a queue.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -7,84 +9,97 @@ use super::environment::Environment;
 use super::inputs;
 use super::options::{InputArgs, absolute};
 use super::print::{self, ProgressLine};
-use super::requests;
+use super::{requests, submit_many};
 use crate::admin;
+use crate::admin::groups::RollUp;
 use crate::admin::submit::{self, Accepted};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::check_fetchable;
-use crate::names::check_usable_queue_name;
+use crate::listing::{Several, UriList};
+use crate::location::Location;
+use crate::names::{check_group_name, check_usable_queue_name};
 use crate::queue::{Backend, Counts, Progress, State, Status, StatusDocument, is_on_this_machine};
 use crate::request::{NewRequest, check_uri};
 
 /// The interval at which `--wait` checks a request.
-const POLL_EVERY: Duration = Duration::from_millis(100);
+pub(super) const POLL_EVERY: Duration = Duration::from_millis(100);
 
 /// The time after which `--wait` explains why a request has not begun.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The queue.
     #[arg(long, alias = "queuename")]
-    queue: String,
-    /// The input: a path, or a URI of scheme file, http or https. Each input becomes a request.
+    pub(super) queue: String,
+    /// The input: a path, or a URI of scheme file, http, https, s3, gs or az. For many inputs: a pattern in quotes, such
+    /// as 'data/**/*.csv'; a folder with a slash at its end; @FILE or - (standard input) for a list with a URI on each
+    /// line. Each input becomes a request.
     #[arg(long, required = true, num_args = 1..)]
     uri: Vec<String>,
-    /// The id of the request; submitting it again has no effect [default: random].
+    /// The id of the request; submitting it again has no effect [default: random; for an input of a pattern, a folder or a
+    /// list, made of its URI and version].
     #[arg(long)]
     id: Option<String>,
+    /// The group of the requests; `status --group` sums them up.
+    #[arg(long, value_name = "NAME")]
+    pub(super) group: Option<String>,
     /// The priority, from -100 to 100. Requests with a higher priority run first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
-    priority: i32,
+    pub(super) priority: i32,
     /// Also submit requests that no worker could fetch now: for a missing local file (if the queue is on this machine),
     /// or for a scheme that this version does not support.
     #[arg(long)]
-    no_check: bool,
+    pub(super) no_check: bool,
     /// Wait until the requests have ended, and show the results.
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     /// Print JSON: a receipt for each request with --wait, the status of each request without it.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     // A group's heading also applies to the arguments after the group, so groups come last.
     #[command(flatten)]
-    input: InputArgs,
+    pub(super) input: InputArgs,
 }
 
 pub(super) async fn submit(args: Args, environment: &Environment) -> Result<ExitCode> {
     check_usable_queue_name(&args.queue)?;
+    args.group.as_deref().map_or(Ok(()), check_group_name)?;
+    let arguments: Vec<_> = args
+        .uri
+        .iter()
+        .map(|uri| UriArgument::of(uri))
+        .collect::<Result<_>>()?;
+    let is_one = matches!(&arguments[..], [UriArgument::One(_)]);
     for (option, what) in [
         (args.id.is_some(), "--id names one request"),
         (args.input.sha256.is_some(), "--sha256 is of one file"),
     ] {
-        if option && args.uri.len() > 1 {
+        if option && !is_one {
             let what = format!("{what}: give one --uri with it");
             return Err(Error::permanent(Stage::Config, Code::Usage, what));
         }
     }
-    let requests = args
-        .uri
-        .iter()
-        .map(|uri| new_request(&args, uri))
-        .collect::<Result<Vec<_>>>()?;
-    let url = environment.url()?;
+    // A mistake in one of these arguments prevents the whole submit.
+    let (mut requests, mut many) = (Vec::new(), Vec::new());
+    for argument in arguments {
+        match argument {
+            UriArgument::One(uri) => requests.push(new_request(&args, &uri)?),
+            UriArgument::Many(argument) => many.push(argument),
+        }
+    }
+    let is_here = is_on_this_machine(&environment.url()?);
     if !args.no_check {
-        let is_here = is_on_this_machine(&url);
         requests
             .iter()
             .try_for_each(|request| fetchable(request, is_here))?;
     }
+    if !many.is_empty() {
+        return submit_many::submit(&args, requests, many, is_here, environment).await;
+    }
     let backend = environment.connect_or_create().await?;
     let submission = submit::submit(&backend, &args.queue, &requests).await?;
-    let hint = match environment.names_a_server()? {
-        true => "",
-        false => "; set REDIS_URL for Redis",
-    };
-    print::note(format!(
-        "queue: {} on {}{hint}",
-        args.queue,
-        backend.description()
-    ));
+    note_queue(&args, &backend, environment)?;
     requests::note_new_queue(&backend, submission.new_queue);
     let mut accepted = Vec::new();
     for (request, answer) in requests.iter().zip(submission.answers) {
@@ -100,8 +115,9 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
     }
     let mut failed = accepted.len() < requests.len();
     if args.wait {
+        let mut sum = RollUp::of(&args.queue, args.group.as_deref());
         for request in accepted {
-            match wait(&args, &backend, &request.id).await {
+            match wait(&args, &backend, &request.id, &mut sum).await {
                 Ok(ended_well) => failed |= !ended_well,
                 // If somebody else has changed one request, the results of the other requests must still be shown.
                 Err(error) if error.stage() == Stage::Request => {
@@ -111,6 +127,9 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
                 Err(error) => return Err(error),
             }
         }
+        if requests.len() > 1 && !args.json {
+            requests::show_sum(&sum, false);
+        }
     }
     Ok(if failed {
         ExitCode::FAILURE
@@ -119,12 +138,56 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
     })
 }
 
-fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
-    if uri == "-" {
-        let why =
-            "--uri -: a worker cannot read this standard input: `ingest-host ingest -` does, without a queue";
-        return Err(Error::permanent(Stage::Config, Code::Usage, why));
+/// A value of `--uri`.
+enum UriArgument {
+    One(String),
+    Many(ManyUris),
+}
+
+/// A value of `--uri` that names any number of inputs.
+pub(super) enum ManyUris {
+    /// A pattern or a folder.
+    Listing(Several),
+    /// A file with a URI on each line.
+    ListFile(UriList<BufReader<File>>),
+    /// Standard input, with a URI on each line.
+    Stdin,
+}
+
+impl UriArgument {
+    fn of(uri: &str) -> Result<Self> {
+        Ok(match (uri, uri.strip_prefix('@')) {
+            ("-", _) => Self::Many(ManyUris::Stdin),
+            (_, Some(path)) => {
+                let file = File::open(path).map_err(|error| {
+                    let what = format!("--uri @{path}: this list cannot be read");
+                    Error::permanent(Stage::Config, Code::SettingsInvalid, what).because(error)
+                })?;
+                Self::Many(ManyUris::ListFile(UriList::new(path, BufReader::new(file))))
+            }
+            _ => match Several::of(uri)? {
+                Some(several) => Self::Many(ManyUris::Listing(several)),
+                None => Self::One(uri.to_owned()),
+            },
+        })
     }
+}
+
+/// Prints which queue the requests go to.
+pub(super) fn note_queue(args: &Args, backend: &Backend, environment: &Environment) -> Result<()> {
+    let hint = match environment.names_a_server()? {
+        true => "",
+        false => "; set REDIS_URL for Redis",
+    };
+    print::note(format!(
+        "queue: {} on {}{hint}",
+        args.queue,
+        backend.description()
+    ));
+    Ok(())
+}
+
+fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
     // The check gets the URI as the user typed it. The absolute path that is made of the URI later may look different.
     check_uri(uri)?;
     let mut request = NewRequest::new(absolute(uri));
@@ -132,15 +195,21 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
         request.id.clone_from(id);
     }
     request.priority = args.priority;
+    request.group.clone_from(&args.group);
     request.input = args.input.options();
     request.check()?;
     Ok(request)
 }
 
 /// Refuses a request that could only become a dead letter.
-fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
+pub(super) fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
     let checked = check_fetchable(&request.uri, is_here);
     checked.map_err(|error| {
+        if error.code() == Code::NotAFile && is_folder(&request.uri) {
+            return error.with_hint(
+                "with a slash at its end, it stands for all files in it; --no-check submits it all the same",
+            );
+        }
         let near = match error.code() {
             Code::InputMissing => inputs::near(&request.uri),
             _ => None,
@@ -148,6 +217,10 @@ fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
         let near = near.map_or(String::new(), |near| format!("{near} is here: did you mean it? "));
         error.with_hint(format!("{near}--no-check submits it all the same"))
     })
+}
+
+fn is_folder(uri: &str) -> bool {
+    matches!(Location::parse(uri, Stage::Fetch), Ok(Location::File(path)) if path.is_dir())
 }
 
 /// Prints the answer to a submit, except with `--wait --json`, which prints receipts later.
@@ -183,8 +256,9 @@ fn print_accepted(args: &Args, accepted: &Accepted) {
     print::line(format!("{id}  {word} ({state}){hint}"));
 }
 
-/// Waits for the end of a request and shows its result. Returns false if the request has ended, but is not done.
-async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
+/// Waits for the end of a request, shows its result, and adds the request to `sum`. Returns false if the request has
+/// ended, but is not done.
+async fn wait(args: &Args, backend: &Backend, id: &str, sum: &mut RollUp) -> Result<bool> {
     let progress = ProgressLine::spinner();
     let (mut failures, started, mut is_told) = (0, Instant::now(), false);
     let status = loop {
@@ -208,8 +282,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
                 }
             }
             Ok(None) => {
-                let why = format!("{id}: is not in {} any more: somebody has removed it", args.queue);
-                return Err(Error::permanent(Stage::Request, Code::RequestUnknown, why));
+                return Err(removed(id, &args.queue));
             }
             // The request continues without this process, so a failing server only delays the answer.
             Err(error) if error.class() == Class::Transient => progress.say(error.report()),
@@ -218,11 +291,18 @@ async fn wait(args: &Args, backend: &Backend, id: &str) -> Result<bool> {
         tokio::time::sleep(POLL_EVERY).await;
     };
     drop(progress);
+    sum.add(&status);
     show(args, &status)
 }
 
+/// Returns the error for a request that is not in its queue any more.
+pub(super) fn removed(id: &str, queue: &str) -> Error {
+    let why = format!("{id}: is not in {queue} any more: somebody has removed it");
+    Error::permanent(Stage::Request, Code::RequestUnknown, why)
+}
+
 /// Returns the reason why no worker has claimed a ready request.
-fn why_waiting(counts: &Counts) -> String {
+pub(super) fn why_waiting(counts: &Counts) -> String {
     let Counts {
         queue, ready, leased, ..
     } = counts;

@@ -21,7 +21,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::names::check_id;
 use crate::receipt::{Receipt, RejectsPart, RequestPart};
-use crate::storage::{FileRole, LocalStorage, Published, Recorded, SealedAttempt, Storage, object};
+use crate::storage::{FileRole, LocalStorage, Owner, Published, Recorded, SealedAttempt, Storage, object};
 
 /// The name of the folder with the receipts, which is in the same folder as the outputs.
 const RECEIPTS: &str = "receipts";
@@ -132,6 +132,32 @@ pub fn existing(sealed: &dyn SealedAttempt, request: &RequestPart) -> Result<Opt
     Ok(existing.filter(|receipt| receipt.is_for(queue, &request.id, &request.submitted_at)))
 }
 
+/// Returns the receipt under the id of a request that names the version of its input, if the same work was done before.
+/// The receipt can be for an earlier request with this id. So an input that was processed need not be fetched again.
+/// `is_same` returns whether a receipt with this id is for the same work.
+///
+/// # Errors
+/// Fails permanently, with stage commit, if the work was done before but its files are missing or were changed. Fails as
+/// [`Storage::receipt`] and [`Storage::has_bytes`] do.
+pub fn done_before(
+    storage: &dyn Storage,
+    owner: &Owner,
+    is_same: impl FnOnce(&Receipt) -> bool,
+) -> Result<Option<Receipt>> {
+    let (Some(queue), Some(id)) = (&owner.queue, &owner.id) else {
+        return Ok(None);
+    };
+    check_id(id)?;
+    let Some(receipt) = storage.receipt(queue, id)?.filter(is_same) else {
+        return Ok(None);
+    };
+    let place = receipt_uri(&receipt).unwrap_or_default();
+    check_outputs(&receipt, &place, |role, uri, expected| {
+        storage.has_bytes(queue, role, uri, expected)
+    })?;
+    Ok(Some(receipt))
+}
+
 /// Returns the existing receipt if it is for the same request or the same work, and otherwise an error.
 fn existing_or_conflict(
     sealed: &dyn SealedAttempt,
@@ -148,7 +174,9 @@ fn existing_or_conflict(
         return Ok(Committed::Existing(existing));
     }
     if existing.same_work(own) {
-        check_outputs(&existing, sealed, place)?;
+        check_outputs(&existing, place, |role, uri, expected| {
+            sealed.has_bytes(role, uri, expected)
+        })?;
         return Ok(Committed::Existing(existing));
     }
     let what = format!(
@@ -159,8 +187,12 @@ fn existing_or_conflict(
 }
 
 /// Checks that the files that a receipt names exist, and that their bytes match its digests. If not, the receipt cannot
-/// count as the result.
-fn check_outputs(receipt: &Receipt, sealed: &dyn SealedAttempt, place: &str) -> Result<()> {
+/// count as the result. `has_bytes` does what [`Storage::has_bytes`] does.
+fn check_outputs(
+    receipt: &Receipt,
+    place: &str,
+    has_bytes: impl Fn(FileRole, &str, &Digest) -> Result<Option<bool>>,
+) -> Result<()> {
     let outputs = receipt
         .outputs
         .iter()
@@ -177,7 +209,7 @@ fn check_outputs(receipt: &Receipt, sealed: &dyn SealedAttempt, place: &str) -> 
             bytes,
             sha256: sha256.clone(),
         };
-        let what = match sealed.has_bytes(role, uri, &digest)? {
+        let what = match has_bytes(role, uri, &digest)? {
             Some(true) => continue,
             Some(false) => "has other bytes than the receipt says",
             None => "is not there any more",

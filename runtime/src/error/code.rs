@@ -112,6 +112,8 @@ codes! {
     TransferBroken = "transfer-broken",
     /// The input has changed since it was opened or since the checkpoint.
     InputChanged = "input-changed",
+    /// The input is not the version that was submitted.
+    InputReplaced = "input-replaced",
     /// The input is larger than its limit.
     InputTooLarge = "input-too-large",
     /// The input's SHA-256 differs from the digest in the request.

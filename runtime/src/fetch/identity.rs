@@ -45,6 +45,17 @@ pub enum Identity {
     },
 }
 
+/// Returns the version of a file with this metadata: its length and its last modification, as `BYTES-SECONDS.NANOSECONDS`.
+/// A file that replaces another file under the same path has another version. A copy that keeps the time of modification
+/// has the same version.
+pub fn version_of_file(metadata: &Metadata) -> String {
+    file_version(metadata.len(), [metadata.mtime(), metadata.mtime_nsec()])
+}
+
+fn file_version(bytes: u64, [seconds, nanoseconds]: [i64; 2]) -> String {
+    format!("{bytes}-{seconds}.{nanoseconds:09}")
+}
+
 impl Identity {
     pub(super) fn of_file(metadata: &Metadata) -> Self {
         Self::File {
@@ -88,6 +99,14 @@ impl Identity {
             encoding: encoding.transpose().ok()?,
             checksums: Checksums::announced_before(self.sha256()),
         })
+    }
+
+    /// Returns the version of the input: the text that [`version_of_file`] returns, or the entity tag.
+    pub(super) fn version_text(&self) -> String {
+        match self {
+            Self::File { bytes, modified, .. } => file_version(*bytes, *modified),
+            Self::Http { etag, .. } => etag.clone(),
+        }
     }
 
     /// Returns the input's length in bytes.

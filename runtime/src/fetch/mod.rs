@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 pub use self::access::Access;
 pub use self::credentials::Credentials;
 use self::http::Resource;
-pub use self::identity::Identity;
+pub use self::identity::{Identity, version_of_file};
 use self::range_request::RangeRequest;
 use self::source::InputBounds;
 pub use self::source::{Fetched, STDIN_URI, Source};

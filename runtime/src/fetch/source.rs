@@ -258,6 +258,27 @@ impl Source {
         self
     }
 
+    /// Checks that the input is the version that was submitted, if the request names one.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage fetch, if it is another version, or if its server does not name versions.
+    pub fn expect_version(self, version: Option<&str>) -> Result<Self> {
+        let found = match &self.identity {
+            Some(identity) => Some(identity.version_text()),
+            None => self.etag.clone(),
+        };
+        if version.is_none() || found.as_deref() == version {
+            return Ok(self);
+        }
+        let found = found.map_or("an unknown one".to_owned(), |found| format!("{found:?}"));
+        let what = format!(
+            "{}: is not the version that was submitted: expected {:?}, found {found}: submit it again",
+            self.name,
+            version.unwrap_or_default(),
+        );
+        Err(Error::permanent(Stage::Fetch, Code::InputReplaced, what))
+    }
+
     /// Sets the memory share that a decompressor uses if it needs more memory than usual.
     #[must_use]
     pub fn hold_in(mut self, memory: &MemoryShare) -> Self {

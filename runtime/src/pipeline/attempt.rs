@@ -80,6 +80,7 @@ impl AttemptInput {
         of_input: Digesting,
     ) -> Result<(Self, Box<dyn Read + Send>)> {
         let (name, uri, etag) = (source.name.clone(), source.uri.clone(), source.etag.clone());
+        let source = source.expect_version(job.work.input.version.as_deref())?;
         let source = source.expect_sha256(job.work.input.sha256.as_deref());
         let source = source.hold_in(&job.work.limits.memory);
         let (reader, fetched) = source.into_reader(of_input)?;

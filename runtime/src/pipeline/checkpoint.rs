@@ -196,6 +196,8 @@ impl WorkIdentity {
             owner,
             uri,
             submitted_at,
+            // The group does not change how the request runs.
+            group: _,
             // The checkpoint is stored at the destination, so the destination need not be compared.
             destination: _,
         } = placement;

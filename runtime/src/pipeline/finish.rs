@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
 use super::assembler::OutputAssembler;
 use super::job::Job;
 use crate::commit::{self, Committed};
@@ -13,6 +11,7 @@ use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::format::Format;
 use crate::gate::RejectTally;
+use crate::names::derived_id;
 use crate::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, Receipt, RecordCounts, RejectsPart, Report,
     RequestPart, ResumedFrom, StepPart, now,
@@ -175,7 +174,7 @@ fn request_part(job: &Job, id: &str) -> RequestPart {
         uri: job.placement.uri.clone(),
         submitted_at: job.placement.submitted_at.to_string(),
         parent: None,
-        group: None,
+        group: job.placement.group.clone(),
     }
 }
 
@@ -199,40 +198,5 @@ fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
         &options,
         output_format.name(),
     ];
-    derived_id(&job.placement.uri, &of)
-}
-
-/// The maximum number of characters of an input's name in a derived id.
-const STEM_CHARS_MAX: usize = 64;
-
-/// Returns an id that is always the same for the same work. It consists of the input's name and a digest of everything
-/// that determines the output.
-fn derived_id(uri: &str, digests: &[&str]) -> String {
-    let name = uri.rsplit('/').next().unwrap_or_default();
-    let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
-    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let stem: String = stem.chars().filter(allowed).take(STEM_CHARS_MAX).collect();
-    let digest = hex::encode(Sha256::digest(digests.join(" ")));
-    format!(
-        "{}-{}",
-        if stem.is_empty() { "input" } else { &stem },
-        &digest[..SHORT_DIGEST_CHARS]
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::derived_id;
-
-    #[test]
-    fn a_derived_id_is_a_name_and_a_digest() {
-        let id = derived_id("/data/alarm-2017.csv.gz", &["a", "b"]);
-        assert!(id.starts_with("alarm-2017-"), "{id}");
-        assert_eq!(
-            id,
-            derived_id("https://example.com/alarm-2017.csv?x=1", &["a", "b"])
-        );
-        assert_ne!(id, derived_id("/data/alarm-2017.csv", &["a", "c"]));
-        assert!(derived_id("/", &[]).starts_with("input-"));
-    }
+    derived_id(&job.placement.uri, &of.join(" "), SHORT_DIGEST_CHARS)
 }

@@ -12,7 +12,7 @@ use crate::format::Format;
 use crate::gate::Gate;
 use crate::memory::LANE_BYTES;
 use crate::plugin::Plugin;
-use crate::receipt::RecordCounts;
+use crate::receipt::{Receipt, RecordCounts};
 use crate::request::InputOptions;
 use crate::stop::Stop;
 use crate::storage::Owner;
@@ -57,6 +57,8 @@ pub struct Placement {
     pub uri: String,
     /// The time at which the request was submitted.
     pub submitted_at: Timestamp,
+    /// The name of the group of requests that the request belongs to.
+    pub group: Option<String>,
     /// The destination of output, rejects and receipt.
     pub destination: Arc<Destination>,
 }
@@ -86,6 +88,26 @@ impl Work {
     /// Returns the number of bytes of memory that each lane needs to make a profile.
     pub(super) fn profile_bytes(&self) -> usize {
         if self.profile { LANE_BYTES } else { 0 }
+    }
+}
+
+impl Work {
+    /// Returns whether a receipt is for this work on the input at `uri`. The work must name the version of its input.
+    pub fn is_that_of(&self, receipt: &Receipt, uri: &str) -> bool {
+        let ([input], [step], [output]) = (&receipt.inputs[..], &receipt.steps[..], &receipt.outputs[..])
+        else {
+            return false;
+        };
+        let format = match self.output_format {
+            Some(format) => format.name(),
+            None => &input.format,
+        };
+        self.input.version.is_some()
+            && receipt.request.uri == uri
+            && input.options.as_ref() == Some(&self.input)
+            && step.plugin.sha256 == self.plugin.description().sha256
+            && step.config_sha256 == self.config_sha256()
+            && output.format == format
     }
 }
 

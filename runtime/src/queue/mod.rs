@@ -20,8 +20,8 @@ pub use self::claim::{
 use self::claim::{code_of, ending_of, moved_from};
 pub use self::registry::{Binding, Component, ListedBinding, Registry, Step, UnreadableBinding};
 pub use self::status::{
-    Cancelled, Counts, DeadLetterOutcome, Invalid, ListPosition, ListedRequest, Reaped, State, Status,
-    StatusDocument, StoredReceipt, Submitted,
+    Cancelled, Counts, DeadLetterOutcome, GroupPage, Invalid, ListPosition, ListedRequest, Reaped, State,
+    Status, StatusDocument, StoredReceipt, Submitted,
 };
 use self::status::{ending_word, input_value, progress_text, progress_value};
 use crate::error::{Code, Error, Result, Stage};
@@ -30,6 +30,9 @@ use crate::request::{InputOptions, NewRequest};
 /// The maximum number of requests that one step of a submit creates. A longer submit takes several steps, so that other
 /// programs do not wait long.
 const SUBMIT_STEP: usize = 250;
+
+/// The maximum number of requests that one step of [`Producer::statuses`] or [`Admin::group`] returns.
+const STATUS_STEP: usize = 250;
 
 /// The maximum number of requests that one call of [`Claims::claim_some`] claims.
 const CLAIM_STEP: usize = 64;
@@ -88,7 +91,13 @@ pub trait Producer: Send + Sync {
     async fn submit(&self, queue: &str, requests: &[NewRequest]) -> Result<Vec<Submitted>>;
 
     /// Returns one request, or `None` if the queue has no request with this id.
-    async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>>;
+    async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
+        let found = self.statuses(queue, &[id.to_owned()]).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// Returns the requests with these ids, in the order of the ids. Has `None` for each id that the queue does not have.
+    async fn statuses(&self, queue: &str, ids: &[String]) -> Result<Vec<Option<Status>>>;
 }
 
 /// The operations for workers, which claim, renew and end requests.
@@ -191,6 +200,12 @@ pub trait Admin: Send + Sync {
         place: &ListPosition,
         limit: usize,
     ) -> Result<Vec<ListedRequest>>;
+
+    /// Lists the requests of a group that were submitted after a position, in the order in which they were submitted, at
+    /// most `limit`. The list begins after the position 0, and each page has the position after which the next one begins.
+    /// The operation examines the requests of the group only. A page can have fewer than `limit` requests although more
+    /// follow.
+    async fn group(&self, queue: &str, group: &str, after: u64, limit: usize) -> Result<GroupPage>;
 
     /// Returns the server's time, in milliseconds since 1970.
     async fn now_ms(&self) -> Result<i64>;

@@ -178,6 +178,18 @@ pub struct Status {
     pub note: Option<String>,
     /// The receipt of a request that is done.
     pub receipt: Option<StoredReceipt>,
+    /// The name of the group of requests that it belongs to. [`StatusDocument`] writes it.
+    #[serde(skip)]
+    pub group: Option<String>,
+}
+
+/// A part of the list of a group's requests.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GroupPage {
+    /// The requests, in the order in which they were submitted.
+    pub requests: Vec<Status>,
+    /// The position after which the next page begins, or `None` if this is the last page.
+    pub next: Option<u64>,
 }
 
 /// A request as `status --json` and the lists of requests show it: the [`Status`], a list of inputs that has one
@@ -211,7 +223,7 @@ impl<'a> From<&'a Status> for StatusDocument<'a> {
                 options: &status.input,
             }],
             parent: None,
-            group: None,
+            group: status.group.as_deref(),
         }
     }
 }

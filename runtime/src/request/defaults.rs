@@ -61,6 +61,7 @@ impl InputOptions {
             duplicate_columns: self.duplicate_columns.or(defaults.duplicate_columns),
             encoding: self.encoding.or_else(|| defaults.encoding.clone()),
             sha256: self.sha256.or_else(|| defaults.sha256.clone()),
+            version: self.version.or_else(|| defaults.version.clone()),
         }
     }
 }

@@ -24,6 +24,9 @@ pub const SKIP_LINES_MAX: u32 = 1_000_000;
 /// while the input is read.
 pub const SKIP_FOOTER_MAX: u32 = 1_000;
 
+/// The maximum number of characters of [`InputOptions::version`].
+const VERSION_CHARS_MAX: usize = 1_024;
+
 /// The options for reading an input. They are needed if the name and the first bytes of the input do not show how to
 /// read it. The options for CSV have no effect on other formats.
 ///
@@ -88,6 +91,11 @@ pub struct InputOptions {
     /// published. Only a request can give this option.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// The version of the file that the request means: the entity tag of an HTTP resource or an object, quotes included,
+    /// or for a local file `BYTES-SECONDS.NANOSECONDS`, its length and its last modification. Another version is refused
+    /// with the code `input-replaced`. Only a request can give it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// The way to determine the dialect of CSV.
@@ -226,7 +234,7 @@ impl InputOptions {
     }
 
     /// The names of the members of a document that are input options.
-    pub const MEMBERS: [&str; 16] = [
+    pub const MEMBERS: [&str; 17] = [
         "format",
         "delimiter",
         "quote",
@@ -243,6 +251,7 @@ impl InputOptions {
         "duplicate_columns",
         "encoding",
         "sha256",
+        "version",
     ];
 
     /// Returns whether no option is given.
@@ -259,6 +268,15 @@ impl InputOptions {
             && parse_sha256(sha256).as_ref() != Some(sha256)
         {
             return Err(refused(format!("sha256 \"{sha256}\" is not 64 hex digits")));
+        }
+        if let Some(version) = &self.version
+            && (version.is_empty()
+                || version.chars().count() > VERSION_CHARS_MAX
+                || version.contains(char::is_control))
+        {
+            return Err(refused(format!(
+                "version must have 1 to {VERSION_CHARS_MAX} characters and no control characters"
+            )));
         }
         for (name, value, most) in [
             ("skip_lines", self.skip_lines, SKIP_LINES_MAX),
@@ -499,13 +517,13 @@ pub(super) mod tests {
             "format": "csv", "delimiter": ";", "quote": "none", "escape": "\\", "comment": "#", "trim": true,
             "header": false, "dialect": "auto", "skip_lines": 3, "skip_footer": 1, "short_rows": "fill",
             "long_rows": "trailing-empty", "blank_rows": "drop", "duplicate_columns": "number",
-            "encoding": "utf-16le", "sha256": "00".repeat(32),
+            "encoding": "utf-16le", "sha256": "00".repeat(32), "version": "1-2.000000003",
         });
         let other = json!({
             "format": "jsonl", "delimiter": "|", "quote": "'", "escape": "none", "comment": "none", "trim": false,
             "header": true, "dialect": "auto", "skip_lines": 0, "skip_footer": 0, "short_rows": "reject",
             "long_rows": "reject", "blank_rows": "keep", "duplicate_columns": "fail",
-            "encoding": "utf-8", "sha256": "11".repeat(32),
+            "encoding": "utf-8", "sha256": "11".repeat(32), "version": "\"x\"",
         });
         [one, other].map(options)
     }

@@ -221,6 +221,20 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Fails with stage commit if the receipt cannot be read.
     fn committed(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>>;
 
+    /// Returns the receipt with the id of a request. The receipt can be for an earlier request with this id. Returns
+    /// `None` if there is no receipt.
+    ///
+    /// # Errors
+    /// Fails as [`Storage::committed`] does.
+    fn receipt(&self, queue: &str, id: &str) -> Result<Option<Receipt>>;
+
+    /// Returns whether the file to which `uri` in a receipt of this queue refers has the expected digest, or `None` if
+    /// there is no such file.
+    ///
+    /// # Errors
+    /// Fails with stage commit if the file cannot be read.
+    fn has_bytes(&self, queue: &str, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>>;
+
     /// Ends a request without another attempt. If an attempt has committed the request, returns its receipt. If no
     /// attempt has committed the request, removes all visible output of the request, and prevents attempts that are
     /// still running from committing it. A second call changes nothing.

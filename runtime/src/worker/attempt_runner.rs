@@ -12,7 +12,7 @@ use super::lease::{Lease, Leases};
 use super::plugins::{BoundPlugin, Plugins};
 use super::reached_hosts::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
-use crate::commit::{Committed, Destination};
+use crate::commit::{self, Committed, Destination};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
@@ -60,6 +60,11 @@ struct ClaimedRequest {
     id: String,
     submitted_at: String,
     life_ms: i64,
+}
+
+fn commit_panicked() -> Error {
+    let why = "the commit panicked: this is a bug in the host; its log says more";
+    Error::transient(Stage::Worker, Code::HostFailure, why)
 }
 
 fn submitted_at(claim: &Claim) -> Timestamp {
@@ -142,9 +147,17 @@ impl AttemptRunner {
     ) -> Result<Committed> {
         let work = self.work_of(claim, bound)?;
         let gate = work.gate.clone();
+        let placement = self.placement_of(claim);
+        let work = match work.input.version {
+            None => work,
+            Some(_) => match self.unless_done_before(work, &placement).await? {
+                Ok(work) => work,
+                Err(receipt) => return Ok(Committed::Existing(*receipt)),
+            },
+        };
         let job = Job {
             work,
-            placement: self.placement_of(claim),
+            placement,
             execution: Execution {
                 attempt: claim.attempt,
                 worker: self.options.name.clone(),
@@ -171,6 +184,22 @@ impl AttemptRunner {
         Ok(committed)
     }
 
+    /// Returns the work or, if the same work was done before, its receipt.
+    async fn unless_done_before(
+        &self,
+        work: Work,
+        placement: &Placement,
+    ) -> Result<Result<Work, Box<Receipt>>> {
+        let (owner, uri) = (placement.owner.clone(), placement.uri.clone());
+        let destination = Arc::clone(&self.destination);
+        let looking = tokio::task::spawn_blocking(move || {
+            let storage = destination.storage();
+            let found = commit::done_before(storage, &owner, |receipt| work.is_that_of(receipt, &uri))?;
+            Ok(found.map_or(Ok(work), |receipt| Err(receipt.into())))
+        });
+        looking.await.unwrap_or_else(|_| Err(commit_panicked()))
+    }
+
     fn work_of(&self, claim: &Claim, bound: BoundPlugin) -> Result<Work> {
         Ok(Work {
             input: self.input_options(claim, &bound)?,
@@ -195,6 +224,7 @@ impl AttemptRunner {
             },
             uri: redact(&claim.request.uri),
             submitted_at: submitted_at(claim),
+            group: claim.request.group.clone(),
             destination: Arc::clone(&self.destination),
         }
     }
@@ -292,10 +322,7 @@ impl AttemptRunner {
         let span = tracing::Span::current();
         let working =
             tokio::task::spawn_blocking(move || span.in_scope(|| work(destination.storage(), &claim)));
-        working.await.unwrap_or_else(|_| {
-            let why = "the commit panicked: this is a bug in the host; its log says more";
-            Err(Error::transient(Stage::Worker, Code::HostFailure, why))
-        })
+        working.await.unwrap_or_else(|_| Err(commit_panicked()))
     }
 
     /// Leaves the request to a later claim, which ends it as `failure` says. `blocking_error` is the reason why this

@@ -120,7 +120,11 @@ fn an_error_of_the_program_ends_with_its_code() {
     for (arguments, status, code) in [
         (&["--url", nowhere, "status", "a"][..], 1, Code::QueueUnknown),
         (&["--url", "nonsense:", "status", "a"], 2, Code::SettingsInvalid),
-        (&["submit", "--queue", "q", "--uri", "-"], 2, Code::Usage),
+        (
+            &["submit", "--queue", "q", "--uri", "@/no/such"],
+            2,
+            Code::SettingsInvalid,
+        ),
         (&["submit", "--queue", ".q", "--uri", "a"], 2, Code::NameInvalid),
         (&["report", "/no/such/receipt.json"], 1, Code::ReportMissing),
         (

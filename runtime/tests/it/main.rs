@@ -41,6 +41,7 @@ mod lanes;
 mod lease;
 mod limits;
 mod load;
+mod many_files;
 mod members;
 mod memory;
 mod pipes;

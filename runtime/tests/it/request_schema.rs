@@ -12,13 +12,13 @@ use serde_json::Value;
 
 const SCHEMA: &str = include_str!("../../../schemas/request.schema.json");
 
-const CASES: usize = 30_000;
+const CASES: usize = 40_000;
 /// The minimum number of valid documents, and the minimum number of invalid documents.
 const FLOOR: usize = 5_000;
 /// For each rule that the schema cannot express: the minimum number of documents that violate only this rule.
 const FLOOR_EACH: usize = 20;
 
-const MEMBERS: [&str; 20] = [
+const MEMBERS: [&str; 22] = [
     "id",
     "uri",
     "priority",
@@ -39,10 +39,12 @@ const MEMBERS: [&str; 20] = [
     "duplicate_columns",
     "encoding",
     "sha256",
+    "version",
+    "group",
 ];
 
 /// The members that belong to the request and not to its input.
-const OWN: [&str; 3] = ["id", "priority", "delay_ms"];
+const OWN: [&str; 4] = ["id", "priority", "delay_ms", "group"];
 
 const UNKNOWN: [&str; 6] = ["", "Id", "uri ", "uri\\n", "prioritty", "\\u0000"];
 
@@ -179,7 +181,8 @@ impl Maker {
 
     fn valid_value(&mut self, member: &str) -> String {
         match member {
-            "id" => self.one_of(&[r#""a""#, r#""a.b-c_D9""#, r#""0""#, r#""\u0061""#]),
+            "id" | "group" => self.one_of(&[r#""a""#, r#""a.b-c_D9""#, r#""0""#, r#""\u0061""#]),
+            "version" => self.one_of(&[r#""1-2.000000003""#, r#""\"x\"""#, r#"" ""#, r#""é""#]),
             "uri" => self.one_of(&[
                 r#""a.csv""#,
                 r#""https://h.example/x?y@z""#,

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use ingest_host::admin::groups::RollUp;
 use ingest_host::error::Code;
 use ingest_host::format::Format;
 use ingest_host::queue::{
@@ -29,9 +30,9 @@ macro_rules! schemas {
     };
 }
 
-const SCHEMAS: [(&str, &str); 6] = schemas!(
+const SCHEMAS: [(&str, &str); 7] = schemas!(
     "receipt.schema.json" "report.schema.json" "status.schema.json" "dead-letter.schema.json" "binding.schema.json"
-    "request.schema.json"
+    "request.schema.json" "group.schema.json"
 );
 
 fn schema(name: &str) -> Value {
@@ -305,7 +306,23 @@ fn status() -> Status {
         output: Some("file:///out".into()),
         note: Some("gone".into()),
         receipt: Some(StoredReceipt::Readable(receipt().into())),
+        group: Some("g".into()),
     }
+}
+
+fn sum() -> RollUp {
+    let mut sum = RollUp::of("q", Some("g"));
+    for state in State::ALL {
+        sum.add(&Status { state, ..status() });
+    }
+    assert_eq!((sum.submitted, sum.waiting, sum.running, sum.done), (6, 2, 1, 1));
+    assert_eq!((sum.dead, sum.cancelled, sum.errors.len()), (1, 1, 1));
+    assert_eq!(
+        (sum.records.read, sum.records.written, sum.records.rejected),
+        (15, 6, 5)
+    );
+    assert_eq!((sum.bytes.read, sum.bytes.written), (1, 7));
+    sum
 }
 
 fn binding() -> Binding {
@@ -346,6 +363,7 @@ fn whole_documents() -> Vec<(&'static str, Value)> {
         ("status.schema.json", status.clone()),
         ("dead-letter.schema.json", status),
         ("dead-letter.schema.json", document),
+        ("group.schema.json", serde_json::to_value(sum()).unwrap()),
         (
             "binding.schema.json",
             serde_json::to_value(ListedBinding::Readable(binding().into())).unwrap(),
@@ -461,9 +479,9 @@ fn what_the_program_writes_is_valid(host: &Host) {
     assert_eq!(queue["steps"], bindings[0]["steps"]);
 
     for submit in [
-        "a --uri a.csv",
+        "a --uri a.csv --group g",
         "b --uri b.csv --trim",
-        "gone --uri gone.csv --no-check",
+        "gone --group g --uri gone.csv --no-check",
         "left --uri a.csv",
     ] {
         host.run(&format!("submit --queue q --id {submit}")).ok();
@@ -509,6 +527,12 @@ fn what_the_program_writes_is_valid(host: &Host) {
     let reports = documents_in(&host.path("out/rejects/q/.quarantine"));
     assert_valid("report.schema.json", &reports[0]);
     assert_eq!(host.run("report refused --json").json(), reports);
+
+    let sum = &host.run("status --group g --json").json()[0];
+    assert_valid("group.schema.json", sum);
+    assert_eq!((&sum["done"], &sum["dead"]), (&json!(1), &json!(1)), "{sum}");
+    assert_eq!(host.status("a")["group"], "g");
+    assert_eq!(host.status("a")["receipt"]["request"]["group"], "g");
 
     let letters = host.run("dead list --queue q --json").json();
     let codes: Vec<_> = letters

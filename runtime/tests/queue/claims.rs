@@ -105,6 +105,7 @@ pub(crate) async fn the_claim_carries_the_request(server: TestServer) {
     let mut wanted = request("a");
     wanted.uri = "s3://bucket/\u{e4}/\"quoted\".tsv?x=1&y=%20".into();
     wanted.priority = -100;
+    wanted.group = Some("g".into());
     wanted.input = InputOptions {
         format: Some(Format::Csv),
         delimiter: Some('\t'),
@@ -122,6 +123,7 @@ pub(crate) async fn the_claim_carries_the_request(server: TestServer) {
         duplicate_columns: Some(DuplicateColumns::Number),
         encoding: Some("windows-1252".into()),
         sha256: Some("0f".repeat(32)),
+        version: Some("W/\"1\"".into()),
     };
     server
         .queue()
@@ -135,6 +137,7 @@ pub(crate) async fn the_claim_carries_the_request(server: TestServer) {
     assert_eq!(claim.request.queue, Q);
     assert_eq!(claim.request.uri, wanted.uri);
     assert_eq!(claim.request.priority, -100);
+    assert_eq!(claim.request.group, wanted.group);
     assert_eq!(claim.request.input, wanted.input);
     assert!(
         claim.request.submitted_ms > 1_600_000_000_000,

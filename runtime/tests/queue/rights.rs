@@ -125,7 +125,7 @@ fn a_worker_and_a_producer_need_no_more() {
     let worker = Host::on(&server.url("worker"));
     let input = worker.write("in.csv", "n\n1\n");
     for (id, uri) in [("one", input.to_str().unwrap()), ("two", "/none.csv")] {
-        let document = format!(r#"{{"id":"{id}","uri":"{uri}"}}"#);
+        let document = format!(r#"{{"id":"{id}","uri":"{uri}","group":"g"}}"#);
         server
             .ask("producer", &format!("RPUSH ingest:{{{Q}}}:in {document}"))
             .unwrap();
@@ -156,6 +156,18 @@ fn a_worker_and_a_producer_need_no_more() {
     ] {
         server.ask("worker", words).unwrap();
     }
+    // The worker can remove the request, and takes it out of the list of its group.
+    server
+        .ask("operator", &format!("ZADD ingest:{{{Q}}}:done 1 one"))
+        .unwrap();
+    worker
+        .run(&format!("run --queue {Q} --burst --allow-root ."))
+        .ok();
+    let sum = operator.run("status --group g").ok();
+    assert!(
+        sum.contains("requests 1: 0 waiting, 0 running, 0 done, 1 dead"),
+        "{sum}"
+    );
     let dead = operator.run("dead list").ok();
     assert!(dead.contains("two") && dead.contains("nonsense"), "{dead}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ingest_host::error::Class;
 use ingest_host::queue::{
-    Backend, Binding, Counts, Invalid, ListedBinding, Next, Progress, State, Status, Step, Ticket,
+    Backend, Binding, Counts, GroupPage, Invalid, ListedBinding, Next, Progress, State, Status, Step, Ticket,
 };
 
 use crate::support::sqlite::{take_back_to_version, version_of};
@@ -135,6 +135,41 @@ async fn a_look_at_an_older_file_leaves_it_as_it_is() {
         drop(reader);
         assert_eq!(version_of(&filled.file()), version);
     }
+}
+
+/// A program that does not know groups may have made a file of the latest version.
+#[tokio::test]
+async fn a_file_without_groups_gets_them() {
+    let filled = fill().await;
+    let latest = view(&Backend::connect(&filled.url).await.unwrap()).await;
+    let without = rusqlite::Connection::open(filled.file()).unwrap();
+    without
+        .execute_batch("DROP INDEX request_group; ALTER TABLE request DROP COLUMN group_name")
+        .unwrap();
+    drop(without);
+    let reader = Backend::connect_to_read(&filled.url).await.unwrap();
+    assert_eq!(view(&reader).await, latest);
+    assert_eq!(
+        reader.queue.group(Q, "g", 0, 10).await.unwrap(),
+        GroupPage::default()
+    );
+    drop(reader);
+    let server = Backend::connect(&filled.url).await.unwrap();
+    assert_eq!(view(&server).await, latest);
+    let mut grouped = request("grouped");
+    grouped.group = Some("g".into());
+    server.queue.submit(Q, &[grouped]).await.unwrap();
+    let page = server.queue.group(Q, "g", 0, 10).await.unwrap();
+    assert_eq!(page.requests.len(), 1);
+    // The index exists, so a list of the group does not scan the queue.
+    let db = rusqlite::Connection::open(filled.file()).unwrap();
+    let plan = "EXPLAIN QUERY PLAN SELECT * FROM request
+        WHERE queue = 'q' AND group_name = 'g' AND sequence > 1 ORDER BY sequence LIMIT 1";
+    let plan: String = db.query_row(plan, [], |row| row.get("detail")).unwrap();
+    assert!(
+        plan.contains("USING INDEX request_group (queue=? AND group_name=? AND sequence>?)"),
+        "{plan}"
+    );
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ use redis::{Cmd, Script};
 use super::{RedisServer, last_index, on};
 use super::{audit, settings};
 use crate::error::Result;
-use crate::names::check_queue_name;
+use crate::names::{check_group_name, check_queue_name};
 use crate::queue::{
-    Admin, Cancelled, Counts, DEAD_STEP, DeadLetterOutcome, Invalid, ListPosition, ListedRequest, REAP_STEP,
-    Reaped, State, Status, millis,
+    Admin, Cancelled, Counts, DEAD_STEP, DeadLetterOutcome, GroupPage, Invalid, ListPosition, ListedRequest,
+    REAP_STEP, Reaped, STATUS_STEP, State, Status, millis,
 };
 
 #[async_trait]
@@ -80,6 +80,18 @@ impl Admin for RedisServer {
             }
             wanted *= 2;
         }
+    }
+
+    async fn group(&self, queue: &str, group: &str, after: u64, limit: usize) -> Result<GroupPage> {
+        check_group_name(group)?;
+        let mut call = on(&self.scripts.group, queue)?;
+        call.arg(group).arg(after).arg(limit.clamp(1, STATUS_STEP));
+        let (next, texts): (Option<u64>, Vec<Vec<u8>>) = self.connections.invoke(&call).await?;
+        let requests = texts.iter().map(|text| self.status_of(queue, text));
+        Ok(GroupPage {
+            requests: requests.collect::<Result<_>>()?,
+            next,
+        })
     }
 
     async fn now_ms(&self) -> Result<i64> {

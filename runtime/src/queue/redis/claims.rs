@@ -28,7 +28,7 @@ const CANNOT_IMPORT: &str = "cannot import documents, trying again";
 pub(super) type ClaimAnswer = (bool, u64, Vec<[StoredValue; STORED]>, u64, u64);
 
 /// The number of fields that `claim.lua` returns for a claim.
-pub(super) const STORED: usize = 17;
+pub(super) const STORED: usize = 18;
 
 pub(super) type StoredValue = Option<Vec<u8>>;
 
@@ -201,7 +201,7 @@ impl RedisServer {
             match intake::examine(&IntakeDocument { length, bytes }) {
                 Ok(request) => add_request(call.arg(&[""; 2]), &request)?,
                 Err(Refusal { code, reason }) => {
-                    call.arg(reason).arg(code.as_str()).arg(&[""; 7]);
+                    call.arg(reason).arg(code.as_str()).arg(&[""; 8]);
                 }
             }
         }
@@ -276,6 +276,7 @@ fn accept(ticket: Ticket, stored: [StoredValue; STORED], own: &OutputId) -> Resu
         ending,
         waited_ms,
         coded,
+        group,
         output,
     ] = stored;
     let text = |name: &str, stored: StoredValue| {
@@ -306,6 +307,7 @@ fn accept(ticket: Ticket, stored: [StoredValue; STORED], own: &OutputId) -> Resu
             uri: text("uri", uri)?,
             priority: number("priority", &text("priority", priority)?)?,
             submitted_ms,
+            group: lossy(group),
             input,
         },
         ticket,

@@ -14,6 +14,7 @@
 //! | `ingest:{Q}:leased` | sorted set | ids by the end of their lease: workers are working on these requests |
 //! | `ingest:{Q}:done`, `:dead`, `:cancelled` | sorted set | ids by the time at which they ended |
 //! | `ingest:{Q}:request:ID` | hash | the fields of a request, which are listed below this table |
+//! | `ingest:{Q}:group:NAME` | sorted set | the ids of the requests of a group, in the order in which they were submitted |
 //! | `ingest:{Q}:nonces` | hash | the id of the request for the nonce of each valid claim |
 //! | `ingest:{Q}:sequence`, `:fence` | number | the last number that was given |
 //! | `ingest:{Q}:paused` | text | exists while the queue is paused |
@@ -29,6 +30,7 @@
 //!
 //! - `uri`, `input` (JSON), `digest` (of both), `priority`, `rank`, `submitted_ms`, `attempts`, `lost`, `error` and
 //!   `receipt` (JSON)
+//! - `group`: the name of the group of requests that it belongs to
 //! - `waited_ms`: the total time that the request has waited for retries
 //! - `life_ms`: the start of this life
 //! - from the last claim: `fence`, `nonce`, `worker`, `binding`, `output` (an id and a URI) and `progress` (JSON);

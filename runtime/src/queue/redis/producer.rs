@@ -8,8 +8,8 @@ use super::{RedisServer, on};
 use crate::error::{Code, Error, Result, Stage};
 use crate::names::check_queue_name;
 use crate::queue::{
-    Producer, SUBMIT_STEP, State, Status, StoredReceipt, Submitted, code_of, ending_word, input_value,
-    progress_value,
+    Producer, STATUS_STEP, SUBMIT_STEP, State, Status, StoredReceipt, Submitted, code_of, ending_word,
+    input_value, progress_value,
 };
 use crate::request::NewRequest;
 
@@ -34,6 +34,7 @@ struct StatusPart {
     ending: Option<String>,
     output: Option<String>,
     note: Option<String>,
+    group: Option<String>,
 }
 
 #[async_trait]
@@ -59,12 +60,18 @@ impl Producer for RedisServer {
         Ok(answers)
     }
 
-    async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
-        let text: Option<Vec<u8>> = self
-            .connections
-            .invoke(on(&self.scripts.status, queue)?.arg(id))
-            .await?;
-        text.map(|text| self.status_of(queue, &text)).transpose()
+    async fn statuses(&self, queue: &str, ids: &[String]) -> Result<Vec<Option<Status>>> {
+        let mut answers = Vec::with_capacity(ids.len());
+        for step in ids.chunks(STATUS_STEP) {
+            let texts: Vec<Option<Vec<u8>>> = self
+                .connections
+                .invoke(on(&self.scripts.status, queue)?.arg(step))
+                .await?;
+            for text in texts {
+                answers.push(text.map(|text| self.status_of(queue, &text)).transpose()?);
+            }
+        }
+        Ok(answers)
     }
 }
 
@@ -93,6 +100,7 @@ impl RedisServer {
                 .map(|(_, uri)| uri.to_owned()),
             note: part.note,
             receipt: part.receipt.map(StoredReceipt::of),
+            group: part.group,
         })
     }
 
@@ -107,7 +115,7 @@ impl RedisServer {
     }
 }
 
-/// Adds the seven arguments from which the scripts read a new request.
+/// Adds the eight arguments from which the scripts read a new request.
 pub(super) fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest) -> Result<()> {
     let input = serde_json::to_string(&request.input)
         .map_err(|e| Error::permanent(Stage::Queue, Code::HostFailure, "input options").because(e))?;
@@ -115,6 +123,7 @@ pub(super) fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest)
     call.arg(request.delay_ms)
         .arg(input)
         .arg(request.content_digest())
-        .arg(request.content_digest_before().unwrap_or_default());
+        .arg(request.content_digest_before().unwrap_or_default())
+        .arg(request.group.as_deref().unwrap_or_default());
     Ok(())
 }

@@ -11,10 +11,10 @@ use super::producer::{STATUS_COLUMNS, state, status};
 use super::queues::{register, wake};
 use super::{FORGET_MARKS, SqliteFile, audit, rows, settings};
 use crate::error::Result;
-use crate::names::{check_queue_name, check_usable_queue_name};
+use crate::names::{check_group_name, check_queue_name, check_usable_queue_name};
 use crate::queue::{
-    Admin, Cancelled, Counts, DEAD_STEP, DeadLetterOutcome, Invalid, ListPosition, ListedRequest, PURGE_STEP,
-    REAP_STEP, Reaped, State, Status, millis,
+    Admin, Cancelled, Counts, DEAD_STEP, DeadLetterOutcome, GroupPage, Invalid, ListPosition, ListedRequest,
+    PURGE_STEP, REAP_STEP, Reaped, STATUS_STEP, State, Status, millis,
 };
 
 #[async_trait]
@@ -73,6 +73,30 @@ impl Admin for SqliteFile {
             .collect()
         });
         list.await
+    }
+
+    async fn group(&self, queue: &str, group: &str, after: u64, limit: usize) -> Result<GroupPage> {
+        check_queue_name(queue)?;
+        check_group_name(group)?;
+        let (queue, group, limit) = (queue.to_owned(), group.to_owned(), limit.clamp(1, STATUS_STEP));
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let page = self.database.read(move |db, _| {
+            let found = db
+                .prepare_cached(&format!(
+                    "SELECT {STATUS_COLUMNS} FROM request
+                     WHERE queue = ?1 AND group_name = ?2 AND sequence > ?3 ORDER BY sequence LIMIT ?4"
+                ))?
+                .query_map(params![queue, group, after, rows(limit)], |row| {
+                    Ok((row.get::<_, u64>("sequence")?, status(row)?))
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            let last = found.last().map(|(sequence, _)| *sequence);
+            Ok(GroupPage {
+                next: last.filter(|_| found.len() == limit),
+                requests: found.into_iter().map(|(_, status)| status).collect(),
+            })
+        });
+        page.await
     }
 
     async fn now_ms(&self) -> Result<i64> {

@@ -178,6 +178,7 @@ fn accept(ticket: Ticket, row: ClaimRow) -> Claim {
             uri: row.uri,
             priority: row.priority,
             submitted_ms: row.submitted_ms,
+            group: row.group,
             input,
         },
         ticket,
@@ -211,6 +212,7 @@ struct ClaimRow {
     lost: u32,
     waited_ms: u64,
     coded: Option<String>,
+    group: Option<String>,
     binding: Option<u64>,
     life_ms: Option<i64>,
     stray: bool,
@@ -221,7 +223,7 @@ struct ClaimRow {
 }
 
 const CLAIM_COLUMNS: &str = "id, uri, priority, submitted_ms, input, coalesce(fence, 0), coalesce(nonce, ''), attempts, lost, binding,
-    life_ms, stray, cancel, ending, max(waited_ms, 0), coded";
+    life_ms, stray, cancel, ending, max(waited_ms, 0), coded, group_name";
 
 impl ClaimRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -242,6 +244,7 @@ impl ClaimRow {
             ending: row.get(13)?,
             waited_ms: row.get(14)?,
             coded: row.get(15)?,
+            group: row.get(16)?,
             moved_from: None,
         })
     }

@@ -22,6 +22,9 @@ const UPGRADES: [&str; 2] = [include_str!("schema_2.sql"), include_str!("schema_
 const SCHEMA_VERSION: i64 = 1 + UPGRADES.len() as i64;
 /// The tables, the indexes and the version of the latest schema.
 const SCHEMA: &str = include_str!("schema.sql");
+/// The index of the column `group_name`, which was added without a new version.
+const GROUP_INDEX: &str = "CREATE INDEX IF NOT EXISTS request_group ON request (queue, group_name, sequence)
+    WHERE group_name IS NOT NULL";
 const STATEMENTS_CACHED: usize = 64;
 /// The value that stands for the version of a file that another program made.
 const FOREIGN: i64 = -1;
@@ -169,11 +172,18 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
         transaction.pragma_update(None, "user_version", is)?;
     }
     // These columns were added without a new version, so that programs that do not know them can still use the file.
-    for (table, column) in [("request", "coded"), ("invalid", "code")] {
+    for (table, column) in [
+        ("request", "coded"),
+        ("invalid", "code"),
+        ("request", "group_name"),
+    ] {
         let has_it = || columns(&transaction, table).map(|all| all.iter().any(|(name, _)| name == column));
         if is == SCHEMA_VERSION && !has_it()? {
             transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} TEXT"))?;
         }
+    }
+    if is == SCHEMA_VERSION {
+        transaction.execute_batch(GROUP_INDEX)?;
     }
     transaction.commit()?;
     Ok(Versions { was, is })

@@ -9,8 +9,8 @@ use super::queues::{register, wake};
 use crate::error::Result;
 use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::{
-    Producer, SUBMIT_STEP, State, Status, StoredReceipt, Submitted, code_of, ending_word, input_value,
-    progress_value,
+    Producer, STATUS_STEP, SUBMIT_STEP, State, Status, StoredReceipt, Submitted, code_of, ending_word,
+    input_value, progress_value,
 };
 use crate::request::NewRequest;
 
@@ -34,17 +34,22 @@ impl Producer for SqliteFile {
         Ok(answers)
     }
 
-    async fn status(&self, queue: &str, id: &str) -> Result<Option<Status>> {
+    async fn statuses(&self, queue: &str, ids: &[String]) -> Result<Vec<Option<Status>>> {
         check_queue_name(queue)?;
-        let (queue, id) = (queue.to_owned(), id.to_owned());
-        let found = self.database.read(move |db, _| {
-            db.prepare_cached(&format!(
-                "SELECT {STATUS_COLUMNS} FROM request WHERE queue = ?1 AND id = ?2"
-            ))?
-            .query_row([queue, id], status)
-            .optional()
-        });
-        found.await
+        let mut answers = Vec::with_capacity(ids.len());
+        for step in ids.chunks(STATUS_STEP) {
+            let (queue, step) = (queue.to_owned(), step.to_vec());
+            let found = self.database.read(move |db, _| {
+                let mut select = db.prepare_cached(&format!(
+                    "SELECT {STATUS_COLUMNS} FROM request WHERE queue = ?1 AND id = ?2"
+                ))?;
+                step.iter()
+                    .map(|id| select.query_row([&queue, id], status).optional())
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            });
+            answers.extend(found.await?);
+        }
+        Ok(answers)
     }
 }
 
@@ -76,8 +81,8 @@ pub(super) fn create(
         State::Ready
     };
     db.prepare_cached(
-        "INSERT INTO request (queue, id, uri, input, digest, priority, submitted_ms, state, at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO request (queue, id, uri, input, digest, priority, submitted_ms, state, at_ms, group_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![
         queue,
@@ -89,6 +94,7 @@ pub(super) fn create(
         now,
         state.name(),
         now.saturating_add_unsigned(request.delay_ms),
+        request.group,
     ])?;
     wake(db, queue)?;
     Ok(Submitted::Created)
@@ -98,7 +104,7 @@ pub(super) fn create(
 pub(super) const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0), max(lost, 0), error, receipt,
     CASE state WHEN 'leased' THEN progress END, cancel, ending IS NOT NULL, CASE WHEN stray THEN output_uri END, note,
     CASE state WHEN 'dead' THEN report END, CASE state WHEN 'delayed' THEN at_ms END AS due_ms,
-    input, CASE state WHEN 'leased' THEN at_ms END AS lease_ends_ms, coded";
+    input, CASE state WHEN 'leased' THEN at_ms END AS lease_ends_ms, coded, group_name, sequence";
 
 pub(super) fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
     let state = state(row, 3)?;
@@ -126,6 +132,7 @@ pub(super) fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
             .as_deref()
             .and_then(progress_value),
         receipt: row.get::<_, Option<String>>(7)?.map(StoredReceipt::of),
+        group: row.get("group_name")?,
     })
 }
 

@@ -43,6 +43,7 @@ CREATE TABLE request (
     note         TEXT, -- a remark for people about how the request ended
     report       TEXT, -- the URI of the report that its worker has kept
     waited_ms    INTEGER NOT NULL DEFAULT 0, -- the total time that the request has waited for retries
+    group_name   TEXT, -- the group of requests that it belongs to
     coded        TEXT, -- the code of `error` or of `ending`, a space, and the text to which the code belongs
     UNIQUE (queue, id)
 ) STRICT;
@@ -50,6 +51,7 @@ CREATE TABLE request (
 CREATE INDEX request_ready ON request (queue, priority DESC, sequence) WHERE state = 'ready';
 CREATE INDEX request_ending ON request (queue, sequence) WHERE state = 'ready' AND (cancel OR ending IS NOT NULL);
 CREATE INDEX request_state ON request (queue, state, at_ms);
+CREATE INDEX request_group ON request (queue, group_name, sequence) WHERE group_name IS NOT NULL;
 CREATE UNIQUE INDEX request_nonce ON request (queue, nonce) WHERE state = 'leased';
 
 -- Producers in other languages insert their documents here, each of at most 64 KiB.

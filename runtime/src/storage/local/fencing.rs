@@ -424,8 +424,13 @@ impl LocalStorage {
 
     /// Does the same as [`Storage::committed`](crate::storage::Storage::committed).
     pub(super) fn receipt_of(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>> {
-        let folders = self.folders(Some(queue))?;
-        let receipt = read_receipt(&receipt_path(&folders, id))?;
+        let receipt = self.receipt_under(queue, id)?;
         Ok(receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)))
+    }
+
+    /// Does the same as [`Storage::receipt`](crate::storage::Storage::receipt).
+    pub(super) fn receipt_under(&self, queue: &str, id: &str) -> Result<Option<Receipt>> {
+        let folders = self.folders(Some(queue))?;
+        read_receipt(&receipt_path(&folders, id))
     }
 }

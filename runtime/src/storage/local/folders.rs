@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::disk;
-use crate::error::Result;
+use crate::digest::Digest;
+use crate::error::{Result, Stage};
+use crate::location::Location;
+use crate::storage::FileRole;
 
 /// The folders to which attempts write. Each queue has its own set. Requests without a queue share another set.
 #[derive(Debug)]
@@ -35,6 +38,22 @@ impl Folders {
         [output, receipts, rejects, staging, rejects_staging]
             .iter()
             .all(|folder| folder.is_current())
+    }
+
+    /// Does the same as [`Storage::has_bytes`](crate::storage::Storage::has_bytes) in these folders.
+    pub(super) fn has_bytes(&self, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
+        let folder = match role {
+            FileRole::Output => &self.output,
+            FileRole::Rejects => &self.rejects,
+        };
+        // Only the file's name is used, because the folder may have had another path when the receipt was written.
+        match Location::parse(uri, Stage::Commit)? {
+            Location::File(file) => match file.file_name() {
+                Some(name) => disk::has_bytes(&folder.path().join(name), expected),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
     }
 }
 

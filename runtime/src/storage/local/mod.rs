@@ -54,7 +54,8 @@ use self::folders::{Folder, Folders};
 use self::passing::Passing;
 use self::staging::LocalAttempt;
 use super::checkpoint::{StagedPart, StoredCheckpoint};
-use super::{Attempt, Concluded, EndedRequest, Owner, Resumed, Storage};
+use super::{Attempt, Concluded, EndedRequest, FileRole, Owner, Resumed, Storage};
+use crate::digest::Digest;
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
@@ -267,6 +268,14 @@ impl Storage for LocalStorage {
 
     fn committed(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>> {
         self.receipt_of(queue, id, submitted_at)
+    }
+
+    fn receipt(&self, queue: &str, id: &str) -> Result<Option<Receipt>> {
+        self.receipt_under(queue, id)
+    }
+
+    fn has_bytes(&self, queue: &str, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
+        self.folders(Some(queue))?.has_bytes(role, uri, expected)
     }
 
     fn conclude(&self, request: EndedRequest<'_>) -> Result<Concluded> {

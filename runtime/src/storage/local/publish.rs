@@ -13,7 +13,7 @@ use super::staging::LocalSealed;
 use crate::digest::{Digest, SHORT_DIGEST_CHARS};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
-use crate::location::{Location, file_uri};
+use crate::location::file_uri;
 use crate::names::check_id;
 use crate::receipt::Receipt;
 use crate::storage::{
@@ -285,18 +285,7 @@ impl SealedAttempt for LocalSealed {
     }
 
     fn has_bytes(&self, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
-        let folder = match role {
-            FileRole::Output => &self.folders.output,
-            FileRole::Rejects => &self.folders.rejects,
-        };
-        // Only the file's name is used, because the folder may have had another path when the receipt was written.
-        match Location::parse(uri, Stage::Commit)? {
-            Location::File(file) => match file.file_name() {
-                Some(name) => disk::has_bytes(&folder.path().join(name), expected),
-                None => Ok(None),
-            },
-            _ => Ok(None),
-        }
+        self.folders.has_bytes(role, uri, expected)
     }
 
     fn quarantine(&mut self, id: &str, make_report: MakeReport<'_>) -> Result<Quarantined> {

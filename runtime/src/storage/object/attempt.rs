@@ -328,14 +328,7 @@ impl SealedAttempt for ObjectSealed {
     }
 
     fn has_bytes(&self, _: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
-        let Some(key) = self.client.key_of(uri) else {
-            return Ok(None);
-        };
-        match self.client.facts(&key)? {
-            None => Ok(None),
-            Some(facts) if facts.bytes != expected.bytes => Ok(Some(false)),
-            Some(_) => Ok(self.client.digest(&key)?.map(|digest| digest == *expected)),
-        }
+        self.client.has_bytes(uri, expected)
     }
 
     fn quarantine(&mut self, id: &str, make_report: MakeReport<'_>) -> Result<Quarantined> {

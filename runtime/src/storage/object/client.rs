@@ -134,6 +134,18 @@ impl Client {
         digest.map_err(|error| self.failed(error, "cannot be compared", key))
     }
 
+    /// Does the same as [`Storage::has_bytes`](crate::storage::Storage::has_bytes).
+    pub(super) fn has_bytes(&self, uri: &str, expected: &Digest) -> Result<Option<bool>> {
+        let Some(key) = self.key_of(uri) else {
+            return Ok(None);
+        };
+        match self.facts(&key)? {
+            None => Ok(None),
+            Some(facts) if facts.bytes != expected.bytes => Ok(Some(false)),
+            Some(_) => Ok(self.digest(&key)?.map(|digest| digest == *expected)),
+        }
+    }
+
     /// Creates an object if there is no object of that name.
     pub(super) fn create(&self, key: &Path, bytes: Bytes) -> Result<Created> {
         let mut tries = 0;

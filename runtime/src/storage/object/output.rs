@@ -20,13 +20,14 @@ use super::checkpoint;
 use super::client::{Client, Created, PartStore};
 use super::decision::{CarriedOut, Decision, Latest, Rounds, Verdict, carry_out, read_receipt};
 use super::keys::{Keys, of_output};
+use crate::digest::Digest;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::names::{check_id, check_usable_queue_name};
 use crate::receipt::{Receipt, now};
 use crate::stop::Stop;
 use crate::storage::{
-    Attempt, Concluded, EndedRequest, Owner, Resumed, StagedPart, Storage, StoredCheckpoint,
+    Attempt, Concluded, EndedRequest, FileRole, Owner, Resumed, StagedPart, Storage, StoredCheckpoint,
 };
 
 /// The maximum length of the id of an output, in bytes.
@@ -220,6 +221,11 @@ impl Storage for ObjectStorage {
     }
 
     fn committed(&self, queue: &str, id: &str, submitted_at: &str) -> Result<Option<Receipt>> {
+        let receipt = self.receipt(queue, id)?;
+        Ok(receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)))
+    }
+
+    fn receipt(&self, queue: &str, id: &str) -> Result<Option<Receipt>> {
         let keys = self.keys(Some(queue));
         let mut receipt = read_receipt(&self.client, &keys, id)?;
         if receipt.is_none()
@@ -231,7 +237,11 @@ impl Storage for ObjectStorage {
             // The worker that decided to commit has been lost.
             receipt = Some(*of_commit);
         }
-        Ok(receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)))
+        Ok(receipt)
+    }
+
+    fn has_bytes(&self, _: &str, _: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
+        self.client.has_bytes(uri, expected)
     }
 
     fn conclude(&self, request: EndedRequest<'_>) -> Result<Concluded> {

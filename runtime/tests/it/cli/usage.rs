@@ -29,7 +29,7 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
             "--id names one request",
         ),
         ("submit --queue q --uri a --priority 101", "priority 101"),
-        ("submit --queue q --uri -", "`ingest-host ingest -` does"),
+        ("submit --queue q --uri @none", "this list cannot be read"),
         (
             "submit --queue q --uri a --delimiter ab",
             "expected one character",
@@ -260,6 +260,7 @@ fn long_helps_are_in_groups() {
                 "--log-format",
                 "--uri",
                 "--id",
+                "--group",
                 "--priority",
                 "--no-check",
                 "--wait",

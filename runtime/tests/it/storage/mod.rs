@@ -422,6 +422,28 @@ fn what_dead_attempts_uploaded_is_removed() {
 }
 
 #[test]
+fn work_that_was_done_before_is_found_without_an_upload() {
+    let fixture = StorageFixture::new();
+    let done_before =
+        |storage: &dyn Storage, is_same| commit::done_before(storage, &owner(2, 2), |_| is_same);
+    assert_eq!(done_before(&fixture.healthy(), true).unwrap(), None);
+    attempt(&fixture.healthy(), 1, 1).unwrap();
+    let counted = Steering::new(None);
+    let found = done_before(&fixture.storage(&counted), true).unwrap();
+    assert_eq!(found, fixture.receipt());
+    // One call reads the receipt. Output and rejects take two calls each: one for the length, one for the bytes.
+    assert_eq!(counted.calls(), 5);
+    assert_eq!(done_before(&fixture.healthy(), false).unwrap(), None);
+    fixture.check("done before");
+    fixture.runtime.block_on(fixture.objects.put(OUTPUT, "other"));
+    let error = done_before(&fixture.healthy(), true).unwrap_err();
+    assert_eq!(error.code(), Code::OutputMissing);
+    fixture.runtime.block_on(fixture.objects.remove(OUTPUT));
+    let error = done_before(&fixture.healthy(), true).unwrap_err();
+    assert_eq!(error.code(), Code::OutputMissing);
+}
+
+#[test]
 fn an_output_that_somebody_removed_is_made_again_in_a_new_round() {
     let fixture = StorageFixture::new();
     // The test looks for the last call at which a worker can die so that there is no receipt. At this call, the output

@@ -46,6 +46,7 @@ pub(crate) fn placement(owner: Owner, uri: &str, output: &Path) -> Placement {
         owner,
         uri: uri.to_owned(),
         submitted_at: Timestamp::UNIX_EPOCH,
+        group: None,
         destination: Arc::new(Destination::new(output.to_str().unwrap(), None).unwrap()),
     }
 }

@@ -32,6 +32,9 @@ local function check_members(id, state, score, hash)
       fault(id, 'has no ' .. name)
     end
   end
+  if hash.group and not redis.call('ZSCORE', key('group:' .. hash.group), id) then
+    fault(id, 'is not in the list of its group')
+  end
   if state == 'leased' then
     check_lease(id, hash)
   elseif state == 'ready' and hash.rank

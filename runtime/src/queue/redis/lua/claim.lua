@@ -15,8 +15,8 @@
 --          1. whether the queue is open: not paused, and with a binding if the claim needs one (1 or 0)
 --          2. the length of the intake list
 --          3. for each claim: id, uri, priority, submitted_ms, input, fence, nonce, attempts, lost, binding, life_ms,
---             stray, cancel, ending, waited_ms, coded, and the output of the previous claim. A field that the hash does
---             not have is nil
+--             stray, cancel, ending, waited_ms, coded, group, and the output of the previous claim. A field that the hash
+--             does not have is nil
 --          4. the last fence that was given before this claim
 --          5. the number of ready requests that were skipped or examined, if there may be more to examine; otherwise 0
 
@@ -42,7 +42,7 @@ end
 -- The fields of a request that are returned, in this order.
 local ANSWERED = {
   'uri', 'priority', 'submitted_ms', 'input', 'fence', 'nonce', 'attempts', 'lost', 'binding', 'life_ms', 'stray', 'cancel',
-  'ending', 'waited_ms', 'coded',
+  'ending', 'waited_ms', 'coded', 'group',
 }
 
 local function claim_of(id, fields, output_before)

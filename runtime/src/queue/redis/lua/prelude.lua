@@ -53,6 +53,23 @@ local function broken(command, ...)
   return nil
 end
 
+-- Does what `broken` does for the lists of groups. The group of the first request is the argument with the index `first`,
+-- and each request has `step` arguments.
+local function broken_group(first, step)
+  local checked = {}
+  for index = first, #ARGV, step do
+    local group = ARGV[index]
+    if group ~= '' and not checked[group] then
+      checked[group] = true
+      local fault = broken('ZCARD', 'group:' .. group)
+      if fault then
+        return fault
+      end
+    end
+  end
+  return nil
+end
+
 -- Returns an error if the user may not run one of these commands. Returns nil if the user may run all of them, or if
 -- the server cannot answer this question (before version 7).
 local function denied(...)
@@ -116,11 +133,16 @@ local function create(request, now)
   end
   -- The highest priority comes first, then the oldest request. 201 priorities with 2^44 requests each stay below 2^53.
   -- Up to that number, a score is exact.
-  local rank = (100 - tonumber(request.priority)) * 2 ^ 44 + redis.call('INCR', key('sequence'))
+  local sequence = redis.call('INCR', key('sequence'))
+  local rank = (100 - tonumber(request.priority)) * 2 ^ 44 + sequence
   redis.call('DEL', hash)
   redis.call('HSET', hash,
     'uri', request.uri, 'input', request.input, 'digest', request.digest, 'priority', request.priority,
     'rank', string.format('%.0f', rank), 'submitted_ms', now, 'attempts', 0, 'lost', 0)
+  if request.group ~= '' then
+    redis.call('HSET', hash, 'group', request.group)
+    redis.call('ZADD', key('group:' .. request.group), sequence, request.id)
+  end
   if tonumber(request.delay_ms) > 0 then
     redis.call('ZADD', key('delayed'), now + tonumber(request.delay_ms), request.id)
   else
@@ -129,12 +151,20 @@ local function create(request, now)
   return 'created'
 end
 
--- Reads the seven arguments of a request, which start at the index `first`.
+-- Takes a request that is about to be removed out of the list of its group.
+local function leave_group(id)
+  local group = redis.pcall('HGET', request_key(id), 'group')
+  if type(group) == 'string' then
+    redis.pcall('ZREM', key('group:' .. group), id)
+  end
+end
+
+-- Reads the eight arguments of a request, which start at the index `first`.
 local function request_at(first)
   return {
     id = ARGV[first], uri = ARGV[first + 1], priority = ARGV[first + 2],
     delay_ms = ARGV[first + 3], input = ARGV[first + 4], digest = ARGV[first + 5],
-    digest_before = ARGV[first + 6],
+    digest_before = ARGV[first + 6], group = ARGV[first + 7],
   }
 end
 
@@ -199,7 +229,8 @@ end
 -- Returns a request as JSON text, for people. A broken request must not hide the others.
 local function describe(id, state)
   local hash = redis.pcall('HMGET', request_key(id), 'uri', 'attempts', 'lost', 'error', 'receipt', 'progress', 'cancel',
-    'ending', 'stray', 'output', 'note', 'report', 'input', 'coded')
+    'ending', 'stray', 'output', 'note', 'report', 'input', 'coded',
+    'group')
   if hash.err then
     hash = { [4] = hash.err }
   end
@@ -211,7 +242,7 @@ local function describe(id, state)
     output = hash[9] and hash[10] or cjson.null, note = hash[11] or cjson.null,
     report = state == 'dead' and hash[12] or cjson.null,
     due_ms = state == 'delayed' and tonumber(redis.call('ZSCORE', key('delayed'), id)) or cjson.null,
-    input = hash[13] or '', coded = hash[14] or cjson.null,
+    input = hash[13] or '', coded = hash[14] or cjson.null, group = hash[15] or cjson.null,
     lease_ends_ms = state == 'leased' and tonumber(redis.call('ZSCORE', key('leased'), id)) or cjson.null,
   })
 end

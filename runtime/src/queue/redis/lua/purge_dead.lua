@@ -14,6 +14,7 @@ for index = 1, #ARGV, 2 do
   local id = ARGV[index]
   if is_dead(id, ARGV[index + 1]) then
     redis.call('ZREM', key('dead'), id)
+    leave_group(id)
     redis.call('DEL', request_key(id))
     answers[#answers + 1] = 'done'
   else

@@ -16,6 +16,7 @@ for _, state in ipairs({ 'done', 'cancelled' }) do
   local ids = redis.call('ZRANGEBYSCORE', key(state), '-inf', until_ms, 'LIMIT', 0, room - removed)
   for _, id in ipairs(ids) do
     redis.call('ZREM', key(state), id)
+    leave_group(id)
     redis.call('DEL', request_key(id))
   end
   removed = removed + #ids

@@ -86,6 +86,19 @@ async fn an_object_is_read_whole_whatever_its_key() {
 }
 
 #[tokio::test]
+async fn only_the_submitted_version_is_read() {
+    let server = S3Server::start();
+    server.put("lake", "a.csv", CSV);
+    let open = async || open(server.stores(), "s3://lake/a.csv").await.unwrap();
+    let etag = open().await.etag;
+    let source = open().await.expect_version(etag.as_deref()).unwrap();
+    assert_eq!(read(source).await.unwrap().0, CSV);
+    server.put("lake", "a.csv", "n\n8\n");
+    let error = open().await.expect_version(etag.as_deref()).err();
+    assert_eq!(error.expect("another version").code(), Code::InputReplaced);
+}
+
+#[tokio::test]
 async fn a_version_is_read_by_its_id() {
     let server = S3Server::start();
     server.put("lake", "a.csv", "new");

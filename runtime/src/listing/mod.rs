@@ -1,0 +1,292 @@
+//! Lists inputs, so that one command can submit many. A pattern, a folder or a list of URIs goes in. The inputs that it
+//! names come out, one at a time, each with an id. Local files also have a version.
+//!
+//! A scheme whose inputs can be listed has a branch in [`Several::of`] and [`Several::for_each`].
+
+mod sorted_names;
+mod uri_list;
+mod walk;
+
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use self::uri_list::{ListedUri, UriList};
+use self::walk::{for_each_below, shown};
+pub use self::walk::{for_each_match, has_wildcards};
+use crate::error::{Code, Error, Result, Stage};
+use crate::fetch::version_of_file;
+use crate::location::{Location, file_uri, is_uri, redact, scheme};
+use crate::names::derived_id;
+
+/// The number of hexadecimal digits in the id of a listed input. With this many, two of a million files have the same id
+/// with a probability below 1 in 10 million.
+const ID_DIGEST_CHARS: usize = 16;
+
+/// The schemes of object stores, whose objects can be listed by prefix.
+const OBJECT_STORES: [&str; 3] = ["s3", "gs", "az"];
+
+/// An input that a listing has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedInput {
+    /// An id that is the same whenever this version of the input is listed, and only then.
+    pub id: String,
+    /// The URI or the absolute path of the input.
+    pub uri: String,
+    /// The version of the input: see [`crate::request::InputOptions::version`].
+    pub version: Option<String>,
+}
+
+impl ListedInput {
+    /// Returns an input whose version is not known. The id is made of the URI only.
+    pub fn at(uri: &str) -> Self {
+        Self::of(uri.to_owned(), None)
+    }
+
+    fn of(uri: String, version: Option<String>) -> Self {
+        // Neither a URI nor a version has line ends, so different inputs have different contents.
+        let content = format!("{uri}\n{}", version.as_deref().unwrap_or_default());
+        Self {
+            id: derived_id(&uri, &content, ID_DIGEST_CHARS),
+            uri,
+            version,
+        }
+    }
+}
+
+/// An argument that names several inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Several {
+    /// A pattern for local files.
+    Pattern(String),
+    /// A local folder: all files in it and in the folders below.
+    Folder(PathBuf),
+}
+
+/// The result of a listing.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// The number of matches that were left out because they are no regular files.
+    pub left_out: u64,
+    /// The error of a folder that could not be read.
+    pub unread: Option<Error>,
+}
+
+impl Several {
+    /// Returns the inputs that an argument names, or `None` if it names one input. If a file has exactly this name, the
+    /// argument is not treated as a pattern.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage config, if the inputs cannot be listed.
+    pub fn of(argument: &str) -> Result<Option<Self>> {
+        let is_folder = argument.ends_with('/');
+        if let Some(scheme) = scheme(argument) {
+            let is_store = OBJECT_STORES.contains(&&*scheme);
+            // A `?` begins a query, and a key may have brackets.
+            if is_store && (is_folder || argument.contains('*')) {
+                let what = format!(
+                    "{}: objects cannot be listed yet: name each object, or give a list of URIs as @FILE",
+                    redact(argument)
+                );
+                return Err(Error::permanent(Stage::Config, Code::AddressInvalid, what));
+            }
+            return Ok(None);
+        }
+        // A mistyped URL with a query is no pattern.
+        if argument.contains("://") {
+            return Ok(None);
+        }
+        let exists = Path::new(argument).symlink_metadata().is_ok();
+        Ok(match (exists, has_wildcards(argument)) {
+            (false, true) if is_folder => Some(Self::Pattern(format!("{argument}**"))),
+            (false, true) => Some(Self::Pattern(argument.to_owned())),
+            _ if is_folder => Some(Self::Folder(argument.into())),
+            _ => None,
+        })
+    }
+
+    /// Passes each input to `each`, in the order of the paths, until `each` fails.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage fetch, if there is no input. Fails as `each` does.
+    pub fn for_each(&self, mut each: impl FnMut(ListedInput) -> Result<()>) -> Result<Listed> {
+        let (mut files, mut listed, mut has_found) = (LocalFiles::default(), Listed::default(), false);
+        let mut visit = |path: &Path| match files.input(path) {
+            Ok(Some(input)) => {
+                has_found = true;
+                each(input)
+            }
+            // The file is gone since its folder was read, or it is a link that leads nowhere.
+            Ok(None) | Err(_) => {
+                listed.left_out += 1;
+                Ok(())
+            }
+        };
+        let (unread, name) = match self {
+            Self::Pattern(pattern) => (for_each_match(pattern, &mut visit)?, redact(pattern)),
+            Self::Folder(folder) => (for_each_below(folder, &mut visit)?, shown(folder)),
+        };
+        if !has_found {
+            let what = format!(
+                "{name}: none of its {} matches is a regular file",
+                listed.left_out
+            );
+            return Err(Error::permanent(Stage::Fetch, Code::NotAFile, what));
+        }
+        listed.unread = unread;
+        Ok(listed)
+    }
+}
+
+/// Returns the input at a URI or path. If it is a local file, the input has a version.
+pub fn input_at(uri: &str, files: &mut LocalFiles) -> ListedInput {
+    let local = match Location::parse(uri, Stage::Fetch) {
+        Ok(Location::File(path)) => files.input(&path).ok().flatten(),
+        _ => None,
+    };
+    local.unwrap_or_else(|| ListedInput::at(&absolute(uri)))
+}
+
+/// Returns a URI unchanged, and a path as an absolute path.
+fn absolute(uri: &str) -> String {
+    if is_uri(uri) {
+        return uri.to_owned();
+    }
+    std::path::absolute(uri).map_or_else(|_| uri.to_owned(), |path| uri_of(&path))
+}
+
+/// Makes inputs of local files. Remembers the last folder, because most files are in the same folder as the one before.
+#[derive(Debug, Default)]
+pub struct LocalFiles {
+    /// A folder, and its path without links.
+    folder: Option<(PathBuf, PathBuf)>,
+}
+
+impl LocalFiles {
+    /// Returns the input at a path, or `None` if it is no regular file. All spellings of a path, and all links to a file,
+    /// give the same input.
+    fn input(&mut self, path: &Path) -> io::Result<Option<ListedInput>> {
+        let found = path.symlink_metadata()?;
+        let (real, found) = match (found.is_symlink(), path.parent(), path.file_name()) {
+            (false, Some(folder), Some(name)) => (self.real_path(folder, name)?, found),
+            _ => (path.canonicalize()?, path.metadata()?),
+        };
+        Ok(found.is_file().then(|| of_file(&real, &found)))
+    }
+
+    fn real_path(&mut self, folder: &Path, name: &OsStr) -> io::Result<PathBuf> {
+        if let Some((known, real)) = &self.folder
+            && known == folder
+        {
+            return Ok(real.join(name));
+        }
+        let real = match folder.as_os_str().is_empty() {
+            true => Path::new(".").canonicalize()?,
+            false => folder.canonicalize()?,
+        };
+        let path = real.join(name);
+        self.folder = Some((folder.to_owned(), real));
+        Ok(path)
+    }
+}
+
+fn of_file(real: &Path, metadata: &Metadata) -> ListedInput {
+    ListedInput::of(uri_of(real), Some(version_of_file(metadata)))
+}
+
+/// Returns an absolute path unchanged. A path that is not UTF-8, or that has control characters, becomes a `file:` URI.
+fn uri_of(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if !text.contains(char::is_control) => text.to_owned(),
+        _ => file_uri(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(argument: &str) -> Vec<ListedInput> {
+        let several = Several::of(argument).unwrap().expect("several inputs");
+        let mut inputs = Vec::new();
+        let listed = several.for_each(|input| {
+            inputs.push(input);
+            Ok(())
+        });
+        assert!(listed.unwrap().unread.is_none());
+        inputs
+    }
+
+    #[test]
+    fn an_argument_is_a_pattern_a_folder_or_one_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("[a]*.csv"), "").unwrap();
+        std::fs::create_dir(path("d[1]")).unwrap();
+        for (argument, expected) in [
+            (path("[a]*.csv"), None),
+            (path("*.csv"), Some(Several::Pattern(path("*.csv")))),
+            (path("x*/"), Some(Several::Pattern(path("x*/**")))),
+            (path("d[1]/"), Some(Several::Folder(path("d[1]/").into()))),
+            (path("none/"), Some(Several::Folder(path("none/").into()))),
+            (path("d[1]"), None),
+            (path("none"), None),
+            ("https://h.example/a*/".into(), None),
+            ("file:///a*".into(), None),
+            ("x/https://h.example/a?x=1".into(), None),
+            ("s3://b/a.csv?versionId=1".into(), None),
+        ] {
+            assert_eq!(Several::of(&argument).unwrap(), expected, "{argument}");
+        }
+        for uri in ["s3://b/a/", "S3://b/*.csv", "gs://b/**", "az://c/"] {
+            let error = Several::of(uri).expect_err(uri);
+            assert_eq!(error.code(), Code::AddressInvalid, "{uri}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_that_of_a_version_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["b.csv", "a.csv", "c\n.csv"] {
+            std::fs::write(path(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("b.csv", path("d.csv")).unwrap();
+        std::os::unix::fs::symlink("nowhere", path("e.csv")).unwrap();
+        let all = path("*.csv").display().to_string();
+        let before = listed(&all);
+        let names: Vec<_> = before
+            .iter()
+            .map(|input| &input.uri[input.uri.len() - 6..])
+            .collect();
+        assert_eq!(names, ["/a.csv", "/b.csv", "0A.csv", "/b.csv"]);
+        assert_eq!(before[1], before[3]);
+        assert_eq!(listed(&all), before);
+        assert_eq!(listed(&format!("{}/", folder.path().display()))[..2], before[..2]);
+        for (spelled, listed) in [("../x/./b.csv", &before[1]), ("d.csv", &before[1])] {
+            let spelled = path(&spelled.replace('x', &folder.path().file_name().unwrap().to_string_lossy()));
+            let found = input_at(&spelled.display().to_string(), &mut LocalFiles::default());
+            assert_eq!(found, *listed);
+        }
+        // The file is replaced by another file of the same length.
+        let replacement = std::fs::File::create(path("b.new")).unwrap();
+        std::io::Write::write_all(&mut &replacement, b"b.new").unwrap();
+        replacement.set_modified(std::time::UNIX_EPOCH).unwrap();
+        std::fs::rename(path("b.new"), path("b.csv")).unwrap();
+        let after = listed(&all);
+        assert_eq!((&after[0], &after[1].uri), (&before[0], &before[1].uri));
+        assert_ne!(after[1].id, before[1].id);
+        assert_eq!(after[1].version.as_deref(), Some("5-0.000000000"));
+    }
+
+    #[test]
+    fn an_input_without_a_version_has_the_id_of_its_uri() {
+        let at = |uri: &str| input_at(uri, &mut LocalFiles::default());
+        let one = at("https://h.example/a.csv?x=1");
+        assert!(one.id.starts_with("a-") && one.version.is_none());
+        assert_eq!(one, at("https://h.example/a.csv?x=1"));
+        assert_ne!(one.id, at("https://h.example/a.csv?x=2").id);
+        assert_eq!(at("/no/such.csv").version, None);
+    }
+}
