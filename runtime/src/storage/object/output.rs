@@ -86,7 +86,7 @@ impl ObjectStorage {
         let key = of_output(&self.prefix, "create-check");
         let create = || {
             let text = "This object shows that the store creates an object only if it is absent.\n";
-            self.client.create(&key, Bytes::from_static(text.as_bytes()))
+            self.client.create(&key, &Bytes::from_static(text.as_bytes()))
         };
         if create()? == Created::New && create()? == Created::New {
             let what = format!(
@@ -280,7 +280,7 @@ impl ObjectStorage {
         let key = of_output(&self.prefix, "output-id");
         let random = uuid::Uuid::new_v4().simple().to_string();
         // If another worker has created the object first, the id of that worker counts.
-        let found = match self.client.create(&key, Bytes::from(format!("{random}\n")))? {
+        let found = match self.client.create(&key, &Bytes::from(format!("{random}\n")))? {
             Created::New => return Ok(random),
             Created::Exists => self.client.read(&key, IDENTITY_BYTES_MAX)?,
         };
