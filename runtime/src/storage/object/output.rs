@@ -263,7 +263,6 @@ impl Storage for ObjectStorage {
 
 impl ObjectStorage {
     fn begin_attempt(&self, owner: Owner, format: Format) -> Result<ObjectAttempt> {
-        self.check_store()?;
         if let Some(queue) = &owner.queue {
             self.check_queue(queue)?;
         }
@@ -272,6 +271,7 @@ impl ObjectStorage {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         };
         check_id(&id)?;
+        self.check_store()?;
         let keys = self.keys(owner.queue.as_deref());
         Ok(ObjectAttempt::new(self.client.clone(), keys, owner, id, format))
     }
