@@ -63,6 +63,8 @@ fn settings(variable: Variable<'_>) -> Result<StoreSettings> {
         is_anonymous: is_set("GOOGLE_SKIP_SIGNATURE")?,
         application_credentials: match path("GOOGLE_APPLICATION_CREDENTIALS")? {
             Some(path) => Some(path),
+            // An emulator must not get a real login.
+            None if variable("STORAGE_EMULATOR_HOST")?.is_some() => None,
             None => login.filter(|path| path.exists()),
         },
     };

@@ -6,7 +6,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The characters of a key that a URI escapes, as URLs of other schemes do.
-const ESCAPED: &AsciiSet = &CONTROLS
+const ESCAPED_IN_KEYS: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'<')
@@ -133,11 +133,11 @@ impl ObjectUri {
 
 impl fmt::Display for ObjectUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = utf8_percent_encode(&self.key, ESCAPED);
+        let key = utf8_percent_encode(&self.key, ESCAPED_IN_KEYS);
         write!(f, "{}://{}/{key}", self.provider.scheme(), self.bucket)?;
         match &self.version {
             Some(version) => {
-                let version = utf8_percent_encode(version, NON_ALPHANUMERIC_IN_VERSIONS);
+                let version = utf8_percent_encode(version, ESCAPED_IN_VERSIONS);
                 write!(f, "?{}={version}", self.provider.version_parameter())
             }
             None => Ok(()),
@@ -146,7 +146,7 @@ impl fmt::Display for ObjectUri {
 }
 
 /// The characters of a version that a URI escapes.
-const NON_ALPHANUMERIC_IN_VERSIONS: &AsciiSet = &NON_ALPHANUMERIC
+const ESCAPED_IN_VERSIONS: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -221,7 +221,8 @@ impl<'a> Place<'a> {
         check_bucket(provider, bucket)?;
         let key = percent_decode_str(key).decode_utf8();
         let key = key.map_err(|_| "the key is not UTF-8 once its %XX are decoded")?;
-        if key.split('/').any(|part| matches!(part, "." | "..")) {
+        // Some servers take a backslash for a slash.
+        if key.split(['/', '\\']).any(|part| matches!(part, "." | "..")) {
             let why =
                 "a part of the key between slashes is . or .., which URLs cannot name: rename the object";
             return Err(why.into());
@@ -390,6 +391,7 @@ mod tests {
             ("s3://bucket/a/%2e%2E/b", ". or .."),
             ("s3://bucket/a%2F..%2Fb", ". or .."),
             ("s3://bucket/./b", ". or .."),
+            ("s3://bucket/a\\..\\b", ". or .."),
             ("s3://bucket/%ff", "not UTF-8"),
         ] {
             let report = parse(uri);

@@ -309,6 +309,7 @@ impl SealedAttempt for ObjectSealed {
             match carry_out(&self.client, &self.keys, id, &commit)? {
                 CarriedOut::Receipt(receipt) if receipt.attempt == own.attempt => {
                     self.forget_notes();
+                    self.checkpoints.forget();
                     return Ok(Recorded::New(receipt));
                 }
                 CarriedOut::Receipt(receipt) => return Ok(self.existing(*receipt, own)),

@@ -120,6 +120,17 @@ impl Checkpoints {
     }
 }
 
+impl Checkpoints {
+    /// Removes the last checkpoint, which is useless after a receipt.
+    pub(super) fn forget(&mut self) {
+        if self.keep() {
+            // A checkpoint that stays does no harm: the request has a receipt.
+            let _ = self.client.delete(&self.key);
+        }
+        self.is_kept = true;
+    }
+}
+
 /// Removes the last checkpoint, unless it was kept: after a receipt it is useless, and after an error the next attempt
 /// must not continue what failed.
 impl Drop for Checkpoints {

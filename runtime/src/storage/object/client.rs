@@ -147,7 +147,7 @@ impl Client {
     }
 
     /// Creates an object if there is no object of that name.
-    pub(super) fn create(&self, key: &Path, bytes: Bytes) -> Result<Created> {
+    pub(super) fn create(&self, key: &Path, bytes: &Bytes) -> Result<Created> {
         let mut tries = 0;
         loop {
             let options = PutOptions::from(PutMode::Create);

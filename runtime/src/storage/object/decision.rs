@@ -145,7 +145,10 @@ impl Decision {
     pub(super) fn propose(self, client: &Client, keys: &Keys) -> Result<Self> {
         let key = self.key(keys);
         let bytes = serde_json::to_vec(&self).expect("a decision serializes");
-        match client.create(&key, bytes.into()).map_err(Error::leaving_output)? {
+        match client
+            .create(&key, &bytes.into())
+            .map_err(Error::leaving_output)?
+        {
             Created::New => Ok(self),
             // The decision can be this proposal, if an earlier try of the same call has created it.
             Created::Exists => {
@@ -253,7 +256,7 @@ pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit)
     let text = escape::json(serde_json::to_string_pretty(receipt).expect("a receipt serializes"));
     let key = keys.receipt(id);
     client
-        .create(&key, Bytes::from(format!("{text}\n")))
+        .create(&key, &Bytes::from(format!("{text}\n")))
         .map_err(Error::leaving_output)?;
     let created = read_receipt(client, keys, id).map_err(Error::leaving_output)?;
     match created {

@@ -87,7 +87,7 @@ impl ObjectStorage {
         let key = of_output(&self.prefix, "create-check");
         let create = || {
             let text = "This object shows that the store creates an object only if it is absent.\n";
-            self.client.create(&key, Bytes::from_static(text.as_bytes()))
+            self.client.create(&key, &Bytes::from_static(text.as_bytes()))
         };
         if create()? == Created::New && create()? == Created::New {
             let what = format!(
@@ -273,7 +273,6 @@ impl Storage for ObjectStorage {
 
 impl ObjectStorage {
     fn begin_attempt(&self, owner: Owner, format: Format) -> Result<ObjectAttempt> {
-        self.check_store()?;
         if let Some(queue) = &owner.queue {
             self.check_queue(queue)?;
         }
@@ -282,6 +281,7 @@ impl ObjectStorage {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         };
         check_id(&id)?;
+        self.check_store()?;
         let keys = self.keys(owner.queue.as_deref());
         Ok(ObjectAttempt::new(self.client.clone(), keys, owner, id, format))
     }
@@ -290,7 +290,7 @@ impl ObjectStorage {
         let key = of_output(&self.prefix, "output-id");
         let random = uuid::Uuid::new_v4().simple().to_string();
         // If another worker has created the object first, the id of that worker counts.
-        let found = match self.client.create(&key, Bytes::from(format!("{random}\n")))? {
+        let found = match self.client.create(&key, &Bytes::from(format!("{random}\n")))? {
             Created::New => return Ok(random),
             Created::Exists => self.client.read(&key, IDENTITY_BYTES_MAX)?,
         };

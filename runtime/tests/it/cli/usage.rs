@@ -22,7 +22,11 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ("plugin bind --queue REJECTS clean@0.1.0", "is reserved"),
         ("run --queue q --concurrency 0", "0 is not in 1..=256"),
         ("run --queue q --allow-host 1.2.3.4/99", "1.2.3.4/99"),
-        ("run --queue q --output s3://bucket/x", "s3"),
+        (
+            "run --queue q --output gs://bucket/x",
+            "to folders and to s3: only",
+        ),
+        ("submit --queue _x --uri a", "is reserved"),
         ("submit --queue q", "--uri"),
         (
             "submit --queue q --uri a --uri b --id x",
@@ -75,7 +79,7 @@ fn no_error_repeats_itself() {
         &format!("ingest in.csv --plugin {clean} --plugin-config {{\"x\":1}}"),
         &format!("ingest no.csv --plugin {clean}"),
         &format!("ingest ftp://h/x --plugin {clean}"),
-        &format!("ingest in.csv --plugin {clean} --output s3://b"),
+        &format!("ingest in.csv --plugin {clean} --output gs://b"),
         &format!("ingest in.csv --plugin {clean} --credentials no.json"),
         &format!("run --queue q --burst --plugin {clean} --plugin-config {{\"x\":1}}"),
         &format!("run --queue q --burst --plugin {clean} --allow-root no"),

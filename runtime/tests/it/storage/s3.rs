@@ -151,7 +151,7 @@ fn what_cannot_be_an_output_is_refused() {
         ("s3://lake/../x", ". or .."),
     ] {
         let words = format!("run --queue q --plugin clean.wasm --burst --output {output}");
-        let said = fixture.host.run(&words).refused(1);
+        let said = fixture.host.run(&words).refused(2);
         assert!(said.contains(why), "{output}: {said}");
     }
 }

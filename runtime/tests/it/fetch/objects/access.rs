@@ -69,7 +69,7 @@ async fn no_spelling_leads_out_of_an_allowed_prefix() {
         "s3://lake/in/..%2fsecret.csv",
         "s3://lake/in/../../other/in/a.csv",
         "s3://lake/in/..%2f..%2fother/in/a.csv",
-        "s3://lake/in/\\..\\..\\secret.csv/../x",
+        "s3://lake/in/\\..\\..\\secret.csv",
         "s3://lake/../other/in/a.csv",
         "s3://lake%2fin/../other/in/a.csv",
         "s3://other%2f/lake/in/a.csv",
