@@ -23,7 +23,9 @@ use crate::queue::{Backend, Counts, State};
 use crate::request::InputOptions;
 use crate::telemetry::repeated_errors::RepeatedErrors;
 use crate::units::{ByteSize, HumanDuration};
-use crate::worker::{self, LeftRequests, PluginSource, Shutdown, Summary, WorkerOptions};
+use crate::worker::{
+    self, LeftRequests, PluginSource, Policies, PolicyOptions, Shutdown, Summary, WorkerOptions,
+};
 
 /// The maximum time that a starting worker waits for the queue's server, and the pause between two tries.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -113,7 +115,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
-    let given = match args.queue {
+    let given = match args.queue.clone() {
         queues if queues.is_empty() => environment.queues()?,
         queues => queues,
     };
@@ -131,20 +133,8 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     for name in &queues {
         check_usable_queue_name(name)?;
     }
-    let input = InputOptions::from(args.input);
-    input.check()?;
-    let limits = Arc::new(Limits {
-        checkpoint_bytes: args.checkpoint.0,
-        ..args.limits.limits()
-    });
-    let plugin = match args.plugin {
-        Some(path) => PluginSource::File {
-            path,
-            config: plugin_config(args.plugin_config.as_deref())?.canonical.into(),
-            watch: args.watch,
-        },
-        None => PluginSource::Bindings,
-    };
+    let policy = policy_options(&args)?;
+    let limits = Arc::clone(&policy.limits);
     let memory_total = args
         .memory_total
         .map_or_else(memory::default_total, |size| size.0);
@@ -153,12 +143,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         queues,
         concurrency: args.concurrency.into(),
         burst: args.burst,
-        plugin,
-        output_format: args.output.format,
-        profile: args.output.profile,
-        input,
-        gate: args.gate.gate(),
-        limits: Arc::clone(&limits),
+        answered_hosts: Arc::clone(policy.fetcher.answered_hosts()),
         move_output: args.move_output,
         memory: MemoryBudget::new(memory_total),
         policy: LeasePolicy {
@@ -169,9 +154,6 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         },
     };
     let shutdown = shutdown_on_signals()?;
-    let destination = args.output.destination()?;
-    let access = Access::new(&args.allow_host, &args.allow_root)?;
-    let fetcher = Fetcher::with_credentials(access, args.credentials.read()?, &limits);
     let engine = environment.engine(&limits)?;
     let backend = connect(environment, shutdown.clone()).await?;
     check_settings(&backend, args.strict).await?;
@@ -184,6 +166,8 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
             false => tracing::info!(queue, server, near, "{text}"),
         }
     }
+    let policies = Policies::new(&engine, [(options.queues.clone(), policy)])?;
+    let (_changing, policies) = watch::channel(Arc::new(policies));
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
@@ -195,16 +179,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
     );
     tracing::debug!(named = %limits, ?limits, policy = ?options.policy, "bounds");
     let (burst, queues, after) = (options.burst, options.queues.clone(), backend.clone());
-    let summary = worker::run(
-        &environment.url()?,
-        backend,
-        engine,
-        fetcher,
-        destination,
-        options,
-        shutdown,
-    )
-    .await?;
+    let summary = worker::run(&environment.url()?, backend, engine, policies, options, shutdown).await?;
     let Summary {
         done,
         dead,
@@ -246,6 +221,35 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the settings for the requests of queues.
+fn policy_options(args: &Args) -> Result<PolicyOptions> {
+    let input = InputOptions::from(args.input.clone());
+    input.check()?;
+    let limits = Limits {
+        checkpoint_bytes: args.checkpoint.0,
+        ..args.limits.limits()
+    };
+    let plugin = match &args.plugin {
+        Some(path) => PluginSource::File {
+            path: path.clone(),
+            config: plugin_config(args.plugin_config.as_deref())?.canonical.into(),
+            watch: args.watch,
+        },
+        None => PluginSource::Bindings,
+    };
+    let access = Access::new(&args.allow_host, &args.allow_root)?;
+    Ok(PolicyOptions {
+        plugin,
+        output_format: args.output.format,
+        profile: args.output.profile,
+        input,
+        gate: args.gate.gate(),
+        fetcher: Fetcher::with_credentials(access, args.credentials.read()?, &limits),
+        destination: Arc::new(args.output.destination()?),
+        limits: Arc::new(limits),
+    })
 }
 
 /// Returns the part of a burst's summary about the requests that are left. Returns an empty text if none are left.

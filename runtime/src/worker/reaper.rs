@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::PolicyOptions;
 use super::attempt_runner::AttemptRunner;
+use super::policy::Policy;
 use crate::config::Limits;
 use crate::error::Result;
 use crate::queue::Queue;
@@ -72,12 +74,22 @@ pub(super) async fn reap(runner: &AttemptRunner) {
     }
 }
 
-/// Removes staged files to which nobody has written for longer than an attempt may run. This time is the larger one of
-/// this worker's limit and the default limit, plus a grace time. Keeps the files of requests that this worker is
-/// working on, however long the worker waits for memory.
+/// Removes staged files from the output of each policy.
 async fn reap_staging(runner: &AttemptRunner) {
-    let destination = Arc::clone(&runner.destination);
-    let attempt = runner.options.limits.attempt.max(Limits::default().attempt);
+    for policy in runner.policies().all() {
+        reap_output(runner, policy).await;
+    }
+}
+
+/// Removes staged files to which nobody has written for longer than an attempt may run. This time is the larger one of
+/// the policy's limit and the default limit, plus a grace time. Keeps the files of requests that this worker is
+/// working on, however long the worker waits for memory.
+async fn reap_output(runner: &AttemptRunner, policy: &Policy) {
+    let PolicyOptions {
+        destination, limits, ..
+    } = &policy.options;
+    let destination = Arc::clone(destination);
+    let attempt = limits.attempt.max(Limits::default().attempt);
     let older_than = attempt + STAGING_GRACE;
     let tickets = runner.leases.tickets();
     // If this panics, the next pass tries again.

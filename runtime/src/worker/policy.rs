@@ -1,0 +1,128 @@
+//! Keeps what the requests of each queue may reach and use. The settings of queues go in; one immutable policy for each
+//! claim comes out, and its attempt keeps it to its end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::plugins::{PluginFile, PluginSource};
+use crate::commit::Destination;
+use crate::config::Limits;
+use crate::error::Result;
+use crate::fetch::Fetcher;
+use crate::format::Format;
+use crate::gate::Gate;
+use crate::plugin::Engine;
+use crate::queue::OutputId;
+use crate::request::InputOptions;
+use crate::storage::Owner;
+
+/// The settings for the requests of one or more queues.
+pub struct PolicyOptions {
+    /// The source of the plugin.
+    pub plugin: PluginSource,
+    /// The format of the output, or `None` for the format of each input.
+    pub output_format: Option<Format>,
+    /// Set if receipts get a profile of the output's columns.
+    pub profile: bool,
+    /// The options for reading inputs. The options of the binding and of the request override them.
+    pub input: InputOptions,
+    /// The bounds on rejects that an output must meet to be published.
+    pub gate: Gate,
+    /// The bounds of an attempt.
+    pub limits: Arc<Limits>,
+    /// Opens the inputs. It decides which of them a request may reach, with which credentials.
+    pub fetcher: Fetcher,
+    /// The place for outputs, rejects and receipts.
+    pub destination: Arc<Destination>,
+}
+
+/// What the requests of a queue may reach and use.
+pub(super) struct Policy {
+    pub(super) options: PolicyOptions,
+    /// The identity of the output. Claims record it.
+    pub(super) output: OutputId,
+    /// The plugin's file, or `None` if the queue's binding names the plugin.
+    pub(super) plugin_file: Option<PluginFile>,
+}
+
+/// The policies of all queues of a worker.
+pub struct Policies {
+    of_queue: HashMap<String, Arc<Policy>>,
+    /// Each policy once.
+    all: Vec<Arc<Policy>>,
+}
+
+impl Policies {
+    /// Returns the policies of queues. Each element of `settings` has the queues that share a policy. Loads the plugins'
+    /// files, and checks that each queue can have its output: a worker that cannot write its output must not take
+    /// requests, because it would turn them into dead letters. Blocks.
+    ///
+    /// # Errors
+    /// Fails if a plugin cannot be used or an output cannot be written.
+    pub fn new(
+        engine: &Engine,
+        settings: impl IntoIterator<Item = (Vec<String>, PolicyOptions)>,
+    ) -> Result<Self> {
+        let (mut of_queue, mut all) = (HashMap::new(), Vec::new());
+        for (queues, options) in settings {
+            let policy = Arc::new(Policy::new(engine, &queues, options)?);
+            all.push(Arc::clone(&policy));
+            of_queue.extend(queues.into_iter().map(|queue| (queue, Arc::clone(&policy))));
+        }
+        Ok(Self { of_queue, all })
+    }
+
+    /// Returns the policy of a queue that the worker serves.
+    pub(super) fn of(&self, queue: &str) -> &Arc<Policy> {
+        self.of_queue
+            .get(queue)
+            .expect("each queue that the worker serves has a policy")
+    }
+
+    /// Returns each policy once.
+    pub(super) fn all(&self) -> &[Arc<Policy>] {
+        &self.all
+    }
+
+    /// Loads plugin files that are watched and have changed. Blocks if there are any.
+    pub(super) fn refresh_plugins(&self) {
+        let watched = self.all.iter().filter_map(|policy| policy.plugin_file.as_ref());
+        for file in watched.filter(|file| file.is_watched()) {
+            tokio::task::block_in_place(|| file.refresh());
+        }
+    }
+}
+
+impl Policy {
+    fn new(engine: &Engine, queues: &[String], options: PolicyOptions) -> Result<Self> {
+        let storage = options.destination.storage();
+        for queue in queues {
+            let owner = Owner {
+                queue: Some(queue.clone()),
+                ..Owner::default()
+            };
+            drop(storage.begin(owner)?);
+        }
+        let output = OutputId {
+            id: storage.identity()?,
+            uri: storage.uri(),
+        };
+        let plugin_file = match &options.plugin {
+            PluginSource::Bindings => None,
+            PluginSource::File { path, config, watch } => {
+                let engine = engine.with_limits(Arc::clone(&options.limits));
+                Some(PluginFile::load(engine, path, config, *watch)?)
+            }
+        };
+        Ok(Self {
+            options,
+            output,
+            plugin_file,
+        })
+    }
+
+    /// Returns whether the queue's binding names the plugin.
+    pub(super) fn needs_binding(&self) -> bool {
+        self.plugin_file.is_none()
+    }
+}
