@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 const HEADING: &str = "## Who may import whom";
 
 /// The libraries that only one folder may name. Each pair is a library and its folder.
-const ADAPTERS: [(&str, &str); 7] = [
+const ADAPTERS: [(&str, &str); 8] = [
     ("clap", "cli/"),
     ("indicatif", "cli/"),
     ("redis", "queue/redis/"),
     ("reqwest", "fetch/"),
     ("rusqlite", "queue/sqlite/"),
+    ("toml", "cli/"),
     ("wasmtime", "plugin/"),
     ("wasmtime_wasi", "plugin/"),
 ];

@@ -1,0 +1,119 @@
+//! Makes the policies of queues from their settings.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::options::plugin_config;
+use super::run::Args;
+use super::settings::{Resolved, Settings};
+use crate::commit::Destination;
+use crate::config::Limits;
+use crate::error::Result;
+use crate::fetch::{Access, AnsweredHosts, Fetcher};
+use crate::request::InputOptions;
+use crate::worker::{PluginSource, PolicyOptions};
+
+/// The settings that decide what a fetcher may reach. Queues share a fetcher, with its connections, only if all of them
+/// are the same.
+#[derive(PartialEq, Eq)]
+struct Reach {
+    hosts: Vec<String>,
+    roots: Vec<PathBuf>,
+    credentials: Option<PathBuf>,
+    limits: String,
+}
+
+/// The folders of a destination.
+type Folders = (String, Option<String>);
+
+/// Makes policies. Queues with the same settings share what they open.
+struct PolicyMaker<'a> {
+    answered: &'a Arc<AnsweredHosts>,
+    fetchers: Vec<(Reach, Fetcher)>,
+    destinations: Vec<(Folders, Arc<Destination>)>,
+}
+
+/// Returns the settings for the requests of queues, each with the queues that share them. Opens nothing but the files
+/// that the settings name.
+///
+/// # Errors
+/// Fails permanently, with stage config, if a setting is wrong. The error names the queue.
+pub(super) fn of_queues(
+    settings: &Settings,
+    worker: &Resolved,
+    queues: &[String],
+    answered: &Arc<AnsweredHosts>,
+) -> Result<Vec<(Vec<String>, PolicyOptions)>> {
+    let mut maker = PolicyMaker {
+        answered,
+        fetchers: Vec::new(),
+        destinations: Vec::new(),
+    };
+    let (with_table, others): (Vec<_>, Vec<_>) = queues
+        .iter()
+        .cloned()
+        .partition(|queue| settings.has_table(queue));
+    let mut policies = Vec::new();
+    if !others.is_empty() || with_table.is_empty() {
+        policies.push((others, maker.policy(worker)?));
+    }
+    for queue in with_table {
+        let policy = settings
+            .resolve(Some(&queue))
+            .and_then(|resolved| maker.policy(&resolved));
+        let policy = policy.map_err(|error| error.about(format_args!("queue {queue}")))?;
+        policies.push((vec![queue], policy));
+    }
+    Ok(policies)
+}
+
+impl PolicyMaker<'_> {
+    fn policy(&mut self, Resolved { args, limits, .. }: &Resolved) -> Result<PolicyOptions> {
+        let input = InputOptions::from(args.input.clone());
+        input.check()?;
+        let plugin = match &args.plugin {
+            Some(path) => PluginSource::File {
+                path: path.clone(),
+                config: plugin_config(args.plugin_config.as_deref())?.canonical.into(),
+                watch: args.watch,
+            },
+            None => PluginSource::Bindings,
+        };
+        Ok(PolicyOptions {
+            plugin,
+            output_format: args.output.format,
+            profile: args.output.profile,
+            input,
+            gate: args.gate.gate(),
+            fetcher: self.fetcher(args, limits)?,
+            destination: self.destination(args)?,
+            limits: Arc::new(limits.clone()),
+        })
+    }
+
+    fn fetcher(&mut self, args: &Args, limits: &Limits) -> Result<Fetcher> {
+        let reach = Reach {
+            hosts: args.allow_host.clone(),
+            roots: args.allow_root.clone(),
+            credentials: args.credentials.file.clone(),
+            limits: limits.to_string(),
+        };
+        if let Some((_, fetcher)) = self.fetchers.iter().find(|(of, _)| *of == reach) {
+            return Ok(fetcher.clone());
+        }
+        let access = Access::new(&reach.hosts, &reach.roots)?;
+        let fetcher = Fetcher::noting_in(self.answered, access, args.credentials.read()?, limits);
+        self.fetchers.push((reach, fetcher.clone()));
+        Ok(fetcher)
+    }
+
+    fn destination(&mut self, args: &Args) -> Result<Arc<Destination>> {
+        let folders = (args.output.output.clone(), args.output.rejects.clone());
+        if let Some((_, destination)) = self.destinations.iter().find(|(of, _)| *of == folders) {
+            return Ok(Arc::clone(destination));
+        }
+        let destination = Arc::new(args.output.destination()?);
+        self.destinations.push((folders, Arc::clone(&destination)));
+        Ok(destination)
+    }
+}
