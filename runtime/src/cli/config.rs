@@ -59,7 +59,7 @@ fn resolve(
     let worker = settings.resolve(None)?;
     let mut queues = settings.queues(&worker);
     let served = queues.clone();
-    let tables = settings.file.iter().flat_map(|file| file.queues.keys());
+    let tables = settings.tables_of_queues();
     let unserved: Vec<_> = tables.filter(|name| !queues.contains(name)).cloned().collect();
     queues.extend(unserved);
     for queue in &queues {

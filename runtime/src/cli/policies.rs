@@ -13,6 +13,9 @@ use crate::fetch::{Access, AnsweredHosts, Fetcher};
 use crate::request::InputOptions;
 use crate::worker::{PluginSource, PolicyOptions};
 
+/// The most edits by which the names of a queue and of a table may differ to be similar.
+const NEAR: usize = 1;
+
 /// The settings that decide what a fetcher may reach. Queues share a fetcher, with its connections, only if all of them
 /// are the same.
 #[derive(PartialEq, Eq)]
@@ -54,17 +57,47 @@ pub(super) fn of_queues(
         .cloned()
         .partition(|queue| settings.has_table(queue));
     let mut policies = Vec::new();
+    warn_of_near_tables(settings, worker, &others);
     if !others.is_empty() || with_table.is_empty() {
         policies.push((others, maker.policy(worker)?));
     }
     for queue in with_table {
-        let policy = settings
-            .resolve(Some(&queue))
-            .and_then(|resolved| maker.policy(&resolved));
+        let policy = settings.resolve(Some(&queue)).and_then(|resolved| {
+            warn_of_overridden(&queue, &resolved);
+            maker.policy(&resolved)
+        });
         let policy = policy.map_err(|error| error.about(format_args!("queue {queue}")))?;
         policies.push((vec![queue], policy));
     }
     Ok(policies)
+}
+
+/// Warns if settings of a queue's table do not hold. An operator could rely on them, for example on the table's
+/// credentials.
+fn warn_of_overridden(queue: &str, resolved: &Resolved) {
+    if !resolved.overridden.is_empty() {
+        tracing::warn!(
+            queue,
+            settings = resolved.overridden.join(", "),
+            "these settings of the queue's table do not hold: the command line or the environment sets them for all queues"
+        );
+    }
+}
+
+/// Warns if a queue without a table probably has one under a mistyped name, because it has the worker's settings then.
+fn warn_of_near_tables(settings: &Settings, worker: &Resolved, queues: &[String]) {
+    let served = settings.queues(worker);
+    for queue in queues {
+        let is_near =
+            |table: &&String| !served.contains(table) && strsim::damerau_levenshtein(table, queue) <= NEAR;
+        if let Some(table) = settings.tables_of_queues().find(is_near) {
+            tracing::warn!(
+                queue,
+                table,
+                "the queue has no table of its own in the config file, but there is one with a similar name"
+            );
+        }
+    }
 }
 
 impl PolicyMaker<'_> {

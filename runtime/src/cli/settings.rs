@@ -73,6 +73,9 @@ pub(super) struct Settings {
 pub(super) struct Resolved {
     pub(super) args: run::Args,
     pub(super) limits: Limits,
+    /// The settings of the queue's table that do not hold, because the command line or the environment has set them
+    /// for all queues.
+    pub(super) overridden: Vec<String>,
     /// All settings, in the order of the help.
     pub(super) settings: Vec<Resolution>,
 }
@@ -152,9 +155,8 @@ impl Settings {
     /// those that have a table. Names each queue once.
     pub(super) fn queues(&self, worker: &Resolved) -> Vec<String> {
         let mut queues: Vec<String> = Vec::new();
-        let tables = self.file.iter().flat_map(|file| file.queues.keys());
         let given: Vec<&String> = match worker.args.queue.is_empty() {
-            true => tables.collect(),
+            true => self.tables_of_queues().collect(),
             false => worker.args.queue.iter().collect(),
         };
         for queue in given {
@@ -163,6 +165,11 @@ impl Settings {
             }
         }
         queues
+    }
+
+    /// Returns the queues that have settings of their own.
+    pub(super) fn tables_of_queues(&self) -> impl Iterator<Item = &String> {
+        self.file.iter().flat_map(|file| file.queues.keys())
     }
 
     /// Returns whether a queue has settings of its own.
@@ -217,9 +224,13 @@ impl Settings {
                 is_of_queue: is_of_queue(arg),
             });
         }
+        let table = self.file.as_ref().and_then(|file| file.queues.get(queue?));
+        let overridden = table.iter().flat_map(|table| table.settings.keys());
+        let overridden = overridden.filter(|name| is_given(name)).cloned();
         Ok(Resolved {
             args,
             limits,
+            overridden: overridden.collect(),
             settings,
         })
     }

@@ -28,7 +28,7 @@ const BINDING_TRUSTED: Duration = Duration::from_secs(5);
 const RETRY_REFUSED_FILE: Duration = Duration::from_secs(5);
 
 /// The source of the plugin for requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PluginSource {
     /// A file, whatever the queue is bound to.
     File {
@@ -72,7 +72,6 @@ pub(super) struct PluginFile {
     engine: Engine,
     path: PathBuf,
     config: Arc<str>,
-    is_watched: bool,
     loaded: Mutex<(FileStamp, BoundPlugin)>,
     /// The stamp of a changed file that could not be used, and the time when it was tried.
     refused: Mutex<Option<(FileStamp, Instant)>>,
@@ -100,21 +99,15 @@ type FileStamp = (SystemTime, u64);
 
 impl PluginFile {
     /// Loads the file, so that a worker does not start with a plugin that cannot run. `engine` has the limits for that.
-    pub(super) fn load(engine: Engine, path: &Path, config: &Arc<str>, is_watched: bool) -> Result<Self> {
+    pub(super) fn load(engine: Engine, path: &Path, config: &Arc<str>) -> Result<Self> {
         let loaded = (stamp(path)?, load_file(&engine, path, config)?);
         Ok(Self {
             engine,
             path: path.to_owned(),
             config: Arc::clone(config),
-            is_watched,
             loaded: Mutex::new(loaded),
             refused: Mutex::new(None),
         })
-    }
-
-    /// Returns whether [`PluginFile::refresh`] may have something to do.
-    pub(super) fn is_watched(&self) -> bool {
-        self.is_watched
     }
 
     fn plugin(&self) -> BoundPlugin {

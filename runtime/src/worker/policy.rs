@@ -42,7 +42,7 @@ pub(super) struct Policy {
     /// The identity of the output. Claims record it.
     pub(super) output: OutputId,
     /// The plugin's file, or `None` if the queue's binding names the plugin.
-    pub(super) plugin_file: Option<PluginFile>,
+    pub(super) plugin_file: Option<Arc<PluginFile>>,
 }
 
 /// The policies of all queues of a worker.
@@ -50,6 +50,8 @@ pub struct Policies {
     of_queue: HashMap<String, Arc<Policy>>,
     /// Each policy once.
     all: Vec<Arc<Policy>>,
+    /// The plugin files that are watched, each once.
+    watched: Vec<Arc<PluginFile>>,
 }
 
 impl Policies {
@@ -63,13 +65,24 @@ impl Policies {
         engine: &Engine,
         settings: impl IntoIterator<Item = (Vec<String>, PolicyOptions)>,
     ) -> Result<Self> {
-        let (mut of_queue, mut all) = (HashMap::new(), Vec::new());
+        let mut policies = Self {
+            of_queue: HashMap::new(),
+            all: Vec::new(),
+            watched: Vec::new(),
+        };
         for (queues, options) in settings {
-            let policy = Arc::new(Policy::new(engine, &queues, options)?);
-            all.push(Arc::clone(&policy));
-            of_queue.extend(queues.into_iter().map(|queue| (queue, Arc::clone(&policy))));
+            let output = prepared_output(&options.destination, &queues)?;
+            let plugin_file = policies.plugin_file(engine, &options)?;
+            let policy = Arc::new(Policy {
+                options,
+                output,
+                plugin_file,
+            });
+            let queues = queues.into_iter().map(|queue| (queue, Arc::clone(&policy)));
+            policies.of_queue.extend(queues);
+            policies.all.push(policy);
         }
-        Ok(Self { of_queue, all })
+        Ok(policies)
     }
 
     /// Returns the policy of a queue that the worker serves.
@@ -86,41 +99,48 @@ impl Policies {
 
     /// Loads plugin files that are watched and have changed. Blocks if there are any.
     pub(super) fn refresh_plugins(&self) {
-        let watched = self.all.iter().filter_map(|policy| policy.plugin_file.as_ref());
-        for file in watched.filter(|file| file.is_watched()) {
+        for file in &self.watched {
             tokio::task::block_in_place(|| file.refresh());
         }
     }
+
+    /// Returns the plugin file of a policy. Policies share a file that they load in the same way.
+    fn plugin_file(&mut self, engine: &Engine, options: &PolicyOptions) -> Result<Option<Arc<PluginFile>>> {
+        let PluginSource::File { path, config, watch } = &options.plugin else {
+            return Ok(None);
+        };
+        let is_same = |of: &PolicyOptions| {
+            of.plugin == options.plugin && of.limits.to_string() == options.limits.to_string()
+        };
+        if let Some(policy) = self.all.iter().find(|policy| is_same(&policy.options)) {
+            return Ok(policy.plugin_file.clone());
+        }
+        let engine = engine.with_limits(Arc::clone(&options.limits));
+        let file = Arc::new(PluginFile::load(engine, path, config)?);
+        if *watch {
+            self.watched.push(Arc::clone(&file));
+        }
+        Ok(Some(file))
+    }
+}
+
+/// Checks that queues can have their outputs in a destination, and returns the identity of its output.
+fn prepared_output(destination: &Destination, queues: &[String]) -> Result<OutputId> {
+    let storage = destination.storage();
+    for queue in queues {
+        let owner = Owner {
+            queue: Some(queue.clone()),
+            ..Owner::default()
+        };
+        drop(storage.begin(owner)?);
+    }
+    Ok(OutputId {
+        id: storage.identity()?,
+        uri: storage.uri(),
+    })
 }
 
 impl Policy {
-    fn new(engine: &Engine, queues: &[String], options: PolicyOptions) -> Result<Self> {
-        let storage = options.destination.storage();
-        for queue in queues {
-            let owner = Owner {
-                queue: Some(queue.clone()),
-                ..Owner::default()
-            };
-            drop(storage.begin(owner)?);
-        }
-        let output = OutputId {
-            id: storage.identity()?,
-            uri: storage.uri(),
-        };
-        let plugin_file = match &options.plugin {
-            PluginSource::Bindings => None,
-            PluginSource::File { path, config, watch } => {
-                let engine = engine.with_limits(Arc::clone(&options.limits));
-                Some(PluginFile::load(engine, path, config, *watch)?)
-            }
-        };
-        Ok(Self {
-            options,
-            output,
-            plugin_file,
-        })
-    }
-
     /// Returns whether the queue's binding names the plugin.
     pub(super) fn needs_binding(&self) -> bool {
         self.plugin_file.is_none()

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::PolicyOptions;
 use super::attempt_runner::AttemptRunner;
 use super::policy::Policy;
 use crate::config::Limits;
@@ -74,23 +73,20 @@ pub(super) async fn reap(runner: &AttemptRunner) {
     }
 }
 
-/// Removes staged files from the output of each policy.
+/// Removes staged files to which nobody has written for longer than an attempt may run. This time is the largest limit
+/// of all policies and of the default, plus a grace time, because several policies can have one output. Keeps the files
+/// of requests that this worker is working on, however long the worker waits for memory.
 async fn reap_staging(runner: &AttemptRunner) {
-    for policy in runner.policies().all() {
-        reap_output(runner, policy).await;
+    let policies = runner.policies();
+    let limits = policies.all().iter().map(|policy| policy.options.limits.attempt);
+    let attempt = limits.fold(Limits::default().attempt, Duration::max);
+    for policy in policies.all() {
+        reap_output(runner, policy, attempt + STAGING_GRACE).await;
     }
 }
 
-/// Removes staged files to which nobody has written for longer than an attempt may run. This time is the larger one of
-/// the policy's limit and the default limit, plus a grace time. Keeps the files of requests that this worker is
-/// working on, however long the worker waits for memory.
-async fn reap_output(runner: &AttemptRunner, policy: &Policy) {
-    let PolicyOptions {
-        destination, limits, ..
-    } = &policy.options;
-    let destination = Arc::clone(destination);
-    let attempt = limits.attempt.max(Limits::default().attempt);
-    let older_than = attempt + STAGING_GRACE;
+async fn reap_output(runner: &AttemptRunner, policy: &Policy, older_than: Duration) {
+    let destination = Arc::clone(&policy.options.destination);
     let tickets = runner.leases.tickets();
     // If this panics, the next pass tries again.
     let _ = tokio::task::spawn_blocking(move || {

@@ -358,3 +358,28 @@ fn a_file_that_others_can_change_is_read_with_a_warning() {
     );
     assert_eq!(said.code, Some(0));
 }
+
+#[test]
+fn a_table_that_does_not_hold_is_told() {
+    let host = host("[queues.alarms]\ncredentials = 'a.json'\nprofile = true\n[queues.b1]\n");
+    host.write("a.json", "{}");
+    host.write("b.json", "{}");
+    let told = |more: &str| {
+        let said = host.run(&format!("config check --config-file ingest-host.toml {more}"));
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        said.stderr
+    };
+    assert!(!told("").contains("table"));
+    let said = told("--credentials b.json");
+    assert!(
+        said.contains("settings=\"credentials\"") && said.contains("queue=\"alarms\""),
+        "{said}"
+    );
+    let said = told("--queue alarm");
+    assert!(
+        said.contains("queue=\"alarm\"") && said.contains("table=\"alarms\""),
+        "{said}"
+    );
+    // Queues with similar names are no mistake.
+    assert!(!told("--queue b1,b2").contains("table"));
+}
