@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::dotenv::Dotenv;
+use super::settings::Origin;
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
 use crate::plugin::{Cache, Engine};
@@ -27,6 +28,8 @@ pub(super) const SERVER_NAMES: [&str; 4] = ["REDIS_URL", "REDIS_HOST", "REDIS_PO
 pub(super) struct Environment {
     /// The URL from the command line.
     url: Option<String>,
+    /// The URL from the config file, with its origin.
+    file_url: Option<(String, Origin)>,
     dotenv: Dotenv,
 }
 
@@ -36,15 +39,20 @@ struct QueueLocation {
     url: String,
     /// Set if the URL is the default, because no server was named.
     is_default: bool,
+    origin: Origin,
     /// This user's own folder, if it contains the default SQLite file.
     own_folder: Option<PathBuf>,
 }
 
 impl Environment {
-    pub(super) fn new(url: Option<String>) -> Self {
+    pub(super) fn new(url: Option<String>, file_url: Option<(String, Origin)>) -> Self {
         warn_of_authorities();
         let dotenv = Dotenv::load();
-        Self { url, dotenv }
+        Self {
+            url,
+            file_url,
+            dotenv,
+        }
     }
 
     /// Returns the URL of the queue's server. The URL may contain a password.
@@ -55,20 +63,34 @@ impl Environment {
         self.location().map(|location| location.url)
     }
 
+    /// Returns the origin of the server's URL.
+    ///
+    /// # Errors
+    /// Fails as [`Environment::url`] does.
+    pub(super) fn url_origin(&self) -> Result<Origin> {
+        self.location().map(|location| location.origin)
+    }
+
     fn location(&self) -> Result<QueueLocation> {
-        let named = |url| QueueLocation {
+        let named = |url, origin| QueueLocation {
             url,
             is_default: false,
+            origin,
             own_folder: None,
         };
         if let Some(url) = self.url.clone() {
-            return Ok(named(url));
+            return Ok(named(url, Origin::CommandLine));
         }
         let is_set = |name: &str| {
             std::env::var_os(name).is_some_and(|value| !is_of_a_service(name, &value.to_string_lossy()))
         };
         if let Some(url) = server_url(&variable, &is_set, &|name| self.dotenv.get(name))? {
-            return Ok(named(url));
+            let set = SERVER_NAMES.into_iter().find(|name| is_set(name));
+            let name = set.map_or_else(|| ".env".to_owned(), str::to_owned);
+            return Ok(named(url, Origin::Named(name)));
+        }
+        if let Some((url, origin)) = self.file_url.clone() {
+            return Ok(named(url, origin));
         }
         let own_folder = user_folder(&variable, "XDG_DATA_HOME", ".local/share")?;
         let file = own_folder.clone().unwrap_or_default().join("queue.db");
@@ -76,6 +98,7 @@ impl Environment {
         Ok(QueueLocation {
             url,
             is_default: true,
+            origin: Origin::Default,
             own_folder,
         })
     }
@@ -88,12 +111,16 @@ impl Environment {
         Ok(!self.location()?.is_default)
     }
 
-    /// Returns the queues that a worker serves by default.
+    /// Returns the queues that `.env` names for a worker; none if the worker was given queues otherwise.
     ///
     /// # Errors
     /// Fails if `.env` cannot be parsed.
-    pub(super) fn queues(&self) -> Result<Vec<String>> {
-        self.dotenv.queues()
+    pub(super) fn queues_unless_given(&self, given: &[String]) -> Result<Vec<String>> {
+        if given.is_empty() {
+            self.dotenv.queues()
+        } else {
+            Ok(Vec::new())
+        }
     }
 
     /// Connects to the server for a command that only reads. Does not upgrade a SQLite file, because workers of the
@@ -152,6 +179,12 @@ impl Environment {
         });
         Ok(Engine::new(limits, cache)?.compiling_apart(THIS_PROGRAM.into()))
     }
+}
+
+/// Returns the path of the config file: the one from the command line, or else the one in `INGEST_HOST_CONFIG`.
+pub(super) fn config_file(given: Option<PathBuf>) -> Option<PathBuf> {
+    let named = || std::env::var_os("INGEST_HOST_CONFIG").filter(|path| !path.is_empty());
+    given.or_else(|| named().map(PathBuf::from))
 }
 
 impl QueueLocation {

@@ -107,7 +107,15 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["plugins"], "`ingest-host plugin list` shows the plugins"),
     (
         &["check", "audit", "doctor", "health"],
-        "`ingest-host queue audit` checks the queues and their server",
+        "`ingest-host queue audit` checks the queues and their server, `ingest-host config check` a worker's settings",
+    ),
+    (
+        &["settings", "configuration", "validate", "configtest", "test"],
+        "`ingest-host config check` checks a worker's settings and shows them",
+    ),
+    (
+        &["reload"],
+        "SIGHUP makes a worker with --config-file read that file again",
     ),
     (
         &["convert", "transform", "import", "load", "file"],
@@ -122,6 +130,11 @@ const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
         "dead",
         &["requeue", "rerun"],
         "`ingest-host dead retry --all --queue QUEUE` tries all again, `ingest-host dead retry ID` one",
+    ),
+    (
+        "config",
+        &["validate", "test", "show", "print", "list", "get", "dump", "lint"],
+        "`ingest-host config check` checks a worker's settings and shows them",
     ),
     ("dead", &["ls"], "`ingest-host dead list` shows them"),
     (
@@ -252,7 +265,7 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     (
         &["--config"],
         "plugin-config",
-        "--plugin-config JSON or --plugin-config @FILE is the plugin's config",
+        "--plugin-config JSON or --plugin-config @FILE is the plugin's config, --config-file FILE has settings of this program",
     ),
 ];
 
@@ -443,13 +456,17 @@ fn commands_with(command: &Command, option: &str, names: &mut Vec<String>) {
         let name = command.get_bin_name().unwrap_or(command.get_name());
         names.push(format!("`{name}`"));
     }
-    for command in command.get_subcommands() {
+    // `config check` only repeats the options of `run`.
+    for command in command
+        .get_subcommands()
+        .filter(|command| command.get_name() != "config")
+    {
         commands_with(command, option, names);
     }
 }
 
 fn command(word: &str, arguments: &[OsString]) -> Option<&'static str> {
-    let parent = ["dead", "queue", "plugin"]
+    let parent = ["config", "dead", "queue", "plugin"]
         .into_iter()
         .find(|name| is_given(name, arguments));
     match parent {

@@ -2,6 +2,8 @@
 //! The exit code is 0 for success, 1 for a failure and 2 for wrong usage.
 
 mod compile;
+mod config;
+mod config_file;
 mod dead;
 mod dotenv;
 mod environment;
@@ -12,11 +14,14 @@ mod inputs;
 mod log_filter;
 mod options;
 mod plugin;
+mod policies;
 mod print;
 mod queues;
+mod reload;
 mod report;
 mod requests;
 mod run;
+mod settings;
 mod signals;
 mod stdout;
 mod stores;
@@ -25,11 +30,13 @@ mod submit_many;
 mod value_enums;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::StyledStr;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::error::{Code, Error, Result, Stage};
@@ -38,7 +45,9 @@ use crate::location::redact_within;
 use crate::plugin::{COMMAND, LOG_TARGET};
 use crate::telemetry::log::{self, LogFormat};
 use crate::telemetry::stderr;
+use config_file::ConfigFile;
 use environment::Environment;
+use settings::{Settings, Unusable};
 
 /// Streams files from a queue through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -48,6 +57,10 @@ struct Cli {
     /// REDIS_PORT and REDIS_PASSWORD, else a SQLite file of this user].
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+
+    /// The config file, with settings for `run` (see `config check`) [default: INGEST_HOST_CONFIG].
+    #[arg(long, global = true, value_name = "FILE")]
+    config_file: Option<PathBuf>,
 
     /// The form of the log lines on stderr.
     #[arg(long, global = true, value_enum, default_value = "human")]
@@ -63,6 +76,7 @@ Environment:
   REDIS_URL                the queue's server; or set REDIS_HOST, REDIS_PORT
                            and REDIS_PASSWORD (.env may set them, too)
   QUEUE_NAME               the queues that `run` serves (.env may set it, too)
+  INGEST_HOST_CONFIG       the file for --config-file
   INGEST_HOST_CREDENTIALS  the file for --credentials
   AWS_*, GOOGLE_*, AZURE_* the settings of object stores: docs/storage.md
   RUST_LOG                 the log lines to show: error, warn, info, debug or
@@ -77,6 +91,9 @@ Environment:
 enum Command {
     /// Run a worker: process the requests of one or more queues.
     Run(run::Args),
+    /// Check the settings of a worker.
+    #[command(subcommand)]
+    Config(config::Command),
     /// Submit requests to a queue.
     Submit(submit::Args),
     /// Show one request, or sum up a group.
@@ -112,7 +129,14 @@ pub fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|command| command == COMMAND) {
         return compile::run(&compile::Args::parse_from(&arguments[1..]));
     }
-    let cli = parse(&arguments);
+    let (mut cli, is_log_format_given) = parse(&arguments);
+    let path = environment::config_file(cli.config_file.take());
+    let config = path.as_deref().map(settings::load).transpose();
+    if let (false, Ok(Some(file))) = (is_log_format_given, &config)
+        && let Some(format) = file.log_format()
+    {
+        cli.log_format = format;
+    }
     let log_format = cli.log_format;
     start_log(&cli);
     let result = tokio::runtime::Builder::new_multi_thread()
@@ -122,7 +146,16 @@ pub fn main() -> ExitCode {
         .map_err(|e| {
             Error::permanent(Stage::Worker, Code::HostFailure, "cannot start the async runtime").because(e)
         })
-        .and_then(|runtime| runtime.block_on(dispatch(cli)));
+        .and_then(|runtime| {
+            runtime.block_on(dispatch(
+                cli,
+                Sources {
+                    arguments,
+                    path,
+                    config,
+                },
+            ))
+        });
     match result {
         Ok(code) => code,
         Err(error) => {
@@ -157,11 +190,36 @@ fn runtime_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(4))
 }
 
-async fn dispatch(cli: Cli) -> Result<ExitCode> {
+/// The arguments of the program, and the config file that they or the environment name.
+struct Sources {
+    arguments: Vec<OsString>,
+    path: Option<PathBuf>,
+    config: Result<Option<ConfigFile>, Unusable>,
+}
+
+async fn dispatch(cli: Cli, sources: Sources) -> Result<ExitCode> {
     signals::survive_file_size_limit()?;
-    let environment = Environment::new(cli.url);
+    let (arguments, path) = (sources.arguments, sources.path);
+    let config = match (sources.config, &cli.command) {
+        (Err(unusable), Command::Config(command)) => return Ok(config::report_faults(command, unusable)),
+        (config, _) => config?,
+    };
+    if let Some(file) = &config {
+        file.warn_of_others();
+    }
+    let environment = Environment::new(cli.url, config.as_ref().and_then(ConfigFile::url));
     match cli.command {
-        Command::Run(args) => run::run(args, &environment).await,
+        Command::Run(args) => {
+            let of_dotenv = environment.queues_unless_given(&args.queue)?;
+            let settings = Settings::new(arguments, &["run"], path, config, of_dotenv);
+            run::run(settings, &environment).await
+        }
+        Command::Config(config::Command::Check(args)) => {
+            let of_dotenv = environment.queues_unless_given(&args.run.queue)?;
+            let words = &["config", "check"];
+            let settings = Settings::new(arguments, words, path, config, of_dotenv);
+            config::check(&args, &settings, &environment, cli.log_format)
+        }
         Command::Submit(args) => submit::submit(args, &environment).await,
         Command::Status(args) => requests::status(args, &environment).await,
         Command::Report(args) => report::report(args, &environment).await,
@@ -206,8 +264,15 @@ fn start_log(cli: &Cli) {
 
 /// Parses the arguments, or ends the program. An error quotes the arguments, so they are escaped first: a shell may
 /// have inserted file names from an untrusted source.
-fn parse(arguments: &[OsString]) -> Cli {
-    Cli::try_parse_from(arguments).unwrap_or_else(|error| {
+/// Also returns whether the arguments give the form of the log.
+fn parse(arguments: &[OsString]) -> (Cli, bool) {
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| {
+            let is_given = matches.value_source("log_format") == Some(ValueSource::CommandLine);
+            Ok((Cli::from_arg_matches(&matches)?, is_given))
+        });
+    parsed.unwrap_or_else(|error| {
         if !error.use_stderr() {
             error.exit();
         }

@@ -236,7 +236,7 @@ pub(super) struct CredentialArgs {
         hide_env_values = true,
         value_name = "FILE"
     )]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 }
 
 impl CredentialArgs {
@@ -261,6 +261,11 @@ pub(super) struct LimitArgs {
 impl LimitArgs {
     pub(super) fn limits(&self) -> Limits {
         Limits::default().with(&self.limits)
+    }
+
+    /// Returns the limits that the command line sets.
+    pub(super) fn given(&self) -> &[LimitValue] {
+        &self.limits
     }
 }
 

@@ -10,21 +10,21 @@ use tokio::time::Instant;
 
 use super::environment::Environment;
 use super::input_options::InputOptionArgs;
-use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, heading, plugin_config};
-use super::print;
-use super::signals::Signals;
-use super::stores;
+use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, heading};
+use super::reload::Reloader;
+use super::settings::Settings;
+use super::signals::{ReloadSignals, Signals};
+use super::{policies, print, stores};
 use crate::admin::queues::NewQueue;
 use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX};
 use crate::error::{Class, Code, Error, Result, Stage};
-use crate::fetch::{Access, Fetcher};
+use crate::fetch::AnsweredHosts;
 use crate::memory::{self, MemoryBudget, TOTAL_MIN};
 use crate::names::check_usable_queue_name;
 use crate::queue::{Backend, Counts, State};
-use crate::request::InputOptions;
 use crate::telemetry::repeated_errors::RepeatedErrors;
 use crate::units::{ByteSize, HumanDuration};
-use crate::worker::{self, LeftRequests, PluginSource, Shutdown, Summary, WorkerOptions};
+use crate::worker::{self, LeftRequests, Policies, Shutdown, Summary, WorkerOptions};
 
 /// The maximum time that a starting worker waits for the queue's server, and the pause between two tries.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -40,25 +40,25 @@ pub(super) struct Args {
         hide_env_values = true,
         value_delimiter = ','
     )]
-    queue: Vec<String>,
+    pub(super) queue: Vec<String>,
     /// Run every request through this component file instead of the plugin that its queue is bound to.
     #[arg(long, value_name = "FILE", help_heading = heading::PLUGIN)]
-    plugin: Option<PathBuf>,
+    pub(super) plugin: Option<PathBuf>,
     /// Config of the plugin in --plugin.
-    #[arg(long, value_name = "JSON|@FILE", requires = "plugin", help_heading = heading::PLUGIN)]
-    plugin_config: Option<String>,
+    #[arg(long, value_name = "JSON|@FILE", help_heading = heading::PLUGIN)]
+    pub(super) plugin_config: Option<String>,
     /// Reload the component file when it changes.
-    #[arg(long, requires = "plugin", help_heading = heading::PLUGIN)]
-    watch: bool,
+    #[arg(long, help_heading = heading::PLUGIN)]
+    pub(super) watch: bool,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
     /// The input options for requests if neither the request nor its binding sets them.
     #[command(flatten)]
-    input: InputOptionArgs,
+    pub(super) input: InputOptionArgs,
     #[command(flatten)]
-    gate: GateArgs,
+    pub(super) gate: GateArgs,
     #[command(flatten)]
-    limits: LimitArgs,
+    pub(super) limits: LimitArgs,
     /// The number of requests to process at the same time. Small requests mostly wait for disk, server and queue.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = heading::WORKER)]
     concurrency: u16,
@@ -71,7 +71,7 @@ pub(super) struct Args {
     /// The maximum time that an idle burst waits. It waits for delayed requests that are due within this time, and for
     /// requests of other workers, which come back if their worker dies. This is also the limit on the sum of its waits
     /// for retries. With 0s, a burst does not wait.
-    #[arg(long, value_name = "DURATION", default_value = "5m", requires = "burst", help_heading = heading::WORKER)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = heading::WORKER)]
     burst_wait: HumanDuration,
     /// The time for which to retry a request after failures that may pass (server down or busy, connection broken, disk
     /// full). This time limits the sum of the request's waits, and is at most 30 days. When it is used up, the request
@@ -89,7 +89,7 @@ pub(super) struct Args {
     retention: u16,
     /// Write a checkpoint after every SIZE of input, so that another worker can resume there; 0 disables checkpoints.
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::default().checkpoint_bytes), help_heading = heading::WORKER)]
-    checkpoint: ByteSize,
+    pub(super) checkpoint: ByteSize,
     /// The memory that all requests of this worker may use together. One request may use up to three quarters of it. A
     /// request waits while other requests use too much [default: half of the memory of the machine or the control
     /// group, at least 64MiB].
@@ -105,65 +105,42 @@ pub(super) struct Args {
     move_output: bool,
     /// A host, address or network that requests may read from, in addition to public ones (repeatable).
     #[arg(long, value_name = "HOST|CIDR", help_heading = heading::ACCESS)]
-    allow_host: Vec<String>,
+    pub(super) allow_host: Vec<String>,
     /// A folder that requests may read files from (repeatable).
     #[arg(long, value_name = "DIR", help_heading = heading::ACCESS)]
-    allow_root: Vec<PathBuf>,
+    pub(super) allow_root: Vec<PathBuf>,
     /// A bucket that requests may read from, or a part of it: s3://BUCKET or s3://BUCKET/PREFIX/, also with gs: and az:
     /// (repeatable).
     #[arg(long, value_name = "URI", help_heading = heading::ACCESS)]
-    allow_bucket: Vec<String>,
+    pub(super) allow_bucket: Vec<String>,
     #[command(flatten)]
-    credentials: CredentialArgs,
+    pub(super) credentials: CredentialArgs,
 }
 
-pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCode> {
-    let given = match args.queue {
-        queues if queues.is_empty() => environment.queues()?,
-        queues => queues,
-    };
-    // A queue that is named twice is served once.
-    let mut queues: Vec<String> = Vec::with_capacity(given.len());
-    for queue in given {
-        if !queues.contains(&queue) {
-            queues.push(queue);
-        }
-    }
+pub(super) async fn run(settings: Settings, environment: &Environment) -> Result<ExitCode> {
+    let worker = settings.resolve(None)?;
+    let queues = settings.queues(&worker);
     if queues.is_empty() {
-        let why = "say which queues to serve: --queue NAME, or QUEUE_NAME in the environment or in .env";
+        let why = "say which queues to serve: --queue NAME, QUEUE_NAME in the environment or in .env, or a table [queues.NAME] in \
+                   the config file";
         return Err(Error::permanent(Stage::Config, Code::Usage, why));
     }
     for name in &queues {
         check_usable_queue_name(name)?;
     }
-    let input = InputOptions::from(args.input);
-    input.check()?;
-    let limits = Arc::new(Limits {
-        checkpoint_bytes: args.checkpoint.0,
-        ..args.limits.limits()
-    });
-    let plugin = match args.plugin {
-        Some(path) => PluginSource::File {
-            path,
-            config: plugin_config(args.plugin_config.as_deref())?.canonical.into(),
-            watch: args.watch,
-        },
-        None => PluginSource::Bindings,
-    };
+    let answered = Arc::new(AnsweredHosts::default());
+    let stores = stores::object_stores()?;
+    let policies = policies::of_queues(&settings, &worker, &queues, &answered, &stores)?;
+    let (args, limits) = (&worker.args, &worker.limits);
     let memory_total = args
         .memory_total
         .map_or_else(memory::default_total, |size| size.0);
     let options = WorkerOptions {
         name: worker_name(),
-        queues,
+        queues: queues.clone(),
         concurrency: args.concurrency.into(),
         burst: args.burst,
-        plugin,
-        output_format: args.output.format,
-        profile: args.output.profile,
-        input,
-        gate: args.gate.gate(),
-        limits: Arc::clone(&limits),
+        answered_hosts: Arc::clone(&answered),
         move_output: args.move_output,
         memory: MemoryBudget::new(memory_total),
         policy: LeasePolicy {
@@ -173,15 +150,10 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
             ..LeasePolicy::of_lease(Duration::from_secs(args.lease.into()))
         },
     };
-    let shutdown = shutdown_on_signals()?;
-    let access = Access::new(&args.allow_host, &args.allow_root)?.allowing_buckets(&args.allow_bucket)?;
-    let stores = stores::object_stores()?;
-    let destination = args.output.destination(&stores)?;
-    for bucket in access.buckets() {
-        stores.check(bucket.provider)?;
-    }
-    let fetcher = Fetcher::with_credentials(access, args.credentials.read()?, &limits).with_stores(stores);
-    let engine = environment.engine(&limits)?;
+    // With a config file, SIGHUP reloads it.
+    let reloads = settings.file.is_some().then(ReloadSignals::listen).transpose()?;
+    let shutdown = shutdown_on_signals(reloads.is_some())?;
+    let engine = environment.engine(limits)?;
     let backend = connect(environment, shutdown.clone()).await?;
     check_settings(&backend, args.strict).await?;
     let new_queues = new_queues(&backend, &options.queues).await;
@@ -193,6 +165,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
             false => tracing::info!(queue, server, near, "{text}"),
         }
     }
+    let (changing, policies) = watch::channel(Arc::new(Policies::new(&engine, policies).await?));
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
@@ -203,17 +176,18 @@ pub(super) async fn run(args: Args, environment: &Environment) -> Result<ExitCod
         "worker started"
     );
     tracing::debug!(named = %limits, ?limits, policy = ?options.policy, "bounds");
-    let (burst, queues, after) = (options.burst, options.queues.clone(), backend.clone());
-    let summary = worker::run(
-        &environment.url()?,
-        backend,
-        engine,
-        fetcher,
-        destination,
-        options,
-        shutdown,
-    )
-    .await?;
+    let (burst, after) = (options.burst, backend.clone());
+    let reloader = Reloader {
+        settings,
+        worker,
+        queues: queues.clone(),
+        engine: engine.clone(),
+        answered,
+        stores,
+        changing,
+    };
+    let _reloading = reloader.start(reloads);
+    let summary = worker::run(&environment.url()?, backend, engine, policies, options, shutdown).await?;
     let Summary {
         done,
         dead,
@@ -413,8 +387,11 @@ fn worker_name() -> String {
 
 /// Listens for signals. After the first signal, the worker claims no more requests, and finishes the requests that it
 /// has. After the second signal, it hands its requests back at once.
-fn shutdown_on_signals() -> Result<watch::Receiver<Shutdown>> {
-    let mut signals = Signals::listen()?;
+fn shutdown_on_signals(hangup_reloads: bool) -> Result<watch::Receiver<Shutdown>> {
+    let mut signals = match hangup_reloads {
+        true => Signals::listen_without_hangup()?,
+        false => Signals::listen()?,
+    };
     let (sender, receiver) = watch::channel(Shutdown::No);
     tokio::spawn(async move {
         for next in [Shutdown::Drain, Shutdown::Now] {

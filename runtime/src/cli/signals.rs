@@ -1,5 +1,5 @@
 //! Handles the signals that ask the program to stop: SIGTERM (from a service manager), SIGINT (Ctrl-C), and SIGHUP
-//! (from a terminal that is closed).
+//! (from a terminal that is closed). For a worker with a config file, SIGHUP asks to reload that file instead.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,14 +12,37 @@ pub(super) struct Signals {
     hangup: Option<Signal>,
 }
 
+/// The signals that ask a worker to reload its config file: SIGHUP.
+pub(super) struct ReloadSignals(Signal);
+
+impl ReloadSignals {
+    /// Starts to handle SIGHUP. From now on, it does not end the process, whether or not it was ignored before.
+    pub(super) fn listen() -> Result<Self> {
+        listen(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next signal.
+    pub(super) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 impl Signals {
     /// Starts to handle the signals. From now on, they do not end the process by themselves.
     pub(super) fn listen() -> Result<Self> {
         let is_ignored = is_ignored(SignalKind::hangup());
         Ok(Self {
+            hangup: (!is_ignored).then(|| listen(SignalKind::hangup())).transpose()?,
+            ..Self::listen_without_hangup()?
+        })
+    }
+
+    /// Starts to handle SIGTERM and SIGINT only.
+    pub(super) fn listen_without_hangup() -> Result<Self> {
+        Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
-            hangup: (!is_ignored).then(|| listen(SignalKind::hangup())).transpose()?,
+            hangup: None,
         })
     }
 

@@ -26,10 +26,20 @@ struct LimitSpec {
     name: &'static str,
     unit: Unit,
     range: RangeInclusive<u64>,
-    /// Set if a binding may lower the limit, because the limit bounds the work of a request.
-    in_binding: bool,
+    set_by: SetBy,
     get: fn(&Limits) -> u64,
     set: fn(&mut Limits, u64),
+}
+
+/// The place where a limit can be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SetBy {
+    /// Only for the whole worker, whose queues share the compiler.
+    Worker,
+    /// For the worker and for each queue: the limit bounds the fetching of inputs.
+    Queue,
+    /// For the worker and for each queue, and a binding may lower it: the limit bounds the work of a request.
+    Binding,
 }
 
 /// The type of a limit's value. Times are in milliseconds.
@@ -68,64 +78,57 @@ impl LimitNumber for Duration {
     }
 }
 
-/// Makes the description of the limit in a field. `binding` means that a binding may lower the limit, and `worker` that
-/// only a worker may set it.
+/// Makes the description of the limit in a field.
 macro_rules! limit {
     ($name:literal, $unit:ident, $range:expr, $by:ident, $field:ident) => {
         LimitSpec {
             name: $name,
             unit: Unit::$unit,
             range: $range,
-            in_binding: limit!(@$by),
+            set_by: SetBy::$by,
             get: |limits| limits.$field.number(),
             set: |limits, value| limits.$field = LimitNumber::of(value),
         }
-    };
-    (@binding) => {
-        true
-    };
-    (@worker) => {
-        false
     };
 }
 
 /// The limits that have names. docs/security.md describes each limit.
 static LIMITS: [LimitSpec; 17] = [
-    limit!("memory", Bytes, MIB..=4 * GIB, binding, plugin_memory_bytes),
-    limit!("call-time", Milliseconds, 50..=DAY_MS, binding, plugin_call),
-    limit!("call-bytes", Bytes, 64 * KIB..=GIB, binding, changes_bytes_max),
+    limit!("memory", Bytes, MIB..=4 * GIB, Binding, plugin_memory_bytes),
+    limit!("call-time", Milliseconds, 50..=DAY_MS, Binding, plugin_call),
+    limit!("call-bytes", Bytes, 64 * KIB..=GIB, Binding, changes_bytes_max),
     limit!(
         "record-rows",
         Count,
         1..=u32::MAX as u64,
-        binding,
+        Binding,
         record_rows_max
     ),
-    limit!("output-bytes", Bytes, 0..=1024 * TIB, binding, output_bytes_max),
-    limit!("rejects-bytes", Bytes, 0..=1024 * TIB, binding, rejects_bytes_max),
-    limit!("request-time", Milliseconds, 50..=30 * DAY_MS, binding, attempt),
-    limit!("log-bytes", Bytes, 0..=GIB, binding, plugin_log_bytes),
-    limit!("traps", Count, 0..=1_000_000, binding, traps),
-    limit!("timeouts", Count, 0..=1_000_000, binding, timeouts),
-    limit!("columns", Count, 1..=65_536, binding, columns_max),
-    limit!("component-bytes", Bytes, 1..=GIB, worker, component_bytes_max),
-    limit!("compile-time", Milliseconds, 1_000..=DAY_MS, worker, compile),
+    limit!("output-bytes", Bytes, 0..=1024 * TIB, Binding, output_bytes_max),
+    limit!("rejects-bytes", Bytes, 0..=1024 * TIB, Binding, rejects_bytes_max),
+    limit!("request-time", Milliseconds, 50..=30 * DAY_MS, Binding, attempt),
+    limit!("log-bytes", Bytes, 0..=GIB, Binding, plugin_log_bytes),
+    limit!("traps", Count, 0..=1_000_000, Binding, traps),
+    limit!("timeouts", Count, 0..=1_000_000, Binding, timeouts),
+    limit!("columns", Count, 1..=65_536, Binding, columns_max),
+    limit!("component-bytes", Bytes, 1..=GIB, Worker, component_bytes_max),
+    limit!("compile-time", Milliseconds, 1_000..=DAY_MS, Worker, compile),
     limit!(
         "compile-memory",
         Bytes,
         64 * MIB..=TIB,
-        worker,
+        Worker,
         compile_memory_bytes
     ),
     limit!(
         "first-byte-time",
         Milliseconds,
         100..=DAY_MS,
-        worker,
+        Queue,
         http_first_byte
     ),
-    limit!("redirects", Count, 0..=100, worker, http_redirects),
-    limit!("zstd-window", Bytes, KIB..=2 * GIB, worker, zstd_window_bytes_max),
+    limit!("redirects", Count, 0..=100, Queue, http_redirects),
+    limit!("zstd-window", Bytes, KIB..=2 * GIB, Queue, zstd_window_bytes_max),
 ];
 
 impl Limits {
@@ -180,13 +183,22 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// Returns the values of all limits that have names.
+    pub fn named(&self) -> impl Iterator<Item = LimitValue> {
+        LIMITS.iter().map(|limit| LimitValue {
+            limit,
+            value: (limit.get)(self),
+        })
+    }
+}
+
 /// Formats the limits that have names, each as `NAME=VALUE`.
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, limit) in LIMITS.iter().enumerate() {
-            let value = (limit.get)(self);
+        for (index, limit) in self.named().enumerate() {
             let between = if index == 0 { "" } else { " " };
-            write!(f, "{between}{}", LimitValue { limit, value })?;
+            write!(f, "{between}{limit}")?;
         }
         Ok(())
     }
@@ -198,13 +210,32 @@ impl LimitValue {
     /// # Errors
     /// Fails if only a worker may set the limit.
     pub fn in_binding(self) -> Result<Self, String> {
-        if self.limit.in_binding {
+        if self.limit.set_by == SetBy::Binding {
             return Ok(self);
         }
         Err(format!(
             "{} is for a worker to set, not for a binding",
             self.limit.name
         ))
+    }
+
+    /// Returns the limit if it can be set for a queue.
+    ///
+    /// # Errors
+    /// Fails if it can be set for a whole worker only.
+    pub fn in_queue(self) -> Result<Self, String> {
+        if self.limit.set_by != SetBy::Worker {
+            return Ok(self);
+        }
+        Err(format!(
+            "{} is a limit of the whole worker, not of a queue",
+            self.limit.name
+        ))
+    }
+
+    /// Returns the limit's name.
+    pub fn name(self) -> &'static str {
+        self.limit.name
     }
 
     /// Returns the name and the value in the form in which a binding stores them.

@@ -1,22 +1,21 @@
 //! Fetches by HTTP: a URL goes in; the answer after all redirects comes out. Its body arrives at the reader's pace.
 
-use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, HeaderValue, IF_MATCH, IF_RANGE,
     LOCATION, RANGE, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING,
 };
 use reqwest::{Client, Response, StatusCode, Version};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::OnceCell;
 use url::{Host, Url};
 
 use super::access::{AddressPolicy, NotPublic};
+use super::answered_hosts::AnsweredHosts;
 use super::credentials::Credentials;
 use super::dns::Resolver;
 use super::range_request::{FileVersion, RangeRequest, says_part, shown, whole_range};
@@ -29,10 +28,6 @@ use crate::net::{self, causes, closed_before_answer, has_kind};
 use crate::stop::Stop;
 use crate::storage::object::{ERROR_BYTES_MAX, StoredObject};
 use crate::trust;
-
-/// The maximum number of hosts that are remembered as reached. If one more host answers, the list is emptied. After
-/// that, each host is noted and reported again at its next answer.
-const REACHED_MAX: usize = 10_000;
 
 /// The longest wait, in seconds, that an error states as a number: a year.
 const SHOWN_WAIT_MAX: u64 = 366 * 86_400;
@@ -47,32 +42,7 @@ pub(super) struct Http {
     // files need no client.
     any: OnceCell<Client>,
     guarded: OnceCell<Client>,
-    reached: Mutex<AnsweredHosts>,
-    has_news: Notify,
-}
-
-/// The hosts that have answered.
-#[derive(Default)]
-struct AnsweredHosts {
-    all: HashSet<String>,
-    /// The hosts that have not been reported yet.
-    news: Vec<String>,
-}
-
-impl AnsweredHosts {
-    /// Notes that a host has answered. If `max` hosts are already noted, forgets all of them first. Returns whether the
-    /// host is new.
-    fn note(&mut self, host: String, max: usize) -> bool {
-        if self.all.contains(&host) {
-            return false;
-        }
-        if self.all.len() >= max {
-            self.all.clear();
-        }
-        self.all.insert(host.clone());
-        self.news.push(host);
-        true
-    }
+    reached: Arc<AnsweredHosts>,
 }
 
 /// The target of requests.
@@ -116,45 +86,29 @@ pub(super) struct HttpAnswer {
 }
 
 impl Http {
-    pub(super) fn new(access: Arc<Access>, credentials: Credentials, limits: Limits) -> Self {
+    pub(super) fn new(
+        access: Arc<Access>,
+        credentials: Credentials,
+        limits: Limits,
+        reached: Arc<AnsweredHosts>,
+    ) -> Self {
         Self {
             access,
             credentials,
             limits,
             any: OnceCell::new(),
             guarded: OnceCell::new(),
-            reached: Mutex::default(),
-            has_news: Notify::new(),
+            reached,
         }
     }
 
-    /// Returns whether a host (`HOST:PORT`) is remembered as reached: it has accepted a connection.
-    pub(super) fn has_reached(&self, host: &str) -> bool {
-        self.reached.lock().all.contains(host)
-    }
-
-    /// Waits until a host answers for the first time. If several callers wait, only one of the calls returns.
-    pub(super) async fn until_news(&self) {
-        self.has_news.notified().await;
-    }
-
-    /// Returns the hosts that have answered for the first time since the last call of this function.
-    pub(super) fn newly_reached(&self) -> Vec<String> {
-        std::mem::take(&mut self.reached.lock().news)
-    }
-
-    /// Takes back hosts that [`Http::newly_reached`] has returned, if the caller could not record them. The next call
-    /// of [`Http::newly_reached`] returns them again.
-    pub(super) fn still_news(&self, hosts: Vec<String>) {
-        let news = &mut self.reached.lock().news;
-        news.extend(hosts);
-        news.truncate(REACHED_MAX);
+    /// Returns the hosts that have answered.
+    pub(super) fn reached(&self) -> &Arc<AnsweredHosts> {
+        &self.reached
     }
 
     fn note_reached(&self, url: &Url) {
-        if self.reached.lock().note(host_of(url), REACHED_MAX) {
-            self.has_news.notify_one();
-        }
+        self.reached.note(host_of(url));
     }
 
     /// Requests a URL, follows redirects and starts to fetch the body.
@@ -363,7 +317,7 @@ impl Http {
         // time. So if the connection was closed before an answer came, the request is sent a second time.
         if let (Ok(Err(error)), Some(again)) = (&answered, again)
             && closed_before_answer(error)
-            && self.has_reached(&host_of(url))
+            && self.reached.has(&host_of(url))
         {
             answered = tokio::time::timeout(patience, again.send()).await;
         }
@@ -372,7 +326,7 @@ impl Http {
             Ok(Err(error)) => {
                 let took_it = took_connection(&error)
                     || (is_unsure(&error, url)
-                        && !self.has_reached(&host_of(url))
+                        && !self.reached.has(&host_of(url))
                         && self.takes_connections(url, requested_by).await);
                 if took_it {
                     self.note_reached(url);
@@ -712,22 +666,4 @@ fn found_no_way(error: &reqwest::Error) -> bool {
                     | TimedOut
             )
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_news_once_and_again_after_many_others() {
-        let mut reached = AnsweredHosts::default();
-        let mut told = Vec::new();
-        for host in ["a", "b", "a", "c", "c", "a", "a", "b", "d"] {
-            if reached.note(host.to_owned(), 2) {
-                told.push(std::mem::take(&mut reached.news));
-            }
-            assert!(reached.all.contains(host) && reached.all.len() <= 2 && reached.news.is_empty());
-        }
-        assert_eq!(told, [["a"], ["b"], ["c"], ["a"], ["b"], ["d"]]);
-    }
 }

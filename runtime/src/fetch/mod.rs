@@ -2,6 +2,7 @@
 //! collected as a whole, in memory or on disk.
 
 mod access;
+mod answered_hosts;
 mod checksums;
 mod compression;
 mod credentials;
@@ -25,6 +26,7 @@ use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 pub use self::access::Access;
+pub use self::answered_hosts::AnsweredHosts;
 pub use self::credentials::Credentials;
 use self::http::Resource;
 pub use self::identity::{Identity, version_of_file};
@@ -64,9 +66,21 @@ impl Fetcher {
     /// Returns a fetcher as [`Fetcher::new`] does, but with credentials for servers. The credentials are used for typed
     /// and queued URIs.
     pub fn with_credentials(access: Access, credentials: Credentials, limits: &Limits) -> Self {
-        let access = Arc::new(access);
+        Self::noting_in(&Arc::default(), access, credentials, limits)
+    }
+
+    /// Returns a fetcher like [`Fetcher::with_credentials`], which notes in `answered` the hosts that answer. It shares
+    /// nothing else with other fetchers: no connection, no credentials and no right to reach an address.
+    pub fn noting_in(
+        answered: &Arc<AnsweredHosts>,
+        access: Access,
+        credentials: Credentials,
+        limits: &Limits,
+    ) -> Self {
+        let (access, answered) = (Arc::new(access), Arc::clone(answered));
+        let http = http::Http::new(Arc::clone(&access), credentials, limits.clone(), answered);
         Self {
-            http: Arc::new(http::Http::new(Arc::clone(&access), credentials, limits.clone())),
+            http: Arc::new(http),
             access,
             stores: ObjectStores::default(),
             bounds: InputBounds::new(limits),
@@ -171,26 +185,9 @@ impl Fetcher {
         Source::from_stdin(stop.clone()).within(self.bounds)
     }
 
-    /// Returns whether a host (`HOST:PORT`) has accepted a connection of this fetcher. When very many hosts have
-    /// accepted a connection, the fetcher forgets all of them, and starts to remember hosts again.
-    pub fn has_reached(&self, host: &str) -> bool {
-        self.http.has_reached(host)
-    }
-
-    /// Waits until a host answers for the first time. If several callers wait, only one of the calls returns.
-    pub async fn until_news(&self) {
-        self.http.until_news().await;
-    }
-
-    /// Returns the hosts that have answered for the first time since the last call of this function.
-    pub fn newly_reached(&self) -> Vec<String> {
-        self.http.newly_reached()
-    }
-
-    /// Takes back hosts that [`Fetcher::newly_reached`] has returned, if the caller could not record them. The next
-    /// call of [`Fetcher::newly_reached`] returns them again.
-    pub fn still_news(&self, hosts: Vec<String>) {
-        self.http.still_news(hosts);
+    /// Returns the hosts that have answered this fetcher, and others that note them in the same list.
+    pub fn answered_hosts(&self) -> &Arc<AnsweredHosts> {
+        self.http.reached()
     }
 
     async fn open_unstopped(&self, uri: &str, requested_by: RequestedBy, stop: &Stop) -> Result<Source> {

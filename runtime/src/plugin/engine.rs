@@ -78,6 +78,15 @@ impl Engine {
         }
     }
 
+    /// Returns this engine with other limits for loading plugins.
+    #[must_use]
+    pub fn with_limits(&self, limits: Arc<Limits>) -> Self {
+        Self {
+            limits,
+            ..self.clone()
+        }
+    }
+
     fn start(
         limits: &Limits,
         start: impl FnOnce(&mut Config) -> wasmtime::Result<wasmtime::Engine>,

@@ -5,21 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::backoff::Backoff;
 use super::lease::{Lease, Leases};
 use super::plugins::{BoundPlugin, Plugins};
+use super::policy::{Policies, Policy, PolicyOptions};
 use super::reached_hosts::ReachedHosts;
 use super::{Outcome, WorkerOptions, in_seconds};
-use crate::commit::{self, Committed, Destination};
+use crate::commit::{self, Committed};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::fetch::{Fetcher, Identity, RequestedBy};
 use crate::location::redact;
 use crate::pipeline::{self, Execution, Job, Placement, ProgressCounters, Work};
-use crate::queue::{Backend, Claim, Ending, Failure, Next, OutputId, State, Ticket};
+use crate::queue::{Backend, Claim, Ending, Failure, Next, State, Ticket};
 use crate::receipt::{self, Receipt};
 use crate::request::InputOptions;
 use crate::stop::{Stop, TOO_LONG, TimeLimit, stop_after_without};
@@ -45,11 +47,8 @@ pub(super) struct AttemptRunner {
     pub(super) backend: Backend,
     pub(super) leases: Leases,
     pub(super) plugins: Plugins,
-    pub(super) fetcher: Fetcher,
     pub(super) reached: ReachedHosts,
-    pub(super) destination: Arc<Destination>,
-    /// The identity of the output. Claims record it.
-    pub(super) output: OutputId,
+    pub(super) policies: watch::Receiver<Arc<Policies>>,
     pub(super) repeated_errors: Arc<RepeatedErrors>,
     pub(super) options: WorkerOptions,
 }
@@ -71,9 +70,105 @@ fn submitted_at(claim: &Claim) -> Timestamp {
     Timestamp::from_millisecond(claim.request.submitted_ms).unwrap_or_default()
 }
 
+/// Runs a job on the input at a URI.
+async fn run_job(job: Job, fetcher: Fetcher, uri: String) -> Result<Committed> {
+    let (gate, stop) = (job.work.gate.clone(), job.execution.stop.clone());
+    let open = move |rest: Option<(&Identity, u64)>| match rest {
+        None => fetcher.open_blocking(&uri, RequestedBy::Queued, &stop),
+        Some((identity, from)) => {
+            fetcher.open_rest_blocking(&uri, RequestedBy::Queued, identity, from, &stop)
+        }
+    };
+    let committed = pipeline::spawn_or_resume(job, open).await?;
+    if let Committed::New(receipt) = &committed
+        && let Some(warning) = gate.unused_rule_warning(&receipt.rejects.by_code)
+    {
+        tracing::warn!(warning, "--max-rejects limits a code that no reject has");
+    }
+    Ok(committed)
+}
+
+fn work_of(claim: &Claim, policy: &Policy, bound: BoundPlugin, limits: Limits) -> Result<Work> {
+    let PolicyOptions {
+        output_format,
+        profile,
+        gate,
+        ..
+    } = &policy.options;
+    Ok(Work {
+        input: input_options(claim, policy, &bound)?,
+        plugin: bound.plugin,
+        binding: bound.number,
+        config: bound.config,
+        output_format: *output_format,
+        profile: *profile,
+        gate: gate.and(&bound.gate),
+        limits: Arc::new(limits),
+    })
+}
+
+fn placement_of(claim: &Claim, policy: &Policy) -> Placement {
+    Placement {
+        owner: Owner {
+            queue: Some(claim.request.queue.clone()),
+            id: Some(claim.request.id.clone()),
+            fence: claim.ticket.fence,
+            life_ms: claim.life_ms,
+            is_contested: claim.is_contested,
+        },
+        uri: redact(&claim.request.uri),
+        submitted_at: submitted_at(claim),
+        group: claim.request.group.clone(),
+        destination: Arc::clone(&policy.options.destination),
+    }
+}
+
+/// Merges the options for reading the input. The request's options override its binding's options, and these override
+/// the options of the queue's policy.
+fn input_options(claim: &Claim, policy: &Policy, bound: &BoundPlugin) -> Result<InputOptions> {
+    let input = claim.request.input.clone();
+    let input = input.or(&bound.input).or(&policy.options.input);
+    input
+        .check()
+        .map_err(|error| error.about("its options, with those of its binding and of the worker"))?;
+    Ok(input)
+}
+
+/// Returns the work or, if the same work was done before, its receipt.
+async fn unless_done_before(work: Work, placement: &Placement) -> Result<Result<Work, Box<Receipt>>> {
+    let (owner, uri) = (placement.owner.clone(), placement.uri.clone());
+    let destination = Arc::clone(&placement.destination);
+    let looking = tokio::task::spawn_blocking(move || {
+        let storage = destination.storage();
+        let found = commit::done_before(storage, &owner, |receipt| work.is_that_of(receipt, &uri))?;
+        Ok(found.map_or(Ok(work), |receipt| Err(receipt.into())))
+    });
+    looking.await.unwrap_or_else(|_| Err(commit_panicked()))
+}
+
+/// Removes the checkpoint of a request that has ended, because no attempt will resume from it.
+async fn forget_checkpoint(policy: &Policy, ticket: &Ticket) {
+    let (destination, ticket) = (Arc::clone(&policy.options.destination), ticket.clone());
+    let forget = move || destination.storage().forget_checkpoint(&ticket.queue, &ticket.id);
+    // If this panics, the reaper removes the files later.
+    let _ = tokio::task::spawn_blocking(forget).await;
+}
+
 impl AttemptRunner {
-    /// Works on a claim that was asked for at `asked_at`, and ends the claim on the server.
-    pub(super) async fn attempt(&self, claim: Claim, asked_at: Instant, stop: Stop) -> Outcome {
+    /// Returns the policies that hold for new claims.
+    pub(super) fn policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.policies.borrow())
+    }
+
+    /// Works on a claim that was asked for at `asked_at`, and ends the claim on the server. The whole attempt keeps to
+    /// `policy`.
+    pub(super) async fn attempt(
+        &self,
+        claim: Claim,
+        policy: Arc<Policy>,
+        asked_at: Instant,
+        stop: Stop,
+    ) -> Outcome {
         let Ticket { queue, id, .. } = &claim.ticket;
         let span = tracing::info_span!("request", queue, id, attempt = claim.attempt);
         let work = async {
@@ -93,11 +188,11 @@ impl AttemptRunner {
                 );
             }
             if let Some(ending) = &claim.ending {
-                return self.conclude(&claim, &lease, ending).await;
+                return self.conclude(&claim, &policy, &lease, ending).await;
             }
-            match self.work_in_time(&claim, &stop, progress).await {
+            match self.work_in_time(&claim, &policy, &stop, progress).await {
                 Ok(committed) => self.settle(&claim.ticket, &lease, committed).await,
-                Err(error) => self.fail(&claim, &lease, error).await,
+                Err(error) => self.fail(&claim, &policy, &lease, error).await,
             }
         };
         work.instrument(span).await
@@ -108,147 +203,62 @@ impl AttemptRunner {
     async fn work_in_time(
         &self,
         claim: &Claim,
+        policy: &Policy,
         stop: &Stop,
         progress: Arc<ProgressCounters>,
     ) -> Result<Committed> {
         if claim.is_contested
-            && let Some(receipt) = self.committed_before(claim).await?
+            && let Some(receipt) = self.committed_before(claim, policy).await?
         {
             return Ok(Committed::Existing(receipt));
         }
         let started_at = receipt::now();
-        let mut limit = TimeLimit::new(self.options.limits.attempt);
-        let mut bound = tokio::select! {
-            bound = self.plugins.for_claim(claim) => bound?,
+        let mut limit = TimeLimit::new(policy.options.limits.attempt);
+        let bound = tokio::select! {
+            bound = self.plugins.for_claim(claim, policy) => bound?,
             () = stop.requested() => return Err(stop.error()),
             () = limit.used_up() => {
                 return Err(Error::permanent(Stage::Worker, Code::AttemptTimeout, format!("stopped: {TOO_LONG}")));
             }
         };
-        limit.lower(bound.limits.attempt);
+        let mut limits = policy.options.limits.with_overrides(&bound.overrides)?;
+        limit.lower(limits.attempt);
         // The time for which this attempt waits for memory that other requests use does not count as work.
         let memory = self.options.memory.share(stop);
-        let limits = Limits {
-            memory: memory.clone(),
-            ..Limits::clone(&bound.limits)
+        limits.memory = memory.clone();
+        let work = async {
+            let placement = placement_of(claim, policy);
+            let work = work_of(claim, policy, bound, limits)?;
+            let work = match work.input.version {
+                None => work,
+                Some(_) => match unless_done_before(work, &placement).await? {
+                    Ok(work) => work,
+                    Err(receipt) => return Ok(Committed::Existing(*receipt)),
+                },
+            };
+            let job = Job {
+                work,
+                placement,
+                execution: Execution {
+                    attempt: claim.attempt,
+                    worker: self.options.name.clone(),
+                    started_at,
+                    // Concurrent attempts share the cores.
+                    lanes: policy.options.limits.lanes / self.leases.count().max(1),
+                    stop: stop.clone(),
+                    progress,
+                },
+            };
+            run_job(job, policy.options.fetcher.clone(), claim.request.uri.clone()).await
         };
-        bound.limits = Arc::new(limits);
-        let work = self.work(claim, stop, progress, bound, started_at);
         stop_after_without(&mut limit, || memory.waited(), stop, work).await
-    }
-
-    async fn work(
-        &self,
-        claim: &Claim,
-        stop: &Stop,
-        progress: Arc<ProgressCounters>,
-        bound: BoundPlugin,
-        started_at: Timestamp,
-    ) -> Result<Committed> {
-        let work = self.work_of(claim, bound)?;
-        let gate = work.gate.clone();
-        let placement = self.placement_of(claim);
-        let work = match work.input.version {
-            None => work,
-            Some(_) => match self.unless_done_before(work, &placement).await? {
-                Ok(work) => work,
-                Err(receipt) => return Ok(Committed::Existing(*receipt)),
-            },
-        };
-        let job = Job {
-            work,
-            placement,
-            execution: Execution {
-                attempt: claim.attempt,
-                worker: self.options.name.clone(),
-                started_at,
-                // Concurrent attempts share the cores.
-                lanes: self.options.limits.lanes / self.leases.count().max(1),
-                stop: stop.clone(),
-                progress,
-            },
-        };
-        let (fetcher, uri, stop) = (self.fetcher.clone(), claim.request.uri.clone(), stop.clone());
-        let open = move |rest: Option<(&Identity, u64)>| match rest {
-            None => fetcher.open_blocking(&uri, RequestedBy::Queued, &stop),
-            Some((identity, from)) => {
-                fetcher.open_rest_blocking(&uri, RequestedBy::Queued, identity, from, &stop)
-            }
-        };
-        let committed = pipeline::spawn_or_resume(job, open).await?;
-        if let Committed::New(receipt) = &committed
-            && let Some(warning) = gate.unused_rule_warning(&receipt.rejects.by_code)
-        {
-            tracing::warn!(warning, "--max-rejects limits a code that no reject has");
-        }
-        Ok(committed)
-    }
-
-    /// Returns the work or, if the same work was done before, its receipt.
-    async fn unless_done_before(
-        &self,
-        work: Work,
-        placement: &Placement,
-    ) -> Result<Result<Work, Box<Receipt>>> {
-        let (owner, uri) = (placement.owner.clone(), placement.uri.clone());
-        let destination = Arc::clone(&self.destination);
-        let looking = tokio::task::spawn_blocking(move || {
-            let storage = destination.storage();
-            let found = commit::done_before(storage, &owner, |receipt| work.is_that_of(receipt, &uri))?;
-            Ok(found.map_or(Ok(work), |receipt| Err(receipt.into())))
-        });
-        looking.await.unwrap_or_else(|_| Err(commit_panicked()))
-    }
-
-    fn work_of(&self, claim: &Claim, bound: BoundPlugin) -> Result<Work> {
-        Ok(Work {
-            input: self.input_options(claim, &bound)?,
-            plugin: bound.plugin,
-            binding: bound.number,
-            config: bound.config,
-            output_format: self.options.output_format,
-            profile: self.options.profile,
-            gate: self.options.gate.and(&bound.gate),
-            limits: bound.limits,
-        })
-    }
-
-    fn placement_of(&self, claim: &Claim) -> Placement {
-        Placement {
-            owner: Owner {
-                queue: Some(claim.request.queue.clone()),
-                id: Some(claim.request.id.clone()),
-                fence: claim.ticket.fence,
-                life_ms: claim.life_ms,
-                is_contested: claim.is_contested,
-            },
-            uri: redact(&claim.request.uri),
-            submitted_at: submitted_at(claim),
-            group: claim.request.group.clone(),
-            destination: Arc::clone(&self.destination),
-        }
-    }
-
-    /// Merges the options for reading the input. The request's options override its binding's options, and these
-    /// override the worker's options.
-    fn input_options(&self, claim: &Claim, bound: &BoundPlugin) -> Result<InputOptions> {
-        let input = claim
-            .request
-            .input
-            .clone()
-            .or(&bound.input)
-            .or(&self.options.input);
-        input
-            .check()
-            .map_err(|error| error.about("its options, with those of its binding and of the worker"))?;
-        Ok(input)
     }
 
     /// If an earlier attempt has committed the request, returns its receipt, and removes the published files that the
     /// receipt does not name. Otherwise returns `None`.
-    async fn committed_before(&self, claim: &Claim) -> Result<Option<Receipt>> {
+    async fn committed_before(&self, claim: &Claim, policy: &Policy) -> Result<Option<Receipt>> {
         let found = self
-            .on_output(claim, |storage, claim| {
+            .on_output(claim, policy, |storage, claim| {
                 storage.committed(&claim.queue, &claim.id, &claim.submitted_at)
             })
             .await?;
@@ -256,7 +266,7 @@ impl AttemptRunner {
             return Ok(None);
         }
         // Because there is a receipt, `conclude_output` only removes the other files.
-        match self.conclude_output(claim, State::Done).await? {
+        match self.conclude_output(claim, policy, State::Done).await? {
             Concluded::Committed(receipt) => Ok(Some(*receipt)),
             Concluded::Ended => Err(Error::transient(
                 Stage::Commit,
@@ -267,7 +277,7 @@ impl AttemptRunner {
     }
 
     /// Ends a request without an attempt, as `ending` says.
-    async fn conclude(&self, claim: &Claim, lease: &Lease, ending: &Ending) -> Outcome {
+    async fn conclude(&self, claim: &Claim, policy: &Policy, lease: &Lease, ending: &Ending) -> Outcome {
         let (next, state, error, code) = match ending {
             Ending::Cancel => (
                 Next::Cancelled,
@@ -279,21 +289,21 @@ impl AttemptRunner {
         };
         let report = None;
         let failure = Failure { error, code, report };
-        match self.conclude_output(claim, state).await {
+        match self.conclude_output(claim, policy, state).await {
             Ok(Concluded::Committed(receipt)) => {
                 self.settle(&claim.ticket, lease, Committed::Existing(*receipt))
                     .await
             }
-            Ok(Concluded::Ended) => self.end(claim, lease, failure, next).await,
+            Ok(Concluded::Ended) => self.end(claim, policy, lease, failure, next).await,
             Err(blocking_error) => self.conclude_later(claim, lease, failure, &blocking_error).await,
         }
     }
 
     /// Checks whether an attempt has committed the request. If none has, removes the request's visible output, and
     /// prevents late attempts from committing the request.
-    async fn conclude_output(&self, claim: &Claim, state: State) -> Result<Concluded> {
+    async fn conclude_output(&self, claim: &Claim, policy: &Policy, state: State) -> Result<Concluded> {
         let worker = self.options.name.clone();
-        self.on_output(claim, move |storage, claim| {
+        self.on_output(claim, policy, move |storage, claim| {
             storage.conclude(EndedRequest {
                 queue: &claim.queue,
                 id: &claim.id,
@@ -310,9 +320,10 @@ impl AttemptRunner {
     async fn on_output<T: Send + 'static>(
         &self,
         claim: &Claim,
+        policy: &Policy,
         work: impl FnOnce(&dyn Storage, &ClaimedRequest) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let destination = Arc::clone(&self.destination);
+        let destination = Arc::clone(&policy.options.destination);
         let claim = ClaimedRequest {
             queue: claim.ticket.queue.clone(),
             id: claim.ticket.id.clone(),
@@ -383,7 +394,7 @@ impl AttemptRunner {
         }
     }
 
-    async fn fail(&self, claim: &Claim, lease: &Lease, error: Error) -> Outcome {
+    async fn fail(&self, claim: &Claim, policy: &Policy, lease: &Lease, error: Error) -> Outcome {
         let ticket = &claim.ticket;
         let mut report: String = error.report().chars().take(REPORT_CHARS_MAX).collect();
         let (next, state) = match error.class() {
@@ -410,7 +421,7 @@ impl AttemptRunner {
         };
         let may_have_left = claim.is_contested || error.leaves_output();
         if may_have_left && state != State::Delayed {
-            match self.conclude_output(claim, state).await {
+            match self.conclude_output(claim, policy, state).await {
                 Ok(Concluded::Committed(receipt)) => {
                     return self.settle(ticket, lease, Committed::Existing(*receipt)).await;
                 }
@@ -420,7 +431,7 @@ impl AttemptRunner {
                 }
             }
         }
-        self.end(claim, lease, failure, next).await
+        self.end(claim, policy, lease, failure, next).await
     }
 
     /// Returns the wait before the next attempt at a request whose failure may pass. If the request has already waited
@@ -447,7 +458,14 @@ impl AttemptRunner {
     }
 
     /// Ends a claim as failed.
-    async fn end(&self, claim: &Claim, lease: &Lease, failure: Failure<'_>, next: Next) -> Outcome {
+    async fn end(
+        &self,
+        claim: &Claim,
+        policy: &Policy,
+        lease: &Lease,
+        failure: Failure<'_>,
+        next: Next,
+    ) -> Outcome {
         let ticket = &claim.ticket;
         let failed = self
             .retry_while_leased(lease, || {
@@ -462,12 +480,12 @@ impl AttemptRunner {
         let Failure { error, code, report } = failure;
         match next {
             Next::Dead => {
-                self.forget_checkpoint(ticket).await;
+                forget_checkpoint(policy, ticket).await;
                 tracing::error!(error, code, report, "given up: a dead letter");
                 Outcome::Dead
             }
             Next::Cancelled => {
-                self.forget_checkpoint(ticket).await;
+                forget_checkpoint(policy, ticket).await;
                 tracing::info!("cancelled");
                 Outcome::Cancelled
             }
@@ -477,14 +495,6 @@ impl AttemptRunner {
                 Outcome::Retried
             }
         }
-    }
-
-    /// Removes the checkpoint of a request that has ended, because no attempt will resume from it.
-    async fn forget_checkpoint(&self, ticket: &Ticket) {
-        let (destination, ticket) = (Arc::clone(&self.destination), ticket.clone());
-        let forget = move || destination.storage().forget_checkpoint(&ticket.queue, &ticket.id);
-        // If this panics, the reaper removes the files later.
-        let _ = tokio::task::spawn_blocking(forget).await;
     }
 
     async fn release(&self, ticket: &Ticket, lease: &Lease, why: &str) -> Outcome {

@@ -213,7 +213,7 @@ impl PendingWork {
                 next_due = next_due.into_iter().chain(due).min();
             }
             if counts.ready > 0 && idle_reason.is_none() && !runner.options.move_output {
-                let others = queue.elsewhere(name, &runner.output).await?;
+                let others = queue.elsewhere(name, &runner.policies().of(name).output).await?;
                 elsewhere += others.iter().map(|other| other.requests).sum::<u64>();
             }
             queues.push((counts, idle_reason));

@@ -5,6 +5,7 @@ mod backoff;
 mod burst;
 mod lease;
 mod plugins;
+mod policy;
 mod reached_hosts;
 mod reaper;
 
@@ -22,19 +23,16 @@ pub use burst::{LeftRequest, LeftRequests};
 use lease::Leases;
 pub use plugins::PluginSource;
 use plugins::Plugins;
+pub use policy::{Policies, PolicyOptions};
 use reached_hosts::{ReachedHosts, ReachedHostsReporter};
 use reaper::Reaper;
 
-use crate::commit::Destination;
-use crate::config::{LeasePolicy, Limits};
+use crate::config::LeasePolicy;
 use crate::error::{Class, Code, Error, Result, Stage};
-use crate::fetch::Fetcher;
-use crate::format::Format;
-use crate::gate::Gate;
+use crate::fetch::AnsweredHosts;
 use crate::memory::MemoryBudget;
 use crate::plugin::Engine;
-use crate::queue::{Backend, Claim, ClaimOptions, Counts, OtherOutput, OutputId, is_suspect};
-use crate::request::InputOptions;
+use crate::queue::{Backend, Claim, ClaimOptions, Counts, OtherOutput, is_suspect};
 use crate::stop::Stop;
 use crate::telemetry::repeated_errors::RepeatedErrors;
 
@@ -65,22 +63,12 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// Set if the worker stops when it has nothing to do and will have nothing to do within the policy's `burst_wait`.
     pub burst: bool,
-    /// The source of the worker's plugins.
-    pub plugin: PluginSource,
-    /// The format of the output, or `None` for the format of each input.
-    pub output_format: Option<Format>,
-    /// Set if receipts get a profile of the output's columns.
-    pub profile: bool,
-    /// The options for reading inputs. The options of the binding and of the request override them.
-    pub input: InputOptions,
-    /// The bounds on rejects and on the number of records. An output is published only if it meets them.
-    pub gate: Gate,
-    /// The bounds of an attempt.
-    pub limits: Arc<Limits>,
     /// The memory that the worker's attempts share.
     pub memory: MemoryBudget,
     /// The timing of the worker's claims, leases and retries.
     pub policy: LeasePolicy,
+    /// The hosts that have answered: the list in which the fetchers of all policies note them.
+    pub answered_hosts: Arc<AnsweredHosts>,
     /// Set if the worker also takes requests whose last worker was lost and had another output.
     pub move_output: bool,
 }
@@ -142,58 +130,38 @@ pub enum Shutdown {
 }
 
 /// Runs a worker until `shutdown` asks it to stop. A burst also ends when it has had nothing to do for a while. `url`
-/// names the server to which `backend` is connected.
+/// names the server to which `backend` is connected. `policies` has a policy for each queue; new ones hold for new
+/// claims.
 ///
 /// # Errors
-/// Fails if the output cannot be written or the plugin cannot be used. While the queue's server fails, the worker tries
-/// again. A burst gives up after the policy's `burst_patience`.
+/// Fails if an output was replaced by another one. While the queue's server fails, the worker tries again. A burst
+/// gives up after the policy's `burst_patience`.
 pub async fn run(
     url: &str,
     backend: Backend,
     engine: Engine,
-    fetcher: Fetcher,
-    destination: Destination,
+    policies: watch::Receiver<Arc<Policies>>,
     options: WorkerOptions,
     mut shutdown: watch::Receiver<Shutdown>,
 ) -> Result<Summary> {
-    // A worker that cannot write its output must not take requests, because it would turn them into dead letters.
-    let queues = options.queues.clone();
-    let preparing = tokio::task::spawn_blocking(move || -> Result<(Destination, OutputId)> {
-        let storage = destination.storage();
-        for queue in &queues {
-            storage.prepare(queue)?;
-        }
-        let output = OutputId {
-            id: storage.identity()?,
-            uri: storage.uri(),
-        };
-        Ok((destination, output))
-    });
-    let (destination, output) = preparing.await.unwrap_or_else(|error| {
-        let what = "the output could not be prepared";
-        Err(Error::permanent(Stage::Worker, Code::HostFailure, what).because(error))
-    })?;
-    let (registry, source) = (Arc::clone(&backend.registry), options.plugin.clone());
-    let plugins = Plugins::new(engine, registry, source, &options.limits)?;
+    let plugins = Plugins::new(engine, Arc::clone(&backend.registry));
     let repeated_errors = Arc::new(RepeatedErrors::default());
     let queue = options.queues.first().map_or("", String::as_str);
     let leases = Leases::start(url, queue, &options.policy, Arc::clone(&repeated_errors))?;
-    let destination = Arc::new(destination);
-    let reached = ReachedHosts::new(Arc::clone(&backend.queue), fetcher.clone());
+    let reached = ReachedHosts::new(Arc::clone(&backend.queue), Arc::clone(&options.answered_hosts));
     let runner = Arc::new(AttemptRunner {
         backend,
         reached,
         leases,
         plugins,
-        fetcher,
-        destination,
-        output,
+        policies,
         repeated_errors,
         options,
     });
     let noter = ReachedHostsReporter::start(&runner);
     let _reaper = (!runner.options.burst).then(|| Reaper::start(&runner));
     let mut worker = Worker {
+        policies: runner.policies(),
         runner,
         attempts: JoinSet::new(),
         stops: HashMap::new(),
@@ -201,6 +169,7 @@ pub async fn run(
         summary: Summary::default(),
         turn: 0,
         unanswered: None,
+        is_unanswered: false,
         idle_logged_at: None,
         logged_elsewhere: HashSet::new(),
         waiting: BurstWait::default(),
@@ -234,6 +203,8 @@ pub async fn run(
 
 struct Worker {
     runner: Arc<AttemptRunner>,
+    /// The policies of the next claim.
+    policies: Arc<Policies>,
     attempts: JoinSet<Outcome>,
     stops: HashMap<tokio::task::Id, Stop>,
     /// The attempt at a request that becomes poison with one more lost lease. The request may kill this worker, so
@@ -244,6 +215,9 @@ struct Worker {
     /// The nonce of a claim that has returned nothing so far, perhaps because its answer was lost, and the number of
     /// requests that it asks for.
     unanswered: Option<(String, usize)>,
+    /// Set if the last claim had no answer. Its requests may be recorded with the output of its policy, so the policies
+    /// stay the same until it is answered.
+    is_unanswered: bool,
     /// The time of the last log line about why this worker is idle.
     idle_logged_at: Option<Instant>,
     /// The queues for which a log line has said that requests wait for workers with other outputs.
@@ -333,7 +307,6 @@ impl Worker {
         if self.runner.options.burst && self.invalid_before.is_none() {
             self.invalid_before = Some(burst::count_invalid(&self.runner).await?);
         }
-        self.runner.destination.storage().check_identity()?;
         self.runner.leases.check().await?;
         let (claims, asked_at) = self.claim_any().await?;
         self.waiting.look();
@@ -360,9 +333,10 @@ impl Worker {
     async fn claim_any(&mut self) -> Result<(Vec<Claim>, Instant)> {
         let runner = Arc::clone(&self.runner);
         let options = &runner.options;
-        if runner.plugins.is_watching() {
-            tokio::task::block_in_place(|| runner.plugins.refresh());
+        if !self.is_unanswered {
+            self.policies = runner.policies();
         }
+        self.policies.refresh_plugins();
         let room = options.concurrency - self.attempts.len();
         let share = options.concurrency.div_ceil(options.queues.len());
         let first = self.turn;
@@ -371,20 +345,25 @@ impl Worker {
             let (nonce, count) = self
                 .unanswered
                 .get_or_insert_with(|| (uuid::Uuid::new_v4().simple().to_string(), room.min(share)));
+            let queue = &options.queues[turn];
+            let policy = self.policies.of(queue);
+            policy.options.destination.storage().check_identity()?;
             let claim = ClaimOptions {
                 worker: options.name.clone(),
                 nonce: nonce.clone(),
                 lease: options.policy.lease,
                 lost_max: options.policy.lost_max,
-                needs_binding: runner.plugins.needs_binding(),
-                output: runner.output.clone(),
+                needs_binding: policy.needs_binding(),
+                output: policy.output.clone(),
                 move_output: options.move_output,
             };
-            let (queue, count) = (&options.queues[turn], *count);
+            let count = *count;
             let asked_at = Instant::now();
             // If the answer is lost, the same claim is repeated, first on the same queue.
             self.turn = turn;
+            self.is_unanswered = true;
             let claims = runner.backend.queue.claim_some(queue, &claim, count).await?;
+            self.is_unanswered = false;
             if !claims.is_empty() {
                 self.turn = turn + 1;
                 self.unanswered = None;
@@ -399,9 +378,10 @@ impl Worker {
             claim.ending.is_none() && is_suspect(claim.lost, self.runner.options.policy.lost_max);
         let stop = Stop::default();
         let (runner, for_attempt) = (Arc::clone(&self.runner), stop.clone());
+        let policy = Arc::clone(self.policies.of(&claim.ticket.queue));
         let task = self
             .attempts
-            .spawn(async move { runner.attempt(claim, asked_at, for_attempt).await });
+            .spawn(async move { runner.attempt(claim, policy, asked_at, for_attempt).await });
         if is_suspect {
             self.suspect = Some(task.id());
         }
@@ -511,7 +491,7 @@ impl Worker {
             .runner
             .backend
             .queue
-            .elsewhere(queue, &self.runner.output)
+            .elsewhere(queue, &self.policies.of(queue).output)
             .await?;
         if elsewhere.is_empty() {
             self.logged_elsewhere.remove(queue);
@@ -589,7 +569,7 @@ fn idle_reason(runner: &AttemptRunner, counts: &Counts) -> Option<IdleReason> {
     let noun = if waiting == 1 { "request" } else { "requests" };
     if waiting == 0 {
         None
-    } else if counts.binding.is_none() && runner.plugins.needs_binding() {
+    } else if counts.binding.is_none() && runner.policies().of(name).needs_binding() {
         Some(IdleReason::Unbound(format!(
             "{name}: has {waiting} {noun} and no plugin: bind one (`ingest-host plugin bind --queue {name} NAME@VERSION`) or run with `--plugin F.wasm`"
         )))

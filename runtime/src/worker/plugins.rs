@@ -2,12 +2,13 @@
 //! new plugin takes effect between two claims.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use super::policy::Policy;
 use crate::config::{LimitOverrides, Limits};
 use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
@@ -26,10 +27,10 @@ const BINDING_TRUSTED: Duration = Duration::from_secs(5);
 /// temporary shortage on the machine, for example of memory.
 const RETRY_REFUSED_FILE: Duration = Duration::from_secs(5);
 
-/// The source of a worker's plugins.
-#[derive(Debug, Clone)]
+/// The source of the plugin for requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PluginSource {
-    /// One file for all queues.
+    /// A file, whatever the queue is bound to.
     File {
         /// The path of the component.
         path: PathBuf,
@@ -47,9 +48,8 @@ pub enum PluginSource {
 pub(super) struct BoundPlugin {
     pub(super) plugin: Plugin,
     pub(super) config: Arc<str>,
-    /// The worker's limits, lowered by the binding's limits.
-    pub(super) limits: Arc<Limits>,
-    overrides: LimitOverrides,
+    /// The limits of the binding. They lower those of the queue's policy.
+    pub(super) overrides: LimitOverrides,
     pub(super) gate: Gate,
     pub(super) input: InputOptions,
     /// The number of the binding, or `None` for a file.
@@ -67,14 +67,20 @@ impl BoundPlugin {
     }
 }
 
-pub(super) struct Plugins {
+/// The plugin of a file, ready to start.
+pub(super) struct PluginFile {
     engine: Engine,
-    limits: Arc<Limits>,
-    registry: Arc<dyn Registry>,
-    source: PluginSource,
-    file: Mutex<Option<(FileStamp, BoundPlugin)>>,
+    path: PathBuf,
+    config: Arc<str>,
+    loaded: Mutex<(FileStamp, BoundPlugin)>,
     /// The stamp of a changed file that could not be used, and the time when it was tried.
     refused: Mutex<Option<(FileStamp, Instant)>>,
+}
+
+/// The plugins to which queues are bound.
+pub(super) struct Plugins {
+    engine: Engine,
+    registry: Arc<dyn Registry>,
     bindings: Mutex<HashMap<(String, u64), CompiledPlugin>>,
     /// A lock for each queue. It is held while the queue's binding is fetched and compiled, so that concurrent claims
     /// do this only once, and claims of other queues do not wait.
@@ -91,59 +97,29 @@ struct CompiledPlugin {
 /// The modification time and the length of a file. If one of them changes, the file has changed.
 type FileStamp = (SystemTime, u64);
 
-impl Plugins {
-    /// If the source is a file, loads it, so that a worker does not start with a plugin that cannot run.
-    pub(super) fn new(
-        engine: Engine,
-        registry: Arc<dyn Registry>,
-        source: PluginSource,
-        limits: &Arc<Limits>,
-    ) -> Result<Self> {
-        let plugins = Self {
+impl PluginFile {
+    /// Loads the file, so that a worker does not start with a plugin that cannot run. `engine` has the limits for that.
+    pub(super) fn load(engine: Engine, path: &Path, config: &Arc<str>) -> Result<Self> {
+        let loaded = (stamp(path)?, load_file(&engine, path, config)?);
+        Ok(Self {
             engine,
-            limits: Arc::clone(limits),
-            registry,
-            source,
-            file: Mutex::new(None),
+            path: path.to_owned(),
+            config: Arc::clone(config),
+            loaded: Mutex::new(loaded),
             refused: Mutex::new(None),
-            bindings: Mutex::new(HashMap::new()),
-            loading: Mutex::default(),
-        };
-        if let PluginSource::File { path, config, .. } = &plugins.source {
-            let stamp = stamp(path)?;
-            let bound = plugins.load_file(path, config)?;
-            *plugins.file.lock() = Some((stamp, bound));
-        }
-        Ok(plugins)
+        })
     }
 
-    pub(super) fn needs_binding(&self) -> bool {
-        matches!(self.source, PluginSource::Bindings)
-    }
-
-    /// Returns whether [`Plugins::refresh`] may have something to do.
-    pub(super) fn is_watching(&self) -> bool {
-        matches!(self.source, PluginSource::File { watch: true, .. })
+    fn plugin(&self) -> BoundPlugin {
+        self.loaded.lock().1.clone()
     }
 
     /// Loads the file if it has changed. If the changed file cannot be used, keeps the plugin that was loaded before.
     /// This is called between claims, on a thread that may block.
     pub(super) fn refresh(&self) {
-        let PluginSource::File {
-            path,
-            config,
-            watch: true,
-        } = &self.source
-        else {
-            return;
-        };
+        let path = &self.path;
         let Ok(now) = stamp(path) else { return };
-        if self
-            .file
-            .lock()
-            .as_ref()
-            .is_some_and(|(before, _)| *before == now)
-        {
+        if self.loaded.lock().0 == now {
             return;
         }
         if self
@@ -153,11 +129,11 @@ impl Plugins {
         {
             return;
         }
-        match check_regular(path).and_then(|()| self.load_file(path, config)) {
+        match check_regular(path).and_then(|()| load_file(&self.engine, path, &self.config)) {
             Ok(bound) => {
                 let sha256 = &bound.plugin.description().sha256;
                 tracing::info!(path = %path.display(), sha256, "plugin file changed, taken up");
-                *self.file.lock() = Some((now, bound));
+                *self.loaded.lock() = (now, bound);
                 *self.refused.lock() = None;
             }
             Err(error) => {
@@ -171,11 +147,22 @@ impl Plugins {
             }
         }
     }
+}
+
+impl Plugins {
+    pub(super) fn new(engine: Engine, registry: Arc<dyn Registry>) -> Self {
+        Self {
+            engine,
+            registry,
+            bindings: Mutex::new(HashMap::new()),
+            loading: Mutex::default(),
+        }
+    }
 
     /// Returns the plugin for a claim. An attempt keeps this plugin to its end.
-    pub(super) async fn for_claim(&self, claim: &Claim) -> Result<BoundPlugin> {
-        if let Some((_, bound)) = self.file.lock().as_ref() {
-            return Ok(bound.clone());
+    pub(super) async fn for_claim(&self, claim: &Claim, policy: &Policy) -> Result<BoundPlugin> {
+        if let Some(file) = &policy.plugin_file {
+            return Ok(file.plugin());
         }
         let queue = &claim.ticket.queue;
         let number = claim.binding.ok_or_else(|| {
@@ -208,10 +195,10 @@ impl Plugins {
         }
         let bytes = self
             .registry
-            .component(&binding.step().sha256, self.limits.component_bytes_max)
+            .component(&binding.step().sha256, policy.options.limits.component_bytes_max)
             .await?
             .ok_or_else(|| missing_on_server(&key, "component"))?;
-        let bound = self.compile(bytes, binding).await?;
+        let bound = self.compile(bytes, binding, &policy.options.limits).await?;
         let mut bindings = self.bindings.lock();
         if bindings.len() >= KEPT_MAX {
             bindings.clear();
@@ -235,9 +222,9 @@ impl Plugins {
             .then(|| compiled.bound.clone())
     }
 
-    async fn compile(&self, bytes: Vec<u8>, binding: Binding) -> Result<BoundPlugin> {
-        let limits = Arc::new(self.limits.with_overrides(&binding.limits)?);
-        let engine = self.engine.clone();
+    async fn compile(&self, bytes: Vec<u8>, binding: Binding, limits: &Arc<Limits>) -> Result<BoundPlugin> {
+        limits.with_overrides(&binding.limits)?;
+        let engine = self.engine.with_limits(Arc::clone(limits));
         let plugin = tokio::task::spawn_blocking(move || engine.load(&bytes))
             .await
             .map_err(|e| {
@@ -255,30 +242,28 @@ impl Plugins {
         Ok(BoundPlugin {
             plugin,
             config: step.config.as_str().into(),
-            limits,
             overrides: binding.limits,
             gate: binding.gate,
             input: binding.input,
             number: Some(binding.number),
         })
     }
-
-    fn load_file(&self, path: &std::path::Path, config: &Arc<str>) -> Result<BoundPlugin> {
-        let plugin = self.engine.load_file(path)?;
-        plugin.check(config).map_err(|e| e.about(path.display()))?;
-        Ok(BoundPlugin {
-            plugin,
-            config: Arc::clone(config),
-            limits: Arc::clone(&self.limits),
-            overrides: LimitOverrides::new(),
-            gate: Gate::default(),
-            input: InputOptions::default(),
-            number: None,
-        })
-    }
 }
 
-fn stamp(path: &std::path::Path) -> Result<FileStamp> {
+fn load_file(engine: &Engine, path: &Path, config: &Arc<str>) -> Result<BoundPlugin> {
+    let plugin = engine.load_file(path)?;
+    plugin.check(config).map_err(|e| e.about(path.display()))?;
+    Ok(BoundPlugin {
+        plugin,
+        config: Arc::clone(config),
+        overrides: LimitOverrides::new(),
+        gate: Gate::default(),
+        input: InputOptions::default(),
+        number: None,
+    })
+}
+
+fn stamp(path: &Path) -> Result<FileStamp> {
     let metadata = component_metadata(path)?;
     let modified = metadata.modified().map_err(|e| {
         Error::permanent(Stage::Plugin, Code::PluginMissing, path.display().to_string()).because(e)
@@ -287,7 +272,7 @@ fn stamp(path: &std::path::Path) -> Result<FileStamp> {
 }
 
 /// Checks that a watched file is still a regular file, because opening a pipe would wait for a writer.
-fn check_regular(path: &std::path::Path) -> Result<()> {
+fn check_regular(path: &Path) -> Result<()> {
     if component_metadata(path)?.is_file() {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::attempt_runner::AttemptRunner;
 use crate::error::Result;
-use crate::fetch::Fetcher;
+use crate::fetch::AnsweredHosts;
 use crate::queue::Queue;
 
 /// The pause before hosts are reported again if the server could not note them.
@@ -19,16 +19,16 @@ const NOTE_AGAIN: Duration = Duration::from_secs(5);
 /// The hosts that have answered this worker or other workers of the same server.
 pub(super) struct ReachedHosts {
     queue: Arc<dyn Queue>,
-    fetcher: Fetcher,
+    answered: Arc<AnsweredHosts>,
     /// True after a failure to note or look up hosts, until the server answers again. The failure was logged.
     has_logged_failure: AtomicBool,
 }
 
 impl ReachedHosts {
-    pub(super) fn new(queue: Arc<dyn Queue>, fetcher: Fetcher) -> Self {
+    pub(super) fn new(queue: Arc<dyn Queue>, answered: Arc<AnsweredHosts>) -> Self {
         Self {
             queue,
-            fetcher,
+            answered,
             has_logged_failure: AtomicBool::new(false),
         }
     }
@@ -36,7 +36,7 @@ impl ReachedHosts {
     /// Returns true if the server says that this host has answered no worker. Returns false if the host has answered,
     /// or if the server fails.
     pub(super) async fn has_never_answered(&self, host: &str) -> bool {
-        if self.fetcher.has_reached(host) {
+        if self.answered.has(host) {
             return false;
         }
         self.log_failure_once(self.queue.was_reached(host).await) == Some(false)
@@ -44,7 +44,7 @@ impl ReachedHosts {
 
     /// Reports hosts that have answered for the first time. Returns false if the report has to be repeated.
     async fn note(&self) -> bool {
-        let hosts = self.fetcher.newly_reached();
+        let hosts = self.answered.take_news();
         if hosts.is_empty()
             || self
                 .log_failure_once(self.queue.note_reached(&hosts).await)
@@ -52,7 +52,7 @@ impl ReachedHosts {
         {
             return true;
         }
-        self.fetcher.still_news(hosts);
+        self.answered.still_news(hosts);
         false
     }
 
@@ -88,7 +88,7 @@ impl ReachedHostsReporter {
             let mut is_noted = true;
             loop {
                 let is_last = tokio::select! {
-                    () = runner.fetcher.until_news() => false,
+                    () = runner.reached.answered.until_news() => false,
                     () = tokio::time::sleep(NOTE_AGAIN), if !is_noted => false,
                     _ = &mut ended => true,
                 };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::attempt_runner::AttemptRunner;
+use super::policy::Policy;
 use crate::config::Limits;
 use crate::error::Result;
 use crate::queue::Queue;
@@ -72,13 +73,20 @@ pub(super) async fn reap(runner: &AttemptRunner) {
     }
 }
 
-/// Removes staged files to which nobody has written for a certain time: the time limit of an attempt (of this worker,
-/// or the default if that is longer), plus a grace time. Keeps the files of requests that this worker is working on,
-/// however long the worker waits for memory.
+/// Removes staged files to which nobody has written for a certain time: the time limit of an attempt, plus a grace
+/// time. This time limit is the longest one of all policies and of the default, because several policies can have one
+/// output. Keeps the files of requests that this worker is working on, however long the worker waits for memory.
 async fn reap_staging(runner: &AttemptRunner) {
-    let destination = Arc::clone(&runner.destination);
-    let attempt = runner.options.limits.attempt.max(Limits::default().attempt);
-    let older_than = attempt + STAGING_GRACE;
+    let policies = runner.policies();
+    let limits = policies.all().iter().map(|policy| policy.options.limits.attempt);
+    let attempt = limits.fold(Limits::default().attempt, Duration::max);
+    for policy in policies.all() {
+        reap_output(runner, policy, attempt + STAGING_GRACE).await;
+    }
+}
+
+async fn reap_output(runner: &AttemptRunner, policy: &Policy, older_than: Duration) {
+    let destination = Arc::clone(&policy.options.destination);
     let tickets = runner.leases.tickets();
     // If this panics, the next pass tries again.
     let _ = tokio::task::spawn_blocking(move || {

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 const HEADING: &str = "## Who may import whom";
 
 /// The libraries that only some modules may name. Each pair is a library and these modules.
-const ADAPTERS: [(&str, &[&str]); 8] = [
+const ADAPTERS: [(&str, &[&str]); 9] = [
     ("clap", &["cli/"]),
     ("indicatif", &["cli/"]),
     ("object_store", &["storage/object/"]),
     ("redis", &["queue/redis/"]),
     ("reqwest", &["net.rs", "fetch/", "storage/object/"]),
     ("rusqlite", &["queue/sqlite/"]),
+    ("toml", &["cli/"]),
     ("wasmtime", &["plugin/"]),
     ("wasmtime_wasi", &["plugin/"]),
 ];

@@ -13,7 +13,7 @@ use ingest_host::memory::MemoryBudget;
 use ingest_host::plugin::Engine;
 use ingest_host::queue::{Backend, State};
 use ingest_host::request::NewRequest;
-use ingest_host::worker::{self, PluginSource, Shutdown, Summary, WorkerOptions};
+use ingest_host::worker::{self, PluginSource, Policies, PolicyOptions, Shutdown, Summary, WorkerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -54,11 +54,18 @@ async fn start_apart(
         margin: LEASE / 4,
         ..LeasePolicy::default()
     };
+    let fetcher = Fetcher::new(Access::new(&["127.0.0.1".into()], &[]).unwrap(), &limits);
     let mut options = WorkerOptions {
         name: "test".into(),
         queues: vec!["q".into()],
         concurrency: 1,
         burst: false,
+        memory: MemoryBudget::new(1 << 30),
+        policy,
+        answered_hosts: Arc::clone(fetcher.answered_hosts()),
+        move_output: false,
+    };
+    let policy_options = PolicyOptions {
         plugin: PluginSource::File {
             path: component("alarms"),
             config: "{}".into(),
@@ -69,19 +76,20 @@ async fn start_apart(
         input: ingest_host::request::InputOptions::default(),
         gate: Gate::default(),
         limits: Arc::clone(&limits),
-        memory: MemoryBudget::new(1 << 30),
-        policy,
-        move_output: false,
+        fetcher,
+        destination: Arc::new(Destination::new(folder.path().to_str().unwrap(), None).unwrap()),
     };
     change(&mut options);
     let engine = Engine::new(&limits, Some(cache())).unwrap();
-    let fetcher = Fetcher::new(Access::new(&["127.0.0.1".into()], &[]).unwrap(), &limits);
-    let destination = Destination::new(folder.path().to_str().unwrap(), None).unwrap();
+    let policies = Policies::new(&engine, vec![(options.queues.clone(), policy_options)])
+        .await
+        .unwrap();
     let server = Backend::connect(url).await.unwrap();
     let (shutdown, signal) = watch::channel(Shutdown::No);
     let url = lease_url.to_owned();
     let worker = tokio::spawn(async move {
-        worker::run(&url, server, engine, fetcher, destination, options, signal).await
+        let (_changing, policies) = watch::channel(Arc::new(policies));
+        worker::run(&url, server, engine, policies, options, signal).await
     });
     Running {
         worker,

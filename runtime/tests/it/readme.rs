@@ -132,6 +132,30 @@ fn the_commands_of_the_tutorial_run() {
     host.run("queue audit").ok();
 }
 
+#[test]
+fn the_example_of_the_config_file_runs() {
+    let host = prepared();
+    let file = block("toml", "[queues.bigdatastudy]");
+    host.write("ingest-host.toml", &file);
+    let commands = block("sh", "config check --config-file ingest-host.toml");
+    let said = host.bash(&commands).ok();
+    for line in file.lines().filter(|line| line.contains('=')) {
+        let (key, _) = line.split_once('=').unwrap();
+        let key = key.trim().split('.').next().unwrap();
+        let number = file.lines().position(|other| other == line).unwrap() + 1;
+        assert!(
+            said.contains(&format!("ingest-host.toml:{number}\n")),
+            "{key} of line {number}: {said}"
+        );
+    }
+    assert!(said.contains("1 done, 0 dead"), "{said}");
+    assert!(host.path("out/study/bigdatastudy/study-1.csv").exists());
+    assert!(
+        host.path("out/partners").exists(),
+        "each output is prepared at the start"
+    );
+}
+
 /// Returns the anchors of a document's headings, as GitHub creates them.
 fn anchors(text: &str) -> HashSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));

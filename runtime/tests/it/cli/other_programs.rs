@@ -49,6 +49,9 @@ fn a_command_of_another_program_is_answered_with_ours() {
         ("queue empty", "`ingest-host dead purge --all --queue QUEUE`"),
         ("dead requeue x", "`ingest-host dead retry ID` one"),
         ("plugin add x", "`ingest-host plugin push FILE`"),
+        ("config show", "`ingest-host config check` checks"),
+        ("validate", "`ingest-host config check` checks"),
+        ("reload", "SIGHUP makes a worker"),
         // A misspelled command gets clap's own tip.
         ("sumbit", "a similar subcommand exists: 'submit'"),
         ("plugin bnid", "a similar subcommand exists: 'bind'"),
@@ -106,6 +109,10 @@ fn an_option_of_another_program_is_answered_with_ours() {
         ("ingest a.csv -q", "tip: RUST_LOG=debug"),
         ("ingest a.csv --header", "unless --no-header"),
         ("run --queue q --config {}", "tip: --plugin-config JSON"),
+        (
+            "run --config ingest-host.toml",
+            "--config-file FILE has settings of this program",
+        ),
         ("ingest --uri a.csv", "tip: an input is given without an option"),
         ("ingest --input=a.csv", "tip: an input is given without an option"),
         ("ingest a.csv --queue q", "tip: `ingest` uses no queue"),

@@ -289,7 +289,7 @@ fn long_helps_are_in_groups() {
     ] {
         let mut groups = groups(&host.run(&format!("{command} --help")).ok());
         let mut found = groups.remove("Options").unwrap_or_default();
-        let mut plain = plain;
+        let mut plain = [plain, vec!["--config-file"]].concat();
         found.sort();
         plain.sort_unstable();
         assert_eq!(found, plain, "{command}");
