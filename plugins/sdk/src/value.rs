@@ -135,10 +135,9 @@ pub(crate) struct Unwritable;
 pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Result<(), Unwritable> {
     let start = text.len();
     value.write(text).map_err(|fmt::Error| Unwritable)?;
-    // The text of a float that is not finite can only end with one of these bytes. None of them is a digit, so
-    // `is_not_finite` is called for few numbers.
-    let may_end =
-        |last: &u8| matches!(last, b'n' | b'N' | b'f' | b'F' | b'y' | b'Y') || last.is_ascii_whitespace();
+    // Nearly every number ends with a digit, and no float that is not finite does. So `is_not_finite` is called for
+    // few numbers.
+    let may_end = |last: &u8| !last.is_ascii_digit();
     let text = &text.as_bytes()[start..];
     if is_number && text.last().is_some_and(may_end) && is_not_finite(text) {
         return Err(Unwritable);

@@ -121,7 +121,10 @@ fn object_prefix(output: &str) -> Result<Option<ObjectPrefix>> {
                 .any(|scheme| output.starts_with(scheme)) => {}
         Err(error) => return Err(error.about("--output")),
     }
-    let folder = format!("{}/", output.trim_end_matches('/'));
+    let folder = match output.ends_with('/') {
+        true => output.to_owned(),
+        false => format!("{output}/"),
+    };
     let prefix = ObjectPrefix::parse(&folder).map_err(|why| {
         let what = format!("--output {}: {why}", redact(output));
         Error::permanent(Stage::Config, Code::OutputFolder, what)

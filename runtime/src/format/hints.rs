@@ -10,7 +10,7 @@ pub struct Hints {
     pub format: Option<Format>,
     /// The delimiter of CSV.
     pub delimiter: Option<char>,
-    /// Whether the first record of CSV names the columns, or `None` if the content type does not say.
+    /// True if the first record of CSV names the columns, or `None` if the content type does not say.
     pub header: Option<bool>,
     /// The label of the encoding, as the server gives it.
     pub charset: Option<String>,

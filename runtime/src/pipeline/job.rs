@@ -40,7 +40,7 @@ pub struct Work {
     pub config: Arc<str>,
     /// The format of the output, or `None` for the format of the input.
     pub output_format: Option<Format>,
-    /// Whether the receipt contains a profile of the output's columns.
+    /// True if the receipt contains a profile of the output's columns.
     pub profile: bool,
     /// The bounds on rejects and records that the output must meet to be published.
     pub gate: Gate,

@@ -78,7 +78,7 @@ pub struct Claim {
     pub moved_from: Option<String>,
 }
 
-/// How a claim ends its request without an attempt. If an attempt has already committed the request, the request
+/// The end that a claim gives its request without an attempt. If an attempt has already committed the request, the request
 /// becomes done instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {

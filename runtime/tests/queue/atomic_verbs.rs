@@ -193,7 +193,7 @@ async fn a_bind_or_a_resume_that_fails_changes_nothing() {
         assert_eq!(registry.bind(Q, &binding("aa"), None).await.unwrap(), 1);
         queue.set_paused(Q, true).await.unwrap();
         let name = format!("ingest:{{{Q}}}:{key}");
-        server.redis_command(&format!("SET {name} oops"));
+        server.redis_command(&format!("SET {key} oops"));
         for failed in [
             registry.bind(Q, &binding("bb"), None).await.map(drop),
             queue.set_paused(Q, false).await,
@@ -201,7 +201,7 @@ async fn a_bind_or_a_resume_that_fails_changes_nothing() {
             let error = failed.expect_err(key).report();
             assert!(error.contains(&name), "{error}");
         }
-        server.redis_command(&format!("DEL {name}"));
+        server.redis_command(&format!("DEL {key}"));
         assert_eq!(registry.bindings(Q).await.unwrap().len(), 1, "{key}");
         assert!(queue.counts(Q).await.unwrap().paused, "{key}");
         assert_eq!(registry.bind(Q, &binding("bb"), None).await.unwrap(), 2);

@@ -91,7 +91,7 @@ pub struct LocalStorage {
     kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
     identity: Mutex<Option<String>>,
     is_replaced: AtomicBool,
-    /// How outputs are passed on, or `None` if outputs are published.
+    /// The way in which outputs are passed on, or `None` if they are published.
     passing: Option<Passing>,
 }
 

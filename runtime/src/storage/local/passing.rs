@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::names::check_id;
 use crate::storage::{Artifact, Published};
 
-/// How the output of an attempt is passed on.
+/// The way in which the output of an attempt is passed on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passing {
     /// True if the rejects have a folder of their own, so that they are published and must survive a power cut.

@@ -33,7 +33,7 @@ pub(super) struct LocalAttempt {
     pub(super) name: String,
     pub(super) output: Staged<LocalFile>,
     pub(super) rejects: Option<Staged<LocalFile>>,
-    /// How the output is passed on, or `None` if it is published.
+    /// The way in which the output is passed on, or `None` if it is published.
     pub(super) passing: Option<Passing>,
     pub(super) checkpoints: Checkpoints,
 }
@@ -70,7 +70,7 @@ pub(super) struct LocalSealed {
     pub(super) staged_receipt: PathBuf,
     /// True if this attempt has taken over from other attempts at its request.
     pub(super) is_fenced: bool,
-    /// How the output is passed on, or `None` if it is published.
+    /// The way in which the output is passed on, or `None` if it is published.
     pub(super) passing: Option<Passing>,
 }
 

@@ -54,7 +54,7 @@ pub(super) struct Decision {
     pub(super) verdict: Verdict,
 }
 
-/// How a round ends.
+/// The end of a round.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub(super) enum Verdict {
