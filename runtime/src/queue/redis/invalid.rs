@@ -54,8 +54,7 @@ impl RedisServer {
     /// documents to the new end of the list meanwhile, so positions are counted from the oldest document. So the search
     /// covers the documents that were in the list when it began.
     pub(super) async fn remove_invalid(&self, queue: &str, wanted: &str) -> Result<bool> {
-        let length = Cmd::new().arg("LLEN").arg(key(queue, "invalid")?).to_owned();
-        let (mut left, mut page) = (self.connections.query::<i64>(&length).await?, 1);
+        let (mut left, mut page) = (self.length_of_invalid(queue).await?, 1);
         while left > 0 {
             let last = (left - page).max(0) + 1;
             let texts = self.range_of_invalid(queue, -left, -last).await?;
@@ -69,10 +68,12 @@ impl RedisServer {
     }
 
     /// Removes documents from the old end of the list, where nobody pushes. Skips entries with a time after `until_ms`.
-    /// Such entries can be at the old end if the server's clock was set back.
+    /// Such entries can be at the old end if the server's clock was set back. Looks at no more entries than the list
+    /// has when the search begins, so it ends even if new documents arrive faster than it reads.
     pub(super) async fn remove_invalid_until(&self, queue: &str, until_ms: i64) -> Result<Vec<String>> {
+        let length = self.length_of_invalid(queue).await?;
         let (mut keys, mut staying) = (Vec::new(), 0);
-        loop {
+        while keys.is_empty() && staying < length {
             let last = -staying - 1;
             let texts = self
                 .range_of_invalid(queue, last - last_index(PURGE_STEP), last)
@@ -85,10 +86,11 @@ impl RedisServer {
                     keys.push(key_of(text));
                 }
             }
-            if !keys.is_empty() || texts.is_empty() {
-                return Ok(keys);
+            if texts.is_empty() {
+                break;
             }
         }
+        Ok(keys)
     }
 
     /// Reads an entry. An entry that no script wrote counts as an invalid document, too.
@@ -111,6 +113,11 @@ impl RedisServer {
             .arg(text)
             .to_owned();
         self.connections.query(&remove).await
+    }
+
+    async fn length_of_invalid(&self, queue: &str) -> Result<i64> {
+        let length = Cmd::new().arg("LLEN").arg(key(queue, "invalid")?).to_owned();
+        self.connections.query(&length).await
     }
 
     async fn range_of_invalid(&self, queue: &str, first: i64, last: i64) -> Result<Vec<Vec<u8>>> {
