@@ -8,6 +8,7 @@
 
 mod endings;
 mod fixture;
+mod objects;
 mod proxy;
 mod report;
 mod server_faults;
@@ -132,6 +133,36 @@ static ROWS: &[Row] = &[
         number: "14",
         fault: "an attempt stops after each step; then the request is retried, cancelled or becomes poison",
         run: endings::endings,
+    },
+    Row {
+        number: "15",
+        fault: "S3, two machines: `kill -9` after each step",
+        run: objects::kills_at_each_step,
+    },
+    Row {
+        number: "16",
+        fault: "S3, two machines: `kill -9` of random workers",
+        run: objects::random_kills,
+    },
+    Row {
+        number: "17",
+        fault: "S3, two machines: a worker is suspended at each step of a commit, for longer than its lease",
+        run: objects::zombies,
+    },
+    Row {
+        number: "18",
+        fault: "S3: `kill -9` in the middle of an output of several parts",
+        run: objects::kills_between_parts,
+    },
+    Row {
+        number: "19",
+        fault: "S3: the store throttles, fails after it took effect, cuts bodies, ignores ranges, rejects credentials",
+        run: objects::disturbed,
+    },
+    Row {
+        number: "20",
+        fault: "S3: answers dropped, halved, stalled, connections reset",
+        run: objects::bad_network,
     },
 ];
 

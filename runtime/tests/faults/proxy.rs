@@ -40,12 +40,12 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of the server at `redis://HOST:PORT`.
-    pub(crate) fn before(url: &str, random: fastrand::Rng) -> Self {
+    /// Starts a proxy in front of the server at `HOST:PORT`.
+    pub(crate) fn before(server: &str, random: fastrand::Rng) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            server: url.strip_prefix("redis://").unwrap().to_owned(),
+            server: server.to_owned(),
             random: Mutex::new(random),
             calm: AtomicBool::new(false),
             counts: Default::default(),
@@ -62,8 +62,8 @@ impl Proxy {
         Self { port, shared }
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Stops the faults for new connections.

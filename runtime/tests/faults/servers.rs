@@ -149,10 +149,12 @@ impl Producer {
 pub(crate) fn bad_network(scale: &Scale) -> String {
     let requests = scale.of(1_500, 60);
     let mut fixture = FaultsFixture::on_redis(&[], FEW);
-    let proxy = Proxy::before(&fixture.host.url, scale.random(5));
+    let server = fixture.host.url.strip_prefix("redis://").unwrap();
+    let proxy = Proxy::before(server, scale.random(5));
+    let url = format!("redis://{}", proxy.address());
     fixture.submit(requests);
     let workers: Vec<_> = (0..2)
-        .map(|_| fixture.worker(Some(&proxy.url()), "--concurrency 2", None))
+        .map(|_| fixture.worker(Some(&url), "--concurrency 2", None))
         .collect();
     let oldest = Mutex::new(Duration::ZERO);
     fixture.wait_until("all requests to end", |fixture| {

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -45,7 +45,43 @@ struct State {
     writes: tokio::sync::Mutex<()>,
     /// Each request for an object: its path with the query, `Range` and `If-Match`.
     requests: Mutex<Vec<String>>,
+    /// Each part that was uploaded: the upload's id and the part's number.
+    parts: Mutex<Vec<(String, i32)>>,
+    /// Chooses the requests that a disturbance hits. `None` while there are no disturbances.
+    random: Mutex<Option<fastrand::Rng>>,
+    /// The number of times that each disturbance has occurred.
+    disturbances: [AtomicU64; DISTURBANCES.len()],
 }
+
+/// A fault that hits a random request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disturbance {
+    /// The request has no effect, and its answer is 503 SlowDown.
+    SlowDown,
+    /// The request has no effect, and its answer says that the credentials have expired.
+    Expired,
+    /// The request takes effect, and its answer is 500.
+    AnswerLost,
+    /// The body of the answer breaks off.
+    BodyCut,
+    /// The answer is the whole object with status 200, although the request asks for a range.
+    RangeIgnored,
+}
+
+/// All disturbances, with their names in the results of the fault suite.
+const DISTURBANCES: [(Disturbance, &str); 5] = [
+    (Disturbance::SlowDown, "answers 503 SlowDown"),
+    (Disturbance::Expired, "answers that the credentials have expired"),
+    (
+        Disturbance::AnswerLost,
+        "answers 500 after the request took effect",
+    ),
+    (Disturbance::BodyCut, "bodies cut"),
+    (Disturbance::RangeIgnored, "ranges answered with the whole object"),
+];
+
+/// The share of requests that a disturbance hits, in percent.
+const DISTURBED_PERCENT: u8 = 6;
 
 impl S3Server {
     pub(crate) fn start() -> Self {
@@ -159,6 +195,35 @@ impl S3Server {
         *self.state.cuts.lock().unwrap() = bytes.iter().rev().copied().collect();
     }
 
+    /// Disturbs random requests from now on, or none if `random` is `None`.
+    pub(crate) fn disturb(&self, random: Option<fastrand::Rng>) {
+        *self.state.random.lock().unwrap() = random;
+    }
+
+    /// Returns a text that says how often each disturbance has occurred.
+    pub(crate) fn disturbances(&self) -> String {
+        let count = |at: usize| self.state.disturbances[at].load(Ordering::Relaxed);
+        let counts = DISTURBANCES.iter().enumerate();
+        let texts = counts.map(|(at, (_, name))| format!("{} {name}", count(at)));
+        texts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns each part that was uploaded: the upload's id and the part's number. A part that was uploaded twice is
+    /// listed twice.
+    pub(crate) fn parts(&self) -> Vec<(String, i32)> {
+        self.state.parts.lock().unwrap().clone()
+    }
+
+    /// Returns the keys of the objects directly below a prefix. The server may write objects meanwhile.
+    pub(crate) fn keys_below(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path().join(bucket).join(prefix));
+        let names = entries.into_iter().flatten().filter_map(|entry| {
+            let entry = entry.ok().filter(|entry| entry.path().is_file())?;
+            Some(format!("{prefix}{}", entry.file_name().to_str()?))
+        });
+        names.collect()
+    }
+
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().clone()
     }
@@ -189,6 +254,52 @@ impl Faulty {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
             .is_ok()
     }
+
+    /// Returns the disturbance that hits the next request, if there is one. `own` are the disturbances that only this
+    /// kind of request can have.
+    fn disturbance(&self, own: &[Disturbance]) -> Option<Disturbance> {
+        let mut random = self.state.random.lock().unwrap();
+        let random = random.as_mut()?;
+        if random.u8(..100) >= DISTURBED_PERCENT {
+            return None;
+        }
+        let always = [
+            Disturbance::SlowDown,
+            Disturbance::SlowDown,
+            Disturbance::SlowDown,
+            Disturbance::Expired,
+        ];
+        let all = [&always[..], own, own].concat();
+        Some(all[random.usize(..all.len())])
+    }
+
+    fn count(&self, disturbance: Disturbance) {
+        let at = DISTURBANCES.iter().position(|(one, _)| *one == disturbance);
+        self.state.disturbances[at.unwrap()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Refuses a request if a disturbance says so.
+    fn refuse(&self, disturbance: Option<Disturbance>) -> S3Result<()> {
+        let error = match disturbance {
+            Some(Disturbance::SlowDown) => s3_error!(SlowDown),
+            Some(Disturbance::Expired) => s3_error!(ExpiredToken),
+            _ => return Ok(()),
+        };
+        disturbance.into_iter().for_each(|one| self.count(one));
+        Err(error)
+    }
+
+    /// Makes a request that changes something, or that reads no object. A disturbance may hit the request.
+    async fn disturbed<T>(&self, request: impl Future<Output = S3Result<T>>) -> S3Result<T> {
+        let disturbance = self.disturbance(&[Disturbance::AnswerLost]);
+        self.refuse(disturbance)?;
+        let answer = request.await?;
+        if disturbance == Some(Disturbance::AnswerLost) {
+            self.count(Disturbance::AnswerLost);
+            return Err(s3_error!(InternalError));
+        }
+        Ok(answer)
+    }
 }
 
 /// Passes operations on to the files.
@@ -205,7 +316,7 @@ macro_rules! passed_on {
                 if self.is_busy() {
                     return Err(s3_error!(SlowDown));
                 }
-                self.files.$name(request).await
+                self.disturbed(self.files.$name(request)).await
             })
         }
     )+};
@@ -219,14 +330,26 @@ impl S3 for Faulty {
         delete_object(DeleteObjectInput) -> DeleteObjectOutput;
         delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
         create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
-        upload_part(UploadPartInput) -> UploadPartOutput;
         abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
     }
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         // The server checks whether the object exists and then writes it. S3 does both in one step.
         let _alone = self.state.writes.lock().await;
-        self.files.put_object(request).await
+        self.disturbed(self.files.put_object(request)).await
+    }
+
+    async fn upload_part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        if self.is_busy() {
+            return Err(s3_error!(SlowDown));
+        }
+        let part = (request.input.upload_id.clone(), request.input.part_number);
+        let answer = self.disturbed(self.files.upload_part(request)).await?;
+        self.state.parts.lock().unwrap().push(part);
+        Ok(answer)
     }
 
     async fn complete_multipart_upload(
@@ -234,7 +357,8 @@ impl S3 for Faulty {
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let _alone = self.state.writes.lock().await;
-        self.files.complete_multipart_upload(request).await
+        self.disturbed(self.files.complete_multipart_upload(request))
+            .await
     }
 
     async fn get_object(
@@ -255,6 +379,11 @@ impl S3 for Faulty {
             .push(line.trim_end().to_owned());
         if self.is_busy() {
             return Err(s3_error!(SlowDown));
+        }
+        let disturbance = self.disturbance(&[Disturbance::BodyCut, Disturbance::RangeIgnored]);
+        self.refuse(disturbance)?;
+        if disturbance == Some(Disturbance::RangeIgnored) && request.input.range.take().is_some() {
+            self.count(Disturbance::RangeIgnored);
         }
         if !Path::new(&self.root).join(&request.input.bucket).is_dir() {
             return Err(s3_error!(NoSuchBucket));
@@ -289,7 +418,13 @@ impl S3 for Faulty {
             Some(_) => s3_error!(NoSuchVersion),
             None => error,
         })?;
-        let cut = self.state.cuts.lock().unwrap().pop();
+        let mut cut = self.state.cuts.lock().unwrap().pop();
+        if disturbance == Some(Disturbance::BodyCut) {
+            self.count(Disturbance::BodyCut);
+            let length = answer.output.content_length.unwrap_or_default();
+            let mut random = self.state.random.lock().unwrap();
+            cut = random.as_mut().map(|random| random.usize(..=length as usize));
+        }
         if let Some(cut) = cut
             && let Some(body) = answer.output.body.take()
         {
