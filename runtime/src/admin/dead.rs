@@ -276,6 +276,11 @@ pub async fn purge_documents(
 fn not_dead(status: &Status) -> Error {
     let id = &status.id;
     let what = match status.state {
+        State::Dead if status.code.as_deref() == Some(Code::RequestLost.as_str()) => {
+            format!(
+                "{id}: the queue's server has lost what this request was: submit it again, under the same --id"
+            )
+        }
         // The request has died again, or somebody has retried it after the lookup.
         State::Dead => format!("{id}: is not dead any more: `ingest-host status {id}` shows what it is"),
         State::Done => format!("{id}: is done, not dead: submit it under another --id to have it done again"),

@@ -130,6 +130,12 @@ pub trait Claims: Send + Sync {
     /// next request instead, or its claim has to end it ([`Claim::ending`]).
     async fn claim_some(&self, queue: &str, options: &ClaimOptions, count: usize) -> Result<Vec<Claim>>;
 
+    /// Returns the number of requests that the claims of this program have moved to the dead letters so far, because the
+    /// server had lost their content.
+    fn requests_lost(&self) -> u64 {
+        0
+    }
+
     /// Takes the next request: does what [`Claims::claim_some`] does, for one request. Returns `None` if no request can
     /// be claimed.
     async fn claim(&self, queue: &str, options: &ClaimOptions) -> Result<Option<Claim>> {

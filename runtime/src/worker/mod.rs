@@ -92,7 +92,8 @@ pub struct Summary {
     pub done: u64,
     /// The number of attempts that failed and will be retried.
     pub retried: u64,
-    /// The number of attempts after which the request became a dead letter.
+    /// The number of attempts after which the request became a dead letter, and of requests that became dead letters
+    /// because the queue's server had lost their content.
     pub dead: u64,
     /// The number of attempts after which the request became cancelled.
     pub cancelled: u64,
@@ -176,6 +177,7 @@ pub async fn run(
         scanned: ScannedQueues::new(),
         logged_waiting: None,
         invalid_before: None,
+        requests_lost: 0,
     };
     // The worker runs as a task of the runtime, like its attempts. Outside a task, it would run on a thread of its own,
     // and the end of each attempt would have to wake that thread.
@@ -230,6 +232,9 @@ struct Worker {
     logged_waiting: Option<(Instant, AwaitedWork)>,
     /// The number of invalid documents when the burst began, or `None` before they were counted.
     invalid_before: Option<u64>,
+    /// The number of requests that claims have moved to the dead letters, as last read: see
+    /// [`Claims::requests_lost`](crate::queue::Claims::requests_lost).
+    requests_lost: u64,
 }
 
 impl Worker {
@@ -362,7 +367,10 @@ impl Worker {
             // If the answer is lost, the same claim is repeated, first on the same queue.
             self.turn = turn;
             self.is_unanswered = true;
-            let claims = runner.backend.queue.claim_some(queue, &claim, count).await?;
+            let claimed = runner.backend.queue.claim_some(queue, &claim, count).await;
+            let lost = runner.backend.queue.requests_lost();
+            self.summary.dead += lost - std::mem::replace(&mut self.requests_lost, lost);
+            let claims = claimed?;
             self.is_unanswered = false;
             if !claims.is_empty() {
                 self.turn = turn + 1;

@@ -1,8 +1,9 @@
 //! Tests that the audit finds damage. Each backend has its own kinds of damage.
 
-use ingest_host::queue::State;
+use ingest_host::queue::{State, Submitted};
 
-use crate::test_server::{Q, TestServer, assert_lost, how};
+use crate::dead::run_to_its_end;
+use crate::test_server::{Q, TestServer, assert_lost, how, request};
 
 const LOST_HASH: &str = "the server lost the hash of this request";
 
@@ -56,6 +57,33 @@ async fn redis_faults_are_found() {
     server.redis_command("ZADD ready -1 hollow");
     server.claim().await;
     assert_eq!(server.status("hollow").await.error.as_deref(), Some(LOST_HASH));
+}
+
+#[tokio::test]
+async fn a_request_whose_content_is_lost_is_counted_and_submitted_again() {
+    let server = TestServer::redis().await;
+    let states = ["ready", "delayed", "dead", "cancelled", "done"];
+    server.submit(&states).await;
+    for state in states {
+        server.redis_command(&format!("ZREM ready {state}"));
+        server.redis_command(&format!("ZADD {state} 1 {state}"));
+        server.redis_command(&format!("DEL request:{state}"));
+    }
+    // The claim makes the delayed request ready, and finds that nothing of either is left.
+    assert_eq!(server.queue().claim(Q, &how()).await.unwrap(), None);
+    assert_eq!(server.queue().requests_lost(), 2);
+    let dead = run_to_its_end(&server, &format!("dead retry --queue {Q} ready"));
+    assert_eq!(dead.code, Some(1));
+    assert!(dead.stderr.contains("submit it again"), "{}", dead.stderr);
+    for state in states {
+        let new = request(state);
+        let answers = server.queue().submit(Q, &[new]).await.unwrap();
+        assert_eq!(answers, [Submitted::Created], "{state}");
+    }
+    server.audit_is_clean().await;
+    for _ in states {
+        server.claim().await;
+    }
 }
 
 #[tokio::test]

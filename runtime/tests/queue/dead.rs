@@ -100,7 +100,7 @@ fn kill_again(server: &TestServer) -> Option<BackgroundScript> {
 
 /// Runs a command that must end even if other clients add work all the time.
 #[track_caller]
-fn run_to_its_end(server: &TestServer, words: &str) -> CommandOutput {
+pub(crate) fn run_to_its_end(server: &TestServer, words: &str) -> CommandOutput {
     let host = Host::on(&server.url);
     let mut command = host.command();
     command

@@ -1,5 +1,6 @@
 //! Implements the operations on claims on Redis. Only one operation can end a claim.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,8 +25,9 @@ const REACHED: &str = "ingest:reached";
 const CANNOT_IMPORT: &str = "cannot import documents, trying again";
 
 /// The answer of `claim.lua`: whether the queue is open, the length of the intake list, the fields of each claim, the
-/// last fence that was given before this claim, and the number of ready requests that the next step has to skip.
-pub(super) type ClaimAnswer = (bool, u64, Vec<[StoredValue; STORED]>, u64, u64);
+/// last fence that was given before this claim, the number of ready requests that the next step has to skip, and the ids
+/// of the requests that became dead letters because the server had lost their hashes.
+pub(super) type ClaimAnswer = (bool, u64, Vec<[StoredValue; STORED]>, u64, u64, Vec<String>);
 
 /// The number of fields that `claim.lua` returns for a claim.
 pub(super) const STORED: usize = 18;
@@ -39,7 +41,7 @@ impl Claims for RedisServer {
         let count = count.clamp(1, CLAIM_STEP);
         let mut passed_over = 0;
         for _ in 0..IMPORT_STEPS_MAX {
-            let (open, intake, stored, _, looked) =
+            let (open, intake, stored, _, looked, _) =
                 self.claim_once(queue, options, count, passed_over).await?;
             passed_over = looked;
             let imported = if intake > 0 {
@@ -142,6 +144,10 @@ impl Claims for RedisServer {
         Ok(found.into_iter().map(elsewhere).collect())
     }
 
+    fn requests_lost(&self) -> u64 {
+        self.requests_lost.load(Ordering::Relaxed)
+    }
+
     async fn note_reached(&self, hosts: &[String]) -> Result<()> {
         let mut call = self.scripts.note_reached.key(REACHED);
         call.arg(REACHED_MAX);
@@ -184,6 +190,7 @@ impl RedisServer {
         let known = self.fences.lock().get(queue).copied().unwrap_or(0);
         let answer: ClaimAnswer = self.connections.invoke(&call).await?;
         self.observe_fence(queue, known, &answer);
+        self.note_lost_requests(queue, &answer.5);
         Ok(answer)
     }
 

@@ -1,4 +1,5 @@
-//! Detects that the server lost data: takes the fences of claims, and logs an error if the fences become lower.
+//! Detects that the server lost data: takes the answers of claims, and logs an error if the fences become lower, or if
+//! the hashes of requests are gone.
 
 use std::sync::atomic::Ordering;
 
@@ -6,11 +7,12 @@ use tracing::error;
 
 use super::RedisServer;
 use super::claims::{ClaimAnswer, ticket_of};
+use crate::error::Code;
 
 impl RedisServer {
     /// Compares the last fence that the server gave before this claim with the fence that was known before the server
     /// was asked. Fences never become lower: a server that returns a lower fence has lost data.
-    pub(super) fn observe_fence(&self, queue: &str, known: u64, (_, _, claims, before, _): &ClaimAnswer) {
+    pub(super) fn observe_fence(&self, queue: &str, known: u64, (_, _, claims, before, ..): &ClaimAnswer) {
         let fences = claims.iter().map(|stored| ticket_of(queue, stored).fence);
         let last = fences.fold(*before, u64::max);
         let mut fences = self.fences.lock();
@@ -29,5 +31,19 @@ impl RedisServer {
                  missing again, bind plugins again, and see `ingest-host queue audit` for its settings"
             );
         }
+    }
+
+    /// Logs and counts the requests that became dead letters because the server had lost their hashes.
+    pub(super) fn note_lost_requests(&self, queue: &str, ids: &[String]) {
+        for id in ids {
+            error!(
+                queue,
+                request = id,
+                server = self.connections.name(),
+                code = Code::RequestLost.as_str(),
+                "the queue's server has lost the content of this request: a dead letter; submit it again"
+            );
+        }
+        self.requests_lost.fetch_add(ids.len() as u64, Ordering::Relaxed);
     }
 }

@@ -86,6 +86,8 @@ pub(super) struct RedisServer {
     /// The last known fence of each queue.
     fences: Mutex<HashMap<String, u64>>,
     losses: AtomicU64,
+    /// The number of requests whose content the server had lost when this program wanted to claim them.
+    requests_lost: AtomicU64,
     repeated_errors: RepeatedErrors,
 }
 
@@ -99,6 +101,7 @@ impl RedisServer {
             registered: Mutex::default(),
             fences: Mutex::default(),
             losses: AtomicU64::new(0),
+            requests_lost: AtomicU64::new(0),
             repeated_errors: RepeatedErrors::default(),
         })
     }

@@ -19,6 +19,7 @@
 --             does not have is nil
 --          4. the last fence that was given before this claim
 --          5. the number of ready requests that were skipped or examined, if there may be more to examine; otherwise 0
+--          6. the ids of the requests that this claim moved to the dead letters, because their hashes were gone
 
 local fault = broken('ZCARD', 'ready', 'delayed', 'leased', 'dead', 'cancelled')
   or broken('LLEN', 'wake', 'in')
@@ -34,9 +35,10 @@ local look_max, from, output, takes_all = tonumber(ARGV[6]), tonumber(ARGV[7]), 
 local output_id = string.match(output, '^%S+')
 local nonces = { unpack(ARGV, 10) }
 local now, fence_before = now_ms(), tonumber(redis.call('GET', key('fence')) or 0)
+local without_hash = {}
 
 local function reply(open, claims, looked)
-  return { open and 1 or 0, redis.call('LLEN', key('in')), claims, fence_before, looked or 0 }
+  return { open and 1 or 0, redis.call('LLEN', key('in')), claims, fence_before, looked or 0, without_hash }
 end
 
 -- The fields of a request that are returned, in this order.
@@ -81,6 +83,7 @@ local function move_to_dead(id)
   local why = 'the server lost the hash of this request'
   redis.call('HSET', request_key(id), 'error', why, 'coded', 'request-lost ' .. why)
   redis.call('ZADD', key('dead'), now, id)
+  without_hash[#without_hash + 1] = id
 end
 
 local function lose_lease(id)

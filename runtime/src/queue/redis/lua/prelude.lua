@@ -127,7 +127,10 @@ end
 local function create(request, now)
   local hash = request_key(request.id)
   local state = state_of(request.id)
-  if state then
+  if state and state ~= 'leased' and redis.call('HEXISTS', hash, 'uri') == 0 then
+    -- The server has lost the hash, so the request cannot be done. It is submitted again under its id.
+    redis.call('ZREM', key(state), request.id)
+  elseif state then
     local digest = redis.call('HGET', hash, 'digest')
     return (digest == request.digest or digest == request.digest_before) and state or 'conflict'
   end
