@@ -83,7 +83,7 @@ pub(super) struct BurstWait {
 }
 
 /// The time for which a burst still waits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RemainingWait {
     /// The remaining wait for delayed requests that are no retries, and for requests that other workers have.
     pub(super) left: Duration,

@@ -18,7 +18,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use attempt_runner::AttemptRunner;
 use backoff::Backoff;
-use burst::{AwaitedWork, BurstWait, PendingWork, ScannedQueues};
+use burst::{AwaitedWork, BurstWait, PendingWork, RemainingWait, ScannedQueues};
 pub use burst::{LeftRequest, LeftRequests};
 use lease::Leases;
 pub use plugins::PluginSource;
@@ -101,7 +101,7 @@ pub struct Summary {
     pub released: u64,
     /// The number of attempts whose claim was lost, or could not be ended on the server.
     pub lost: u64,
-    /// The requests that a burst left when it ended by itself.
+    /// The requests that a burst left.
     pub left: LeftRequests,
 }
 
@@ -185,11 +185,17 @@ pub async fn run(
         let result = worker.serve(&mut shutdown).await;
         worker.drain(&mut shutdown).await;
         noter.end().await;
-        // A burst removes old requests when it ends, because all workers may be bursts, which have no reaper.
-        if result.is_ok() && worker.runner.options.burst && *shutdown.borrow() == Shutdown::No {
-            reaper::reap(&worker.runner).await;
+        result?;
+        if worker.runner.options.burst {
+            let is_stopped = *shutdown.borrow() != Shutdown::No;
+            if is_stopped {
+                worker.summary.left = worker.left_after_stop().await?;
+            } else {
+                // A burst removes old requests when it ends, because all workers may be bursts, which have no reaper.
+                reaper::reap(&worker.runner).await;
+            }
         }
-        result.map(|()| worker.summary)
+        Ok(worker.summary)
     });
     match serving.await.map_err(JoinError::try_into_panic) {
         Ok(result) => result,
@@ -466,6 +472,20 @@ impl Worker {
         self.log_why_idle().await?;
         self.summary.left = all;
         Ok(ClaimOutcome::Over)
+    }
+
+    /// Returns the requests that a burst leaves because it was told to stop.
+    async fn left_after_stop(&mut self) -> Result<LeftRequests> {
+        let remaining = RemainingWait::default();
+        let pending = PendingWork::of(&self.runner, remaining.for_retries, &mut self.scanned).await?;
+        // If the documents were not counted at the beginning, the burst has not set any aside.
+        let invalid_before = self.invalid_before.unwrap_or(u64::MAX);
+        let burst_wait = self.runner.options.policy.burst_wait;
+        let left = pending
+            .left(&self.runner, burst_wait, remaining, invalid_before)
+            .await?;
+        // A burst that does not wait any more never has to go on.
+        Ok(left.unwrap_or_default())
     }
 
     /// Logs why nothing is claimed although requests wait.

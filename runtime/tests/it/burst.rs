@@ -19,6 +19,7 @@ on_both_queues! {
     all_waits_for_retries_together_are_bounded
     what_is_due_behind_retries_is_waited_for
     what_died_is_listed_by_the_command_that_the_summary_names
+    a_stopped_burst_tells_what_is_left
     what_another_worker_keeps_is_left
     what_another_worker_loses_is_done
     what_a_paused_queue_has_is_left_and_the_others_are_done
@@ -337,6 +338,45 @@ fn what_another_worker_keeps_is_left(host: &Host) {
     files.let_go("held.csv");
     host.wait_for_state("held", "done");
     assert_eq!(holder.stop().0, Some(0));
+}
+
+fn a_stopped_burst_tells_what_is_left(host: &Host) {
+    let (files, url) = with_file(host);
+    let held = files.hold("held.csv", "n\n1\n2\n");
+    host.run(&format!("submit --queue q --uri {held} --id held")).ok();
+    for id in ["next", "last"] {
+        host.run(&format!("submit --queue q --uri {url} --id {id}")).ok();
+    }
+    let mut command = host.command();
+    command
+        .arg("run")
+        .args(words("--concurrency 1").split_whitespace());
+    let stopped = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    host.wait_for_state("held", "leased");
+    let pid = rustix::process::Pid::from_child(&stopped);
+    // After two signals, the worker hands its request back.
+    for _ in 0..2 {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    let said = CommandOutput::new(&stopped.wait_with_output().unwrap());
+    files.let_go("held.csv");
+    assert_said(&said, 1, "0 done, 0 dead");
+    assert!(
+        said.stdout.contains(" 1 handed back, 0 lost, 3 left\n"),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        lists(&said, &["held", "ready"]) && lists(&said, &["next", "ready"]),
+        "{}",
+        said.stdout
+    );
+    assert_said(&burst(host, ""), 0, "3 done");
 }
 
 fn what_another_worker_loses_is_done(host: &Host) {

@@ -1,5 +1,7 @@
 //! Tests outputs on an S3 server: workers that share no disk commit each request once, wherever a worker dies.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::BUCKET;
@@ -25,8 +27,13 @@ impl S3Fixture {
     /// Runs a worker until it has nothing to do. With a fault, it dies at that step.
     fn run(&self, options: &str, fault: Option<&str>) -> CommandOutput {
         let mut command = self.host.command();
+        let wait = if options.contains("--burst-wait") {
+            ""
+        } else {
+            "--burst-wait 0s"
+        };
         let words = format!(
-            "run --queue q --plugin clean.wasm --burst --burst-wait 0s --allow-root . --output {BUCKET}/out {options}"
+            "run --queue q --plugin clean.wasm --burst {wait} --allow-root . --output {BUCKET}/out {options}"
         );
         command
             .args(words.split_whitespace())
@@ -46,8 +53,8 @@ impl S3Fixture {
 
     /// Returns the keys of the outputs of the queue.
     fn outputs(&self) -> Vec<String> {
-        let mut keys = self.server.keys("lake");
-        keys.retain(|key| key.starts_with("out/q/"));
+        let mut keys = self.server.keys_below("lake", "out/q/");
+        keys.sort();
         keys
     }
 
@@ -99,6 +106,37 @@ fn a_worker_that_dies_at_any_step_leaves_one_output() {
         assert_eq!(super::sha256(&output), receipt["outputs"][0]["sha256"], "{step}");
     }
     assert_eq!(fixture.outputs().len(), 6, "{:?}", fixture.outputs());
+}
+
+#[test]
+fn a_store_that_fails_at_random_gets_each_output_once() {
+    let fixture = S3Fixture::new();
+    let ids = ["a", "b", "c", "d", "e", "f"];
+    ids.into_iter().for_each(|id| fixture.submit(id));
+    fixture.server.disturb(Some(fastrand::Rng::with_seed(7)));
+    let said = fixture.run("--burst-wait 1m", None);
+    fixture.server.disturb(None);
+    assert!(
+        said.stdout.contains("6 done, 0 dead"),
+        "{}{}",
+        said.stdout,
+        said.stderr
+    );
+    let seen = fixture.server.disturbances();
+    assert!(!seen.starts_with("0 answers 503 SlowDown"), "{seen}");
+    let uploads: HashSet<_> = fixture
+        .server
+        .parts()
+        .into_iter()
+        .map(|(upload, _)| upload)
+        .collect();
+    assert!(uploads.len() >= ids.len(), "{uploads:?}");
+    assert_eq!(fixture.outputs().len(), ids.len());
+    for id in ids {
+        let output = fixture.server.read("lake", &format!("out/q/{id}.csv")).unwrap();
+        let receipt = fixture.receipt(id).unwrap();
+        assert_eq!(super::sha256(&output), receipt["outputs"][0]["sha256"], "{id}");
+    }
 }
 
 #[test]
