@@ -55,10 +55,17 @@ impl Location {
             return Ok(Self::File(PathBuf::from(text)));
         };
         match scheme.as_str() {
-            "http" | "https" => match Url::parse(text) {
-                Ok(url) => Ok(Self::Http(url)),
-                Err(error) => Err(malformed("is not a valid URL").because(error)),
-            },
+            "http" | "https" => {
+                // The parser would read `http:/x/a.csv` as the file `a.csv` of a host `x`.
+                let host = text[scheme.len() + 1..].strip_prefix("//");
+                if host.is_none_or(|host| host.starts_with(['/', '\\'])) {
+                    return Err(malformed(&format!("a URL is written {scheme}://HOST/PATH")));
+                }
+                match Url::parse(text) {
+                    Ok(url) => Ok(Self::Http(url)),
+                    Err(error) => Err(malformed("is not a valid URL").because(error)),
+                }
+            }
             "file" => {
                 // The parser would read `file:a.csv` as `/a.csv`, and a user hardly means that file.
                 if !text["file:".len()..].starts_with('/') {
@@ -129,6 +136,10 @@ mod tests {
     fn malformed_uris_are_refused_with_the_reason() {
         for (text, reason) in [
             ("http://", "not a valid URL"),
+            ("http:/host/a.csv", "written http://HOST/PATH"),
+            ("HTTPS:host/a.csv", "written https://HOST/PATH"),
+            ("http:///host/a.csv", "written http://HOST/PATH"),
+            ("http:\\\\host\\a.csv", "written http://HOST/PATH"),
             ("http://u:secret@/x", "not a valid URL"),
             ("file:a.csv", "absolute path"),
             ("file:///a.csv?x", "%3F"),

@@ -608,6 +608,7 @@ fn not_answered(error: reqwest::Error, url: &Url, took_it: bool) -> Error {
         error if error.is_dns() => {
             failed(Code::HostUnreachable, "cannot find the host").not_reaching(host_of(url))
         }
+        error if is_not_http(error) => failed(Code::HttpInvalid, "the answer violates the rules of HTTP"),
         error if !error.is_connect() => failed(Code::HttpNoAnswer, "no answer"),
         _ if took_it && url.scheme() == "https" => failed(Code::TlsFailed, "cannot connect by TLS"),
         error if !took_it && found_no_way(error) => {
@@ -616,6 +617,15 @@ fn not_answered(error: reqwest::Error, url: &Url, took_it: bool) -> Error {
         _ => failed(Code::HostUnreachable, "cannot connect"),
     };
     failed.because(error.without_url())
+}
+
+/// Returns true if the head of the answer cannot be read, for example because two lengths contradict each other.
+fn is_not_http(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| {
+        cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+    })
 }
 
 fn find_refusal(error: &reqwest::Error) -> Option<&NotPublic> {
