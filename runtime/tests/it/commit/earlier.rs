@@ -27,14 +27,14 @@ fn create_like_0_1_0(fixture: &CommitFixture, receipts: &str, id: &str, text: &s
     }
 }
 
-/// Returns the text of a receipt of the tests' request, whose output has the bytes `a\n`.
-fn text(fixture: &CommitFixture) -> String {
+/// Returns the text of a receipt of the tests' request, whose output has this path and the bytes `a\n`.
+fn text(fixture: &CommitFixture, output: &str) -> String {
     let digest = digest(b"a\n");
     let receipt = receipt(
         1,
         &Published {
             output: Artifact {
-                uri: fixture.uri("orders/day-1.csv"),
+                uri: fixture.uri(output),
                 bytes: digest.bytes,
                 sha256: digest.sha256,
             },
@@ -49,7 +49,15 @@ fn committed_by_0_1_0() -> CommitFixture {
     let fixture = CommitFixture::new();
     fs::create_dir_all(fixture.path("orders/receipts")).unwrap();
     fs::write(fixture.path("orders/day-1.csv"), "a\n").unwrap();
-    assert!(create_like_0_1_0(&fixture, "orders/receipts", ID, &text(&fixture)).unwrap());
+    assert!(
+        create_like_0_1_0(
+            &fixture,
+            "orders/receipts",
+            ID,
+            &text(&fixture, "orders/day-1.csv")
+        )
+        .unwrap()
+    );
     fixture
 }
 
@@ -96,7 +104,7 @@ fn a_late_attempt_of_0_1_0_and_a_new_one_never_both_commit() {
     let fixture = CommitFixture::new();
     fs::create_dir_all(fixture.path("orders/receipts")).unwrap();
     let committed = commit::publish(fixture.seal(2, b"b\n", b"r\n"), ID, |published| {
-        let of_0_1_0 = text(&fixture);
+        let of_0_1_0 = text(&fixture, "orders/day-1.5.csv");
         fs::write(fixture.path("orders/day-1.5.csv"), "a\n").unwrap();
         assert!(create_like_0_1_0(&fixture, "orders/receipts", ID, &of_0_1_0).unwrap());
         receipt(2, published)
@@ -117,14 +125,22 @@ fn a_worker_of_0_1_0_that_begins_later_is_found_out() {
     let fixture = CommitFixture::new();
     let sealed = fixture.seal(1, b"b\n", b"");
     fs::create_dir_all(fixture.path("orders/receipts")).unwrap();
-    assert!(create_like_0_1_0(&fixture, "orders/receipts", ID, &text(&fixture)).unwrap());
+    assert!(
+        create_like_0_1_0(
+            &fixture,
+            "orders/receipts",
+            ID,
+            &text(&fixture, "orders/day-1.csv")
+        )
+        .unwrap()
+    );
     let error = publish(sealed, 1).expect_err("another folder has receipts");
     assert_eq!(
         (error.class(), error.code()),
         (Class::Transient, Code::OutputUnwritable),
         "{error}"
     );
-    assert_eq!(fixture.visible_files(), [""; 0]);
+    assert_eq!(fixture.visible_files(), ["orders/receipts/day-1.json"]);
     // The next attempt moves the receipts.
     assert!(matches!(fixture.commit(2, b"b\n"), Ok(Committed::Existing(_))));
     is_moved(&fixture);
@@ -137,7 +153,15 @@ fn of_two_receipts_that_exist_already_the_new_one_counts() {
     let own = fixture.receipt();
     fs::create_dir_all(fixture.path("orders/receipts")).unwrap();
     for id in [ID, "day-2"] {
-        assert!(create_like_0_1_0(&fixture, "orders/receipts", id, &text(&fixture)).unwrap());
+        assert!(
+            create_like_0_1_0(
+                &fixture,
+                "orders/receipts",
+                id,
+                &text(&fixture, "orders/day-1.csv")
+            )
+            .unwrap()
+        );
     }
     fixture.seal(3, b"", b"");
     is_moved(&fixture);
@@ -263,7 +287,15 @@ fn links_to_folders_of_0_1_0_are_followed() {
     fs::create_dir_all(elsewhere.join("receipts")).unwrap();
     fs::create_dir_all(fixture.path("")).unwrap();
     symlink(&elsewhere, fixture.path("orders")).unwrap();
-    assert!(create_like_0_1_0(&fixture, "orders/receipts", ID, &text(&fixture)).unwrap());
+    assert!(
+        create_like_0_1_0(
+            &fixture,
+            "orders/receipts",
+            ID,
+            &text(&fixture, "orders/day-1.csv")
+        )
+        .unwrap()
+    );
     assert!(matches!(fixture.commit(2, b"b\n"), Ok(Committed::Existing(_))));
     assert!(!create_like_0_1_0(&fixture, "orders/receipts", ID, "{}").unwrap());
 
@@ -279,7 +311,8 @@ fn links_to_folders_of_0_1_0_are_followed() {
     // Another place that has receipts already is not replaced.
     fs::remove_file(fixture.path("orders/receipts")).unwrap();
     symlink(fixture.folder.path(), fixture.path("orders/receipts")).unwrap();
-    let error = fixture.commit(3, b"b\n").expect_err("two folders");
+    let storage = fixture.destination.storage();
+    let error = storage.begin(owner(ID, 3), Format::Csv).expect_err("two folders");
     assert_eq!(
         (error.class(), error.code()),
         (Class::Permanent, Code::OutputFolder),
