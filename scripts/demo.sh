@@ -72,7 +72,7 @@ wait_for() { # PROCESS WHAT
 
 # Prints the last member with this name in the receipt of a request. The member is a number or a text.
 member() { # ID NAME
-    tr -d '\n' <"$OUT/receipts/$1.json" | sed -n 's/.*"'"$2"'": *"\{0,1\}\([^",}]*\).*/\1/p'
+    tr -d '\n' <"$RECEIPTS/$1.json" | sed -n 's/.*"'"$2"'": *"\{0,1\}\([^",}]*\).*/\1/p'
 }
 
 sha256_of() { { sha256sum "$1" 2>/dev/null || shasum -a 256 "$1"; } | cut -d ' ' -f 1; }
@@ -113,6 +113,7 @@ else
     export REDIS_URL
 fi
 OUT=$DEMO/out/$QUEUE
+RECEIPTS=$DEMO/out/_ingest/$QUEUE/receipts
 
 # --- The demo
 
@@ -143,7 +144,7 @@ FIRST=alarms-$RUN-1
 run ingest-host submit --queue "$QUEUE" --uri "$URL" --id "$FIRST"
 say "The worker may reach the address because of --allow-host; by default it reaches only public addresses."
 run ingest-host run --queue "$QUEUE" --burst --profile --allow-host 127.0.0.1 --output "$DEMO/out"
-[ -s "$OUT/receipts/$FIRST.json" ] || fail "There is no receipt: $(ingest-host status "$FIRST" 2>&1)"
+[ -s "$RECEIPTS/$FIRST.json" ] || fail "There is no receipt: $(ingest-host status "$FIRST" 2>&1)"
 say '' "Every record is accounted for: in the output, or among the rejects with the reason:"
 run ingest-host status "$FIRST"
 say '' "Times are in ISO 8601 now, and 999999, which means \"not set\", is gone:"
@@ -171,7 +172,7 @@ say '' "The same file, the same worker, another plugin:"
 printf '    %-18s %-8s %-14s %9s %9s   %s\n' request binding plugin written rejected worker
 for id in "$BEFORE" "$AFTER"; do
     printf '    %-18s %-8s %-14s %9s %9s   %s\n' "$id" "$(member "$id" binding)" \
-        "$(tr -d '\n' <"$OUT/receipts/$id.json" |
+        "$(tr -d '\n' <"$RECEIPTS/$id.json" |
             sed 's/.*"plugin": *{ *"name": *"\([^"]*\)", *"version": *"\([^"]*\)".*/\1@\2/')" \
         "$(member "$id" written)" "$(member "$id" rejected)" "$(member "$id" worker)"
 done
@@ -183,12 +184,12 @@ run ingest-host plugin rollback --queue "$QUEUE"
 run ingest-host plugin history --queue "$QUEUE"
 
 step "5. The receipt: of what the output was made, and how to check it"
-run sed '/"examples"/q' "$OUT/receipts/$AFTER.json"
+run sed '/"examples"/q' "$RECEIPTS/$AFTER.json"
 say ''
 digest=$(sha256_of "$OUT/$AFTER.csv")
 show "sha256sum $OUT/$AFTER.csv"
 say "    $digest"
-grep -q "$digest" "$OUT/receipts/$AFTER.json" || fail "The receipt has another digest for the output."
+grep -q "$digest" "$RECEIPTS/$AFTER.json" || fail "The receipt has another digest for the output."
 say "The receipt contains the same digest, so it belongs to this output."
 run ingest-host queue audit --queue "$QUEUE"
 show "kill $worker"

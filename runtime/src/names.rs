@@ -17,8 +17,9 @@ const GROUP_NAME_BYTES_MAX: usize = 64;
 /// The maximum number of characters of an input's name in a derived id.
 const STEM_CHARS_MAX: usize = 64;
 
-/// The names that no queue may have, because an output folder has subfolders with these names. The names of all other
-/// subfolders that this program creates there begin with a dot or with `_`, and no queue that is in use has such a name.
+/// The names that no queue may have, because version 0.1.0 creates subfolders with these names in an output folder. The
+/// names of all other subfolders that the program creates there begin with a dot or with `_`, and no queue that is in use
+/// has such a name.
 const RESERVED: [&str; 2] = ["receipts", "rejects"];
 
 /// Checks the id of a request.
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_reserved_queue_can_be_looked_at_only() {
-        for name in ["receipts", "Receipts", "rejects", "REJECTS"] {
+        for name in ["receipts", "Receipts", "rejects", "REJECTS", "_ingest", "_"] {
             check_queue_name(name).unwrap();
             let why = check_usable_queue_name(name).expect_err(name).to_string();
             assert!(why.contains("reserved"), "{why}");

@@ -63,7 +63,7 @@ pub(super) struct OutputArgs {
     /// Folder for outputs and receipts.
     #[arg(long, value_name = "URI", default_value = "./out/")]
     pub(super) output: String,
-    /// Folder for rejects [default: `rejects` below the output].
+    /// Folder for rejects [default: `_ingest/` below the output].
     #[arg(long, value_name = "URI")]
     pub(super) rejects: Option<String>,
     /// Format of the output [default: that of the input].

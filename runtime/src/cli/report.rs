@@ -64,7 +64,8 @@ fn is_document(path: &Path) -> bool {
 async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
     // What `ingest` has processed is in no queue, so the hint names the path of the receipt.
     let name = id.strip_suffix(".json").unwrap_or(&id);
-    let hint = format!("of an `ingest`, name the receipt: `ingest-host report out/receipts/{name}.json`");
+    let hint =
+        format!("of an `ingest`, name the receipt: `ingest-host report out/_ingest/receipts/{name}.json`");
     let as_request = is_document(Path::new(&id)).then(|| format!("{id}: no such file here; as a request"));
     let status = async {
         // The hint about `ingest` is given only if no queue has a request with this id.

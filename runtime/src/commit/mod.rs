@@ -21,10 +21,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, redact};
 use crate::names::check_id;
 use crate::receipt::{Receipt, RejectsPart, RequestPart};
-use crate::storage::{FileRole, LocalStorage, Owner, Published, Recorded, SealedAttempt, Storage, object};
-
-/// The name of the folder with the receipts, which is in the same folder as the outputs.
-const RECEIPTS: &str = "receipts";
+use crate::storage::{self, FileRole, LocalStorage, Owner, Published, Recorded, SealedAttempt, Storage};
 
 /// The place for output, rejects and receipts, which `--output` and `--rejects` name.
 #[derive(Debug)]
@@ -37,7 +34,7 @@ pub struct Destination {
 
 impl Destination {
     /// Returns a destination in the local file system. The arguments are paths or `file:` URIs of folders, which need
-    /// not exist. By default, rejects go to the folder `rejects` within the output's folder.
+    /// not exist. By default, rejects go to the folder `_ingest` within the output's folder.
     ///
     /// # Errors
     /// Fails permanently, with stage config, if a URI is malformed or has another scheme.
@@ -222,16 +219,22 @@ fn check_outputs(
     Ok(())
 }
 
-/// Returns the URI of a published receipt. The receipt is in the folder `receipts`, which is in the same folder as the
-/// output. Returns `None` if the receipt names no output.
+/// Returns the URI of a published receipt. If a file of this machine at the place of version 0.1.0 is the receipt,
+/// returns its URI. Returns `None` if the receipt names no output, or if the output is not in the folder of the queue.
 pub fn receipt_uri(receipt: &Receipt) -> Option<String> {
-    let output = receipt.outputs.first()?;
+    let output = &receipt.outputs.first()?.uri;
     let request = &receipt.request;
-    if let Location::Object(_) = Location::parse(&output.uri, Stage::Commit).ok()? {
-        return object::receipt_uri(&output.uri, request.queue.as_deref(), &request.id);
+    let is_file = |uri: &String| match Location::parse(uri, Stage::Commit) {
+        Ok(Location::File(path)) => path.exists(),
+        _ => false,
+    };
+    let uri = storage::receipt_uri(output, request.queue.as_deref(), &request.id);
+    if uri.as_ref().is_some_and(is_file) {
+        return uri;
     }
-    let (folder, _) = output.uri.rsplit_once('/')?;
-    Some(format!("{folder}/{RECEIPTS}/{}.json", request.id))
+    storage::earlier_receipt_uri(output, &request.id)
+        .filter(is_file)
+        .or(uri)
 }
 
 fn rejects_folder(rejects: Option<&str>) -> Result<Option<PathBuf>> {

@@ -22,6 +22,7 @@
 //! All functions of this module block, so they must not be called within an async task.
 
 mod checkpoint;
+mod layout;
 mod local;
 pub mod object;
 mod staged;
@@ -31,8 +32,8 @@ use std::io::Read;
 use std::time::Duration;
 
 pub use self::checkpoint::{StagedPart, StoredCheckpoint};
+pub(crate) use self::layout::{earlier_receipt_uri, receipt_uri};
 pub use self::local::LocalStorage;
-
 pub use self::staged::StagedWriter;
 use crate::digest::Digest;
 use crate::error::Result;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Scale;
-use crate::fixture::{FaultsFixture, QUEUE, read_receipts, sha256sums};
+use crate::fixture::{FaultsFixture, QUEUE, private, read_receipts, sha256sums};
 use crate::support::host::{component, path_of};
 use crate::worker_process::WorkerProcess;
 use crate::workers::STEPS;
@@ -323,7 +323,7 @@ impl Walk {
         assert_eq!(state, wanted, "{case}: {status}");
         assert_eq!(status["ending"], Value::Null, "{case}: {status}");
         let folder = self.fixture.host.path("out").join(QUEUE);
-        let receipts = read_receipts(&folder.join("receipts"));
+        let receipts = read_receipts(&private(&folder).join("receipts"));
         let receipt = receipts.get(id);
         assert_eq!(receipt.is_some(), state == "done", "{case}: {receipt:?}");
         let mut named = HashSet::new();
@@ -395,7 +395,8 @@ impl Walk {
 /// Returns the files of a request that are visible to readers of the output folder, except its receipt.
 fn visible(output: &Path, id: &str) -> HashSet<PathBuf> {
     let mut found = HashSet::new();
-    for folder in [output.join(QUEUE), output.join("rejects").join(QUEUE)] {
+    let outputs = output.join(QUEUE);
+    for folder in [private(&outputs).join("rejects"), outputs] {
         let Ok(folder) = folder.canonicalize() else {
             continue;
         };

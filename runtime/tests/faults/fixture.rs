@@ -341,7 +341,7 @@ impl FaultsFixture {
     /// the ids of the requests that have a receipt.
     pub(crate) fn check_output(&self) -> HashSet<String> {
         let folder = self.host.path("out").join(QUEUE);
-        let receipts = read_receipts(&folder.join("receipts"));
+        let receipts = read_receipts(&private(&folder).join("receipts"));
         let mut outputs = HashMap::new();
         let mut named = HashSet::new();
         for (id, receipt) in &receipts {
@@ -433,15 +433,20 @@ pub(crate) fn read_receipts(folder: &Path) -> BTreeMap<String, Value> {
     receipts
 }
 
-/// Returns the paths of all files of outputs and rejects that have final names.
-fn final_files(folder: &Path) -> HashSet<PathBuf> {
-    let rejects = folder.parent().unwrap().join("rejects").join(QUEUE);
-    let of = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten();
-        let paths = entries.map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.is_file()).collect::<Vec<_>>()
-    };
-    of(folder).into_iter().chain(of(&rejects)).collect()
+/// Returns the folder of the files that are not outputs, for the folder of a queue's outputs.
+pub(crate) fn private(outputs: &Path) -> PathBuf {
+    outputs
+        .parent()
+        .unwrap()
+        .join("_ingest")
+        .join(outputs.file_name().unwrap())
+}
+
+/// Returns everything in the folders of outputs and of rejects, where only files with final names may be.
+fn final_files(outputs: &Path) -> HashSet<PathBuf> {
+    let folders = [outputs.to_owned(), private(outputs).join("rejects")];
+    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    entries.flatten().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Returns the SHA-256 digest of each file. The system's own `sha256sum` computes them.

@@ -41,9 +41,12 @@ fn full() -> String {
     assert_eq!(fixture.count("dead"), 0, "room may come back");
     let left = worker.files("out");
     let is_hidden =
-        |path: &PathBuf| path.to_string_lossy().contains("/.staging/") || path.ends_with(".output-id");
+        |path: &PathBuf| path.to_string_lossy().contains("/staging/") || path.ends_with("output-id");
     assert!(left.iter().all(is_hidden), "{left:?}");
-    assert!(left.iter().any(|path| path.ends_with(".output-id")), "{left:?}");
+    assert!(
+        left.iter().any(|path| path.ends_with("_ingest/output-id")),
+        "{left:?}"
+    );
     drop(worker);
     // The file system existed only in the mount namespace of the killed worker, so all files in it are lost. The next
     // worker has another output folder.

@@ -150,7 +150,7 @@ fn what_is_only_to_be_ended_is_waited_for_in_a_paused_queue(host: &Host) {
     host.run(&format!("submit --queue q --uri {url} --id poison"))
         .ok();
     let output = OutputId {
-        id: std::fs::read_to_string(host.path("out/.output-id"))
+        id: std::fs::read_to_string(host.path("out/_ingest/output-id"))
             .unwrap()
             .trim()
             .into(),

@@ -16,7 +16,7 @@ fn csv(good: usize, ragged: usize, stray: usize) -> String {
     )
 }
 
-/// Returns the paths of all files below the folder `out`, including staged files, except the file `.output-id`.
+/// Returns the paths of all files below the folder `out`, including staged files, except the file `output-id`.
 fn files(host: &Host) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![host.path("out")];
@@ -25,7 +25,7 @@ fn files(host: &Host) -> Vec<String> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !path.ends_with(".output-id") {
+            } else if !path.ends_with("output-id") {
                 found.push(
                     path.strip_prefix(host.path("out"))
                         .unwrap()
@@ -76,33 +76,33 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     assert_eq!(host.status("good")["receipt"]["records"]["written"], 7);
     let (error, status) = dead(host, "bad");
     assert_eq!(status["attempts"], 1);
-    let folder = host.path("out/rejects/q").canonicalize().unwrap();
+    let folder = host.path("out/_ingest/q/quarantine").canonicalize().unwrap();
     assert_eq!(
         error,
         format!(
-            "commit bad.csv: nothing was published (see file://{}/.quarantine/bad.json): 3 of 10 records were rejected, and at most 2 may be; \
+            "commit bad.csv: nothing was published (see file://{}/bad.json): 3 of 10 records were rejected, and at most 2 may be; \
              by code: 2 ragged-row (first record 8, line 9: expected 2 fields, found 1), \
              1 stray-quote (first record 10, line 11: \" at byte 2 of the record, within a field that does not begin with one)",
             folder.display()
         )
     );
     let found = [
-        "q/.quarantine/bad.csv",
+        "_ingest/q/quarantine/bad.csv",
+        "_ingest/q/quarantine/bad.json",
+        "_ingest/q/quarantine/bad.rejects.csv",
+        "_ingest/q/receipts/good.json",
+        "_ingest/q/rejects/good.rejects.csv",
         "q/good.csv",
-        "q/receipts/good.json",
-        "rejects/q/.quarantine/bad.json",
-        "rejects/q/.quarantine/bad.rejects.csv",
-        "rejects/q/good.rejects.csv",
     ];
     assert_eq!(files(host), found);
-    let kept = std::fs::read_to_string(folder.join(".quarantine/bad.rejects.csv")).unwrap();
+    let kept = std::fs::read_to_string(folder.join("bad.rejects.csv")).unwrap();
     assert_eq!(kept.lines().count(), 4, "{kept}");
     assert!(
         kept.starts_with("record,line,offset,code,reason,raw\n8,9,32,\"ragged-row\","),
         "{kept}"
     );
 
-    let good = std::fs::read_to_string(host.path("out/q/.quarantine/bad.csv")).unwrap();
+    let good = std::fs::read_to_string(host.path("out/_ingest/q/quarantine/bad.csv")).unwrap();
     assert_eq!(good, csv(7, 0, 0));
 
     // A retry with the same gate gives the same result. If the gate allows more rejects, the output is published.
@@ -167,7 +167,7 @@ fn shares_and_codes_have_their_edges_too() {
         let host = Host::embedded();
         host.write("in.csv", &input);
         let said = ingest(&host, "in.csv", gate);
-        let is_published = files(&host).contains(&"receipts/in.json".to_owned());
+        let is_published = files(&host).contains(&"_ingest/receipts/in.json".to_owned());
         assert_eq!(
             (said.code == Some(0), is_published),
             (passes, passes),
@@ -178,14 +178,14 @@ fn shares_and_codes_have_their_edges_too() {
             assert_eq!(
                 files(&host),
                 [
-                    ".quarantine/in.csv",
-                    "rejects/.quarantine/in.json",
-                    "rejects/.quarantine/in.rejects.csv"
+                    "_ingest/quarantine/in.csv",
+                    "_ingest/quarantine/in.json",
+                    "_ingest/quarantine/in.rejects.csv"
                 ],
                 "{gate}"
             );
             assert!(
-                said.stderr.contains("rejects/.quarantine/in.json"),
+                said.stderr.contains("_ingest/quarantine/in.json"),
                 "{}",
                 said.stderr
             );
@@ -239,7 +239,10 @@ fn mostly_rejected_is_no_success(host: &Host) {
     );
     assert_eq!(status["attempts"], 1);
     assert!(!files(host).contains(&"q/most.csv".to_owned()));
-    for name in ["q/.quarantine/most.csv", "rejects/q/.quarantine/most.rejects.csv"] {
+    for name in [
+        "_ingest/q/quarantine/most.csv",
+        "_ingest/q/quarantine/most.rejects.csv",
+    ] {
         assert!(files(host).contains(&name.to_owned()), "{name}");
     }
     let list = host.run("requests --queue q").ok();
@@ -397,7 +400,7 @@ fn the_quarantine_has_every_reject_of_a_large_input() {
         said.contains("70001 ragged-row (first record 200001, line 200002: "),
         "{said}"
     );
-    let kept = std::fs::read_to_string(host.path("out/rejects/.quarantine/in.rejects.csv")).unwrap();
+    let kept = std::fs::read_to_string(host.path("out/_ingest/quarantine/in.rejects.csv")).unwrap();
     assert_eq!(kept.lines().count(), 1 + 70_001);
 }
 
@@ -414,7 +417,7 @@ fn an_input_is_refused_as_often_as_it_is_tried() {
         );
         assert!(said.contains(&verdict), "{said}");
         let report: Value =
-            serde_json::from_slice(&std::fs::read(host.path("out/rejects/.quarantine/in.json")).unwrap())
+            serde_json::from_slice(&std::fs::read(host.path("out/_ingest/quarantine/in.json")).unwrap())
                 .unwrap();
         assert!(
             report["refused"].as_str().unwrap().starts_with(&verdict),
@@ -461,18 +464,18 @@ fn a_worker_tells_of_a_code_that_no_reject_has() {
 fn a_quarantine_that_cannot_be_made_does_not_hide_the_verdict() {
     let host = Host::embedded();
     host.write("in.csv", csv(1, 1, 0));
-    std::fs::create_dir_all(host.path("out/rejects")).unwrap();
-    host.write("out/rejects/.quarantine", "in the way");
+    std::fs::create_dir_all(host.path("out/_ingest")).unwrap();
+    host.write("out/_ingest/quarantine", "in the way");
     let said = ingest(&host, "in.csv", "--on-reject fail").refused(1);
     assert!(
         said.contains("1 of 2 records were rejected, and at most 0 may be"),
         "{said}"
     );
     assert!(
-        said.contains(".quarantine: the folder cannot be created"),
+        said.contains("quarantine: the folder cannot be created"),
         "{said}"
     );
-    assert_eq!(files(&host), ["rejects/.quarantine"]);
+    assert_eq!(files(&host), ["_ingest/quarantine"]);
 }
 
 /// Checks a request whose worker dies after it has created the receipt, but before it settles the claim. The request
@@ -497,7 +500,11 @@ fn what_was_published_stays_done_behind_a_narrower_gate() {
     assert_eq!(host.status("one")["receipt"]["records"]["rejected"], 2);
     assert_eq!(
         files(&host),
-        ["q/one.csv", "q/receipts/one.json", "rejects/q/one.rejects.csv"]
+        [
+            "_ingest/q/receipts/one.json",
+            "_ingest/q/rejects/one.rejects.csv",
+            "q/one.csv"
+        ]
     );
 }
 
@@ -530,7 +537,7 @@ fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {
         let said = ingest(&host, "in.csv", &format!("--min-records {least}")).refused(1);
         let why = format!(
             "{read} records were read, and --min-records asks for at least {least}; `ingest-host report {}` shows the report [gate-exceeded]",
-            host.path("out/rejects/.quarantine/in.json").display()
+            host.path("out/_ingest/quarantine/in.json").display()
         );
         assert!(
             said.contains("in.csv: nothing was published (see file:///"),
@@ -539,9 +546,9 @@ fn an_input_with_too_few_records_is_refused_if_somebody_says_so() {
         assert!(said.trim_end().ends_with(&why), "{said}");
         assert_eq!(
             files(&host),
-            [".quarantine/in.csv", "rejects/.quarantine/in.json"]
+            ["_ingest/quarantine/in.csv", "_ingest/quarantine/in.json"]
         );
-        let kept = std::fs::read_to_string(host.path("out/.quarantine/in.csv")).unwrap();
+        let kept = std::fs::read_to_string(host.path("out/_ingest/quarantine/in.csv")).unwrap();
         assert_eq!(kept, csv(read, 0, 0));
     }
     let host = Host::embedded();

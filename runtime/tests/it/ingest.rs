@@ -147,7 +147,7 @@ fn work_whose_output_is_damaged_or_gone_was_not_done_before() {
     for uri in [output, rejects] {
         std::fs::remove_file(path_of(uri)).unwrap();
     }
-    let receipts = host.path("out/receipts");
+    let receipts = host.path("out/_ingest/receipts");
     std::fs::remove_dir_all(receipts).unwrap();
     let anew = ingest(&host, "alarms.csv", "alarms", &[]);
     assert_eq!(anew["outputs"][0]["sha256"], receipt["outputs"][0]["sha256"]);
@@ -461,7 +461,7 @@ fn a_used_id_says_in_words_what_differs() {
     let [hostile, clean] = ["hostile", "clean"].map(|name| component(name).display().to_string());
     let ingest = |words: &str| host.run(&format!("ingest --id one {words}"));
     let said = ingest(&format!("a.csv --plugin {hostile}")).ok();
-    let receipt = format!("receipt  {}", uri("out/receipts/one.json"));
+    let receipt = format!("receipt  {}", uri("out/_ingest/receipts/one.json"));
     assert!(said.lines().any(|line| line == receipt), "{said}");
     ingest(&format!("a.csv --plugin {hostile}")).ok();
     for (words, differences) in [

@@ -81,13 +81,13 @@ fn a_receipt_has_examples_and_on_request_a_profile() {
             {"record": 6, "line": 8, "offset": offsets[1], "reason": "expected 4 fields, found 2"},
         ])
     );
-    let said = page(&host, "out/receipts/r.json");
+    let said = page(&host, "out/_ingest/receipts/r.json");
     assert!(said.contains(PAGE) && said.contains("--profile"), "{said}");
 
     let receipt = ingest(&host, "--profile --output other");
     assert_eq!(receipt["quality"], quality());
     assert_eq!(receipt["rejects"]["examples"]["ragged-row"], *ragged);
-    let said = page(&host, "other/receipts/r.json");
+    let said = page(&host, "other/_ingest/receipts/r.json");
     assert!(said.contains(PAGE), "{said}");
     assert!(said.contains(REJECTS), "{said}");
     assert!(said.ends_with(COLUMNS), "{said}");
@@ -141,7 +141,7 @@ fn rows_that_cannot_be_read_back_are_told() {
     );
     assert_eq!(receipt["records"]["written"], 3);
     assert_eq!(receipt["quality"]["records"], 2);
-    let said = page(&host, "out/receipts/r.json");
+    let said = page(&host, "out/_ingest/receipts/r.json");
     assert!(said.contains("of 2 of the 3 rows of the output"), "{said}");
 }
 
@@ -167,7 +167,7 @@ fn names_and_values_give_no_orders() {
     host.write("readings.csv", "a\u{1b}[31m,\"b\nc\"\n\u{1b}[0m,2\n");
     let said = ingest(&host, "--profile");
     assert_eq!(said["quality"]["columns"][0]["name"], "a\u{1b}[31m");
-    let said = page(&host, "out/receipts/r.json");
+    let said = page(&host, "out/_ingest/receipts/r.json");
     assert!(!said.contains('\u{1b}'), "{said}");
     assert!(
         said.contains("a\\u{1b}[31m") && said.contains("\nb\\nc "),
@@ -212,9 +212,9 @@ fn a_request_is_reported(host: &Host) {
         "{said}"
     );
     assert!(said.contains(REJECTS) && said.ends_with(COLUMNS), "{said}");
-    assert!(said.contains("/out/q/.quarantine/bad.csv\n"), "{said}");
+    assert!(said.contains("/out/_ingest/q/quarantine/bad.csv\n"), "{said}");
     assert!(
-        said.contains("/out/rejects/q/.quarantine/bad.rejects.csv\n"),
+        said.contains("/out/_ingest/q/quarantine/bad.rejects.csv\n"),
         "{said}"
     );
 
@@ -228,7 +228,7 @@ fn a_request_is_reported(host: &Host) {
     };
     for (bytes, why) in [
         (
-            std::fs::read(host.path("out/q/receipts/good.json")).unwrap(),
+            std::fs::read(host.path("out/_ingest/q/receipts/good.json")).unwrap(),
             "is about another request",
         ),
         (
@@ -315,7 +315,7 @@ fn an_error_leads_nowhere(host: &Host) {
     for (number, target) in [
         "/dev/zero",
         "./pipe.json",
-        "out/receipts/forged.json",
+        "out/_ingest/receipts/forged.json",
         "/proc/self/mem",
     ]
     .iter()

@@ -259,7 +259,7 @@ fn receipt() -> Receipt {
             sha256: digest.clone(),
         }],
         rejects: RejectsPart {
-            uri: Some("file:///out/rejects/a.rejects.csv".into()),
+            uri: Some("file:///out/_ingest/rejects/a.rejects.csv".into()),
             records: 5,
             bytes: 6,
             sha256: Some(digest),
@@ -295,7 +295,7 @@ fn status() -> Status {
         due_ms: Some(3),
         error: Some("no".into()),
         code: Some(Code::PluginFailed.to_string()),
-        report: Some("file:///out/rejects/.quarantine/a.json".into()),
+        report: Some("file:///out/_ingest/quarantine/a.json".into()),
         lease_ends_ms: Some(4),
         progress: Some(Progress {
             bytes: 5,
@@ -513,7 +513,7 @@ fn what_the_program_writes_is_valid(host: &Host) {
         assert_eq!(&host.status(id), status);
         assert_eq!(status["inputs"][0]["uri"], status["uri"]);
     }
-    for receipt in documents_in(&host.path("out/q/receipts")) {
+    for receipt in documents_in(&host.path("out/_ingest/q/receipts")) {
         assert_valid("receipt.schema.json", &receipt);
         let id = receipt["request"]["id"].as_str().unwrap();
         assert_eq!(host.status(id)["receipt"], receipt);
@@ -524,7 +524,7 @@ fn what_the_program_writes_is_valid(host: &Host) {
         ));
         assert_eq!(submitted.json()[0], receipt);
     }
-    let reports = documents_in(&host.path("out/rejects/q/.quarantine"));
+    let reports = documents_in(&host.path("out/_ingest/q/quarantine"));
     assert_valid("report.schema.json", &reports[0]);
     assert_eq!(host.run("report refused --json").json(), reports);
 

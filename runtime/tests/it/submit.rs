@@ -306,7 +306,7 @@ fn a_used_id_says_what_differs(host: &Host) {
     let status = host.run("status done").ok();
     let receipt = format!(
         "receipt  file://{}",
-        host.path("out/q/receipts/done.json").display()
+        host.path("out/_ingest/q/receipts/done.json").display()
     );
     assert!(status.lines().any(|line| line == receipt), "{status}");
 

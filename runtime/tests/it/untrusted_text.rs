@@ -452,7 +452,7 @@ fn names_of_files() {
             let path = commands.host.path(&name).display().to_string();
             let ingested = commands.say(&format!("ingest --plugin {clean} --id n{number}"), &[&path]);
             assert!(ingested.contains("1 rejected"), "{ingested}");
-            commands.shows(&format!("report out/receipts/n{number}.json"), &[]);
+            commands.shows(&format!("report out/_ingest/receipts/n{number}.json"), &[]);
             commands.say(
                 &format!("ingest --json --plugin {clean} --encoding latin-1"),
                 &[&path],
@@ -501,16 +501,25 @@ fn what_stands_in_files() {
             &[],
         );
         assert!(ran.contains("2 rejected"), "{}", excerpt(ran.as_bytes()));
-        commands.shows(&format!("report out/receipts/c{number}.json"), &[]);
-        commands.say(&format!("report --json out/receipts/c{number}.json"), &[]);
+        commands.shows(&format!("report out/_ingest/receipts/c{number}.json"), &[]);
+        commands.say(&format!("report --json out/_ingest/receipts/c{number}.json"), &[]);
         let receipt: Value = serde_json::from_slice(
-            &std::fs::read(commands.host.path(&format!("out/receipts/c{number}.json"))).unwrap(),
+            &std::fs::read(
+                commands
+                    .host
+                    .path(&format!("out/_ingest/receipts/c{number}.json")),
+            )
+            .unwrap(),
         )
         .unwrap();
         assert_eq!(receipt["input"]["columns"][1], *name);
         // The reject contains the original record.
-        let rejects =
-            std::fs::read(commands.host.path(&format!("out/rejects/c{number}.rejects.csv"))).unwrap();
+        let rejects = std::fs::read(
+            commands
+                .host
+                .path(&format!("out/_ingest/rejects/c{number}.rejects.csv")),
+        )
+        .unwrap();
         let mut reader = csv::Reader::from_reader(rejects.as_slice());
         let raw: Vec<_> = reader.records().map(|row| record_of(&row.unwrap()[5])).collect();
         assert_eq!(raw, [format!("{cell},{cell}").into_bytes(), b"2".to_vec()]);
@@ -535,7 +544,7 @@ fn what_stands_in_files() {
             &format!("ingest in.jsonl --profile --plugin {clean} --id j{number}"),
             &[],
         );
-        commands.say(&format!("report out/receipts/j{number}.json"), &[]);
+        commands.say(&format!("report out/_ingest/receipts/j{number}.json"), &[]);
     }
     assert!(documents(&commands.host.path("out")) >= hostile_texts().len());
 }
@@ -584,7 +593,7 @@ fn what_plugins_say() {
                 let said = commands.say(&words, &[]);
                 let is_there = said.contains(MARK) || documents(&commands.host.path("out")) > before;
                 assert!(!must_show || is_there, "{mode}: {}", excerpt(said.as_bytes()));
-                let receipt = format!("out/receipts/p{number}.json");
+                let receipt = format!("out/_ingest/receipts/p{number}.json");
                 if commands.host.path(&receipt).exists() {
                     commands.say("report", &[&receipt]);
                 }

@@ -124,6 +124,7 @@ fn bytes(value: &Value) -> Vec<u8> {
     }
 }
 
+/// Returns a receipt at the place of 0.1.0. When a worker of this version has moved the receipts, a link leads there.
 fn receipt(host: &Host, id: &str) -> Value {
     let path = host.path(&format!("out/q/receipts/{id}.json"));
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -187,8 +188,12 @@ fn are_served(host: &Host) {
         let output = fs::read_to_string(host.path(&format!("out/q/{id}.csv"))).unwrap();
         assert_eq!(output, "n\n1\n2\n3\n", "{id}");
     }
+    // The receipts have moved. Programs and workers of 0.1.0 find them through a link.
+    assert!(host.path("out/q/receipts").is_symlink());
+    let moved = fs::symlink_metadata(host.path("out/_ingest/q/receipts")).unwrap();
+    assert!(moved.is_dir());
     // A worker was lost after its commit. Its work is not repeated.
-    let kept = fs::read(host.path("out/q/receipts/committed.json")).unwrap();
+    let kept = fs::read(host.path("out/_ingest/q/receipts/committed.json")).unwrap();
     assert_eq!(kept, committed);
     let status = host.status("committed");
     assert_eq!(status["receipt"]["receipt"], 2, "{status}");
@@ -281,7 +286,7 @@ fn an_ingest_finds_what_0_1_0_has_done() {
         .query_row("SELECT content FROM component", [], |row| row.get(0))
         .unwrap();
     host.write("plugin.wasm", component);
-    let receipts = || fs::read_dir(host.path("out/receipts")).unwrap().count();
+    let receipts = || fs::read_dir(host.path("out/_ingest/receipts")).unwrap().count();
     let ingest = |config: &str| {
         let words = ["--plugin-config", config];
         host.run_with("ingest plain.csv --plugin plugin.wasm --json", &words)

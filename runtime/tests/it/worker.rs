@@ -76,7 +76,7 @@ fn a_burst_does_what_is_in_the_queue(host: &Host) {
     let output = path_of(&receipt["outputs"][0]["uri"]);
     assert_eq!(output, host.path("out").canonicalize().unwrap().join("q/one.csv"));
     assert_eq!(receipt["outputs"][0]["sha256"], sha256sum(&output));
-    let on_disk = std::fs::read_to_string(host.path("out/q/receipts/one.json")).unwrap();
+    let on_disk = std::fs::read_to_string(host.path("out/_ingest/q/receipts/one.json")).unwrap();
     assert_eq!(
         &serde_json::from_str::<serde_json::Value>(&on_disk).unwrap(),
         receipt
@@ -246,7 +246,9 @@ fn two_workers_share_a_hundred_requests(host: &Host) {
             .all(|status| status["attempts"] == 1 && status["lost"] == 0)
     );
     assert_eq!(
-        std::fs::read_dir(host.path("out/q/receipts")).unwrap().count(),
+        std::fs::read_dir(host.path("out/_ingest/q/receipts"))
+            .unwrap()
+            .count(),
         100
     );
 }
@@ -328,8 +330,8 @@ fn a_worker_whose_output_is_replaced_has_failed(host: &Host) {
     // After a request, the worker certainly knows the id of its output.
     host.run(&format!("submit --queue q --uri {url} --id zero")).ok();
     host.wait_for_state("zero", "done");
-    std::fs::create_dir(host.path("volume")).unwrap();
-    host.write("volume/.output-id", "another\n");
+    std::fs::create_dir_all(host.path("volume/_ingest")).unwrap();
+    host.write("volume/_ingest/output-id", "another\n");
     // The folders are renamed, because the worker could be writing to them.
     std::fs::rename(host.path("out"), host.path("before")).unwrap();
     std::fs::rename(host.path("volume"), host.path("out")).unwrap();
@@ -416,7 +418,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
     let removed = || host.run("status one").code == Some(1);
     submit();
     run(host, "--burst --allow-host 127.0.0.1");
-    let receipt = std::fs::read(host.path("out/q/receipts/one.json")).unwrap();
+    let receipt = std::fs::read(host.path("out/_ingest/q/receipts/one.json")).unwrap();
     assert!(submit().contains("was there before"));
 
     host.end_long_ago("one");
@@ -425,7 +427,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
     run(host, "--burst --allow-host 127.0.0.1");
     assert!(removed());
     assert_eq!(
-        std::fs::read(host.path("out/q/receipts/one.json")).unwrap(),
+        std::fs::read(host.path("out/_ingest/q/receipts/one.json")).unwrap(),
         receipt
     );
 
@@ -438,7 +440,7 @@ fn what_ended_long_ago_is_removed_and_its_receipt_still_counts(host: &Host) {
         serde_json::from_slice::<serde_json::Value>(&receipt).unwrap()
     );
     assert_eq!(
-        std::fs::read(host.path("out/q/receipts/one.json")).unwrap(),
+        std::fs::read(host.path("out/_ingest/q/receipts/one.json")).unwrap(),
         receipt
     );
     let outputs = std::fs::read_dir(host.path("out/q")).unwrap();

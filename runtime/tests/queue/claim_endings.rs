@@ -199,7 +199,7 @@ pub(crate) async fn a_dead_letter_has_the_report_of_its_own_attempt(server: Test
         }
         server.status("a").await.report
     };
-    let uri = "file:///rejects/.quarantine/a.json";
+    let uri = "file:///out/_ingest/q/quarantine/a.json";
     assert_eq!(fail(Next::Dead, Some(uri)).await.as_deref(), Some(uri));
     let listed = queue.requests(Q, State::Dead, 9).await.unwrap();
     assert_eq!(listed[0].report.as_deref(), Some(uri));

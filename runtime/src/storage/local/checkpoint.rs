@@ -1,10 +1,10 @@
 //! Writes and reads checkpoints. An attempt syncs its staged files, and then writes and syncs a file with its progress.
 //! If the attempt is lost, the next attempt reads that progress and resumes from a copy of the staged files.
 //!
-//! A checkpoint's file is in the staging folder. All attempts at a request use the same name for it.
-//! [`StoredCheckpoint`] defines its format. An attempt never writes to the staged files of another attempt, because an
-//! attempt that is considered lost can still be running. The bytes that a checkpoint covers never change. The attempt
-//! that resumes copies them, and compares the digests of the copies with the digests in the checkpoint.
+//! All attempts at a request use the same file for their checkpoints. [`StoredCheckpoint`] defines its format. An
+//! attempt never writes to the staged files of another attempt, because an attempt that is considered lost can still be
+//! running. The bytes that a checkpoint covers never change. The attempt that resumes copies them, and compares the
+//! digests of the copies with the digests in the checkpoint.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -15,11 +15,11 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::disk::{self, Temporary};
-use super::folders::Folders;
-use super::{LocalAttempt, LocalStorage, STAGING};
+use super::folders::{Folder, Folders};
+use super::paths::Paths;
+use super::{LocalAttempt, LocalStorage};
 use crate::digest::Midstate;
 use crate::document::{open_regular, read_regular};
 use crate::error::Result;
@@ -98,7 +98,10 @@ impl LocalAttempt {
     /// Does the same as [`Attempt::checkpoint`](crate::storage::Attempt::checkpoint): starts a thread that syncs all
     /// staged bytes and then writes the checkpoint.
     pub(super) fn begin_checkpoint(&mut self, progress: MakeProgress<'_>) -> Result<()> {
-        let (Some(queue), Some(id)) = (&self.owner.queue, &self.owner.id) else {
+        let (Some(_), Some(id)) = (&self.owner.queue, &self.owner.id) else {
+            return Ok(());
+        };
+        let Some(path) = self.folders.paths.checkpoint(id) else {
             return Ok(());
         };
         let checkpoints = &mut self.checkpoints;
@@ -127,13 +130,13 @@ impl LocalAttempt {
             LastCheckpoint::Inherited { staged, .. } => std::mem::take(staged),
             LastCheckpoint::None | LastCheckpoint::Own(_) => Vec::new(),
         };
-        let staging = self.folders.staging.path();
+        let new_name = format!("{}.checkpoint", self.name);
         let writer = CheckpointWriter {
             folders: Arc::clone(&self.folders),
             files,
             text: stored.into_text(),
-            new_path: staging.join(format!("{}.checkpoint", self.name)),
-            path: staging.join(file_name(queue, id)),
+            new_path: self.folders.staging.path().join(new_name),
+            path,
             id: id.clone(),
             inherited,
         };
@@ -265,11 +268,10 @@ impl CheckpointWriter {
         });
         written.map_err(|error| disk::failed(error, "cannot be written", path))?;
         // The names of the staged files must be durable before the checkpoint gets its final name.
-        self.folders.staging.sync()?;
-        self.folders.rejects_staging.sync()?;
+        self.folders.all_staging().try_for_each(Folder::sync)?;
         fs::rename(path, &self.path).map_err(|error| disk::failed(error, "cannot be renamed", path))?;
         new.keep();
-        self.folders.staging.sync()
+        self.path.parent().map_or(Ok(()), disk::sync_folder)
     }
 }
 
@@ -290,12 +292,15 @@ impl LocalStorage {
         stop: &Stop,
     ) -> Result<Resumed> {
         let refused = |why: &str| Ok(Resumed::Refused(why.to_owned()));
-        let file = match (&owner.queue, &owner.id) {
-            (Some(queue), Some(id)) => self.checkpoint_path(queue, id),
-            _ => return refused("the attempt is at no request of a queue"),
+        let (Some(queue), Some(id)) = (&owner.queue, &owner.id) else {
+            return refused("the attempt is at no request of a queue");
+        };
+        let paths = self.paths(Some(queue));
+        let Some(file) = paths.checkpoint(id) else {
+            return refused("the id of the request is not valid");
         };
         let mut attempt = self.begin_attempt(owner, format)?;
-        let [output, rejects] = self.staged_paths(part);
+        let [output, rejects] = staged_paths(&paths, part);
         if let Copied::Refused(why) = copy(&output, &mut attempt.output, &part.output, stop)? {
             return Ok(Resumed::Refused(why));
         }
@@ -308,31 +313,35 @@ impl LocalStorage {
         Ok(Resumed::Ready(Box::new(attempt)))
     }
 
+    /// Does the same as [`Storage::find_checkpoint`](crate::storage::Storage::find_checkpoint).
+    pub(super) fn last_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
+        self.paths(Some(queue))
+            .checkpoint(id)
+            .map_or(Ok(None), |path| find(&path))
+    }
+
     /// Does the same as [`Storage::forget_checkpoint`](crate::storage::Storage::forget_checkpoint).
     pub(super) fn remove_checkpoint(&self, queue: &str, id: &str) {
-        let path = self.checkpoint_path(queue, id);
+        let paths = self.paths(Some(queue));
+        let Some(path) = paths.checkpoint(id) else { return };
         let found = find(&path);
         if let Ok(Some(stored)) = &found
             && let StagedPart::Local(part) = &stored.staged
         {
-            drop(self.staged_paths(part).map(Temporary::new));
+            drop(staged_paths(&paths, part).map(Temporary::new));
         }
         if !matches!(found, Ok(None)) {
             drop(Temporary::new(path));
         }
     }
+}
 
-    pub(super) fn checkpoint_path(&self, queue: &str, id: &str) -> PathBuf {
-        self.output.join(STAGING).join(file_name(queue, id))
-    }
-
-    /// Returns the paths of the staged output and of the staged rejects.
-    fn staged_paths(&self, part: &LocalPart) -> [PathBuf; 2] {
-        [(&self.output, "output"), (&self.rejects, "rejects")].map(|(folder, what)| {
-            let name = format!("{}.{what}", part.name);
-            folder.join(STAGING).join(name)
-        })
-    }
+/// Returns the paths of the staged output and of the staged rejects.
+fn staged_paths(paths: &Paths, part: &LocalPart) -> [PathBuf; 2] {
+    let staging = paths.staging();
+    let of_rejects = paths.rejects_staging().unwrap_or_else(|| staging.clone());
+    [(staging, "output"), (of_rejects, "rejects")]
+        .map(|(folder, what)| folder.join(format!("{}.{what}", part.name)))
 }
 
 /// The result of copying a staged file.
@@ -372,12 +381,4 @@ pub(super) fn find(path: &Path) -> Result<Option<StoredCheckpoint>, String> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("the checkpoint cannot be read: {error}")),
     }
-}
-
-/// Returns the name of the checkpoint's file, which is the same for all attempts at a request.
-fn file_name(queue: &str, id: &str) -> String {
-    format!(
-        "{}.checkpoint",
-        hex::encode(Sha256::digest(format!("{queue}\n{id}")))
-    )
 }

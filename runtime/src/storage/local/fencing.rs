@@ -12,10 +12,10 @@
 //! the other.
 //!
 //! ```text
-//! <output>/.staging/<key>.<fence>.<random>.output        staged, linked to its final name when it is published
-//! <output>/.staging/<key>.revoked.<fence>.<random>.output    taken away from its attempt
-//! <output>/.staging/fences/<key>.lock     there was more than one attempt; locked by the one that takes over
-//! <output>/.staging/fences/<key>.ended    the request ended without a receipt: no attempt of that life may commit
+//! <output>/_ingest/[<queue>/]staging/<key>.<fence>.<random>.output    staged, linked to its final name when it is published
+//! <output>/_ingest/[<queue>/]staging/<key>.revoked.<fence>.<random>.output    taken away from its attempt
+//! <output>/_ingest/[<queue>/]fences/<key>.lock     there was more than one attempt; locked by the one that takes over
+//! <output>/_ingest/[<queue>/]fences/<key>.ended    the request ended without a receipt: no attempt of that life may commit
 //! ```
 
 use std::ffi::OsStr;
@@ -27,10 +27,10 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::LocalStorage;
 use super::disk;
 use super::folders::Folders;
 use super::request_files::{names, names_file, read_receipt, receipt_path, write_document};
-use super::{FENCES, LocalStorage};
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::fail_points;
@@ -40,8 +40,8 @@ use crate::storage::{Concluded, EndedRequest};
 
 /// The longest wait for the lock of a request. A process that takes over the request holds the lock only for a few file
 /// operations.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
-const LOCK_POLL: Duration = Duration::from_millis(5);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// The length of a key in characters: half of a SHA-256 in hex.
 const KEY_CHARS: usize = 32;
@@ -85,19 +85,11 @@ impl RequestKey {
     }
 
     fn lock_path(&self, folders: &Folders) -> PathBuf {
-        folders
-            .staging
-            .path()
-            .join(FENCES)
-            .join(format!("{}.lock", self.0))
+        folders.fences.join(format!("{}.lock", self.0))
     }
 
     fn ended_path(&self, folders: &Folders) -> PathBuf {
-        folders
-            .staging
-            .path()
-            .join(FENCES)
-            .join(format!("{}.ended", self.0))
+        folders.fences.join(format!("{}.ended", self.0))
     }
 
     /// Returns whether the request has a lock file. A lock file shows that another attempt has taken
@@ -198,13 +190,8 @@ impl RequestKey {
     /// published already. The caller must hold the request's lock.
     pub(super) fn revoke(&self, folders: &Folders, own: Option<&str>) -> Result<Vec<RevokedFile>> {
         let mut revoked = Vec::new();
-        let mut visited = Vec::new();
-        for folder in [&folders.staging, &folders.rejects_staging] {
+        for folder in folders.all_staging() {
             let folder = folder.path();
-            if visited.contains(&folder) {
-                continue;
-            }
-            visited.push(folder);
             let failed = |error| disk::failed(error, "cannot be read", folder);
             for entry in fs::read_dir(folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;

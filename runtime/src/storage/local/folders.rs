@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::disk;
+use super::paths::Paths;
 use crate::digest::Digest;
 use crate::error::{Result, Stage};
 use crate::location::Location;
@@ -20,40 +21,77 @@ pub(super) struct Folders {
     pub(super) rejects: Folder,
     /// The staging folder in the file system of the output and the receipts.
     pub(super) staging: Folder,
-    /// The staging folder in the file system of the rejects.
-    pub(super) rejects_staging: Folder,
+    /// The staging folder in the file system of the rejects, or `None` if this is `staging`.
+    of_rejects: Option<Folder>,
+    /// The real path of the folder of lock files and markers.
+    pub(super) fences: PathBuf,
+    pub(super) paths: Paths,
 }
 
 impl Folders {
-    /// Returns whether each path still leads to its open folder. Somebody may have removed a folder or changed a
-    /// symbolic link since the folder was opened.
-    pub(super) fn are_current(&self) -> bool {
-        let Self {
-            output,
-            receipts,
-            rejects,
-            staging,
-            rejects_staging,
-        } = self;
-        [output, receipts, rejects, staging, rejects_staging]
-            .iter()
-            .all(|folder| folder.is_current())
+    /// Opens the folders at these paths. Creates missing folders.
+    pub(super) fn open(paths: Paths) -> Result<Self> {
+        // Each attempt looks for a lock file and for a checkpoint. If their folders did not exist, the kernel would have to
+        // lock the folder above for each lookup.
+        disk::create_folders(&paths.checkpoints())?;
+        Ok(Self {
+            output: Folder::open(&paths.output)?,
+            receipts: Folder::open(&paths.receipts())?,
+            rejects: Folder::open(&paths.rejects)?,
+            staging: Folder::open(&paths.staging())?,
+            of_rejects: paths.rejects_staging().as_deref().map(Folder::open).transpose()?,
+            fences: disk::create_folders(&paths.fences())?,
+            paths,
+        })
     }
 
-    /// Does the same as [`Storage::has_bytes`](crate::storage::Storage::has_bytes) in these folders.
+    /// Returns the staging folder in the file system of the rejects.
+    pub(super) fn rejects_staging(&self) -> &Folder {
+        self.of_rejects.as_ref().unwrap_or(&self.staging)
+    }
+
+    /// Returns the staging folders: one, or two if the rejects have their own.
+    pub(super) fn all_staging(&self) -> impl Iterator<Item = &Folder> {
+        [Some(&self.staging), self.of_rejects.as_ref()]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Returns whether each path still leads to its open folder. Somebody may have removed a folder or changed a
+    /// symbolic link since the folder was opened, or a worker of version 0.1.0 may have created another folder for
+    /// receipts.
+    pub(super) fn are_current(&self) -> bool {
+        let own = [&self.output, &self.receipts, &self.rejects];
+        own.into_iter().chain(self.all_staging()).all(Folder::is_current) && self.shares_receipts()
+    }
+
+    /// Returns whether workers of version 0.1.0 create receipts in the same folder: see `earlier.rs`.
+    pub(super) fn shares_receipts(&self) -> bool {
+        self.paths.earlier.shares(&self.receipts)
+    }
+
+    /// Does the same as [`Storage::has_bytes`](crate::storage::Storage::has_bytes) in these folders. Also finds rejects
+    /// at the place of version 0.1.0.
     pub(super) fn has_bytes(&self, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
-        let folder = match role {
-            FileRole::Output => &self.output,
-            FileRole::Rejects => &self.rejects,
+        let folders = match role {
+            FileRole::Output => [Some(self.output.path()), None],
+            FileRole::Rejects => [Some(self.rejects.path()), self.paths.earlier.rejects()],
         };
         // Only the file's name is used, because the folder may have had another path when the receipt was written.
-        match Location::parse(uri, Stage::Commit)? {
-            Location::File(file) => match file.file_name() {
-                Some(name) => disk::has_bytes(&folder.path().join(name), expected),
-                None => Ok(None),
-            },
-            _ => Ok(None),
+        let file = match Location::parse(uri, Stage::Commit)? {
+            Location::File(file) => file,
+            _ => return Ok(None),
+        };
+        let Some(name) = file.file_name() else {
+            return Ok(None);
+        };
+        for folder in folders.into_iter().flatten() {
+            let found = disk::has_bytes(&folder.join(name), expected)?;
+            if found.is_some() {
+                return Ok(found);
+            }
         }
+        Ok(None)
     }
 }
 
@@ -101,6 +139,11 @@ impl Folder {
         &self.real
     }
 
+    /// Returns whether this is the folder with this metadata.
+    pub(super) fn is_at(&self, found: &Metadata) -> bool {
+        disk::inode(found) == self.inode
+    }
+
     /// Makes all later syncs fail, as on a broken disk.
     #[cfg(test)]
     pub(super) fn break_syncs(&mut self) {
@@ -108,8 +151,7 @@ impl Folder {
     }
 
     fn is_current(&self) -> bool {
-        let is_this =
-            |found: io::Result<Metadata>| found.is_ok_and(|found| disk::inode(&found) == self.inode);
+        let is_this = |found: io::Result<Metadata>| found.is_ok_and(|found| self.is_at(&found));
         is_this(fs::symlink_metadata(&self.real))
             && (self.as_given == self.real || is_this(fs::metadata(&self.as_given)))
     }

@@ -13,34 +13,47 @@
 //! Attempts that commit at the same time share the syncs of their folders.
 //!
 //! ```text
-//! <output>/[<queue>/]<id>.<format>            output
-//! <output>/[<queue>/]receipts/<id>.json       receipt
-//! <rejects>/[<queue>/]<id>.rejects.csv        rejects, if any; <rejects> is <output>/rejects by default
-//! <output>/[<queue>/].quarantine/<id>.<format>        output that the gate refused; no receipt names it
-//! <rejects>/[<queue>/].quarantine/<id>.rejects.csv    its rejects
-//! <rejects>/[<queue>/].quarantine/<id>.json           its report
-//! <output>/.staging/<key>.<fence>.<random>.*    files of running attempts, also below <rejects>: see `fencing.rs`
-//! <output>/.staging/<digest>.checkpoint       the checkpoint of a running attempt, for the next attempt
-//! <output>/.staging/fences/                   keeps attempts at one request apart: see `fencing.rs`
-//! <output>/.output-id                         identifies this output; also in <rejects> if that is elsewhere
+//! <output>/[<queue>/]<id>.<format>                                    output
+//! <output>/_ingest/[<queue>/]receipts/<id>.json                       receipt
+//! <output>/_ingest/[<queue>/]rejects/<id>.rejects.csv                 rejects, if any
+//! <output>/_ingest/[<queue>/]quarantine/<id>.<format>                 output that the gate refused; no receipt names it
+//! <output>/_ingest/[<queue>/]quarantine/<id>.rejects.csv              its rejects
+//! <output>/_ingest/[<queue>/]quarantine/<id>.json                     its report
+//! <output>/_ingest/[<queue>/]staging/<key>.<fence>.<random>.*         files of running attempts: see `fencing.rs`
+//! <output>/_ingest/[<queue>/]fences/                                  keeps attempts at one request apart: see `fencing.rs`
+//! <output>/_ingest/[<queue>/]checkpoints/<id>.checkpoint              checkpoint of a running attempt, for the next one
+//! <output>/_ingest/output-id                                          the id of this output
 //! ```
+//! If the rejects have a folder of their own, this folder has these files instead:
+//!
+//! ```text
+//! <rejects>/[<queue>/]<id>.rejects.csv                                rejects
+//! <rejects>/_ingest/[<queue>/]quarantine/                             rejects in quarantine, and the report
+//! <rejects>/_ingest/[<queue>/]staging/                                rejects of running attempts
+//! <rejects>/_ingest/output-id                                         its own id, if it is not within <output>
+//! ```
+//! A queue can have the same name as one of the folders of requests without a queue. This does no harm: those folders
+//! hold only files whose names have a dot, and the names of a queue's folders have no dot.
+//!
 //! The final name of the output or of the rejects can already be taken. If the existing file belongs to no attempt at
 //! the same request and has other bytes, the fence of the claim is added to the name: `<id>~<fence>.<format>`. No id
 //! contains a `~`, so this is never the name of another request's file.
 
 mod checkpoint;
 mod disk;
+mod earlier;
 mod fencing;
 mod folders;
 mod passing;
+mod paths;
 mod publish;
+mod reaper;
 mod request_files;
 mod staging;
 
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::collections::HashMap;
+use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,11 +62,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub(super) use self::checkpoint::LocalPart;
-use self::fencing::RequestKey;
-use self::folders::{Folder, Folders};
+use self::folders::Folders;
 use self::passing::Passing;
+use self::paths::Paths;
 use self::staging::LocalAttempt;
 use super::checkpoint::{StagedPart, StoredCheckpoint};
+use super::layout::OUTPUT_ID;
 use super::{Attempt, Concluded, EndedRequest, FileRole, Owner, Resumed, Storage};
 use crate::digest::Digest;
 use crate::document::read_regular;
@@ -64,21 +78,7 @@ use crate::names::check_usable_queue_name;
 use crate::receipt::Receipt;
 use crate::stop::Stop;
 
-const RECEIPTS: &str = "receipts";
-const REJECTS: &str = "rejects";
-/// The name of the quarantine folder. The dot hides the folder from programs that read a folder of outputs.
-const QUARANTINE: &str = ".quarantine";
-const STAGING: &str = ".staging";
-/// The folder within the staging folder for the lock files and markers of requests: see `fencing.rs`.
-const FENCES: &str = "fences";
-/// The file in the output's folder that contains the id of the output. The id is the same on every machine and under
-/// every path to the folder.
-const OUTPUT_ID: &str = ".output-id";
 const IDENTITY_BYTES_MAX: u64 = 1_024;
-
-/// [`Storage::reap`] keeps a staged file this many times longer if the file is also published. Until the request
-/// has ended, only the staged file shows which attempt the published file belongs to.
-const PUBLISHED_KEPT_TIMES: u32 = 24;
 
 /// The maximum number of queues whose folders are kept open. A worker normally serves fewer queues.
 const KEPT_MAX: usize = 64;
@@ -87,7 +87,8 @@ const KEPT_MAX: usize = 64;
 #[derive(Debug)]
 pub struct LocalStorage {
     output: PathBuf,
-    rejects: PathBuf,
+    /// The folder of the rejects, or `None` if they are below `output`.
+    rejects: Option<PathBuf>,
     kept: Mutex<HashMap<Option<String>, Arc<Folders>>>,
     identity: Mutex<Option<String>>,
     is_replaced: AtomicBool,
@@ -97,11 +98,11 @@ pub struct LocalStorage {
 
 impl LocalStorage {
     /// Returns a storage in these folders, which need not exist. Both paths must be absolute. By default, rejects go to
-    /// the folder `rejects` within the output's folder.
+    /// the folder `_ingest` within the output's folder.
     pub fn new(output: PathBuf, rejects: Option<PathBuf>) -> Self {
         Self {
-            rejects: rejects.unwrap_or_else(|| output.join(REJECTS)),
             output,
+            rejects,
             kept: Mutex::default(),
             identity: Mutex::default(),
             is_replaced: AtomicBool::new(false),
@@ -109,13 +110,19 @@ impl LocalStorage {
         }
     }
 
-    /// Returns whether the real path of the rejects' folder is outside the output's folder.
-    fn has_rejects_elsewhere(&self) -> Result<bool> {
-        let (output, rejects) = (
-            disk::create_folders(&self.output)?,
-            disk::create_folders(&self.rejects)?,
-        );
-        Ok(!rejects.starts_with(output))
+    /// Returns the paths of a queue's folders.
+    fn paths(&self, queue: Option<&str>) -> Paths {
+        Paths::new(&self.output, self.rejects.as_deref(), queue)
+    }
+
+    /// Returns the folder of the rejects if its real path is outside the output's folder.
+    fn rejects_elsewhere(&self) -> Result<Option<&Path>> {
+        let Some(rejects) = &self.rejects else {
+            return Ok(None);
+        };
+        let output = disk::create_folders(&self.output)?;
+        let is_elsewhere = !disk::create_folders(rejects)?.starts_with(output);
+        Ok(is_elsewhere.then_some(rejects))
     }
 
     /// Writes the id into each folder again if somebody has removed the file with the id.
@@ -126,7 +133,8 @@ impl LocalStorage {
     fn keep_identity(&self) -> Result<()> {
         let identity = self.identity.lock();
         if let Some(identity) = &*identity {
-            for (folder, identity) in [&self.output, &self.rejects].into_iter().zip(identity.split('+')) {
+            let folders = [Some(&self.output), self.rejects.as_ref()];
+            for (folder, identity) in folders.into_iter().flatten().zip(identity.split('+')) {
                 if folder_identity(folder, Some(identity))? != identity {
                     self.is_replaced.store(true, Ordering::Relaxed);
                     return Err(Error::transient(
@@ -160,22 +168,15 @@ impl LocalStorage {
         if let Some(folders) = before.filter(|folders| folders.are_current()) {
             return Ok(folders);
         }
-        let (mut output, mut rejects) = (self.output.clone(), self.rejects.clone());
         if let Some(queue) = queue {
             self.check_queue(queue)?;
-            output.push(queue);
-            rejects.push(queue);
         }
-        if let Some(passing) = self.passing {
-            Self::create_passing_folders(&output, passing)?;
+        let paths = self.paths(queue);
+        match self.passing {
+            Some(passing) => Self::create_passing_folders(&paths, passing)?,
+            None => paths.earlier.move_receipts(&paths.receipts())?,
         }
-        let folders = Folders {
-            output: Folder::open(&output)?,
-            receipts: Folder::open(&output.join(RECEIPTS))?,
-            rejects: Folder::open(&rejects)?,
-            staging: Folder::open(&self.output.join(STAGING))?,
-            rejects_staging: Folder::open(&self.rejects.join(STAGING))?,
-        };
+        let folders = Folders::open(paths)?;
         if folders.output.path() == folders.rejects.path() {
             let what = format!(
                 "--rejects: {} is the folder of the outputs, where the rejects of a request `x` and the output of a request \
@@ -185,9 +186,6 @@ impl LocalStorage {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         }
         self.keep_identity()?;
-        // Each attempt looks for a lock file in this folder. If the folder did not exist, the kernel would have to lock
-        // the staging folder for each lookup.
-        disk::create_folders(&folders.staging.path().join(FENCES))?;
         let folders = Arc::new(folders);
         let mut kept = kept();
         if kept.len() >= KEPT_MAX {
@@ -205,8 +203,8 @@ impl Storage for LocalStorage {
             return Ok(identity.clone());
         }
         let mut found = folder_identity(&self.output, None)?;
-        if self.has_rejects_elsewhere()? {
-            found = format!("{found}+{}", folder_identity(&self.rejects, None)?);
+        if let Some(rejects) = self.rejects_elsewhere()? {
+            found = format!("{found}+{}", folder_identity(rejects, None)?);
         }
         *identity = Some(found.clone());
         Ok(found)
@@ -228,10 +226,10 @@ impl Storage for LocalStorage {
     }
     fn check_queue(&self, queue: &str) -> Result<()> {
         check_usable_queue_name(queue)?;
-        let (output, rejects) = (self.output.join(queue), self.rejects.join(queue));
-        let receipts = self.output.join(RECEIPTS);
-        if output == receipts || rejects == receipts || output == self.rejects || rejects == self.output {
-            let what = format!("queue {queue:?}: the folder of that name is for output, receipts or rejects");
+        if let Some(rejects) = &self.rejects
+            && (self.output.join(queue) == *rejects || rejects.join(queue) == self.output)
+        {
+            let what = format!("queue {queue:?}: the folder of that name is for output or rejects");
             return Err(Error::permanent(Stage::Config, Code::NameInvalid, what));
         }
         Ok(())
@@ -259,7 +257,7 @@ impl Storage for LocalStorage {
     }
 
     fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
-        checkpoint::find(&self.checkpoint_path(queue, id))
+        self.last_checkpoint(queue, id)
     }
 
     fn forget_checkpoint(&self, queue: &str, id: &str) {
@@ -283,58 +281,26 @@ impl Storage for LocalStorage {
     }
 
     fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
-        let mut removed = 0;
-        let keys = at_work.iter().map(|(queue, id)| RequestKey::of(Some(queue), id));
-        let keys = HashSet::<RequestKey>::from_iter(keys);
-        let fences = self.output.join(STAGING).join(FENCES);
-        for folder in [self.output.join(STAGING), self.rejects.join(STAGING), fences] {
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(disk::failed(error, "cannot be read", &folder)),
-            };
-            for file in entries.flatten() {
-                if RequestKey::in_name(&file.file_name()).is_some_and(|key| keys.contains(&key)) {
-                    disk::mark_written(&file.path());
-                    continue;
-                }
-                let Ok(metadata) = file.metadata() else { continue };
-                let is_published = metadata.nlink() > 1;
-                let kept = older_than * if is_published { PUBLISHED_KEPT_TIMES } else { 1 };
-                let idle = metadata
-                    .modified()
-                    .ok()
-                    .and_then(|written| written.elapsed().ok());
-                if idle.is_some_and(|idle| idle > kept) && fs::remove_file(file.path()).is_ok() {
-                    removed += 1;
-                }
-            }
-        }
-        Ok(removed)
+        self.remove_old(older_than, at_work)
     }
 }
 
-/// Returns the id of a folder. If the folder has no id yet, gives it the id in `given`, or a new id.
+/// Returns the id of a folder. If the folder has no id yet, gives it the id at the earlier place, the id in `given`, or a
+/// new id.
 fn folder_identity(folder: &Path, given: Option<&str>) -> Result<String> {
-    let path = disk::create_folders(folder)?.join(OUTPUT_ID);
+    let path = disk::create_folders(&paths::private(folder))?.join(OUTPUT_ID);
+    let earlier = earlier::output_id(folder);
     for _ in 0..2 {
-        match read_identity(&path) {
-            Ok(text) if !text.trim().is_empty() && !text.trim().contains(char::is_whitespace) => {
-                return Ok(text.trim().to_owned());
-            }
-            Ok(_) => {
-                let what = format!("{}: is damaged: remove it if no worker runs", path.display());
-                return Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what));
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(disk::failed(error, "cannot be read", &path)),
+        if let Some(identity) = read_identity(&path)? {
+            return Ok(identity);
         }
         let random = uuid::Uuid::new_v4().simple().to_string();
+        let identity = read_identity(&earlier)?.unwrap_or_else(|| given.unwrap_or(&random).to_owned());
         let new = path.with_extension(&random);
         let mut staged = disk::Temporary::new(new.clone());
         // Queues store this id durably, so the file with the id must be durable, too.
         let written = File::create_new(&new).and_then(|mut file| {
-            writeln!(file, "{}", given.unwrap_or(&random))?;
+            writeln!(file, "{identity}")?;
             file.sync_all()
         });
         written.map_err(|error| disk::failed(error, "cannot be written", &new))?;
@@ -356,8 +322,18 @@ fn replaced(folder: &Path) -> String {
     )
 }
 
-/// Reads the id of an output, which is a short text.
-fn read_identity(path: &Path) -> std::io::Result<String> {
-    let bytes = read_regular(path, IDENTITY_BYTES_MAX)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+/// Reads the id of an output, which is a short text. Returns `None` if there is no such file.
+fn read_identity(path: &Path) -> Result<Option<String>> {
+    let bytes = match read_regular(path, IDENTITY_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(disk::failed(error, "cannot be read", path)),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim();
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        let what = format!("{}: is damaged: remove it if no worker runs", path.display());
+        return Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what));
+    }
+    Ok(Some(text.to_owned()))
 }

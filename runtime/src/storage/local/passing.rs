@@ -2,12 +2,13 @@
 //! folder, from which the caller reads it. The caller removes the folder later. No receipt is stored.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::paths::Paths;
 use super::publish::{artifact, place};
 use super::request_files::names;
 use super::staging::LocalSealed;
-use super::{FENCES, LocalStorage, RECEIPTS, REJECTS, STAGING, disk};
+use super::{LocalStorage, disk};
 use crate::digest::SHORT_DIGEST_CHARS;
 use crate::error::Result;
 use crate::names::check_id;
@@ -33,14 +34,15 @@ impl LocalStorage {
 
     /// Creates the folders within the output's folder. The folders are not synced, because they need not survive a
     /// power cut.
-    pub(super) fn create_passing_folders(output: &Path, passing: Passing) -> Result<()> {
-        let fences = Path::new(STAGING).join(FENCES);
-        let rejects = (!passing.keeps_rejects).then(|| Path::new(REJECTS).join(STAGING));
-        for folder in [Some(fences), Some(RECEIPTS.into()), rejects]
-            .into_iter()
-            .flatten()
-        {
-            let path = output.join(folder);
+    pub(super) fn create_passing_folders(paths: &Paths, passing: Passing) -> Result<()> {
+        let rejects = (!passing.keeps_rejects).then(|| paths.rejects.clone());
+        let folders = [
+            paths.receipts(),
+            paths.staging(),
+            paths.fences(),
+            paths.checkpoints(),
+        ];
+        for path in folders.into_iter().chain(rejects) {
             fs::create_dir_all(&path)
                 .map_err(|error| disk::failed(error, "the folder cannot be created", &path))?;
         }

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::QUARANTINE;
 use super::disk::{self, Temporary};
 use super::fencing::{RequestKey, RequestLock};
 use super::folders::Folder;
@@ -16,6 +15,7 @@ use crate::fail_points;
 use crate::location::file_uri;
 use crate::names::check_id;
 use crate::receipt::Receipt;
+use crate::storage::layout::document_name;
 use crate::storage::{
     Artifact, FileRole, MakeReceipt, MakeReport, Published, Quarantined, Recorded, SealedAttempt,
 };
@@ -32,6 +32,9 @@ impl LocalSealed {
         check_id(id)?;
         let key = RequestKey::of(self.owner.queue.as_deref(), id);
         let receipt = receipt_path(&self.folders, id);
+        if !self.folders.shares_receipts() {
+            return Err(self.folders.paths.earlier.not_shared());
+        }
         // The staged receipt must exist before the search for other attempts: see `fencing.rs`.
         let document = DocumentFile::create(&self.staged_receipt)?;
         // Outside a queue, no lease decides which attempt may commit, so concurrent commits wait for each other.
@@ -95,11 +98,11 @@ impl LocalSealed {
         // If a file of an earlier attempt has the first name and other bytes, the new file gets the second name, which
         // contains the digest of the new file.
         let names = |suffix: &str, digest: &Digest| names(id, &digest.sha256[..SHORT_DIGEST_CHARS], suffix);
-        let outputs = Folder::open(&self.folders.output.path().join(QUARANTINE))?;
+        let outputs = Folder::open(&self.folders.paths.quarantine())?;
         let named = names(self.format.name(), &self.output);
         let output = place(&mut self.staged_output, &self.output, &outputs, &named, placed)?;
         outputs.sync()?;
-        let folder = Folder::open(&self.folders.rejects.path().join(QUARANTINE))?;
+        let folder = Folder::open(&self.folders.paths.rejects_quarantine())?;
         let rejects = match (&self.rejects, &mut self.staged_rejects) {
             (Some(digest), Some(staged)) => {
                 let named = names("rejects.csv", digest);
@@ -110,11 +113,11 @@ impl LocalSealed {
         let report = make_report(&Published { output, rejects });
         let staged = self
             .folders
-            .rejects_staging
+            .rejects_staging()
             .path()
             .join(format!("{}.report", self.name));
         let mut staged = write_document(&staged, &report)?;
-        let path = folder.path().join(format!("{id}.json"));
+        let path = folder.path().join(document_name(id));
         disk::replace(&mut staged, &path)?;
         folder.sync()?;
         Ok(file_uri(&path))
@@ -392,6 +395,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::folders::Folders;
+    use super::super::paths::Paths;
     use super::super::staging::LocalAttempt;
     use super::*;
     use crate::format::Format;
@@ -404,14 +408,7 @@ mod tests {
 
     /// Returns a sealed attempt with an output and rejects.
     fn sealed_with(root: &Path, change: impl FnOnce(&mut Folders), rejects: Option<&str>) -> LocalSealed {
-        let open = |name: &str| Folder::open(&root.join(name)).unwrap();
-        let mut folders = Folders {
-            output: open("out"),
-            receipts: open("out/receipts"),
-            rejects: open("out/rejects"),
-            staging: open("out/.staging"),
-            rejects_staging: open("out/rejects/.staging"),
-        };
+        let mut folders = Folders::open(Paths::new(&root.join("out"), None, None)).unwrap();
         change(&mut folders);
         let owner = Owner {
             queue: Some("q".to_owned()),
@@ -454,7 +451,7 @@ mod tests {
             .publish("a", Box::new(receipt_of))
             .expect_err("the folder cannot be synced");
         assert!(error.leaves_output(), "{error}");
-        assert!(root.path().join("out/receipts/a.json").exists());
+        assert!(root.path().join("out/_ingest/receipts/a.json").exists());
         assert!(root.path().join("out/a.csv").exists());
     }
 
@@ -478,11 +475,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut sealed = sealed_with(root.path(), |_| (), Some("rejects"));
         sealed.staged_output.deny_links();
-        let taken = root.path().join("out/rejects/a.rejects.csv");
+        let taken = root.path().join("out/_ingest/rejects/a.rejects.csv");
         std::fs::write(&taken, "of an attempt that was forgotten").unwrap();
         let committed = sealed.publish("a", Box::new(receipt_of)).unwrap();
         assert!(matches!(committed, Recorded::New(_)));
         assert!(root.path().join("out/a.csv").exists());
-        assert!(root.path().join("out/rejects/a~1.rejects.csv").exists());
+        assert!(root.path().join("out/_ingest/rejects/a~1.rejects.csv").exists());
     }
 }

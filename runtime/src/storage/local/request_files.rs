@@ -13,6 +13,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::escape;
 use crate::location::file_uri;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt, Unreadable};
+use crate::storage::layout::document_name;
 
 /// Returns the two names that a file of a request can get. The first is the usual name. The second contains `mark`, and
 /// is used if the usual name is taken. No id contains a `~`, so files of two requests with the same suffix never have
@@ -23,7 +24,7 @@ pub(super) fn names(id: &str, mark: &str, suffix: &str) -> [String; 2] {
 
 /// Returns the path of a request's receipt. The receipt need not exist.
 pub(super) fn receipt_path(folders: &Folders, id: &str) -> PathBuf {
-    folders.receipts.path().join(format!("{id}.json"))
+    folders.receipts.path().join(document_name(id))
 }
 
 /// Reads a receipt. Returns `None` if there is no receipt.

@@ -107,7 +107,7 @@ impl LocalAttempt {
             None => {
                 let name = format!("{}.rejects", self.name);
                 let is_kept = self.passing.is_none_or(|passing| passing.keeps_rejects);
-                let file = LocalFile::create(&self.folders.rejects_staging, &name, is_kept)?;
+                let file = LocalFile::create(self.folders.rejects_staging(), &name, is_kept)?;
                 Staged::new(file)
             }
         };
@@ -260,18 +260,18 @@ mod tests {
     #[test]
     fn a_full_disk_is_a_transient_error_that_names_the_file() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut staged = Staged::new(LocalFile::new(full, "/out/.staging/1/output".into(), true));
+        let mut staged = Staged::new(LocalFile::new(full, "/out/_ingest/staging/1.output".into(), true));
         staged.write_all(b"a").unwrap();
         let error = LocalFile::finish(staged).expect_err("no space");
         assert_eq!(
             error.to_string(),
-            "commit /out/.staging/1/output: cannot be written"
+            "commit /out/_ingest/staging/1.output: cannot be written"
         );
         assert!(error.report().contains("No space left"), "{}", error.report());
         assert_eq!(error.class(), Class::Transient);
 
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut staged = Staged::new(LocalFile::new(full, "/out/.staging/1/output".into(), true));
+        let mut staged = Staged::new(LocalFile::new(full, "/out/_ingest/staging/1.output".into(), true));
         let error = staged.write_all(&vec![0; BUFFER_BYTES]).expect_err("no space");
         let error = Error::from_io(error, Stage::Encode, Class::Permanent, Code::OutputUnwritable, "");
         assert_eq!((error.stage(), error.class()), (Stage::Commit, Class::Transient));

@@ -11,18 +11,21 @@
 //! <prefix>/_ingest/output-id                                          the id of this place
 //! <prefix>/_ingest/create-check                                       object for the check of the store
 //! ```
-//! Many programs read every object below a prefix, for example below `<prefix>/<queue>/`. So all objects that are not
-//! outputs are below `_ingest`.
+//! `storage/layout.rs` has the names that all backends use.
 
 use object_store::path::Path;
 
 use crate::format::Format;
+use crate::storage::layout::{
+    CHECKPOINTS, PRIVATE, QUARANTINE, RECEIPTS, REJECTS, checkpoint_name, document_name,
+};
 
-/// The end of the names of checkpoints.
-pub(super) const CHECKPOINT_SUFFIX: &str = ".checkpoint";
+/// The folder of the decisions. Each request has its own subfolder. So no queue can have this name: a request outside a
+/// queue could have the same subfolder.
+pub(super) const DECISIONS: &str = "decisions";
 
-/// The folder of all objects that are not outputs.
-const PRIVATE: &str = "_ingest";
+/// The folder of the notes about uploads. No queue can have this name, for the same reason.
+pub(super) const UPLOADS: &str = "uploads";
 
 /// The keys of the objects of one queue, or of requests without a queue.
 #[derive(Debug, Clone)]
@@ -50,34 +53,34 @@ impl Keys {
     /// Returns the key of an attempt's rejects. The rejects of each attempt have a key of their own. An upload cannot
     /// get another key, so the rejects keep this key in quarantine, too.
     pub(super) fn rejects(&self, id: &str, fence: u64) -> Path {
-        self.private("rejects", format!("{id}.{fence}.rejects.csv"))
+        self.private(REJECTS, format!("{id}.{fence}.rejects.csv"))
     }
 
     pub(super) fn receipt(&self, id: &str) -> Path {
-        self.private("receipts", format!("{id}.json"))
+        self.private(RECEIPTS, document_name(id))
     }
 
     pub(super) fn report(&self, id: &str) -> Path {
-        self.private("quarantine", format!("{id}.json"))
+        self.private(QUARANTINE, document_name(id))
     }
 
     /// Returns the prefix of the decisions: about one request, or of the whole queue if `id` is `None`.
     pub(super) fn decisions(&self, id: Option<&str>) -> Path {
-        self.folder("decisions", id)
+        self.folder(DECISIONS, id)
     }
 
     /// Returns the prefix of the notes about uploads: of one request, or of the whole queue if `id` is `None`.
     pub(super) fn uploads(&self, id: Option<&str>) -> Path {
-        self.folder("uploads", id)
+        self.folder(UPLOADS, id)
     }
 
     pub(super) fn checkpoint(&self, id: &str) -> Path {
-        self.private("checkpoints", format!("{id}{CHECKPOINT_SUFFIX}"))
+        self.private(CHECKPOINTS, checkpoint_name(id))
     }
 
     /// Returns the prefix of all checkpoints of the queue.
     pub(super) fn checkpoints(&self) -> Path {
-        self.folder("checkpoints", None)
+        self.folder(CHECKPOINTS, None)
     }
 
     fn folder(&self, name: &str, id: Option<&str>) -> Path {
@@ -96,17 +99,6 @@ impl Keys {
 /// Returns the folder of all objects that are no outputs.
 pub(super) fn private(prefix: &Path) -> Path {
     prefix.clone().join(PRIVATE)
-}
-
-/// Returns the URI of the receipt that names an output with this URI.
-pub(crate) fn receipt_uri(output: &str, queue: Option<&str>, id: &str) -> Option<String> {
-    let (mut folder, _) = output.rsplit_once('/')?;
-    let mut private = PRIVATE.to_owned();
-    if let Some(queue) = queue {
-        folder = folder.strip_suffix(queue)?.strip_suffix('/')?;
-        private = format!("{private}/{queue}");
-    }
-    Some(format!("{folder}/{private}/receipts/{id}.json"))
 }
 
 /// Returns the key of an object that does not belong to a queue or a request.

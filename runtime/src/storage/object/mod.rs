@@ -28,7 +28,6 @@ use tokio::runtime::Handle;
 pub(super) use self::checkpoint::ObjectPart;
 pub use self::client::PartStore;
 use self::connect::{Connector, CredentialsConnector};
-pub(crate) use self::keys::receipt_uri;
 pub use self::output::ObjectStorage;
 pub(crate) use self::refusal::ERROR_BYTES_MAX;
 pub use self::settings::{AzureSettings, GcsSettings, S3Settings, Secret, StoreSettings};

@@ -19,13 +19,14 @@ use super::attempt::ObjectAttempt;
 use super::checkpoint;
 use super::client::{Client, Created, PartStore};
 use super::decision::{CarriedOut, Decision, Latest, Rounds, Verdict, carry_out, read_receipt};
-use super::keys::{Keys, of_output};
+use super::keys::{DECISIONS, Keys, UPLOADS, of_output};
 use crate::digest::Digest;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::names::{check_id, check_usable_queue_name};
 use crate::receipt::{Receipt, now};
 use crate::stop::Stop;
+use crate::storage::layout::OUTPUT_ID;
 use crate::storage::{
     Attempt, Concluded, EndedRequest, FileRole, Owner, Resumed, StagedPart, Storage, StoredCheckpoint,
 };
@@ -176,7 +177,15 @@ impl Storage for ObjectStorage {
     }
 
     fn check_queue(&self, queue: &str) -> Result<()> {
-        check_usable_queue_name(queue)
+        check_usable_queue_name(queue)?;
+        if [DECISIONS, UPLOADS].contains(&queue) {
+            let what = format!(
+                "queue {queue:?}: an object store has other objects under this name, so no worker can serve it there: choose \
+                 another one"
+            );
+            return Err(Error::permanent(Stage::Config, Code::NameInvalid, what));
+        }
+        Ok(())
     }
 
     fn prepare(&self, queue: &str) -> Result<()> {
@@ -287,7 +296,7 @@ impl ObjectStorage {
     }
 
     fn read_or_create_identity(&self) -> Result<String> {
-        let key = of_output(&self.prefix, "output-id");
+        let key = of_output(&self.prefix, OUTPUT_ID);
         let random = uuid::Uuid::new_v4().simple().to_string();
         // If another worker has created the object first, the id of that worker counts.
         let found = match self.client.create(&key, &Bytes::from(format!("{random}\n")))? {

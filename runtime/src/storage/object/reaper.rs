@@ -9,10 +9,12 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use super::decision::{self, Rounds, Verdict, read_receipt};
-use super::keys::{self, CHECKPOINT_SUFFIX, Keys, stored};
+use super::keys::{self, Keys, stored};
 use super::output::ObjectStorage;
 use super::upload::UploadNote;
 use crate::error::Result;
+use crate::storage::Storage;
+use crate::storage::layout::id_of_checkpoint;
 
 /// The maximum size of a note about an upload, in bytes.
 const NOTE_BYTES_MAX: u64 = 64 << 10;
@@ -32,6 +34,10 @@ impl ObjectStorage {
         let at_work: HashSet<(&str, &str)> = at_work.iter().copied().collect();
         let mut removed = 0;
         for queue in self.client.folders(&keys::private(&self.prefix))? {
+            // Requests outside a queue have folders here, too.
+            if self.check_queue(&queue).is_err() {
+                continue;
+            }
             let keys = self.keys(Some(&queue));
             let is_at_work = |id: &str| at_work.contains(&(&*queue, id));
             let mut old = BTreeMap::<String, Vec<ObjectMeta>>::new();
@@ -48,7 +54,7 @@ impl ObjectStorage {
             }
             for checkpoint in self.client.list(&keys.checkpoints())? {
                 let name = checkpoint.location.filename().unwrap_or_default();
-                let id = name.strip_suffix(CHECKPOINT_SUFFIX).unwrap_or(name);
+                let id = id_of_checkpoint(name).unwrap_or(name);
                 if is_older(&checkpoint, older_than) && !is_at_work(id) {
                     self.client.delete(&checkpoint.location)?;
                     removed += 1;

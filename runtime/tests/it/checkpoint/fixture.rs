@@ -196,8 +196,8 @@ impl CheckpointFixture {
 
     /// Returns the files in staging whose names end with `end`.
     pub(crate) fn staged(&self, end: &str) -> Vec<PathBuf> {
-        let folders = ["out/.staging", "out/.staging/fences", "out/rejects/.staging"]
-            .map(|folder| self.folder.path().join(folder));
+        let folders = ["staging", "fences", "checkpoints"]
+            .map(|folder| self.folder.path().join("out/_ingest/q").join(folder));
         let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
         let paths = entries.flatten().map(|entry| entry.unwrap().path());
         paths

@@ -95,7 +95,7 @@ fn check(host: &Host, input: &[u8], format: &str) -> Value {
 /// Returns the names of the staged files.
 fn staged(host: &Host) -> Vec<String> {
     let folders =
-        ["out/.staging", "out/.staging/fences", "out/rejects/.staging"].map(|folder| host.path(folder));
+        ["staging", "fences", "checkpoints"].map(|folder| host.path(&format!("out/_ingest/q/{folder}")));
     let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
     let files = entries.flatten().map(Result::unwrap);
     files
@@ -181,7 +181,7 @@ fn a_stopped_worker_that_wakes_up_while_its_successor_is_at_work_changes_nothing
         let (code, log) = zombie.stop();
         assert_eq!(code, Some(0), "{log}");
         check(&host, &input, "csv");
-        let receipts = std::fs::read_dir(host.path("out/q/receipts")).unwrap();
+        let receipts = std::fs::read_dir(host.path("out/_ingest/q/receipts")).unwrap();
         assert_eq!(receipts.count(), 1);
     }
 }
@@ -195,7 +195,7 @@ fn stalled() -> (Host, ScriptedServer, Vec<u8>, Worker) {
     wait_for("a checkpoint", || {
         staged(&host)
             .iter()
-            .find(|name| name.len() > 64 && name.ends_with(".checkpoint"))
+            .find(|name| *name == "one.checkpoint")
             .cloned()
     });
     (host, server, input, worker)

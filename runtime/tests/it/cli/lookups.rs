@@ -8,8 +8,9 @@ use crate::support::redis::free_port;
 #[test]
 fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
     let host = Host::embedded();
-    let hint =
-        |id: &str| format!("; of an `ingest`, name the receipt: `ingest-host report out/receipts/{id}.json`");
+    let hint = |id: &str| {
+        format!("; of an `ingest`, name the receipt: `ingest-host report out/_ingest/receipts/{id}.json`")
+    };
     // In the first round the host has no queue, in the second round it has one. Each case has its own error code.
     for code in ["queue-unknown", "request-unknown"] {
         for words in ["report a-1", "report a-1.json"] {
@@ -22,7 +23,7 @@ fn a_report_that_no_queue_has_is_looked_for_in_a_receipt() {
     }
     let clean = component("clean").display().to_string();
     host.run(&format!("ingest a.csv --plugin {clean} --id a-1")).ok();
-    let said = host.run("report out/receipts/a-1.json").ok();
+    let said = host.run("report out/_ingest/receipts/a-1.json").ok();
     assert!(said.contains("1 record: 1 kept"), "{said}");
 }
 

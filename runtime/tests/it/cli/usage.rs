@@ -139,7 +139,7 @@ fn a_config_is_refused_before_any_record() {
             line.starts_with("error: plugin ") && line.contains(": refuses the config: "),
             "`{words}`: {said}"
         );
-        assert!(!host.path("out").join("receipts").exists());
+        assert!(!host.path("out/_ingest/receipts").exists());
     }
     assert_eq!(host.status("one")["state"], "ready");
     assert_eq!(host.run("plugin history --queue q --json").ok(), "");

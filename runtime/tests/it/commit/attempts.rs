@@ -20,7 +20,7 @@ fn the_same_work_is_done_once() {
     }
     assert_eq!(
         fixture.files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
 }
 
@@ -35,7 +35,7 @@ fn other_work_under_a_used_id_is_a_conflict_and_changes_nothing() {
     assert!(error.to_string().ends_with(why), "{error}");
     assert_eq!(
         fixture.files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
     assert_eq!(fs::read(fixture.path("orders/day-1.csv")).unwrap(), b"a\n");
     assert_eq!(fixture.receipt(), before);
@@ -62,7 +62,7 @@ fn what_a_dead_attempt_left_is_not_replaced() {
     fixture.commit(5, b"a\n").unwrap();
     assert_eq!(
         fixture.files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
 
     // A folder or a link with the output's name is treated like a file with other bytes.
@@ -92,7 +92,7 @@ fn a_request_is_done_once_even_if_its_plugin_was_swapped_in_between() {
     );
     assert_eq!(
         fixture.files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
 }
 
@@ -114,9 +114,9 @@ fn a_zombie_that_publishes_late_damages_nothing() {
     assert_eq!(
         fixture.files(),
         [
+            "_ingest/orders/receipts/day-1.json",
             "orders/day-1.csv",
-            "orders/day-1~2.csv",
-            "orders/receipts/day-1.json"
+            "orders/day-1~2.csv"
         ]
     );
 }
@@ -187,7 +187,7 @@ fn of_many_attempts_exactly_one_creates_the_receipt() {
 
 /// Makes the creation of a receipt fail.
 fn spoil_receipt(fixture: &CommitFixture) {
-    fs::remove_dir_all(fixture.path("orders/receipts")).unwrap();
+    fs::remove_dir_all(fixture.path("_ingest/orders/receipts")).unwrap();
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn what_another_attempt_names_is_not_taken_back() {
     assert_eq!(fixture.receipt().attempt.fence, 2);
     assert_eq!(
         fixture.files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
 }
 
@@ -246,9 +246,9 @@ fn an_attempt_that_is_taken_over_from_cannot_commit_at_any_step() {
         assert_eq!(fixture.receipt().attempt.fence, 2);
         assert_eq!(fs::read(fixture.path("orders/day-1.csv")).unwrap(), b"other\n");
         let files = [
+            "_ingest/orders/receipts/day-1.json",
+            "_ingest/orders/rejects/day-1.rejects.csv",
             "orders/day-1.csv",
-            "orders/receipts/day-1.json",
-            "rejects/orders/day-1.rejects.csv",
         ];
         assert_eq!(fixture.files(), files);
     };
@@ -311,7 +311,7 @@ fn a_request_that_was_ended_is_not_committed_until_its_next_life() {
     assert!(matches!(committed, Ok(Committed::New(_))), "{committed:?}");
     assert_eq!(
         fixture.visible_files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
     let concluded = fixture.destination.storage().conclude(ended(6, "dead"));
     assert_eq!(concluded.unwrap(), Concluded::Committed(fixture.receipt().into()));
@@ -327,17 +327,15 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
     publish(fixture.seal_as(died, b"a\n", b"r\n"), 1).unwrap();
     // If the process crashes after the commit, but before it removes the staged names, each file also has its staged
     // name.
-    for (staged, file) in [
-        (".staging", "orders/day-1.csv"),
-        ("rejects/.staging", "rejects/orders/day-1.rejects.csv"),
-    ] {
+    let staging = fixture.path("_ingest/orders/staging");
+    for file in ["orders/day-1.csv", "_ingest/orders/rejects/day-1.rejects.csv"] {
         let what = if file.ends_with(".rejects.csv") {
             "rejects"
         } else {
             "output"
         };
         let name = format!("{}.1.{}.{what}", key_of("orders", ID), "0".repeat(32));
-        fs::hard_link(fixture.path(file), fixture.path(staged).join(name)).unwrap();
+        fs::hard_link(fixture.path(file), staging.join(name)).unwrap();
     }
     let moved = fixture.folder.path().canonicalize().unwrap().join("moved");
     fs::rename(fixture.path(""), &moved).unwrap();
@@ -345,9 +343,9 @@ fn a_folder_that_was_moved_keeps_what_its_receipts_name() {
     let concluded = destination.storage().conclude(ended(1, "dead"));
     assert!(matches!(concluded, Ok(Concluded::Committed(_))), "{concluded:?}");
     for file in [
+        "_ingest/orders/receipts/day-1.json",
+        "_ingest/orders/rejects/day-1.rejects.csv",
         "orders/day-1.csv",
-        "orders/receipts/day-1.json",
-        "rejects/orders/day-1.rejects.csv",
     ] {
         assert!(moved.join(file).exists(), "{file}");
     }
@@ -370,7 +368,7 @@ fn key_of(queue: &str, id: &str) -> String {
 fn what_cannot_be_taken_back_is_told_and_the_next_attempt_removes_it() {
     let fixture = CommitFixture::new();
     let lock_path = fixture
-        .path(".staging/fences")
+        .path("_ingest/orders/fences")
         .join(format!("{}.lock", key_of("orders", ID)));
     let mut held = None;
     let failed = commit::publish(fixture.seal(1, b"a\n", b""), ID, |published| {
@@ -392,7 +390,7 @@ fn what_cannot_be_taken_back_is_told_and_the_next_attempt_removes_it() {
     publish(fixture.seal_as(successor, b"b\n", b""), 2).unwrap();
     assert_eq!(
         fixture.visible_files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
     assert_eq!(fs::read(fixture.path("orders/day-1.csv")).unwrap(), b"b\n");
 }
@@ -411,8 +409,8 @@ fn an_output_is_known_by_its_folders_whatever_their_paths() {
     let elsewhere = identity(Some("../r1")).unwrap();
     assert!(elsewhere != own && identity(Some("../r1")).unwrap() == elsewhere);
     assert_ne!(identity(Some("../r2")).unwrap(), elsewhere);
-    // A pipe in place of the file `.output-id` is an error. The program must not wait for input from it.
-    let id = out.join(".output-id");
+    // A pipe in place of the file `_ingest/output-id` is an error. The program must not wait for input from it.
+    let id = out.join("_ingest/output-id");
     fs::remove_file(&id).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, &id, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     assert_eq!(identity(None).expect_err("a pipe").stage(), Stage::Commit);
@@ -424,22 +422,17 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
         let fixture = CommitFixture::new();
         let rejects: &[u8] = if dies_with_rejects { b"dead\n" } else { b"" };
         let dying = fixture.seal(1, b"dead\n", rejects);
+        let staging = fixture.path("_ingest/orders/staging");
         // The panic stands for a crash of the process, which would clean up nothing. A panic removes the staged files,
         // so `keep` and `restore` bring them back.
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _ = commit::publish(dying, ID, |_| {
-                for folder in [".staging", "rejects/.staging"] {
-                    keep(&fixture.path(folder));
-                }
+                keep(&staging);
                 panic!("dies")
             });
         }));
         assert!(caught.is_err());
-        let restored = [".staging", "rejects/.staging"].map(|folder| restore(&fixture.path(folder)));
-        assert!(
-            restored.iter().sum::<usize>() > 0,
-            "the process left nothing in staging"
-        );
+        assert!(restore(&staging) > 0, "the process left nothing in staging");
         assert!(fixture.path("orders/day-1.csv").exists());
         // The successor publishes other bytes under the usual name of the output.
         fixture.commit(2, b"successor\n").unwrap();
@@ -450,7 +443,7 @@ fn what_a_process_that_died_has_published_goes_and_what_is_foreign_stays() {
         );
         assert_eq!(
             fixture.visible_files(),
-            ["orders/day-1.csv", "orders/receipts/day-1.json"]
+            ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
         );
     }
 }
@@ -509,7 +502,7 @@ fn without_a_queue_a_conflict_does_not_blame_the_time() {
 fn a_receipt_of_a_newer_version_is_left_to_a_newer_worker() {
     let fixture = CommitFixture::new();
     fixture.seal(1, b"", b"");
-    let path = fixture.path("orders/receipts/day-1.json");
+    let path = fixture.path("_ingest/orders/receipts/day-1.json");
     fs::write(&path, r#"{"receipt":3,"all":"else"}"#).unwrap();
     let before = fixture.visible_files();
     let error: Error = fixture
@@ -522,7 +515,7 @@ fn a_receipt_of_a_newer_version_is_left_to_a_newer_worker() {
         "{report}"
     );
     for words in [
-        "orders/receipts/day-1.json: cannot be read",
+        "_ingest/orders/receipts/day-1.json: cannot be read",
         "version 3",
         "update this program",
     ] {
@@ -541,13 +534,13 @@ fn a_receipt_of_a_newer_version_is_left_to_a_newer_worker() {
 fn a_receipt_that_cannot_be_read_is_a_conflict() {
     let fixture = CommitFixture::new();
     fixture.seal(1, b"", b"");
-    fs::write(fixture.path("orders/receipts/day-1.json"), "{}").unwrap();
+    fs::write(fixture.path("_ingest/orders/receipts/day-1.json"), "{}").unwrap();
     let error: Error = fixture.commit(1, b"a\n").expect_err("a conflict");
     assert_eq!(error.class(), Class::Permanent);
     assert!(
         error
             .to_string()
-            .ends_with("orders/receipts/day-1.json: is not a receipt"),
+            .ends_with("_ingest/orders/receipts/day-1.json: is not a receipt"),
         "{error}"
     );
 }

@@ -1,6 +1,7 @@
 //! Tests the commit: a published output is complete and never changes, even if other attempts try to publish.
 
 mod attempts;
+mod earlier;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -64,9 +65,9 @@ impl CommitFixture {
     /// Returns the names of all files, including hidden ones.
     fn files(&self) -> Vec<String> {
         fn walk(folder: &Path, root: &Path, files: &mut Vec<String>) {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                match path.is_dir() {
+            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let path = entry.path();
+                match entry.file_type().unwrap().is_dir() {
                     true => walk(&path, root, files),
                     false => files.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()),
                 }
@@ -78,15 +79,21 @@ impl CommitFixture {
         files
     }
 
-    /// Returns the names of the files that are not hidden.
+    /// Returns the names of outputs, rejects and receipts.
     fn visible_files(&self) -> Vec<String> {
         let mut files = self.files();
-        files.retain(|file| !file.split('/').any(|part| part.starts_with('.')));
+        let is_visible = |file: &str| {
+            let is_link = self.path(file).is_symlink();
+            !is_link && !file.starts_with("_ingest/")
+                || file.contains("/receipts/")
+                || file.contains("/rejects/")
+        };
+        files.retain(|file| is_visible(file));
         files
     }
 
     fn receipt(&self) -> Receipt {
-        Receipt::read(&fs::read(self.path("orders/receipts/day-1.json")).unwrap()).unwrap()
+        Receipt::read(&fs::read(self.path("_ingest/orders/receipts/day-1.json")).unwrap()).unwrap()
     }
 }
 
@@ -239,16 +246,16 @@ fn output_rejects_and_receipt_appear_under_their_names() {
     assert_eq!(receipt.outputs[0].sha256, digest(&output).sha256);
     assert_eq!(
         receipt.rejects.uri,
-        Some(fixture.uri("rejects/orders/day-1.rejects.csv"))
+        Some(fixture.uri("_ingest/orders/rejects/day-1.rejects.csv"))
     );
     let files = [
+        "_ingest/orders/receipts/day-1.json",
+        "_ingest/orders/rejects/day-1.rejects.csv",
         "orders/day-1.csv",
-        "orders/receipts/day-1.json",
-        "rejects/orders/day-1.rejects.csv",
     ];
     assert_eq!(fixture.files(), files);
-    assert_eq!(fs::read(fixture.path(files[0])).unwrap(), output);
-    assert_eq!(fs::read(fixture.path(files[2])).unwrap(), rejects);
+    assert_eq!(fs::read(fixture.path(files[2])).unwrap(), output);
+    assert_eq!(fs::read(fixture.path(files[1])).unwrap(), rejects);
 }
 
 #[test]
@@ -271,7 +278,7 @@ fn without_rejects_there_is_no_file_of_them() {
     publish(sealed, 1).unwrap();
     assert_eq!(
         fixture.files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
     assert_eq!(fixture.receipt().rejects, RejectsPart::default());
 }
@@ -336,7 +343,7 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
     );
     assert_eq!(
         fixture.files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
 }
 
@@ -364,7 +371,7 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
     });
     assert_eq!(keys.len(), 2);
     // The reaper also keeps the fence files of the request.
-    let fences = fixture.path(".staging/fences");
+    let fences = fixture.path("_ingest/orders/fences");
     fs::create_dir_all(&fences).unwrap();
     for key in &keys {
         fs::write(fences.join(format!("{key}.lock")), "").unwrap();
@@ -428,14 +435,14 @@ fn a_folder_that_was_removed_or_turned_is_found_out() {
     fixture.commit(1, b"a\n").unwrap();
     assert_eq!(
         fixture.files(),
-        ["orders/day-1.csv", "orders/receipts/day-1.json"]
+        ["_ingest/orders/receipts/day-1.json", "orders/day-1.csv"]
     );
 
     // A link replaces the folder. Later outputs go to the target of the link, and their receipts name the target.
     let elsewhere = fixture.folder.path().canonicalize().unwrap().join("elsewhere");
     fs::rename(fixture.path("orders"), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, fixture.path("orders")).unwrap();
-    fs::remove_file(elsewhere.join("receipts/day-1.json")).unwrap();
+    fs::remove_file(fixture.path("_ingest/orders/receipts/day-1.json")).unwrap();
     fixture.commit(2, b"b\n").unwrap();
     let output = elsewhere.join("day-1~2.csv");
     assert_eq!(
@@ -456,13 +463,15 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
     fixture.commit(2, b"a\n").unwrap();
     fixture.destination.storage().check_identity().unwrap();
     assert_eq!(
-        fs::read_to_string(fixture.path(".output-id")).unwrap().trim(),
+        fs::read_to_string(fixture.path("_ingest/output-id"))
+            .unwrap()
+            .trim(),
         identity
     );
     // This is the state after a volume with another output has been mounted at the same path.
     fs::remove_dir_all(fixture.path("")).unwrap();
-    fs::create_dir(fixture.path("")).unwrap();
-    fs::write(fixture.path(".output-id"), "another\n").unwrap();
+    fs::create_dir_all(fixture.path("_ingest")).unwrap();
+    fs::write(fixture.path("_ingest/output-id"), "another\n").unwrap();
     let error = fixture
         .destination
         .storage()
@@ -518,6 +527,7 @@ fn a_queue_whose_folder_is_taken_is_refused() {
         (None, "receipts"),
         (None, "rejects"),
         (None, "Receipts"),
+        (None, "_ingest"),
         (None, "a/b"),
         (Some(out.join("bad")), "rejects"),
         (Some(out.join("bad")), "bad"),
@@ -581,7 +591,7 @@ fn rejects_may_live_elsewhere() {
     publish(staging.seal().unwrap(), 0).unwrap();
     assert_eq!(fs::read(root.join("o ut/day-1.csv")).unwrap(), b"a\n");
     assert_eq!(fs::read(rejects.join("day-1.rejects.csv")).unwrap(), b"r\n");
-    let receipt = Receipt::read(&fs::read(root.join("o ut/receipts/day-1.json")).unwrap()).unwrap();
+    let receipt = Receipt::read(&fs::read(root.join("o ut/_ingest/receipts/day-1.json")).unwrap()).unwrap();
     assert_eq!(receipt.outputs[0].uri, format!("{output}day-1.csv"));
     assert_eq!(
         receipt.rejects.uri.unwrap(),
@@ -605,7 +615,7 @@ fn a_destination_that_cannot_be_is_refused() {
         assert!(error.to_string().starts_with(what), "{error}");
     }
     let fixture = CommitFixture::new();
-    for queue in ["../x", "a/b", "", "receipts", "rejects"] {
+    for queue in ["../x", "a/b", "", "receipts", "rejects", "_ingest", "_x"] {
         let error = fixture
             .destination
             .storage()

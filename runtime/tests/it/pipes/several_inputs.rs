@@ -51,7 +51,7 @@ fn each_of_several_inputs_has_its_own_receipt() {
         .map(|receipt| receipt["request"]["uri"].as_str().unwrap())
         .collect();
     assert_eq!(uris, ["c.csv", "data/a.csv", "data/b.csv"]);
-    assert_eq!(names(&host.path("out/receipts")).len(), 3);
+    assert_eq!(names(&host.path("out/_ingest/receipts")).len(), 3);
     let said = said(clean(&host, &["c.csv", "data/*.csv", "--output", "o"])).ok();
     for part in [
         "c.csv\n1 record: 1 kept",
@@ -87,7 +87,7 @@ fn one_that_fails_does_not_hold_up_the_others() {
         "{}",
         said.stdout
     );
-    assert_eq!(names(&host.path("out/receipts")).len(), 2);
+    assert_eq!(names(&host.path("out/_ingest/receipts")).len(), 2);
     for (option, value) in [("--id", "x"), ("--sha256", &*"ab".repeat(32))] {
         let said = self::said(clean(&host, &["a.csv", "c.csv", option, value, "--output", "o"])).refused(2);
         assert!(
@@ -237,6 +237,10 @@ fn a_file_is_no_folder_for_outputs() {
     std::fs::create_dir(host.path("is.csv")).unwrap();
     for folder in ["new.csv/", "is.csv", "v1.2", "conf.d"] {
         said(clean(&host, &["in.csv", "--output", folder])).ok();
-        assert_eq!(names(&host.path(folder).join("receipts")).len(), 1, "{folder}");
+        assert_eq!(
+            names(&host.path(folder).join("_ingest/receipts")).len(),
+            1,
+            "{folder}"
+        );
     }
 }

@@ -58,7 +58,7 @@ fn what_is_known_of_standard_input_is_held_against_it() {
     )
     .refused(1);
     assert!(said.contains("stdin: has the SHA-256"), "{said}");
-    assert_eq!(names(&host.path("o/receipts")), [] as [String; 0]);
+    assert_eq!(names(&host.path("o/_ingest/receipts")), [] as [String; 0]);
     // The input is gzip data whose end is missing.
     let packed = gzip(ROWS.repeat(1_000).as_bytes());
     let said = piped(clean(&host, &["-"]), &packed[..packed.len() - 9]).refused(1);
@@ -144,7 +144,7 @@ fn a_signal_ends_the_wait_for_standard_input() {
         let stderr = said.refused(1);
         assert!(stderr.contains("interrupted"), "{stderr}");
     }
-    assert_eq!(names(&host.path("o/receipts")), [] as [String; 0]);
+    assert_eq!(names(&host.path("o/_ingest/receipts")), [] as [String; 0]);
     leaves_no_staging(&host);
 }
 

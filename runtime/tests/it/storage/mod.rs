@@ -160,6 +160,17 @@ fn an_output_and_its_receipt_appear_and_nothing_else_lies_beside_the_outputs() {
 }
 
 #[test]
+fn a_queue_whose_name_other_objects_have_is_refused() {
+    let fixture = StorageFixture::new();
+    let storage = fixture.healthy();
+    for queue in ["_ingest", "receipts", "decisions", "uploads"] {
+        let error = storage.check_queue(queue).expect_err(queue);
+        assert_eq!(error.code(), Code::NameInvalid, "{error}");
+    }
+    storage.check_queue("staging").unwrap();
+}
+
+#[test]
 fn an_object_that_nobody_of_this_request_made_is_never_replaced() {
     let fixture = StorageFixture::new();
     fixture

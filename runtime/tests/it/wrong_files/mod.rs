@@ -21,7 +21,7 @@ fn refused(name: &str, bytes: impl AsRef<[u8]>, more: &[&str]) -> String {
     let host = Host::embedded();
     host.write(name, bytes);
     let error = ingest(&host, name, more).refused(1);
-    let published = std::fs::read_dir(host.path("out/receipts"));
+    let published = std::fs::read_dir(host.path("out/_ingest/receipts"));
     assert_eq!(published.map_or(0, Iterator::count), 0, "{error}");
     error
 }
