@@ -257,6 +257,53 @@ fn a_list_that_breaks_off_is_continued_by_the_next_submit() {
     assert_eq!(said, "25 requests: 15 new, 10 known\n");
 }
 
+#[test]
+fn half_a_page_is_not_taken_for_the_last() {
+    let page = |next: &str, keys: &[&str]| {
+        let objects = keys
+            .iter()
+            .map(|key| format!("<Contents><Key>{key}</Key><Size>8</Size></Contents>"));
+        format!(
+            "<ListBucketResult>{next}{}</ListBucketResult>",
+            objects.collect::<String>()
+        )
+    };
+    let first = page(
+        "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>",
+        &["a.csv", "b.csv"],
+    );
+    let last = page("<IsTruncated>false</IsTruncated>", &["c.csv", "d.csv"]);
+    let half = &last[..last.len() - 60];
+    let whole = |page: &str| answer("200 OK", "", page.as_bytes());
+    // Only the text shows that the first one is cut off. The second one has a length.
+    let cut = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{half}").into_bytes();
+    let short = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{half}", last.len()).into_bytes();
+    let mut answers = vec![whole(&first), cut.clone(), short.clone(), cut.clone(), short, cut];
+    answers.extend([whole(&first), whole(&last)]);
+    let (server, host) = (serve(answers), Host::embedded());
+    let submit = || {
+        let mut command = host.command();
+        command
+            .args(["submit", "--queue", "q", "--uri", "s3://lake/*"])
+            .env("AWS_ENDPOINT_URL_S3", format!("http://{}", server.address))
+            .env("AWS_SKIP_SIGNATURE", "true");
+        CommandOutput::new(&command.output().unwrap())
+    };
+    let said = submit();
+    assert_eq!(
+        said.stdout, "2 requests: 2 new, 0 known, 1 not submitted\n",
+        "{}",
+        said.stderr
+    );
+    assert!(
+        said.stderr
+            .contains("list of its objects cannot be read: it is cut off"),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(submit().ok(), "4 requests: 2 new, 2 known\n");
+}
+
 /// The memory of a submit must not grow with the number of objects.
 #[test]
 fn the_memory_of_a_list_does_not_grow() {

@@ -2,6 +2,7 @@
 //! file never has a secret.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -381,10 +382,35 @@ fn outputs_use_the_store_of_their_bucket_and_its_key() {
         "{encryption:?}"
     );
     assert!(a.encryption().is_empty());
-    // Two queues with one output: it is listed once by the reaper.
-    let notes = b.lists();
-    let folders = notes.iter().filter(|list| list.contains("delimiter"));
-    assert_eq!(folders.count(), 1, "{notes:?}");
+}
+
+#[test]
+fn the_reaper_lists_each_output_once() {
+    let (server, host) = (S3Server::start(), Host::embedded());
+    server.create_bucket("out");
+    let table = store("a", &server, "key-id", "buckets = ['out']");
+    configure(
+        &host,
+        &format!(
+            "{table}[queues.a]\noutput = 's3://out/one'\n[queues.b]\noutput = 's3://out/one/'\nstores = ['a']\nmin-records = 1\n\
+             [queues.c]\noutput = 's3://out/last'\n"
+        ),
+    );
+    let mut worker = host.worker("--config-file ingest-host.toml");
+    worker.wait_for_log("worker started");
+    let of = |output: &str| {
+        let lists = server.lists();
+        let is_first = |list: &&String| list.contains("delimiter") && list.contains(output);
+        lists.iter().filter(is_first).count()
+    };
+    // The outputs have their turn in the order of the queues.
+    let patience = Instant::now() + Duration::from_secs(30);
+    while of("last") == 0 {
+        assert!(Instant::now() < patience, "{:?}", server.lists());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(of("one"), 1, "{:?}", server.lists());
+    worker.stop();
 }
 
 #[test]
