@@ -32,7 +32,7 @@ pub(super) use self::checkpoint::ObjectPart;
 pub use self::client::PartStore;
 use self::connect::{Connector, CredentialsConnector};
 pub(crate) use self::keys::receipt_uri;
-pub use self::list::{FoundObject, ListedPrefix};
+pub use self::list::{FoundObject, ListedPrefix, ObjectList};
 pub use self::named::NamedSettings;
 use self::named::{NamedStore, SettingsPlace};
 pub use self::output::ObjectStorage;
