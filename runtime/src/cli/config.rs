@@ -40,22 +40,25 @@ pub(super) fn check(
     log_format: LogFormat,
 ) -> Result<ExitCode> {
     match resolve(settings, environment, log_format) {
-        Ok((worker, queues)) if args.json => print_json(settings, &worker, &queues),
-        Ok((worker, queues)) => print_tables(&worker, &queues),
+        Ok(resolved) if args.json => print_json(settings, &resolved),
+        Ok(resolved) => print_tables(&resolved),
         Err(error) => return Ok(report_faults_in(args.json, settings.file_name(), &error)),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The settings of a queue, by its name.
-type OfQueues = Vec<(String, Vec<Resolution>)>;
+/// The settings that hold.
+struct Checked {
+    worker: Vec<Resolution>,
+    /// The settings of each queue.
+    queues: Vec<(String, Vec<Resolution>)>,
+    /// The settings of each object store with a name.
+    stores: Vec<(String, Vec<Resolution>)>,
+}
 
-/// Resolves the settings of the worker and of each queue, and checks them as `run` does.
-fn resolve(
-    settings: &Settings,
-    environment: &Environment,
-    log_format: LogFormat,
-) -> Result<(Vec<Resolution>, OfQueues)> {
+/// Resolves the settings of the worker, of each queue and of each store. Checks them as `run` does, and also stores that
+/// are not in use.
+fn resolve(settings: &Settings, environment: &Environment, log_format: LogFormat) -> Result<Checked> {
     let worker = settings.resolve(None)?;
     let mut queues = settings.queues(&worker);
     let served = queues.clone();
@@ -66,7 +69,9 @@ fn resolve(
         check_usable_queue_name(queue)?;
     }
     let answered = Arc::new(AnsweredHosts::default());
-    policies::of_queues(settings, &worker, &queues, &answered, &stores::object_stores()?)?;
+    let stores = stores::with_file(&stores::object_stores()?, settings.file.as_ref())?;
+    stores.check_named()?;
+    policies::of_queues(settings, &worker, &queues, &answered, &stores)?;
     let of_program = |name: &str, value: String, origin| Resolution {
         name: name.to_owned(),
         value: value.into(),
@@ -97,16 +102,28 @@ fn resolve(
         resolved.retain(|setting| setting.is_of_queue);
         of_queues.push((queue, resolved));
     }
-    Ok((of_worker, of_queues))
+    let mut of_stores = Vec::new();
+    if let Some(file) = &settings.file {
+        for (name, table) in &file.stores {
+            of_stores.push((name.clone(), stores::resolutions(file, table)?));
+        }
+    }
+    Ok(Checked {
+        worker: of_worker,
+        queues: of_queues,
+        stores: of_stores,
+    })
 }
 
-fn print_tables(worker: &[Resolution], queues: &OfQueues) {
+fn print_tables(checked: &Checked) {
     print::line("worker");
-    print_table(worker);
-    for (queue, settings) in queues {
-        print::line("");
-        print::line(format_args!("queue {queue}"));
-        print_table(settings);
+    print_table(&checked.worker);
+    for (kind, tables) in [("store", &checked.stores), ("queue", &checked.queues)] {
+        for (name, settings) in tables {
+            print::line("");
+            print::line(format_args!("{kind} {name}"));
+            print_table(settings);
+        }
     }
 }
 
@@ -133,15 +150,19 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn print_json(settings: &Settings, worker: &[Resolution], queues: &OfQueues) {
-    let queues = queues
-        .iter()
-        .map(|(queue, settings)| (queue.clone(), document(settings)));
+fn print_json(settings: &Settings, checked: &Checked) {
+    let documents = |tables: &[(String, Vec<Resolution>)]| {
+        let documents = tables
+            .iter()
+            .map(|(name, settings)| (name.clone(), document(settings)));
+        Value::Object(documents.collect())
+    };
     print::json(&json!({
         "valid": true,
         "file": settings.file_name(),
-        "worker": document(worker),
-        "queues": Value::Object(queues.collect()),
+        "worker": document(&checked.worker),
+        "queues": documents(&checked.queues),
+        "stores": documents(&checked.stores),
     }));
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::config_file::ConfigFile;
 use super::environment::Environment;
 use super::inputs::{self, InputArgument, InputNotFound};
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, heading, plugin_config};
@@ -82,7 +83,12 @@ pub(super) struct Args {
     limits: LimitArgs,
 }
 
-pub(super) async fn ingest(args: Args, environment: &Environment, log_format: LogFormat) -> Result<ExitCode> {
+pub(super) async fn ingest(
+    args: Args,
+    file: Option<&ConfigFile>,
+    environment: &Environment,
+    log_format: LogFormat,
+) -> Result<ExitCode> {
     if args.output.is_stdout() {
         print::keep_stdout_for_records();
     }
@@ -96,7 +102,7 @@ pub(super) async fn ingest(args: Args, environment: &Environment, log_format: Lo
     }
     let config = plugin_config(args.plugin_config.as_deref())?;
     let staged = args.output.is_stdout().then(staging_folder).transpose()?;
-    let stores = stores::object_stores()?;
+    let stores = stores::with_file(&stores::object_stores()?, file)?;
     let destination = match &staged {
         Some(folder) => args.output.staged_in(folder.path())?,
         None => args.output.destination(&stores)?,

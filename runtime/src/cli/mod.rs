@@ -220,14 +220,14 @@ async fn dispatch(cli: Cli, sources: Sources) -> Result<ExitCode> {
             let settings = Settings::new(arguments, words, path, config, of_dotenv);
             config::check(&args, &settings, &environment, cli.log_format)
         }
-        Command::Submit(args) => submit::submit(args, &environment).await,
+        Command::Submit(args) => submit::submit(args, config.as_ref(), &environment).await,
         Command::Status(args) => requests::status(args, &environment).await,
         Command::Report(args) => report::report(args, &environment).await,
         Command::Requests(args) => requests::list(args, &environment).await,
         Command::Cancel(args) => requests::cancel(args, &environment).await,
         Command::Dead(command) => dead::dead(command, &environment).await,
         Command::Queue(command) => queues::queue(command, &environment).await,
-        Command::Ingest(args) => ingest::ingest(args, &environment, cli.log_format).await,
+        Command::Ingest(args) => ingest::ingest(args, config.as_ref(), &environment, cli.log_format).await,
         Command::Plugin(command) => plugin::plugin(command, &environment).await,
     }
 }

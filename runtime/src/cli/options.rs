@@ -81,6 +81,11 @@ impl OutputArgs {
         self.output == "-"
     }
 
+    /// Returns the prefix of an object store that the output is in, or `None` if it is elsewhere or cannot be used.
+    pub(super) fn prefix(&self) -> Option<ObjectPrefix> {
+        object_prefix(&self.output).ok().flatten()
+    }
+
     /// Returns the destination of output and rejects. Needs a Tokio runtime, on which the calls to an object store run.
     pub(super) fn destination(&self, stores: &ObjectStores) -> Result<Destination> {
         check_folder("--output", &self.output)?;

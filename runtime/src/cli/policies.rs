@@ -7,9 +7,9 @@ use super::options::plugin_config;
 use super::run::Args;
 use super::settings::{Resolved, Settings};
 use crate::commit::Destination;
-use crate::config::Limits;
 use crate::error::Result;
 use crate::fetch::{Access, AnsweredHosts, Fetcher};
+use crate::location::ObjectPrefix;
 use crate::request::InputOptions;
 use crate::storage::object::ObjectStores;
 use crate::worker::{PluginSource, PolicyOptions};
@@ -24,12 +24,24 @@ struct Reach {
     hosts: Vec<String>,
     roots: Vec<PathBuf>,
     buckets: Vec<String>,
+    stores: Option<Vec<String>>,
     credentials: Option<PathBuf>,
     limits: String,
 }
 
-/// The output and the rejects of a destination, as given.
-type Places = (String, Option<String>);
+/// The places of a destination.
+#[derive(PartialEq, Eq)]
+enum Places {
+    /// Output and rejects, as given.
+    Given { output: String, rejects: Option<String> },
+    /// A prefix in an object store.
+    Objects {
+        prefix: ObjectPrefix,
+        rejects: Option<String>,
+        /// The name of the store; none for that of the environment.
+        store: Option<String>,
+    },
+}
 
 /// Makes policies. Queues with the same settings share what they open.
 struct PolicyMaker<'a> {
@@ -106,7 +118,8 @@ fn warn_of_near_tables(settings: &Settings, worker: &Resolved, queues: &[String]
 }
 
 impl PolicyMaker<'_> {
-    fn policy(&mut self, Resolved { args, limits, .. }: &Resolved) -> Result<PolicyOptions> {
+    fn policy(&mut self, resolved: &Resolved) -> Result<PolicyOptions> {
+        let Resolved { args, limits, .. } = resolved;
         let input = InputOptions::from(args.input.clone());
         input.check()?;
         let plugin = match &args.plugin {
@@ -123,17 +136,21 @@ impl PolicyMaker<'_> {
             profile: args.output.profile,
             input,
             gate: args.gate.gate(),
-            fetcher: self.fetcher(args, limits)?,
-            destination: self.destination(args)?,
+            fetcher: self.fetcher(resolved)?,
+            destination: self.destination(args, resolved.stores.as_deref())?,
             limits: Arc::new(limits.clone()),
         })
     }
 
-    fn fetcher(&mut self, args: &Args, limits: &Limits) -> Result<Fetcher> {
+    fn fetcher(&mut self, resolved: &Resolved) -> Result<Fetcher> {
+        let Resolved {
+            args, limits, stores, ..
+        } = resolved;
         let reach = Reach {
             hosts: args.allow_host.clone(),
             roots: args.allow_root.clone(),
             buckets: args.allow_bucket.clone(),
+            stores: stores.clone(),
             credentials: args.credentials.file.clone(),
             limits: limits.to_string(),
         };
@@ -141,21 +158,38 @@ impl PolicyMaker<'_> {
             return Ok(fetcher.clone());
         }
         let access = Access::new(&reach.hosts, &reach.roots)?.allowing_buckets(&reach.buckets)?;
+        let stores = self.stores.allowing_only(stores.as_deref())?;
         for bucket in access.buckets() {
-            self.stores.check(bucket.provider)?;
+            stores.check(bucket.provider, &bucket.bucket)?;
         }
-        let fetcher = Fetcher::noting_in(self.answered, access, args.credentials.read()?, limits)
-            .with_stores(self.stores.clone());
+        let fetcher =
+            Fetcher::noting_in(self.answered, access, args.credentials.read()?, limits).with_stores(stores);
         self.fetchers.push((reach, fetcher.clone()));
         Ok(fetcher)
     }
 
-    fn destination(&mut self, args: &Args) -> Result<Arc<Destination>> {
-        let places = (args.output.output.clone(), args.output.rejects.clone());
+    fn destination(&mut self, args: &Args, stores: Option<&[String]>) -> Result<Arc<Destination>> {
+        let stores = self.stores.allowing_only(stores)?;
+        let rejects = args.output.rejects.clone();
+        let places = match args.output.prefix() {
+            Some(prefix) => {
+                stores.check(prefix.provider, &prefix.bucket)?;
+                let store = stores.name_of(prefix.provider, &prefix.bucket).map(str::to_owned);
+                Places::Objects {
+                    prefix,
+                    rejects,
+                    store,
+                }
+            }
+            None => Places::Given {
+                output: args.output.output.clone(),
+                rejects,
+            },
+        };
         if let Some((_, destination)) = self.destinations.iter().find(|(of, _)| *of == places) {
             return Ok(Arc::clone(destination));
         }
-        let destination = Arc::new(args.output.destination(self.stores)?);
+        let destination = Arc::new(args.output.destination(&stores)?);
         self.destinations.push((places, Arc::clone(&destination)));
         Ok(destination)
     }

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::config_file::OF_PROGRAM;
-use super::policies;
 use super::settings::{self, Resolved, Settings};
 use super::signals::ReloadSignals;
+use super::{policies, stores};
 use crate::error::{Error, Result};
 use crate::fetch::AnsweredHosts;
 use crate::plugin::Engine;
@@ -84,8 +84,8 @@ impl Reloader {
             file.warn_of_others();
             let settings = self.settings.with_file(file);
             let worker = settings.resolve(None)?;
-            let policies =
-                policies::of_queues(&settings, &worker, &self.queues, &self.answered, &self.stores)?;
+            let stores = stores::with_file(&self.stores, settings.file.as_ref())?;
+            let policies = policies::of_queues(&settings, &worker, &self.queues, &self.answered, &stores)?;
             Ok::<_, Error>((settings, worker, policies))
         })?;
         let policies = Policies::new(&self.engine, policies).await?;

@@ -129,7 +129,7 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
         check_usable_queue_name(name)?;
     }
     let answered = Arc::new(AnsweredHosts::default());
-    let stores = stores::object_stores()?;
+    let stores = stores::with_file(&stores::object_stores()?, settings.file.as_ref())?;
     let policies = policies::of_queues(&settings, &worker, &queues, &answered, &stores)?;
     let (args, limits) = (&worker.args, &worker.limits);
     let memory_total = args

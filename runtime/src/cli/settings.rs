@@ -73,6 +73,8 @@ pub(super) struct Settings {
 pub(super) struct Resolved {
     pub(super) args: run::Args,
     pub(super) limits: Limits,
+    /// The names of the object stores that the requests may use; none for all.
+    pub(super) stores: Option<Vec<String>>,
     /// The settings of the queue's table that do not hold, because the command line or the environment has set them
     /// for all queues.
     pub(super) overridden: Vec<String>,
@@ -225,11 +227,22 @@ impl Settings {
             });
         }
         let table = self.file.as_ref().and_then(|file| file.queues.get(queue?));
+        let stores = table.and_then(|table| table.stores.as_ref());
+        if queue.is_some() {
+            let of_file = self.file.as_ref().zip(stores);
+            settings.push(Resolution {
+                name: "stores".to_owned(),
+                value: stores.map_or(Value::Null, |stores| stores.values.clone().into()),
+                origin: of_file.map_or(Origin::Default, |(file, stores)| file.origin(stores)),
+                is_of_queue: true,
+            });
+        }
         let overridden = table.iter().flat_map(|table| table.settings.keys());
         let overridden = overridden.filter(|name| is_given(name)).cloned();
         Ok(Resolved {
             args,
             limits,
+            stores: stores.map(|stores| stores.values.clone()),
             overridden: overridden.collect(),
             settings,
         })

@@ -5,11 +5,12 @@ use std::io::BufReader;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::config_file::ConfigFile;
 use super::environment::Environment;
 use super::inputs;
 use super::options::{InputArgs, absolute};
 use super::print::{self, ProgressLine};
-use super::{requests, submit_many};
+use super::{requests, stores, submit_many};
 use crate::admin;
 use crate::admin::groups::RollUp;
 use crate::admin::submit::{self, Accepted};
@@ -33,8 +34,8 @@ pub(super) struct Args {
     #[arg(long, alias = "queuename")]
     pub(super) queue: String,
     /// The input: a path, or a URI of scheme file, http, https, s3, gs or az. For many inputs: a pattern in quotes, such
-    /// as 'data/**/*.csv'; a folder with a slash at its end; @FILE or - (standard input) for a list with a URI on each
-    /// line. Each input becomes a request.
+    /// as 'data/**/*.csv' or 's3://bucket/2017/*.csv'; a folder or a prefix with a slash at its end; @FILE or - (standard
+    /// input) for a list with a URI on each line. Each input becomes a request.
     #[arg(long, required = true, num_args = 1..)]
     uri: Vec<String>,
     /// The id of the request; submitting it again has no effect [default: random; for an input of a pattern, a folder or a
@@ -62,7 +63,11 @@ pub(super) struct Args {
     pub(super) input: InputArgs,
 }
 
-pub(super) async fn submit(args: Args, environment: &Environment) -> Result<ExitCode> {
+pub(super) async fn submit(
+    args: Args,
+    file: Option<&ConfigFile>,
+    environment: &Environment,
+) -> Result<ExitCode> {
     check_usable_queue_name(&args.queue)?;
     args.group.as_deref().map_or(Ok(()), check_group_name)?;
     let arguments: Vec<_> = args
@@ -95,7 +100,8 @@ pub(super) async fn submit(args: Args, environment: &Environment) -> Result<Exit
             .try_for_each(|request| fetchable(request, is_here))?;
     }
     if !many.is_empty() {
-        return submit_many::submit(&args, requests, many, is_here, environment).await;
+        let stores = stores::of_queue(&args.queue, file)?;
+        return submit_many::submit(&args, requests, many, is_here, stores, environment).await;
     }
     let backend = environment.connect_or_create().await?;
     let submission = submit::submit(&backend, &args.queue, &requests).await?;

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::environment::Environment;
@@ -21,6 +22,7 @@ use crate::listing::{ListedInput, ListedUri, LocalFiles, Several, UriList, input
 use crate::location::redact;
 use crate::queue::{Backend, State, Status, Submitted};
 use crate::request::{NewRequest, check_uri};
+use crate::storage::object::ObjectStores;
 
 /// The maximum number of requests that are submitted with one call.
 const BATCH: usize = 1_000;
@@ -84,6 +86,7 @@ pub(super) async fn submit(
     requests: Vec<NewRequest>,
     many: Vec<ManyUris>,
     is_here: bool,
+    stores: ObjectStores,
     environment: &Environment,
 ) -> Result<ExitCode> {
     let backend = environment.connect_or_create().await?;
@@ -102,6 +105,8 @@ pub(super) async fn submit(
         },
         checked_for: (!args.no_check).then_some(is_here),
         files: LocalFiles::default(),
+        stores,
+        runtime: Handle::current(),
         sender,
     };
     // The program does not wait for this thread at its end, because the thread may be waiting for standard input.
@@ -153,6 +158,8 @@ struct Finder {
     /// Set if inputs without a version are checked. True if the workers run on this machine.
     checked_for: Option<bool>,
     files: LocalFiles,
+    stores: ObjectStores,
+    runtime: Handle,
     sender: Sender<Found>,
 }
 
@@ -178,7 +185,7 @@ impl Finder {
     }
 
     fn find(&mut self, several: &Several) -> Result<()> {
-        let listed = several.for_each(|input| {
+        let listed = several.for_each(&self.stores, &self.runtime, |input| {
             let request = self.request(input);
             self.send(request.map_or_else(Found::Failed, Found::Request))
         })?;
@@ -188,7 +195,13 @@ impl Finder {
                 "{count} matches were left out: they are no regular files"
             ));
         }
-        listed.unread.map_or(Ok(()), Err)
+        match (listed.unread, several) {
+            (Some(error), Several::Objects(_)) => Err(error.with_hint(
+                "the list broke off, and what it had before was submitted: submit it again to add the rest",
+            )),
+            (Some(error), _) => Err(error),
+            (None, _) => Ok(()),
+        }
     }
 
     fn read_list<R: BufRead>(&mut self, mut list: UriList<R>) -> Result<()> {

@@ -1,8 +1,7 @@
 //! Lists inputs, so that one command can submit many. A pattern, a folder or a list of URIs goes in. The inputs that it
-//! names come out, one at a time, each with an id. Local files also have a version.
-//!
-//! A scheme whose inputs can be listed has a branch in [`Several::of`] and [`Several::for_each`].
+//! names come out, one at a time, each with an id. Local files and listed objects also have a version.
 
+mod objects;
 mod sorted_names;
 mod uri_list;
 mod walk;
@@ -12,20 +11,21 @@ use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tokio::runtime::Handle;
+
+pub use self::objects::ObjectPattern;
 pub use self::uri_list::{ListedUri, UriList};
 use self::walk::{for_each_below, shown};
 pub use self::walk::{for_each_match, has_wildcards};
 use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::version_of_file;
-use crate::location::{Location, file_uri, is_uri, redact, scheme};
+use crate::location::{Location, Provider, file_uri, is_uri, redact, scheme};
 use crate::names::derived_id;
+use crate::storage::object::ObjectStores;
 
 /// The number of hexadecimal digits in the id of a listed input. With this many, two of a million files have the same id
 /// with a probability below 1 in 10 million.
 const ID_DIGEST_CHARS: usize = 16;
-
-/// The schemes of object stores, whose objects can be listed by prefix.
-const OBJECT_STORES: [&str; 3] = ["s3", "gs", "az"];
 
 /// An input that a listing has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub enum Several {
     Pattern(String),
     /// A local folder: all files in it and in the folders below.
     Folder(PathBuf),
+    /// A pattern for objects of a store.
+    Objects(ObjectPattern),
 }
 
 /// The result of a listing.
@@ -69,7 +71,7 @@ pub enum Several {
 pub struct Listed {
     /// The number of matches that were left out because they are no regular files.
     pub left_out: u64,
-    /// The error of a folder that could not be read.
+    /// The error of a folder that could not be read, or of a list of objects that broke off.
     pub unread: Option<Error>,
 }
 
@@ -82,16 +84,10 @@ impl Several {
     pub fn of(argument: &str) -> Result<Option<Self>> {
         let is_folder = argument.ends_with('/');
         if let Some(scheme) = scheme(argument) {
-            let is_store = OBJECT_STORES.contains(&&*scheme);
-            // A `?` begins a query, and a key may have brackets.
-            if is_store && (is_folder || argument.contains('*')) {
-                let what = format!(
-                    "{}: objects cannot be listed yet: name each object, or give a list of URIs as @FILE",
-                    redact(argument)
-                );
-                return Err(Error::permanent(Stage::Config, Code::AddressInvalid, what));
-            }
-            return Ok(None);
+            return match Provider::of_scheme(&scheme) {
+                Some(_) => Ok(ObjectPattern::parse(argument)?.map(Self::Objects)),
+                None => Ok(None),
+            };
         }
         // A mistyped URL with a query is no pattern.
         if argument.contains("://") {
@@ -106,37 +102,59 @@ impl Several {
         })
     }
 
-    /// Passes each input to `each`, in the order of the paths, until `each` fails.
+    /// Passes each input to `each`, in the order of the paths or of the store, until `each` fails. Objects are listed by
+    /// `stores`, on `runtime`. Blocks.
     ///
     /// # Errors
-    /// Fails permanently, with stage fetch, if there is no input. Fails as `each` does.
-    pub fn for_each(&self, mut each: impl FnMut(ListedInput) -> Result<()>) -> Result<Listed> {
-        let (mut files, mut listed, mut has_found) = (LocalFiles::default(), Listed::default(), false);
-        let mut visit = |path: &Path| match files.input(path) {
-            Ok(Some(input)) => {
-                has_found = true;
-                each(input)
+    /// Fails with stage fetch, permanently if there is no input. Fails as [`ObjectPattern::for_each`] and `each` do.
+    pub fn for_each(
+        &self,
+        stores: &ObjectStores,
+        runtime: &Handle,
+        each: impl FnMut(ListedInput) -> Result<()>,
+    ) -> Result<Listed> {
+        match self {
+            Self::Pattern(pattern) => {
+                let name = redact(pattern);
+                for_each_file(&name, each, |visit| for_each_match(pattern, visit))
             }
-            // The file is gone since its folder was read, or it is a link that leads nowhere.
-            Ok(None) | Err(_) => {
-                listed.left_out += 1;
-                Ok(())
+            Self::Folder(folder) => {
+                let name = shown(folder);
+                for_each_file(&name, each, |visit| for_each_below(folder, visit))
             }
-        };
-        let (unread, name) = match self {
-            Self::Pattern(pattern) => (for_each_match(pattern, &mut visit)?, redact(pattern)),
-            Self::Folder(folder) => (for_each_below(folder, &mut visit)?, shown(folder)),
-        };
-        if !has_found {
-            let what = format!(
-                "{name}: none of its {} matches is a regular file",
-                listed.left_out
-            );
-            return Err(Error::permanent(Stage::Fetch, Code::NotAFile, what));
+            Self::Objects(pattern) => pattern.for_each(stores, runtime, each),
         }
-        listed.unread = unread;
-        Ok(listed)
     }
+}
+
+/// Passes each regular file that `walk` visits to `each`.
+fn for_each_file(
+    name: &str,
+    mut each: impl FnMut(ListedInput) -> Result<()>,
+    walk: impl FnOnce(&mut dyn FnMut(&Path) -> Result<()>) -> Result<Option<Error>>,
+) -> Result<Listed> {
+    let (mut files, mut listed, mut has_found) = (LocalFiles::default(), Listed::default(), false);
+    let mut visit = |path: &Path| match files.input(path) {
+        Ok(Some(input)) => {
+            has_found = true;
+            each(input)
+        }
+        // The file is gone since its folder was read, or it is a link that leads nowhere.
+        Ok(None) | Err(_) => {
+            listed.left_out += 1;
+            Ok(())
+        }
+    };
+    let unread = walk(&mut visit)?;
+    if !has_found {
+        let what = format!(
+            "{name}: none of its {} matches is a regular file",
+            listed.left_out
+        );
+        return Err(Error::permanent(Stage::Fetch, Code::NotAFile, what));
+    }
+    listed.unread = unread;
+    Ok(listed)
 }
 
 /// Returns the input at a URI or path. If it is a local file, the input has a version.
@@ -210,7 +228,8 @@ mod tests {
     fn listed(argument: &str) -> Vec<ListedInput> {
         let several = Several::of(argument).unwrap().expect("several inputs");
         let mut inputs = Vec::new();
-        let listed = several.for_each(|input| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let listed = several.for_each(&ObjectStores::default(), runtime.handle(), |input| {
             inputs.push(input);
             Ok(())
         });
@@ -240,8 +259,8 @@ mod tests {
             assert_eq!(Several::of(&argument).unwrap(), expected, "{argument}");
         }
         for uri in ["s3://b/a/", "S3://b/*.csv", "gs://b/**", "az://c/"] {
-            let error = Several::of(uri).expect_err(uri);
-            assert_eq!(error.code(), Code::AddressInvalid, "{uri}");
+            let several = Several::of(uri).unwrap();
+            assert!(matches!(several, Some(Several::Objects(_))), "{uri}");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
 
 /// The matching rules of a shell: names are case-sensitive, and `*` does not match a leading dot.
-const AS_A_SHELL: MatchOptions = MatchOptions {
+pub(super) const AS_A_SHELL: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: true,

@@ -102,6 +102,18 @@ impl Policies {
         &self.all
     }
 
+    /// Returns each destination of outputs once, although several policies can have it.
+    pub(super) fn destinations(&self) -> Vec<Arc<Destination>> {
+        let mut destinations: Vec<Arc<Destination>> = Vec::new();
+        for policy in &self.all {
+            let destination = &policy.options.destination;
+            if !destinations.iter().any(|known| Arc::ptr_eq(known, destination)) {
+                destinations.push(Arc::clone(destination));
+            }
+        }
+        destinations
+    }
+
     /// Loads plugin files that are watched and have changed. Blocks if there are any.
     pub(super) fn refresh_plugins(&self) {
         for file in &self.watched {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::attempt_runner::AttemptRunner;
-use super::policy::Policy;
+use crate::commit::Destination;
 use crate::config::Limits;
 use crate::error::Result;
 use crate::queue::Queue;
@@ -80,13 +80,12 @@ async fn reap_staging(runner: &AttemptRunner) {
     let policies = runner.policies();
     let limits = policies.all().iter().map(|policy| policy.options.limits.attempt);
     let attempt = limits.fold(Limits::default().attempt, Duration::max);
-    for policy in policies.all() {
-        reap_output(runner, policy, attempt + STAGING_GRACE).await;
+    for destination in policies.destinations() {
+        reap_output(runner, destination, attempt + STAGING_GRACE).await;
     }
 }
 
-async fn reap_output(runner: &AttemptRunner, policy: &Policy, older_than: Duration) {
-    let destination = Arc::clone(&policy.options.destination);
+async fn reap_output(runner: &AttemptRunner, destination: Arc<Destination>, older_than: Duration) {
     let tickets = runner.leases.tickets();
     // If this panics, the next pass tries again.
     let _ = tokio::task::spawn_blocking(move || {

@@ -43,7 +43,10 @@ fn each_mistake_is_reported_with_its_position() {
             "\n  allow_host = []",
             "2:3: unknown key \"allow_host\", did you mean `allow-host`?",
         ),
-        ("[stores.lake]", "1:2: unknown key \"stores\""),
+        (
+            "[stores.lake]",
+            "1:9: `kind` is missing: write kind = \"s3\", \"gs\" or \"az\"",
+        ),
         (
             "concurrency = \"4\"",
             "1:15: `concurrency`: expected a whole number, found a string",

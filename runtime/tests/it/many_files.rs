@@ -195,8 +195,12 @@ fn what_cannot_be_submitted_is_told(host: &Host) {
         (&["none/"], 1, "none/: there is no such folder"),
         (&["empty/"], 1, "no file is in this folder or below"),
         (&["@none.txt"], 2, "@none.txt: this list cannot be read"),
-        (&["s3://bucket/2017/*.csv"], 2, "objects cannot be listed yet"),
-        (&["gs://bucket/2017/"], 2, "objects cannot be listed yet"),
+        (
+            &["s3://bucket/2017/*.csv?versionId=1"],
+            2,
+            "a pattern takes no parameters",
+        ),
+        (&["gs://bucket/**x/"], 2, "is no pattern"),
         (&["*.csv", "--id", "x"], 2, "--id names one request"),
         (
             &["*.csv", "--sha256", &"0".repeat(64)],

@@ -1,6 +1,8 @@
 //! Reads the config file: a path goes in; its settings come out, each with its position in the file.
 
 mod parse;
+mod stores;
+mod toml_text;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +12,7 @@ use std::path::Path;
 use clap::{Command, ValueEnum};
 
 pub(super) use self::parse::{Kind, excluded, is_list, is_of_queue};
+pub(super) use self::stores::{FILE, StoreTable, VARIABLE};
 use super::settings::Origin;
 use crate::config::LimitValue;
 use crate::document::read_text;
@@ -37,6 +40,8 @@ pub(super) struct ConfigFile {
     pub(super) worker: Table,
     /// The settings of single queues.
     pub(super) queues: BTreeMap<String, Table>,
+    /// The object stores with names.
+    pub(super) stores: BTreeMap<String, StoreTable>,
     /// The reason why others can change the file.
     changed_by_others: Option<&'static str>,
 }
@@ -110,6 +115,8 @@ impl From<Unusable> for Error {
 pub(super) struct Table {
     pub(super) settings: BTreeMap<String, Setting>,
     pub(super) limits: Vec<(LimitValue, Position)>,
+    /// The names of the object stores that requests of a queue may use; none for all.
+    pub(super) stores: Option<Setting>,
 }
 
 /// The value of a setting, as the option would have it on the command line. Only lists have several values.

@@ -7,8 +7,10 @@ use std::ops::Range;
 
 use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
-use toml::de::{DeArray, DeInteger, DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
+use super::stores;
+use super::toml_text::{as_key, decimal, kind, nearest, position};
 use super::{ConfigFile, Fault, Faults, OF_PROGRAM, Position, Setting, Table, URL};
 use crate::cli::one_line;
 use crate::cli::options::heading;
@@ -18,6 +20,8 @@ use crate::names::check_usable_queue_name;
 /// The tables that the file can have.
 const QUEUES: &str = "queues";
 const LIMITS: &str = "limits";
+/// A queue has a list of the stores that it may use under this name.
+const STORES: &str = "stores";
 
 /// The options that the file cannot set. Its own name is one of them, and `limits` replaces the option `--limit`.
 const NOT_IN_FILE: [&str; 4] = ["config-file", "limit", "help", "version"];
@@ -40,11 +44,12 @@ pub(super) fn parse(name: &str, text: &str, program: &Command) -> Result<ConfigF
         name: name.to_owned(),
         worker: Table::default(),
         queues: BTreeMap::new(),
+        stores: BTreeMap::new(),
         changed_by_others: None,
     };
     // What the parser has recovered after an error may not be what was meant.
     if errors.is_empty() {
-        file.worker = reader.table(table.get_ref(), Scope::Worker, &mut file.queues);
+        file.worker = reader.worker(table.get_ref(), &mut file);
     }
     if reader.faults.is_empty() {
         return Ok(file);
@@ -89,20 +94,18 @@ impl Options {
         self.all.iter().find(|arg| arg.get_long() == Some(name))
     }
 
-    /// Returns the name nearest to one that is unknown, if one is near. Underscores and capitals are common mistakes.
+    /// Returns the name nearest to one that is unknown, if one is near.
     fn nearest(&self, unknown: &str, scope: Scope) -> Option<&str> {
-        let unknown = unknown.replace('_', "-").to_lowercase();
+        let unknown = as_key(unknown);
         let tables = match scope {
-            Scope::Worker => &[LIMITS, QUEUES][..],
-            Scope::Queue => &[LIMITS],
+            Scope::Worker => &[LIMITS, QUEUES, STORES][..],
+            Scope::Queue => &[LIMITS, STORES],
         };
         let options = self.all.iter().filter(|arg| is_in(arg, scope));
         let names = options
             .filter_map(|arg| arg.get_long())
             .chain(tables.iter().copied());
-        let distance = |name: &str| strsim::damerau_levenshtein(name, &unknown);
-        let near = names.map(|name| (distance(name), name)).min()?;
-        (near.0 <= 1 + near.1.len() / 4).then_some(near.1)
+        nearest(names, &unknown)
     }
 }
 
@@ -128,7 +131,61 @@ impl Reader<'_> {
         self.faults.push(Fault { at, message });
     }
 
-    fn table(&mut self, table: &DeTable<'_>, scope: Scope, queues: &mut BTreeMap<String, Table>) -> Table {
+    /// Returns the settings of the worker, and puts the tables of queues and stores into `file`.
+    fn worker(&mut self, table: &DeTable<'_>, file: &mut ConfigFile) -> Table {
+        let settings = self.table(table, Scope::Worker);
+        for (key, value) in table {
+            match &**key.get_ref() {
+                QUEUES => self.queues(value, &mut file.queues),
+                STORES => {
+                    let (stores, faults) = stores::parse(value, self.text);
+                    file.stores = stores;
+                    self.faults.extend(faults);
+                }
+                _ => {}
+            }
+        }
+        self.check_names_of_stores(file);
+        settings
+    }
+
+    /// Finds names of stores, in tables of queues, that have no table.
+    fn check_names_of_stores(&mut self, file: &ConfigFile) {
+        for setting in file.queues.values().filter_map(|table| table.stores.as_ref()) {
+            for name in setting
+                .values
+                .iter()
+                .filter(|name| !file.stores.contains_key(*name))
+            {
+                let near = nearest(file.stores.keys().map(String::as_str), name);
+                let hint = near.map_or(String::new(), |near| format!(", did you mean \"{near}\"?"));
+                self.faults.push(Fault {
+                    at: setting.at,
+                    message: format!("`{STORES}`: there is no table [stores.{name}]{hint}"),
+                });
+            }
+        }
+    }
+
+    /// Returns the strings of a list.
+    fn names(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Vec<String> {
+        let expected = format!("`{name}`: expected a list of strings, as in {name} = [\"NAME\"], found");
+        let DeValue::Array(list) = value.get_ref() else {
+            self.fault(value.span(), format!("{expected} {}", kind(value.get_ref())));
+            return Vec::new();
+        };
+        let list: &DeArray<'_> = list;
+        let mut names = Vec::new();
+        for value in list {
+            match value.get_ref() {
+                DeValue::String(text) => names.push(text.clone().into_owned()),
+                other => self.fault(value.span(), format!("{expected} {} in it", kind(other))),
+            }
+        }
+        names
+    }
+
+    fn table(&mut self, table: &DeTable<'_>, scope: Scope) -> Table {
         let mut settings = Table::default();
         for (key, value) in table {
             let name: &str = key.get_ref();
@@ -146,7 +203,11 @@ impl Reader<'_> {
                     self.fault(key.span(), what);
                 }
                 None if name == LIMITS => settings.limits = self.limits(value, scope),
-                None if name == QUEUES && scope == Scope::Worker => self.queues(value, queues),
+                None if name == STORES && scope == Scope::Queue => {
+                    let values = self.names(name, value);
+                    settings.stores = Some(Setting { values, at });
+                }
+                None if [QUEUES, STORES].contains(&name) && scope == Scope::Worker => {}
                 None => {
                     let nearest = self.options.nearest(name, scope);
                     let hint = nearest.map_or(String::new(), |near| format!(", did you mean `{near}`?"));
@@ -180,7 +241,7 @@ impl Reader<'_> {
                 self.fault(value.span(), what);
                 continue;
             };
-            let table = self.table(table, Scope::Queue, &mut BTreeMap::new());
+            let table = self.table(table, Scope::Queue);
             queues.insert(name.get_ref().clone().into_owned(), table);
         }
     }
@@ -360,36 +421,8 @@ fn check_value(arg: &Arg, value: &str) -> Result<(), String> {
     parsed.map(drop).map_err(|error| one_line(&error.to_string()))
 }
 
-/// Returns an integer as the command line takes it, however the file writes it.
-fn decimal(number: &DeInteger<'_>) -> String {
-    let value = i128::from_str_radix(number.as_str(), number.radix());
-    value.map_or_else(|_| number.to_string(), |value| value.to_string())
-}
-
 fn has_password(url: &str) -> bool {
     url::Url::parse(url).is_ok_and(|url| url.password().is_some())
-}
-
-fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date or time",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
-}
-
-/// Returns the position of a byte of the text.
-fn position(text: &str, byte: usize) -> Position {
-    let before = text.get(..byte).unwrap_or(text);
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    Position {
-        line: before.matches('\n').count() + 1,
-        column: line.chars().count() + 1,
-    }
 }
 
 #[cfg(test)]
@@ -468,7 +501,8 @@ mod tests {
             ("MAX_REJECTS", Scope::Queue, Some("max-rejects")),
             ("limit", Scope::Queue, Some("limits")),
             ("concurency", Scope::Queue, None),
-            ("stores", Scope::Worker, None),
+            ("store", Scope::Worker, Some("stores")),
+            ("Stores", Scope::Queue, Some("stores")),
             ("x", Scope::Worker, None),
         ] {
             assert_eq!(options.nearest(unknown, scope), near, "{unknown}");

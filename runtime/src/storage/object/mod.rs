@@ -1,5 +1,5 @@
 //! Reaches object stores: settings and a URI such as `s3://bucket/key` go in. For an input, signed requests come out; for
-//! an output, a storage.
+//! an output, a storage; for a prefix, its objects.
 //!
 //! This folder alone names `object_store`, the library that signs requests, obtains credentials and uploads parts.
 //! Inputs are fetched by the code that fetches from any HTTP server.
@@ -12,6 +12,9 @@ mod connect;
 mod credentials;
 mod decision;
 mod keys;
+mod list;
+mod list_page;
+mod named;
 mod output;
 mod reaper;
 mod refusal;
@@ -28,6 +31,9 @@ use tokio::runtime::Handle;
 pub(super) use self::checkpoint::ObjectPart;
 pub use self::client::PartStore;
 use self::connect::{Connector, CredentialsConnector};
+pub use self::list::{FoundObject, ListedPrefix, ObjectList};
+pub use self::named::NamedSettings;
+use self::named::{NamedStore, SettingsPlace};
 pub use self::output::ObjectStorage;
 pub(crate) use self::refusal::ERROR_BYTES_MAX;
 pub use self::settings::{AzureSettings, GcsSettings, S3Settings, Secret, StoreSettings};
@@ -37,9 +43,15 @@ pub use self::upload::PART_BYTES;
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::{ObjectPrefix, ObjectUri, Provider, redact};
 
-/// The stores that this process can reach. Clones share credentials.
+/// The stores that may be used: those with names, each for the buckets that it lists, and one store of each kind with
+/// the settings of the environment, for the other buckets. Clones share credentials.
 #[derive(Clone, Default)]
-pub struct ObjectStores(Arc<Stores>);
+pub struct ObjectStores {
+    environment: Arc<Stores>,
+    named: Arc<[NamedStore]>,
+    /// The names of the stores that may be used; none for all of them and for those of the environment.
+    allowed: Option<Arc<[String]>>,
+}
 
 #[derive(Default)]
 struct Stores {
@@ -54,18 +66,78 @@ struct Stores {
 impl ObjectStores {
     /// Returns stores with these settings. No setting is checked before a store is used.
     pub fn new(settings: StoreSettings) -> Self {
-        Self(Arc::new(Stores {
-            settings,
-            ..Stores::default()
-        }))
+        Self {
+            environment: Arc::new(Stores {
+                settings,
+                ..Stores::default()
+            }),
+            ..Self::default()
+        }
     }
 
-    /// Checks the settings of a store. Does not obtain credentials.
+    /// Returns the same stores of the environment, with these named ones. Named stores whose settings have changed share
+    /// nothing with earlier ones.
+    #[must_use]
+    pub fn with_named(&self, named: Vec<NamedSettings>) -> Self {
+        let is_same = self.named.iter().map(|store| &store.settings).eq(&named);
+        Self {
+            environment: Arc::clone(&self.environment),
+            named: match is_same {
+                true => Arc::clone(&self.named),
+                false => named.into_iter().map(NamedStore::new).collect(),
+            },
+            allowed: None,
+        }
+    }
+
+    /// Returns only the named stores with these names, and not those of the environment. Without names, returns all
+    /// stores.
     ///
     /// # Errors
-    /// Fails permanently, with stage config, if the settings cannot be used.
-    pub fn check(&self, provider: Provider) -> Result<()> {
-        self.store(provider).map(drop)
+    /// Fails permanently, with stage config, if two of the stores list one bucket.
+    pub fn allowing_only(&self, names: Option<&[String]>) -> Result<Self> {
+        let stores = Self {
+            allowed: names.map(Arc::from),
+            ..self.clone()
+        };
+        for (at, store) in stores.usable().enumerate() {
+            let NamedSettings {
+                provider, buckets, ..
+            } = &store.settings;
+            for bucket in buckets {
+                let lists = |other: &&NamedStore| other.settings.lists(*provider, bucket);
+                if let Some(other) = stores.usable().skip(at + 1).find(lists) {
+                    return Err(listed_twice(store, other, *provider, bucket));
+                }
+            }
+        }
+        Ok(stores)
+    }
+
+    /// Checks the settings of all named stores. Does not obtain credentials.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage config, if the settings of one cannot be used.
+    pub fn check_named(&self) -> Result<()> {
+        let connector = &self.environment.connector;
+        self.named
+            .iter()
+            .try_for_each(|store| store.open(connector).map(drop))
+    }
+
+    /// Checks the settings of a bucket's store. Does not obtain credentials.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage config, if no store may be used for the bucket, or its settings cannot be used.
+    pub fn check(&self, provider: Provider, bucket: &str) -> Result<()> {
+        self.store(provider, bucket).map(drop)
+    }
+
+    /// Returns the name of the store for a bucket, or `None` if it is that of the environment.
+    pub fn name_of(&self, provider: Provider, bucket: &str) -> Option<&str> {
+        let mut usable = self.usable();
+        let store = usable.find(|store| store.settings.lists(provider, bucket))?;
+        Some(&store.settings.name)
     }
 
     /// Returns an object of its store; `written` is its URI as somebody wrote it.
@@ -73,10 +145,10 @@ impl ObjectStores {
     /// # Errors
     /// Fails permanently if the settings of the store cannot be used.
     pub(crate) fn object(&self, uri: ObjectUri, written: &str) -> Result<StoredObject> {
-        let store = self
-            .store(uri.provider)
+        let (store, place) = self
+            .store(uri.provider, &uri.bucket)
             .map_err(|error| error.about(redact(&uri.to_string())))?;
-        StoredObject::new(uri, written, store)
+        StoredObject::new(uri, written, store, place)
     }
 
     /// Opens the objects below a prefix for outputs. The calls of the storage run on `runtime`.
@@ -85,9 +157,10 @@ impl ObjectStores {
     /// Fails permanently, with stage config, if the settings of the store cannot be used, or if the store is not S3.
     pub fn output(&self, prefix: &ObjectPrefix, runtime: Handle) -> Result<ObjectStorage> {
         let store = match prefix.provider {
-            Provider::S3 => self
-                .store(Provider::S3)?
-                .s3_bucket(&prefix.bucket, &self.0.data)?,
+            Provider::S3 => {
+                let (store, _) = self.store(Provider::S3, &prefix.bucket)?;
+                store.s3_bucket(&prefix.bucket, &self.environment.data)?
+            }
             Provider::Gcs | Provider::Azure => {
                 let what = format!(
                     "--output {}://{}: outputs go to folders and to s3: only",
@@ -101,12 +174,63 @@ impl ObjectStores {
         ObjectStorage::new(store, bucket, &prefix.prefix, PART_BYTES, runtime)
     }
 
+    /// Returns the store for a bucket: the named one that lists it, or else that of the environment.
+    fn store(&self, provider: Provider, bucket: &str) -> Result<(Arc<Store>, SettingsPlace)> {
+        let lists = |store: &&NamedStore| store.settings.lists(provider, bucket);
+        let mut usable = self.usable().filter(lists);
+        let refused = |why: String| {
+            let what = format!("{}://{bucket}: {why}", provider.scheme());
+            Err(Error::permanent(Stage::Config, Code::BucketRefused, what))
+        };
+        match (usable.next(), usable.next()) {
+            (Some(store), None) => {
+                let opened = store.open(&self.environment.connector)?;
+                return Ok((opened, store.place()));
+            }
+            (Some(store), Some(other)) => return Err(listed_twice(store, other, provider, bucket)),
+            (None, _) => {}
+        }
+        match (self.named.iter().find(lists), &self.allowed) {
+            (Some(store), _) => refused(format!(
+                "the store {} lists this bucket, and `stores` of the queue does not name it",
+                store.settings.name
+            )),
+            (None, Some(_)) => refused(
+                "no store in `stores` of the queue lists this bucket: add it to the `buckets` of one of them"
+                    .into(),
+            ),
+            (None, None) => Ok((self.environment.store(provider)?, SettingsPlace::Environment)),
+        }
+    }
+
+    /// Returns the named stores that may be used.
+    fn usable(&self) -> impl Iterator<Item = &NamedStore> {
+        self.named.iter().filter(|store| {
+            let names = self.allowed.as_deref();
+            names.is_none_or(|names| names.contains(&store.settings.name))
+        })
+    }
+}
+
+fn listed_twice(store: &NamedStore, other: &NamedStore, provider: Provider, bucket: &str) -> Error {
+    let what = format!(
+        "the stores {} and {} both list the bucket {}://{bucket}: let one of them list it, or name the stores that a queue may use \
+         in its table, as in stores = [\"{}\"]",
+        store.settings.name,
+        other.settings.name,
+        provider.scheme(),
+        store.settings.name
+    );
+    Error::permanent(Stage::Config, Code::SettingsInvalid, what)
+}
+
+impl Stores {
     fn store(&self, provider: Provider) -> Result<Arc<Store>> {
-        let mut opened = self.0.opened[provider as usize].lock();
+        let mut opened = self.opened[provider as usize].lock();
         if let Some(store) = &*opened {
             return Ok(Arc::clone(store));
         }
-        let store = Arc::new(sign::open(provider, &self.0.settings, &self.0.connector)?);
+        let store = Arc::new(sign::open(provider, &self.settings, &self.connector)?);
         *opened = Some(Arc::clone(&store));
         Ok(store)
     }
@@ -114,6 +238,13 @@ impl ObjectStores {
 
 impl fmt::Debug for ObjectStores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ObjectStores").field(&self.0.settings).finish()
+        f.debug_struct("ObjectStores")
+            .field("environment", &self.environment.settings)
+            .field(
+                "named",
+                &Vec::from_iter(self.named.iter().map(|store| &store.settings)),
+            )
+            .field("allowed", &self.allowed)
+            .finish()
     }
 }

@@ -5,6 +5,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
+use super::named::SettingsPlace;
 use super::sign::StoredObject;
 use crate::error::{Class, Code, Error, Stage};
 use crate::location::{Provider, redact_within};
@@ -69,9 +70,34 @@ pub(super) fn error_code(body: &[u8]) -> String {
 impl StoredObject {
     /// Returns the error for an answer without the object.
     pub(crate) fn refused(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        let asked = Asked {
+            shown: self.shown(),
+            provider: self.uri().provider,
+            bucket: &self.uri().bucket,
+            place: self.place(),
+            object: Some(self),
+        };
+        asked.refused(status, headers, body)
+    }
+}
+
+/// What was asked for.
+pub(super) struct Asked<'a> {
+    /// The URI, for people.
+    pub(super) shown: &'a str,
+    pub(super) provider: Provider,
+    pub(super) bucket: &'a str,
+    pub(super) place: &'a SettingsPlace,
+    /// The object; none for a list of objects.
+    pub(super) object: Option<&'a StoredObject>,
+}
+
+impl Asked<'_> {
+    /// Returns the error for an answer without what was asked for.
+    pub(super) fn refused(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
         let store_error = StoreError::of(headers, body);
         let (class, code, why) = self.explain(status, headers, &store_error);
-        let mut what = format!("{}: {why}", self.shown());
+        let mut what = format!("{}: {why}", self.shown);
         let StoreError {
             code: word, message, ..
         } = store_error;
@@ -95,7 +121,7 @@ impl StoredObject {
     fn explain(&self, status: StatusCode, headers: &HeaderMap, error: &StoreError) -> (Class, Code, String) {
         use Class::{Permanent, Transient};
 
-        let bucket = &self.uri().bucket;
+        let bucket = self.bucket;
         match error.code.as_str() {
             "NoSuchBucket" | "ContainerNotFound" => {
                 let why = format!("there is no bucket {bucket} at this store");
@@ -108,11 +134,11 @@ impl StoredObject {
             | "TemporaryRedirect"
             | "AuthorizationHeaderMalformed"
             | "IllegalLocationConstraintException" => {
-                let why = match &error.region {
-                    Some(region) => {
-                        format!("the bucket {bucket} is in the region {region}: set AWS_REGION={region}")
-                    }
-                    None => format!("the bucket {bucket} is in another region: set AWS_REGION to it"),
+                let region = error.region.as_deref();
+                let hint = self.place.region_hint(region);
+                let why = match region {
+                    Some(region) => format!("the bucket {bucket} is in the region {region}: {hint}"),
+                    None => format!("the bucket {bucket} is in another region: {hint}"),
                 };
                 return (Permanent, Code::StoreRefused, why);
             }
@@ -178,19 +204,25 @@ impl StoredObject {
             _ => (
                 Permanent,
                 Code::HttpStatus,
-                "the store does not give the object".to_owned(),
+                match self.object {
+                    Some(_) => "the store does not give the object".to_owned(),
+                    None => "the store does not list its objects".to_owned(),
+                },
             ),
         }
     }
 
     fn no_such_object(&self, headers: &HeaderMap) -> String {
-        let uri = self.uri();
+        let Some(object) = self.object else {
+            return format!("there is no bucket {} at this store", self.bucket);
+        };
+        let uri = object.uri();
         let mut why = match &uri.version {
             Some(_) => "there is no such version of the object".to_owned(),
             None if headers.contains_key("x-amz-delete-marker") => "the object was deleted".to_owned(),
             None => "there is no such object".to_owned(),
         };
-        if self.is_escaped() {
+        if object.is_escaped() {
             why += &format!(
                 "; its key is {:?}: %XX in its URI are decoded, and a % of the key itself is written %25",
                 uri.key
@@ -200,22 +232,27 @@ impl StoredObject {
     }
 
     fn no_permission(&self) -> String {
-        let right = match self.uri().provider {
-            Provider::S3 => "s3:GetObject; without s3:ListBucket, a missing object looks the same",
-            Provider::Gcs => {
+        let right = match (self.provider, self.object) {
+            (Provider::S3, Some(_)) => "s3:GetObject; without s3:ListBucket, a missing object looks the same",
+            (Provider::Gcs, Some(_)) => {
                 "storage.objects.get; without storage.objects.list, a missing object looks the same"
             }
-            Provider::Azure => "Storage Blob Data Reader",
+            (Provider::S3, None) => "s3:ListBucket on the bucket",
+            (Provider::Gcs, None) => "storage.objects.list on the bucket",
+            (Provider::Azure, Some(_)) => "Storage Blob Data Reader",
+            (Provider::Azure, None) => {
+                "Storage Blob Data Reader, or a SAS token with the permission l (list)"
+            }
         };
-        format!("the credentials may not read it: they need {right}")
+        let what = match self.object {
+            Some(_) => "read it",
+            None => "list the objects",
+        };
+        format!("the credentials may not {what}: they need {right}")
     }
 
     fn bad_credentials(&self) -> String {
-        let settings = match self.uri().provider {
-            Provider::S3 => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile",
-            Provider::Gcs => "GOOGLE_APPLICATION_CREDENTIALS",
-            Provider::Azure => "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_CLIENT_SECRET",
-        };
+        let settings = self.place.to_check(self.provider);
         format!("the store does not accept the credentials: check {settings}")
     }
 }

@@ -31,7 +31,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The settings of all stores. An absent setting has the default of the store's own tools.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreSettings {
     /// Amazon S3, or a server with its interface.
     pub s3: S3Settings,
@@ -42,7 +42,7 @@ pub struct StoreSettings {
 }
 
 /// The settings of S3. The comments have the names of the AWS SDKs' variables.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct S3Settings {
     /// `AWS_REGION`, `AWS_DEFAULT_REGION`.
     pub region: Option<String>,
@@ -80,10 +80,14 @@ pub struct S3Settings {
     pub metadata_endpoint: Option<String>,
     /// `AWS_EC2_METADATA_DISABLED`.
     pub is_metadata_disabled: bool,
+    /// Set if the bucket is a part of the path of URLs, and not of the host; none for the usual form of the server.
+    pub is_path_style: Option<bool>,
+    /// The key of KMS that encrypts outputs (SSE-KMS); none for the bucket's default.
+    pub kms_key: Option<String>,
 }
 
 /// The settings of Google Cloud Storage.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GcsSettings {
     /// `STORAGE_EMULATOR_HOST`: the URL of a server other than Google's.
     pub endpoint: Option<String>,
@@ -94,7 +98,7 @@ pub struct GcsSettings {
 }
 
 /// The settings of Azure Blob Storage.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AzureSettings {
     /// `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT`.
     pub account: Option<String>,

@@ -18,6 +18,7 @@ use super::aws_profile::Profile;
 use super::client::PartStore;
 use super::connect::{self, Connector, CredentialsConnector};
 use super::credentials::{self, not_obtained, unusable};
+use super::named::SettingsPlace;
 use super::settings::{AzureSettings, GcsSettings, S3Settings};
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::{ObjectUri, Provider, redact};
@@ -46,6 +47,10 @@ pub(super) enum Store {
         endpoint: Option<Url>,
         region: String,
         credentials: Option<AwsCredentialProvider>,
+        /// Set if the bucket is a part of the path of URLs; none for the usual form of the server.
+        is_path_style: Option<bool>,
+        /// The key of KMS that encrypts outputs.
+        kms_key: Option<String>,
     },
     /// Google Cloud Storage.
     Gcs {
@@ -86,6 +91,8 @@ impl Store {
             endpoint,
             region,
             credentials,
+            is_path_style: settings.is_path_style,
+            kms_key: settings.kms_key.clone(),
         })
     }
 
@@ -144,20 +151,30 @@ impl Store {
             endpoint,
             region,
             credentials,
+            is_path_style,
+            kms_key,
         } = self
         else {
             return Err(unusable("the store is not S3"));
         };
+        let host_of_bucket = host_of_bucket(endpoint.as_ref(), *is_path_style, bucket);
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(region)
             .with_retry(connect::data_retries())
             .with_http_connector(connector.clone())
-            .with_virtual_hosted_style_request(endpoint.is_none() && is_host_name(bucket));
+            .with_virtual_hosted_style_request(host_of_bucket.is_some());
         if let Some(endpoint) = endpoint {
+            let base = match &host_of_bucket {
+                Some(host) => with_host(endpoint, host)?,
+                None => endpoint.clone(),
+            };
             builder = builder
-                .with_endpoint(endpoint.as_str().trim_end_matches('/'))
+                .with_endpoint(base.as_str().trim_end_matches('/'))
                 .with_allow_http(true);
+        }
+        if let Some(key) = kms_key {
+            builder = builder.with_sse_kms_encryption(key);
         }
         builder = match credentials {
             Some(credentials) => builder.with_credentials(Arc::clone(credentials)),
@@ -169,23 +186,39 @@ impl Store {
         Ok(Arc::new(store))
     }
 
-    /// Returns the URL of an object.
-    fn url(&self, object: &ObjectUri) -> Result<Url> {
-        let in_path =
-            |endpoint: &Url| format!("{}/{}", endpoint.as_str().trim_end_matches('/'), object.bucket);
-        let base = match self {
+    /// Returns the URL of a bucket, without a slash at its end.
+    pub(super) fn bucket_url(&self, bucket: &str) -> Result<String> {
+        let text = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+        Ok(match self {
             Self::S3 {
                 endpoint: Some(endpoint),
+                is_path_style,
                 ..
-            }
-            | Self::Gcs { endpoint, .. }
-            | Self::Azure { endpoint, .. } => in_path(endpoint),
+            } => match host_of_bucket(Some(endpoint), *is_path_style, bucket) {
+                Some(host) => text(&with_host(endpoint, &host)?),
+                None => format!("{}/{bucket}", text(endpoint)),
+            },
             Self::S3 {
                 endpoint: None,
                 region,
+                is_path_style,
                 ..
-            } => aws_base(region, &object.bucket),
-        };
+            } => {
+                let domain = aws_domain(region);
+                match host_of_bucket(None, *is_path_style, bucket) {
+                    Some(_) => format!("https://{bucket}.s3.{region}.{domain}"),
+                    None => format!("https://s3.{region}.{domain}/{bucket}"),
+                }
+            }
+            Self::Gcs { endpoint, .. } | Self::Azure { endpoint, .. } => {
+                format!("{}/{bucket}", text(endpoint))
+            }
+        })
+    }
+
+    /// Returns the URL of an object.
+    fn url(&self, object: &ObjectUri) -> Result<Url> {
+        let base = self.bucket_url(&object.bucket)?;
         let key = utf8_percent_encode(&object.key, ESCAPED);
         let mut text = format!("{base}/{key}");
         if let Some(version) = &object.version {
@@ -210,13 +243,22 @@ fn is_host_name(bucket: &str) -> bool {
         && !bucket.ends_with('-')
 }
 
-/// Returns the URL of a bucket of AWS. A bucket is a part of the host if its name can be: TLS needs a name without dots.
-fn aws_base(region: &str, bucket: &str) -> String {
-    let domain = aws_domain(region);
-    match is_host_name(bucket) {
-        true => format!("https://{bucket}.s3.{region}.{domain}"),
-        false => format!("https://s3.{region}.{domain}/{bucket}"),
-    }
+/// Returns the host of a bucket at an endpoint of S3; at AWS, an empty text. None if the bucket is a part of the path: at
+/// another server than AWS by default, and if TLS needs a name that the bucket does not have.
+fn host_of_bucket(endpoint: Option<&Url>, is_path_style: Option<bool>, bucket: &str) -> Option<String> {
+    let is_in_path = is_path_style.unwrap_or(endpoint.is_some()) || !is_host_name(bucket);
+    let domain = match endpoint {
+        Some(endpoint) => endpoint.domain().map(|domain| format!("{bucket}.{domain}")),
+        None => Some(String::new()),
+    };
+    domain.filter(|_| !is_in_path)
+}
+
+fn with_host(endpoint: &Url, host: &str) -> Result<Url> {
+    let mut url = endpoint.clone();
+    url.set_host(Some(host))
+        .map_err(|error| unusable("the endpoint of S3 with the bucket in its host").because(error))?;
+    Ok(url)
 }
 
 /// Returns the domain of AWS's servers in a region.
@@ -251,6 +293,7 @@ pub(crate) struct StoredObject {
     is_escaped: bool,
     url: Url,
     store: Arc<Store>,
+    place: SettingsPlace,
 }
 
 impl fmt::Debug for StoredObject {
@@ -263,7 +306,12 @@ impl fmt::Debug for StoredObject {
 
 impl StoredObject {
     /// Returns the object with this URI, which was written as `written`.
-    pub(super) fn new(uri: ObjectUri, written: &str, store: Arc<Store>) -> Result<Self> {
+    pub(super) fn new(
+        uri: ObjectUri,
+        written: &str,
+        store: Arc<Store>,
+        place: SettingsPlace,
+    ) -> Result<Self> {
         let url = store.url(&uri)?;
         let shown = redact(&uri.to_string());
         let is_escaped = written.contains('%') && !written.contains(&uri.key);
@@ -273,6 +321,7 @@ impl StoredObject {
             is_escaped,
             url,
             store,
+            place,
         })
     }
 
@@ -291,61 +340,90 @@ impl StoredObject {
         self.is_escaped
     }
 
+    /// Returns the place of the store's settings.
+    pub(super) fn place(&self) -> &SettingsPlace {
+        &self.place
+    }
+
     /// Returns the URL and the headers of a GET request with these headers, signed now.
     ///
     /// # Errors
     /// Fails with stage fetch: transiently if no credentials can be obtained; permanently if they must not be sent.
     pub(crate) async fn sign(&self, mut headers: HeaderMap) -> Result<(Url, HeaderMap)> {
-        let mut url = self.url.clone();
-        let name = &self.shown;
         match &*self.store {
-            Store::S3 {
-                credentials, region, ..
-            } => {
+            Store::S3 { .. } => {
                 headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
-                if let Some(provider) = credentials {
-                    let credential = obtain(provider.as_ref(), "S3", S3_HINT).await?;
-                    let mut request = request(&url)?;
-                    request
-                        .headers_mut()
-                        .insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
-                    let signed =
-                        AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None);
-                    signed.map_err(|error| not_obtained("S3", error, S3_HINT).about(name))?;
-                    headers.extend(request.into_parts().0.headers);
-                }
             }
-            Store::Gcs { credentials, .. } => {
+            Store::Gcs { .. } => {
                 // Google would unpack an object that is stored with `Content-Encoding: gzip`, and its length, ranges and
                 // digests would be those of other bytes.
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            Store::Azure { .. } => {}
+        }
+        let signing = self.store.sign(self.url.clone(), headers, &self.place);
+        signing.await.map_err(|error| error.about(&self.shown))
+    }
+}
+
+impl Store {
+    /// Returns the URL and the headers of a GET request, signed now.
+    ///
+    /// # Errors
+    /// Fails with stage fetch: transiently if no credentials can be obtained; permanently if they must not be sent.
+    pub(super) async fn sign(
+        &self,
+        mut url: Url,
+        mut headers: HeaderMap,
+        place: &SettingsPlace,
+    ) -> Result<(Url, HeaderMap)> {
+        match self {
+            Self::S3 {
+                credentials, region, ..
+            } => {
                 if let Some(provider) = credentials {
-                    let credential = obtain(provider.as_ref(), "Google Cloud Storage", GCS_HINT).await?;
-                    check_encryption(&url, name)?;
+                    let hint = place.hint(S3_HINT);
+                    let credential = obtain(provider.as_ref(), "S3", &hint).await?;
+                    let mut request = request(&url)?;
+                    if let Some(mode) = headers.get(CHECKSUM_MODE) {
+                        request.headers_mut().insert(CHECKSUM_MODE, mode.clone());
+                    }
+                    let signed =
+                        AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None);
+                    signed.map_err(|error| not_obtained("S3", error, &hint))?;
+                    headers.extend(request.into_parts().0.headers);
+                }
+            }
+            Self::Gcs { credentials, .. } => {
+                if let Some(provider) = credentials {
+                    let (store, hint) = ("Google Cloud Storage", place.hint(GCS_HINT));
+                    let credential = obtain(provider.as_ref(), store, &hint).await?;
+                    check_encryption(&url)?;
                     let bearer = format!("Bearer {}", credential.bearer);
-                    let refused = |_| not_obtained("Google Cloud Storage", "the token is not one", GCS_HINT);
+                    let refused = |_| not_obtained(store, "the token is not one", &hint);
                     headers.insert(AUTHORIZATION, HeaderValue::try_from(bearer).map_err(refused)?);
                 }
             }
-            Store::Azure {
+            Self::Azure {
                 credentials, account, ..
             } => match credentials {
                 None => {
                     headers.insert("x-ms-version", HeaderValue::from_static(AZURE_VERSION));
                 }
                 Some(provider) => {
-                    let credential = obtain(provider.as_ref(), "Azure", AZURE_HINT).await?;
+                    let hint = place.hint(AZURE_HINT);
+                    let credential = obtain(provider.as_ref(), "Azure", &hint).await?;
                     if !matches!(*credential, AzureCredential::AccessKey(_)) {
-                        check_encryption(&url, name)?;
+                        check_encryption(&url)?;
                     }
                     let mut request = request(&url)?;
                     *request.headers_mut() = headers;
                     let signed = AzureAuthorizer::new(&credential, account).try_authorize(&mut request);
-                    signed.map_err(|error| not_obtained("Azure", error, AZURE_HINT).about(name))?;
+                    signed.map_err(|error| not_obtained("Azure", error, &hint))?;
                     let (head, _) = request.into_parts();
                     headers = head.headers;
                     url = Url::parse(&head.uri.to_string())
-                        .map_err(|_| not_obtained("Azure", "the SAS token is malformed", AZURE_HINT))?;
+                        .map_err(|_| not_obtained("Azure", "the SAS token is malformed", &hint))?;
                 }
             },
         }
@@ -386,7 +464,7 @@ fn request(url: &Url) -> Result<HttpRequest> {
 
 /// Refuses to send a token without encryption, because anybody who reads it on the way can use it. A signature is of no use
 /// to others.
-fn check_encryption(url: &Url, name: &str) -> Result<()> {
+fn check_encryption(url: &Url) -> Result<()> {
     let is_here = match url.host() {
         Some(Host::Domain(host)) => host == "localhost",
         Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
@@ -396,8 +474,7 @@ fn check_encryption(url: &Url, name: &str) -> Result<()> {
     if url.scheme() == "https" || is_here {
         return Ok(());
     }
-    let what =
-        format!("{name}: the store's endpoint is http:, and a token must not be sent without encryption");
+    let what = "the store's endpoint is http:, and a token must not be sent without encryption";
     Err(Error::permanent(Stage::Fetch, Code::CredentialsFailed, what))
 }
 
@@ -425,7 +502,9 @@ mod tests {
 
     fn object(store: Store, uri: &str) -> StoredObject {
         match Location::parse(uri, Stage::Fetch) {
-            Ok(Location::Object(object)) => StoredObject::new(object, uri, Arc::new(store)).unwrap(),
+            Ok(Location::Object(object)) => {
+                StoredObject::new(object, uri, Arc::new(store), SettingsPlace::Environment).unwrap()
+            }
             other => panic!("{uri}: {other:?}"),
         }
     }
@@ -440,6 +519,8 @@ mod tests {
             endpoint: endpoint.map(|url| endpoint_url("", url).unwrap()),
             region: region.to_owned(),
             credentials: Some(Arc::new(StaticCredentialProvider::new(credential))),
+            is_path_style: None,
+            kms_key: None,
         }
     }
 
@@ -506,6 +587,34 @@ mod tests {
                     .as_str(),
                 url
             );
+        }
+        for (endpoint, is_path_style, url) in [
+            (None, true, "https://s3.r.amazonaws.com/lake/c"),
+            (
+                Some("https://store.example:9000"),
+                false,
+                "https://lake.store.example:9000/c",
+            ),
+            (
+                Some("https://store.example/"),
+                true,
+                "https://store.example/lake/c",
+            ),
+            (
+                Some("http://127.0.0.1:9000"),
+                false,
+                "http://127.0.0.1:9000/lake/c",
+            ),
+        ] {
+            let mut store = s3(endpoint, "r");
+            let Store::S3 {
+                is_path_style: set, ..
+            } = &mut store
+            else {
+                unreachable!()
+            };
+            *set = Some(is_path_style);
+            assert_eq!(object(store, "s3://lake/c").url.as_str(), url);
         }
         assert_eq!(
             object(gcs(GCS_ENDPOINT), "gs://lake/c").url.as_str(),

@@ -26,6 +26,9 @@ use tokio::sync::oneshot;
 pub(crate) const ACCESS_KEY: &str = "AKIATEST";
 pub(crate) const SECRET_KEY: &str = "s3cr3t/of+the=test";
 
+/// A bucket whose objects nobody may list.
+pub(crate) const FORBIDDEN: &str = "forbidden";
+
 /// A running server. Its objects are files: `FOLDER/BUCKET/KEY`.
 pub(crate) struct S3Server {
     pub(crate) address: SocketAddr,
@@ -41,6 +44,14 @@ struct State {
     busy: AtomicUsize,
     /// The numbers of bytes after which the next answers break off.
     cuts: Mutex<Vec<usize>>,
+    /// The most objects in a page of a list; 0 for the server's own number.
+    page: AtomicUsize,
+    /// The number of pages of lists that are given before each page is answered with an error; none for any number.
+    pages_left: Mutex<Option<usize>>,
+    /// Each request for a page of a list: its path with the query.
+    lists: Mutex<Vec<String>>,
+    /// Each header for the encryption of a new object, with its key.
+    encryption: Mutex<Vec<String>>,
     /// Held by the one request that writes an object.
     writes: tokio::sync::Mutex<()>,
     /// Each request for an object: its path with the query, `Range` and `If-Match`.
@@ -85,6 +96,11 @@ const DISTURBED_PERCENT: u8 = 6;
 
 impl S3Server {
     pub(crate) fn start() -> Self {
+        Self::with_key(ACCESS_KEY)
+    }
+
+    /// Starts a server that knows this access key only.
+    pub(crate) fn with_key(access_key: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = Arc::<State>::default();
         let files = FileSystem::new(folder.path()).unwrap();
@@ -93,7 +109,7 @@ impl S3Server {
             root: folder.path().to_owned(),
             state: Arc::clone(&state),
         });
-        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        service.set_auth(SimpleAuth::from_single(access_key, SECRET_KEY));
         let service = service.build();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -227,6 +243,21 @@ impl S3Server {
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().clone()
     }
+
+    /// Gives at most `objects` in a page of a list. After `pages` pages, all others are answered with 500.
+    pub(crate) fn list_in_pages(&self, objects: usize, pages: Option<usize>) {
+        self.state.page.store(objects, Ordering::SeqCst);
+        *self.state.pages_left.lock().unwrap() = pages;
+    }
+
+    pub(crate) fn lists(&self) -> Vec<String> {
+        self.state.lists.lock().unwrap().clone()
+    }
+
+    /// Returns the keys of KMS that new objects and uploads have asked for.
+    pub(crate) fn encryption(&self) -> Vec<String> {
+        self.state.encryption.lock().unwrap().clone()
+    }
 }
 
 pub(crate) fn stores(s3: S3Settings) -> ObjectStores {
@@ -247,6 +278,36 @@ struct Faulty {
 }
 
 impl Faulty {
+    /// Returns the entity tag of an object, as asked for with the credentials of a request.
+    async fn etag<T>(&self, request: &S3Request<T>, bucket: &str, key: &str) -> S3Result<Option<ETag>> {
+        let input = HeadObjectInput {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            ..HeadObjectInput::default()
+        };
+        let head = S3Request {
+            input,
+            method: request.method.clone(),
+            uri: request.uri.clone(),
+            headers: request.headers.clone(),
+            extensions: request.extensions.clone(),
+            credentials: request.credentials.clone(),
+            region: request.region.clone(),
+            service: request.service.clone(),
+            trailing_headers: None,
+        };
+        Ok(self.files.head_object(head).await?.output.e_tag)
+    }
+
+    fn note_encryption(&self, headers: &hyper::HeaderMap) {
+        let key = headers.get("x-amz-server-side-encryption-aws-kms-key-id");
+        let kind = headers.get("x-amz-server-side-encryption");
+        if let (Some(key), Some(kind)) = (key, kind) {
+            let text = format!("{} {}", kind.to_str().unwrap(), key.to_str().unwrap());
+            self.state.encryption.lock().unwrap().push(text);
+        }
+    }
+
     fn is_busy(&self) -> bool {
         let less = |left: usize| left.checked_sub(1);
         self.state
@@ -326,14 +387,52 @@ macro_rules! passed_on {
 impl S3 for Faulty {
     passed_on! {
         head_object(HeadObjectInput) -> HeadObjectOutput;
-        list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
         delete_object(DeleteObjectInput) -> DeleteObjectOutput;
         delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
-        create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
         abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
     }
 
+    async fn list_objects_v2(
+        &self,
+        mut request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        self.state.lists.lock().unwrap().push(request.uri.to_string());
+        if self.is_busy() {
+            return Err(s3_error!(SlowDown));
+        }
+        if let Some(left) = &mut *self.state.pages_left.lock().unwrap() {
+            let less = left.checked_sub(1);
+            *left = less.ok_or_else(|| s3_error!(InternalError))?;
+        }
+        if request.input.bucket == FORBIDDEN {
+            return Err(s3_error!(AccessDenied));
+        }
+        let page = self.state.page.load(Ordering::SeqCst);
+        if page > 0 {
+            request.input.max_keys = Some(page.try_into().unwrap());
+        }
+        let head = request.clone();
+        let mut answer = self.disturbed(self.files.list_objects_v2(request)).await?;
+        for object in answer.output.contents.iter_mut().flatten() {
+            let key = object.key.clone().unwrap_or_default();
+            object.e_tag = self.etag(&head, &head.input.bucket, &key).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        self.note_encryption(&request.headers);
+        if self.is_busy() {
+            return Err(s3_error!(SlowDown));
+        }
+        self.disturbed(self.files.create_multipart_upload(request)).await
+    }
+
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        self.note_encryption(&request.headers);
         // The server checks whether the object exists and then writes it. S3 does both in one step.
         let _alone = self.state.writes.lock().await;
         self.disturbed(self.files.put_object(request)).await
@@ -393,23 +492,8 @@ impl S3 for Faulty {
             request.input.key = version_key(&request.input.key, version);
         }
         if let Some(ETagCondition::ETag(wanted)) = &request.input.if_match {
-            let head = HeadObjectInput {
-                bucket: request.input.bucket.clone(),
-                key: request.input.key.clone(),
-                ..HeadObjectInput::default()
-            };
-            let head = S3Request {
-                input: head,
-                method: request.method.clone(),
-                uri: request.uri.clone(),
-                headers: request.headers.clone(),
-                extensions: request.extensions.clone(),
-                credentials: request.credentials.clone(),
-                region: request.region.clone(),
-                service: request.service.clone(),
-                trailing_headers: None,
-            };
-            if self.files.head_object(head).await?.output.e_tag.as_ref() != Some(wanted) {
+            let (bucket, key) = (&request.input.bucket, &request.input.key);
+            if self.etag(&request, bucket, key).await?.as_ref() != Some(wanted) {
                 return Err(s3_error!(PreconditionFailed));
             }
         }
