@@ -17,7 +17,8 @@
 //! - After [`Storage::conclude`] has ended a request without an output, no attempt of this life of the request can make
 //!   an output visible.
 //!
-//! `runtime/tests/it/storage` tests these promises on an object store, and `runtime/tests/it/commit` on local folders.
+//! `runtime/tests/it/conformance` tests these promises on each kind of storage. `runtime/tests/it/storage` and
+//! `runtime/tests/it/commit` test what only one kind has.
 //!
 //! All functions of this module block, so they must not be called within an async task.
 

@@ -1,6 +1,7 @@
 //! Tests the promises of a storage on an object store, with attempts that die, sleep or run at the same time. After
 //! each call to the store, the outputs are listed, as a reader would list them.
 
+mod kinds;
 mod s3;
 mod steered_store;
 
@@ -17,7 +18,7 @@ use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, Resumed,
 use tokio::runtime::Runtime;
 
 use self::steered_store::{Fault, SharedObjects, Steering};
-use crate::commit::{ID, receipt};
+use crate::support::receipts::{ID, receipt};
 
 const QUEUE: &str = "orders";
 const BUCKET: &str = "s3://lake";
