@@ -4,17 +4,19 @@ use std::path::Path;
 
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
-use crate::location::{Location, redact};
+use crate::location::{Location, ObjectUri, redact};
 use crate::queue::Status;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Report, Unreadable};
+use crate::storage::object::ObjectStores;
 
 /// Returns the report on a request that is done, or whose output the gate refused. If the gate refused the output, the
-/// report is in quarantine, and is found only on the machine of the request's worker.
+/// report is in quarantine: in an object store, or on the machine of the request's worker. `stores` is called only if
+/// the report is in an object store.
 ///
 /// # Errors
 /// Fails with [`Code::ReportMissing`] if there is no report, if the report in quarantine cannot be read, or if the
 /// report is about another request or attempt. Also fails if this program cannot read the receipt that the queue has.
-pub fn of_request(status: &Status) -> Result<Report> {
+pub async fn of_request(status: &Status, stores: impl FnOnce() -> Result<ObjectStores>) -> Result<Report> {
     let refused = |why: &str| {
         Error::permanent(
             Stage::Request,
@@ -39,25 +41,32 @@ pub fn of_request(status: &Status) -> Result<Report> {
         refused(&format!("is {}, so it has no receipt{said}", status.state.name()))
     };
     match &status.report {
-        Some(uri) => quarantined_report(status, uri).map_err(|error| why().because(error)),
+        Some(uri) => {
+            let report = quarantined_report(status, uri, stores).await;
+            report.map_err(|error| why().because(error))
+        }
         None => Err(why()),
     }
 }
 
-/// Returns the report on a request whose output the gate refused, if the report is on this machine. The URI comes from
-/// a worker, and others may have changed the file since then. So the report must be about this request and its last
-/// attempt.
-fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
+/// Returns the report on a request whose output the gate refused, if the report is on this machine or in an object
+/// store. The URI comes from a worker, and others may have changed the file since then. So the report must be about this
+/// request and its last attempt.
+async fn quarantined_report(
+    status: &Status,
+    uri: &str,
+    stores: impl FnOnce() -> Result<ObjectStores>,
+) -> Result<Report> {
     let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
-    let path = match Location::parse(uri, Stage::Request)? {
-        Location::File(path) if path.is_absolute() => path,
+    let report = match Location::parse(uri, Stage::Request)? {
+        Location::File(path) if path.is_absolute() => read(&path)?,
+        Location::Object(object) => read_object(&object, &stores()?).await?,
         _ => {
             return Err(refused(
                 "is not a file of this machine: look for it on the worker's machine",
             ));
         }
     };
-    let report = read(&path)?;
     let is_this_attempt = report.receipt.attempt.number == status.attempts;
     match is_about(&report, status) {
         true if is_this_attempt && report.refused.is_some() => Ok(report),
@@ -87,7 +96,26 @@ pub fn read(path: &Path) -> Result<Report> {
     let refused = |code, what| Error::permanent(Stage::Config, code, format!("{}: {what}", path.display()));
     let document = read_regular(path, DOCUMENT_BYTES_MAX)
         .map_err(|error| refused(Code::ReportMissing, "cannot be read").because(error))?;
-    Report::read(&document).map_err(|error| {
+    parse(&document, refused)
+}
+
+/// Reads a receipt, or a report in quarantine, from an object store.
+///
+/// # Errors
+/// Fails as [`read`] does. Also fails if the settings of the store cannot be used.
+pub async fn read_object(uri: &ObjectUri, stores: &ObjectStores) -> Result<Report> {
+    let shown = redact(&uri.to_string());
+    let refused = |code, what| Error::permanent(Stage::Config, code, format!("{shown}: {what}"));
+    let document = stores
+        .read(uri, DOCUMENT_BYTES_MAX)
+        .await
+        .map_err(|error| refused(Code::ReportMissing, "cannot be read").because(error))?;
+    let document = document.ok_or_else(|| refused(Code::ReportMissing, "there is no such object"))?;
+    parse(&document, refused)
+}
+
+fn parse(document: &[u8], refused: impl Fn(Code, &'static str) -> Error) -> Result<Report> {
+    Report::read(document).map_err(|error| {
         let refused = match error {
             Unreadable::Newer(_) => refused(Code::HostOutdated, "cannot be read"),
             Unreadable::Damaged(_) => refused(Code::ReportMissing, "is neither a receipt nor a report"),

@@ -81,6 +81,11 @@ impl OutputArgs {
         self.output == "-"
     }
 
+    /// Returns whether the records go to an object store.
+    pub(super) fn is_object_store(&self) -> bool {
+        matches!(object_prefix(&self.output), Ok(Some(_)))
+    }
+
     /// Returns the destination of output and rejects. Needs a Tokio runtime, on which the calls to an object store run.
     pub(super) fn destination(&self, stores: &ObjectStores) -> Result<Destination> {
         check_folder("--output", &self.output)?;

@@ -8,6 +8,7 @@ use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential, Micr
 use object_store::client::{HttpRequest, HttpRequestBody};
 
 use crate::conformance::inputs::InputStore;
+use crate::conformance::places::ObjectPlace;
 use crate::installed_server::{InstalledServer, create_bucket};
 use crate::support::object_client::{self, Bucket, PlainHttp};
 
@@ -32,6 +33,10 @@ mod inputs {
     on_each_store! {
         azurite: crate::azurite::store().await;
     }
+}
+
+on_each! {
+    outputs: crate::azurite::place();
 }
 
 #[tokio::test]
@@ -88,4 +93,10 @@ async fn store() -> InputStore {
         version_parameter: None,
         _server: Box::new(()),
     }
+}
+
+fn place() -> ObjectPlace {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let bucket = runtime.block_on(container("out"));
+    ObjectPlace::new(settings(KEY), "az://out", bucket, runtime)
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use object_store::CredentialProvider;
-use object_store::aws::{AmazonS3Builder, AwsAuthorizer, AwsCredentialProvider};
+use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::azure::{AzureAuthorizer, AzureCredential, AzureCredentialProvider};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use object_store::gcp::GcpCredentialProvider;
@@ -15,8 +15,7 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, Hea
 use url::{Host, Url};
 
 use super::aws_profile::Profile;
-use super::client::PartStore;
-use super::connect::{self, Connector, CredentialsConnector};
+use super::connect::CredentialsConnector;
 use super::credentials::{self, not_obtained, unusable};
 use super::settings::{AzureSettings, GcsSettings, S3Settings};
 use crate::error::{Code, Error, Result, Stage};
@@ -57,6 +56,9 @@ pub(super) enum Store {
         endpoint: Url,
         account: String,
         credentials: Option<AzureCredentialProvider>,
+        /// True if the credentials are the account's key, which signs requests. False if they are a token, which is
+        /// sent.
+        has_key: bool,
     },
 }
 
@@ -132,47 +134,13 @@ impl Store {
             endpoint,
             account,
             credentials,
+            has_key: settings.access_key.is_some(),
         })
     }
 
-    /// Returns a bucket of S3, for outputs.
-    ///
-    /// # Errors
-    /// Fails permanently, with stage config, if the settings cannot be used, or if this store is not S3.
-    pub(super) fn s3_bucket(&self, bucket: &str, connector: &Connector) -> Result<Arc<dyn PartStore>> {
-        let Self::S3 {
-            endpoint,
-            region,
-            credentials,
-        } = self
-        else {
-            return Err(unusable("the store is not S3"));
-        };
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(bucket)
-            .with_region(region)
-            .with_retry(connect::data_retries())
-            .with_http_connector(connector.clone())
-            .with_virtual_hosted_style_request(endpoint.is_none() && is_host_name(bucket));
-        if let Some(endpoint) = endpoint {
-            builder = builder
-                .with_endpoint(endpoint.as_str().trim_end_matches('/'))
-                .with_allow_http(true);
-        }
-        builder = match credentials {
-            Some(credentials) => builder.with_credentials(Arc::clone(credentials)),
-            None => builder.with_skip_signature(true),
-        };
-        let store = builder
-            .build()
-            .map_err(|error| unusable("the settings of S3").because(error))?;
-        Ok(Arc::new(store))
-    }
-
-    /// Returns the URL of an object.
-    fn url(&self, object: &ObjectUri) -> Result<Url> {
-        let in_path =
-            |endpoint: &Url| format!("{}/{}", endpoint.as_str().trim_end_matches('/'), object.bucket);
+    /// Returns the URL of an object in its current version. The key is not escaped yet.
+    pub(super) fn key_url(&self, bucket: &str, key: &str) -> String {
+        let in_path = |endpoint: &Url| format!("{}/{bucket}", endpoint.as_str().trim_end_matches('/'));
         let base = match self {
             Self::S3 {
                 endpoint: Some(endpoint),
@@ -184,10 +152,64 @@ impl Store {
                 endpoint: None,
                 region,
                 ..
-            } => aws_base(region, &object.bucket),
+            } => aws_base(region, bucket),
         };
-        let key = utf8_percent_encode(&object.key, ESCAPED);
-        let mut text = format!("{base}/{key}");
+        format!("{base}/{}", utf8_percent_encode(key, ESCAPED))
+    }
+
+    /// Adds to a request what the store needs to accept it: a signature or a token, if there are credentials. `name` is
+    /// the object's URI, for people.
+    ///
+    /// # Errors
+    /// Fails with stage fetch: transiently if no credentials can be obtained; permanently if they must not be sent.
+    pub(super) async fn authorize(&self, request: &mut HttpRequest, name: &str) -> Result<()> {
+        let url = Url::parse(&request.uri().to_string()).map_err(|_| unaskable())?;
+        match self {
+            Self::S3 {
+                credentials, region, ..
+            } => {
+                if let Some(provider) = credentials {
+                    let credential = obtain(provider.as_ref(), "S3", S3_HINT).await?;
+                    let signed = AwsAuthorizer::new(&credential, "s3", region).try_authorize(request, None);
+                    signed.map_err(|error| not_obtained("S3", error, S3_HINT).about(name))?;
+                }
+            }
+            Self::Gcs { credentials, .. } => {
+                if let Some(provider) = credentials {
+                    let credential = obtain(provider.as_ref(), "Google Cloud Storage", GCS_HINT).await?;
+                    check_encryption(&url, name)?;
+                    let bearer = format!("Bearer {}", credential.bearer);
+                    let refused = |_| not_obtained("Google Cloud Storage", "the token is not one", GCS_HINT);
+                    let bearer = HeaderValue::try_from(bearer).map_err(refused)?;
+                    request.headers_mut().insert(AUTHORIZATION, bearer);
+                }
+            }
+            Self::Azure {
+                credentials, account, ..
+            } => match credentials {
+                None => {
+                    let version = HeaderValue::from_static(AZURE_VERSION);
+                    request.headers_mut().insert("x-ms-version", version);
+                }
+                Some(provider) => {
+                    let credential = obtain(provider.as_ref(), "Azure", AZURE_HINT).await?;
+                    if !matches!(*credential, AzureCredential::AccessKey(_)) {
+                        check_encryption(&url, name)?;
+                    }
+                    let signed = AzureAuthorizer::new(&credential, account).try_authorize(request);
+                    signed.map_err(|error| not_obtained("Azure", error, AZURE_HINT).about(name))?;
+                }
+            },
+        }
+        if let Some(authorization) = request.headers_mut().get_mut(AUTHORIZATION) {
+            authorization.set_sensitive(true);
+        }
+        Ok(())
+    }
+
+    /// Returns the URL of an object.
+    fn url(&self, object: &ObjectUri) -> Result<Url> {
+        let mut text = self.key_url(&object.bucket, &object.key);
         if let Some(version) = &object.version {
             let version = utf8_percent_encode(version, NON_ALPHANUMERIC);
             text += &format!("?{}={version}", object.provider.version_parameter());
@@ -201,7 +223,7 @@ impl Store {
 }
 
 /// Returns whether a bucket's name can be a part of a host that TLS certificates cover.
-fn is_host_name(bucket: &str) -> bool {
+pub(super) fn is_host_name(bucket: &str) -> bool {
     (3..=63).contains(&bucket.len())
         && bucket
             .bytes()
@@ -296,62 +318,29 @@ impl StoredObject {
     /// # Errors
     /// Fails with stage fetch: transiently if no credentials can be obtained; permanently if they must not be sent.
     pub(crate) async fn sign(&self, mut headers: HeaderMap) -> Result<(Url, HeaderMap)> {
-        let mut url = self.url.clone();
-        let name = &self.shown;
+        let mut request = request(&self.url)?;
         match &*self.store {
-            Store::S3 {
-                credentials, region, ..
-            } => {
-                headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
-                if let Some(provider) = credentials {
-                    let credential = obtain(provider.as_ref(), "S3", S3_HINT).await?;
-                    let mut request = request(&url)?;
-                    request
-                        .headers_mut()
-                        .insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
-                    let signed =
-                        AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None);
-                    signed.map_err(|error| not_obtained("S3", error, S3_HINT).about(name))?;
-                    headers.extend(request.into_parts().0.headers);
-                }
+            // The other headers are not signed: the header of a server may have bytes that cannot be signed.
+            Store::S3 { .. } => {
+                let mode = HeaderValue::from_static("ENABLED");
+                request.headers_mut().insert(CHECKSUM_MODE, mode);
             }
-            Store::Gcs { credentials, .. } => {
-                // Google would unpack an object that is stored with `Content-Encoding: gzip`, and its length, ranges and
-                // digests would be those of other bytes.
+            // Google would unpack an object that is stored with `Content-Encoding: gzip`, and its length, ranges and
+            // digests would be those of other bytes.
+            Store::Gcs { .. } => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-                if let Some(provider) = credentials {
-                    let credential = obtain(provider.as_ref(), "Google Cloud Storage", GCS_HINT).await?;
-                    check_encryption(&url, name)?;
-                    let bearer = format!("Bearer {}", credential.bearer);
-                    let refused = |_| not_obtained("Google Cloud Storage", "the token is not one", GCS_HINT);
-                    headers.insert(AUTHORIZATION, HeaderValue::try_from(bearer).map_err(refused)?);
-                }
             }
-            Store::Azure {
-                credentials, account, ..
-            } => match credentials {
-                None => {
-                    headers.insert("x-ms-version", HeaderValue::from_static(AZURE_VERSION));
-                }
-                Some(provider) => {
-                    let credential = obtain(provider.as_ref(), "Azure", AZURE_HINT).await?;
-                    if !matches!(*credential, AzureCredential::AccessKey(_)) {
-                        check_encryption(&url, name)?;
-                    }
-                    let mut request = request(&url)?;
-                    *request.headers_mut() = headers;
-                    let signed = AzureAuthorizer::new(&credential, account).try_authorize(&mut request);
-                    signed.map_err(|error| not_obtained("Azure", error, AZURE_HINT).about(name))?;
-                    let (head, _) = request.into_parts();
-                    headers = head.headers;
-                    url = Url::parse(&head.uri.to_string())
-                        .map_err(|_| not_obtained("Azure", "the SAS token is malformed", AZURE_HINT))?;
-                }
-            },
+            Store::Azure { .. } => *request.headers_mut() = std::mem::take(&mut headers),
         }
-        if let Some(authorization) = headers.get_mut(AUTHORIZATION) {
-            authorization.set_sensitive(true);
-        }
+        self.store.authorize(&mut request, &self.shown).await?;
+        let (head, _) = request.into_parts();
+        headers.extend(head.headers);
+        let url = match &*self.store {
+            // A SAS token is a part of the URL.
+            Store::Azure { .. } => Url::parse(&head.uri.to_string())
+                .map_err(|_| not_obtained("Azure", "the SAS token is malformed", AZURE_HINT))?,
+            Store::S3 { .. } | Store::Gcs { .. } => self.url.clone(),
+        };
         Ok((url, headers))
     }
 }
@@ -379,14 +368,17 @@ async fn obtain<C>(
 
 fn request(url: &Url) -> Result<HttpRequest> {
     let mut request = HttpRequest::new(HttpRequestBody::empty());
-    let refused = |_| Error::permanent(Stage::Fetch, Code::AddressInvalid, "cannot be asked for");
-    *request.uri_mut() = url.as_str().parse().map_err(refused)?;
+    *request.uri_mut() = url.as_str().parse().map_err(|_| unaskable())?;
     Ok(request)
+}
+
+fn unaskable() -> Error {
+    Error::permanent(Stage::Fetch, Code::AddressInvalid, "cannot be asked for")
 }
 
 /// Refuses to send a token without encryption, because anybody who reads it on the way can use it. A signature is of no use
 /// to others.
-fn check_encryption(url: &Url, name: &str) -> Result<()> {
+pub(super) fn check_encryption(url: &Url, name: &str) -> Result<()> {
     let is_here = match url.host() {
         Some(Host::Domain(host)) => host == "localhost",
         Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),

@@ -68,8 +68,10 @@ pub(super) struct UploadNote {
 #[serde(deny_unknown_fields)]
 pub(super) struct SealedUpload {
     pub(super) key: String,
+    /// The upload's id at the store.
     pub(super) upload: String,
     pub(super) nonce: String,
+    /// The ids of the parts, in their order.
     pub(super) parts: Vec<String>,
     pub(super) bytes: u64,
     pub(super) sha256: String,
@@ -227,7 +229,7 @@ impl Upload {
         }
         let bytes = Bytes::from(std::mem::take(&mut self.buffer));
         let put = self.client.put_part(self.target.key.clone(), id, index, bytes);
-        let part = async move { (index, put.await.map(|part| part.content_id)) };
+        let part = async move { (index, put.await) };
         self.running.spawn_on(part, self.client.runtime());
         self.parts.push(None);
         Ok(())

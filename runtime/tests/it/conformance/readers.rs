@@ -18,11 +18,11 @@ pub(crate) fn a_reader_that_lists_sees_whole_outputs_of_one_attempt(place: &dyn 
     let is_over = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
         let reader = scope.spawn(|| watch(place, &is_over));
+        let ending = SetOnDrop(&is_over);
         for request in 0..REQUESTS {
-            let id = format!("r{request}");
-            work_on(place, &id);
+            work_on(place, &format!("r{request}"));
         }
-        is_over.store(true, Ordering::Release);
+        drop(ending);
         reader.join().unwrap()
     });
     let mut named = BTreeSet::new();
@@ -40,6 +40,15 @@ pub(crate) fn a_reader_that_lists_sees_whole_outputs_of_one_attempt(place: &dyn 
     if place.hides_outputs_without_receipt() {
         let orphans: Vec<_> = seen.difference(&named).collect();
         assert!(orphans.is_empty(), "{orphans:?}");
+    }
+}
+
+/// Ends the reader when this is dropped, also if the test fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

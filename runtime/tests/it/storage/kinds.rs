@@ -11,6 +11,7 @@ use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 on_each! {
     local: crate::conformance::places::LocalPlace::new();
     s3: crate::storage::kinds::s3_place();
+    gcs: crate::storage::kinds::gcs_place();
 }
 
 mod inputs {
@@ -28,6 +29,12 @@ fn s3_place() -> ObjectPlace {
         ..StoreSettings::default()
     };
     ObjectPlace::new(settings, "s3://lake", bucket, server)
+}
+
+fn gcs_place() -> ObjectPlace {
+    let server = GcsServer::start(&["lake"]);
+    let bucket = object_client::gcs(&server.endpoint(), "lake", "");
+    ObjectPlace::new(server.settings(), "gs://lake", bucket, server)
 }
 
 fn gcs_store() -> InputStore {

@@ -146,7 +146,7 @@ fn two_creates_at_once_have_one_winner() {
 fn what_cannot_be_an_output_is_refused() {
     let fixture = S3Fixture::new();
     for (output, why) in [
-        ("gs://lake/out", "outputs go to folders and to s3: only"),
+        ("az://lake/out", "no account of Azure"),
         ("s3://", "names no bucket"),
         ("s3://lake/../x", ". or .."),
     ] {

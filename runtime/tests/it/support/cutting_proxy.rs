@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// A proxy in front of a server.
 pub(crate) struct CuttingProxy {
@@ -10,6 +10,14 @@ pub(crate) struct CuttingProxy {
     /// The numbers of bytes after which the answers on the next connections break off. The last number is for the next
     /// connection.
     cuts: Arc<Mutex<Vec<usize>>>,
+    gate: Arc<Gate>,
+}
+
+/// Holds up connections while it is closed.
+#[derive(Default)]
+struct Gate {
+    is_closed: Mutex<bool>,
+    changed: Condvar,
 }
 
 impl CuttingProxy {
@@ -19,15 +27,31 @@ impl CuttingProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let cuts = Arc::new(Mutex::new(cuts.iter().rev().copied().collect::<Vec<_>>()));
-        let remaining = Arc::clone(&cuts);
+        let gate = Arc::<Gate>::default();
+        let (remaining, entered) = (Arc::clone(&cuts), Arc::clone(&gate));
         std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
+            for (number, client) in listener.incoming().map_while(Result::ok).enumerate() {
+                if number > 0 {
+                    let closed = entered.is_closed.lock().unwrap();
+                    drop(entered.changed.wait_while(closed, |closed| *closed).unwrap());
+                }
                 let cut = remaining.lock().unwrap().pop();
                 let server = TcpStream::connect(server).unwrap();
                 connect(&client, &server, cut.unwrap_or(usize::MAX));
             }
         });
-        Self { address, cuts }
+        Self { address, cuts, gate }
+    }
+
+    /// Holds up all connections but the first one.
+    pub(crate) fn close(&self) {
+        *self.gate.is_closed.lock().unwrap() = true;
+    }
+
+    /// Passes on the connections that are held up, and all later ones.
+    pub(crate) fn open(&self) {
+        *self.gate.is_closed.lock().unwrap() = false;
+        self.gate.changed.notify_all();
     }
 
     /// Returns the number of connections that the proxy has not broken off yet, but is to break off.
