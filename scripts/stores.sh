@@ -7,8 +7,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-AZURITE=3.37.0
+# This version runs on Node 18. Later ones want Node 21 or newer.
+AZURITE=3.35.0
+# The extra `server` of moto would install the libraries for all services of AWS. This server needs those for S3 only.
 MOTO=5.2.5
+FLASK=3.1.3
+FLASK_CORS=6.0.5
 
 TARGET=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 HERE=$TARGET/stores
@@ -65,6 +69,7 @@ mkdir -p "$HERE"
 npm install --prefix "$HERE" --no-audit --no-fund --no-package-lock --ignore-scripts --loglevel=error \
     "azurite@$AZURITE" </dev/null || fail "npm cannot install azurite $AZURITE; is the network there?"
 python3 -m venv "$HERE/venv"
-"$HERE/venv/bin/pip" install --quiet --disable-pip-version-check "moto[server]==$MOTO" </dev/null ||
+"$HERE/venv/bin/pip" install --quiet --disable-pip-version-check \
+    "moto[s3]==$MOTO" "flask==$FLASK" "flask-cors==$FLASK_CORS" </dev/null ||
     fail "pip cannot install moto $MOTO; is the network there?"
 echo "azurite $AZURITE, moto $MOTO" >"$HERE/installed"
