@@ -34,7 +34,8 @@ macro_rules! on_each {
                     an_attempt_that_is_overtaken_while_it_publishes_changes_nothing,
                     what_is_not_of_this_request_is_never_replaced, work_that_was_done_before_is_found;
                 endings: an_ended_request_stays_ended_until_its_next_life,
-                    an_end_that_overtakes_an_attempt_leaves_no_output, a_committed_request_does_not_end,
+                    an_end_that_overtakes_an_attempt_leaves_no_output, a_late_end_does_not_end_the_next_life,
+                    a_committed_request_does_not_end,
                     a_refused_output_is_never_visible_and_its_rejects_are_kept,
                     what_is_not_published_leaves_nothing, what_a_dead_attempt_left_is_removed,
                     what_an_attempt_at_work_wrote_is_kept;
@@ -80,6 +81,11 @@ pub(crate) trait Place: Send + Sync {
     /// Returns true if no reader ever sees an output that no receipt will name. In local folders, an output becomes
     /// visible shortly before its receipt, and is removed again if there will be none.
     fn hides_outputs_without_receipt(&self) -> bool;
+
+    /// Returns false if the server fails when an upload is to be completed that was aborted.
+    fn knows_aborted_uploads(&self) -> bool {
+        true
+    }
 }
 
 /// Returns the owner of an attempt at the request [`ID`].

@@ -97,6 +97,8 @@ pub(crate) struct ObjectPlace {
     prefix: String,
     bucket: Bucket,
     runtime: Runtime,
+    /// See [`Place::knows_aborted_uploads`].
+    pub(crate) knows_aborted_uploads: bool,
     /// The server, which ends after everything that uses it.
     _server: Box<dyn Any + Send + Sync>,
 }
@@ -116,6 +118,7 @@ impl ObjectPlace {
             prefix: format!("out/{}", PLACES.fetch_add(1, Ordering::Relaxed)),
             bucket,
             runtime: Runtime::new().unwrap(),
+            knows_aborted_uploads: true,
             _server: Box::new(server),
         }
     }
@@ -180,5 +183,9 @@ impl Place for ObjectPlace {
 
     fn hides_outputs_without_receipt(&self) -> bool {
         true
+    }
+
+    fn knows_aborted_uploads(&self) -> bool {
+        self.knows_aborted_uploads
     }
 }

@@ -18,7 +18,7 @@ use ingest_host::storage::object::{ObjectStores, S3Settings, StoreSettings};
 use s3s::auth::SimpleAuth;
 use s3s::dto::*;
 use s3s::service::S3ServiceBuilder;
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -191,6 +191,15 @@ impl Faulty {
     }
 }
 
+/// Returns the error that S3 returns for an upload that does not exist. The files return the error of a missing right.
+/// They cannot miss a right otherwise, because [`SimpleAuth`] has checked the signature.
+fn unknown_upload(error: S3Error) -> S3Error {
+    match error.code() {
+        S3ErrorCode::AccessDenied => s3_error!(NoSuchUpload),
+        _ => error,
+    }
+}
+
 /// Passes operations on to the files.
 macro_rules! passed_on {
     ($($name:ident($input:ty) -> $output:ty;)+) => {$(
@@ -205,7 +214,7 @@ macro_rules! passed_on {
                 if self.is_busy() {
                     return Err(s3_error!(SlowDown));
                 }
-                self.files.$name(request).await
+                self.files.$name(request).await.map_err(unknown_upload)
             })
         }
     )+};
@@ -234,7 +243,8 @@ impl S3 for Faulty {
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let _alone = self.state.writes.lock().await;
-        self.files.complete_multipart_upload(request).await
+        let completed = self.files.complete_multipart_upload(request).await;
+        completed.map_err(unknown_upload)
     }
 
     async fn get_object(
