@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::keys::stored;
 use super::parts::PartStore;
-use super::upload::SealedUpload;
+use super::upload::{SealedUpload, UploadTarget};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
 
@@ -277,6 +277,20 @@ impl Client {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(error, "an upload cannot be aborted", key)),
         }
+    }
+
+    /// Aborts an upload, and removes the note about it. A task can run this future. If the runtime ends, the future is
+    /// dropped, while a blocking call would panic.
+    pub(super) async fn discard_upload(self, target: UploadTarget, upload: String) {
+        match self.store.abort_upload(&target.key, &upload).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => self.discard(target.note_key).await,
+            Err(_) => {}
+        }
+    }
+
+    /// Removes an object that does no harm if it stays. A task can run this future.
+    pub(super) async fn discard(self, key: Path) {
+        let _ = self.store.delete_object(&key).await;
     }
 
     /// Returns the error for a failed call. The error is permanent if no retry can help, for example because a

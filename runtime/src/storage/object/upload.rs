@@ -201,6 +201,13 @@ impl Upload {
         Ok(())
     }
 
+    /// Aborts the upload, unless another attempt may need it. The reaper aborts what cannot be aborted now.
+    pub(super) fn discard(&mut self) {
+        if !self.is_kept {
+            let _ = self.abort();
+        }
+    }
+
     /// Removes the note about the upload. The note is not needed once a decision names the upload, or once its object
     /// is visible.
     pub(super) fn forget_note(&self) -> Result<()> {
@@ -284,16 +291,8 @@ impl Drop for Upload {
             return;
         };
         // If the upload cannot be aborted now, its note stays. By the note, the reaper finds the upload later.
-        let (client, key, note_key) = (
-            self.client.clone(),
-            self.target.key.clone(),
-            self.target.note_key.clone(),
-        );
-        self.client.runtime().spawn_blocking(move || {
-            if client.abort(&key, &id).is_ok() {
-                let _ = client.delete(&note_key);
-            }
-        });
+        let discarding = self.client.clone().discard_upload(self.target.clone(), id);
+        self.client.runtime().spawn(discarding);
     }
 }
 

@@ -486,7 +486,6 @@ fn an_output_that_somebody_removed_is_made_again_in_a_new_round() {
 }
 
 fn a_removed_output_is_made_again(uploads: Uploads) {
-    let fixture = StorageFixture::new();
     // The test looks for the last call at which a worker can die so that there is no receipt. At this call, the output
     // is visible already.
     let counted = Steering::new(None);
