@@ -9,6 +9,7 @@ use object_store::client::{HttpRequest, HttpRequestBody};
 
 use crate::conformance::inputs::InputStore;
 use crate::conformance::places::ObjectPlace;
+use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
 use crate::installed_server::{InstalledServer, create_bucket};
 use crate::support::object_client::{self, Bucket, PlainHttp};
 
@@ -99,4 +100,20 @@ fn place() -> ObjectPlace {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let bucket = runtime.block_on(container("out"));
     ObjectPlace::new(settings(KEY), "az://out", bucket, runtime)
+}
+
+#[test]
+fn a_worker_that_dies_leaves_one_output_in_azurite() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
+        environment: vec![
+            ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT.to_owned()),
+            ("AZURE_STORAGE_ACCOUNT_KEY", KEY.to_owned()),
+            ("AZURE_STORAGE_ENDPOINT", endpoint()),
+        ],
+        bucket_uri: "az://workers",
+        bucket: runtime.block_on(container("workers")),
+        runtime,
+        _server: Box::new(()),
+    });
 }

@@ -8,6 +8,7 @@ use object_store::client::{HttpRequest, HttpRequestBody};
 
 use crate::conformance::inputs::InputStore;
 use crate::conformance::places::ObjectPlace;
+use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
 use crate::installed_server::{InstalledServer, create_bucket};
 use crate::support::object_client::{self, Bucket};
 use crate::support::s3::{ACCESS_KEY, SECRET_KEY};
@@ -74,8 +75,23 @@ async fn store() -> InputStore {
 fn place() -> ObjectPlace {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let bucket = runtime.block_on(bucket("out"));
-    ObjectPlace {
-        knows_aborted_uploads: false,
-        ..ObjectPlace::new(settings(), "s3://out", bucket, runtime)
-    }
+    let mut place = ObjectPlace::new(settings(), "s3://out", bucket, runtime);
+    place.knows_aborted_uploads = false;
+    place
+}
+
+#[test]
+fn a_worker_that_dies_leaves_one_output_in_moto() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
+        environment: vec![
+            ("AWS_ENDPOINT_URL_S3", SERVER.url()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+        ],
+        bucket_uri: "s3://workers",
+        bucket: runtime.block_on(bucket("workers")),
+        runtime,
+        _server: Box::new(()),
+    });
 }

@@ -1,6 +1,6 @@
 //! Tests the promises of `storage/mod.rs`. Each test gets a place that no other test uses, and knows nothing of the kind
 //! of storage. The macro `on_each` runs all tests on each kind. In the same way, the macro `on_each_store` runs tests of
-//! inputs on each kind of object store.
+//! inputs on each kind of object store, and `workers.rs` has a test of whole workers.
 //!
 //! Two programs include this folder: `it` for local folders and the servers within its own process, and `stores` for the
 //! servers that scripts/stores.sh installs.
@@ -12,6 +12,7 @@ pub(crate) mod inputs;
 pub(crate) mod places;
 pub(crate) mod readers;
 pub(crate) mod resumed;
+pub(crate) mod workers;
 
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,7 @@ use ingest_host::storage::object::StoreSettings;
 
 use crate::conformance::inputs::InputStore;
 use crate::conformance::places::ObjectPlace;
+use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
 use crate::support::gcs::GcsServer;
 use crate::support::object_client;
 use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
@@ -59,4 +60,16 @@ async fn the_servers_let_one_client_create_an_object() {
     object_client::check_creates(bucket).await;
     let server = GcsServer::start(&["lake"]);
     object_client::check_creates(object_client::gcs(&server.endpoint(), "lake", "")).await;
+}
+
+#[test]
+fn a_worker_that_dies_leaves_one_output_at_google() {
+    let server = GcsServer::start(&["lake"]);
+    a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
+        environment: vec![("STORAGE_EMULATOR_HOST", server.endpoint())],
+        bucket_uri: "gs://lake",
+        bucket: object_client::gcs(&server.endpoint(), "lake", ""),
+        runtime: tokio::runtime::Runtime::new().unwrap(),
+        _server: Box::new(server),
+    });
 }
