@@ -68,7 +68,7 @@ fn gcs<C: HttpConnector + Clone>(
         unreachable!("the store is Google's");
     };
     if credentials.is_some() {
-        check_encryption(endpoint, &format!("gs://{bucket}")).map_err(unencrypted)?;
+        check_encryption(endpoint, &format!("gs://{bucket}")).map_err(|error| unencrypted(&error))?;
     }
     // The library sends a token even if it is told not to sign requests. An emulator takes any.
     let no_token = || {
@@ -103,7 +103,7 @@ fn azure<C: HttpConnector + Clone>(
         unreachable!("the store is Azure");
     };
     if credentials.is_some() && !has_key {
-        check_encryption(endpoint, &format!("az://{bucket}")).map_err(unencrypted)?;
+        check_encryption(endpoint, &format!("az://{bucket}")).map_err(|error| unencrypted(&error))?;
     }
     let mut builder = MicrosoftAzureBuilder::new()
         .with_account(account)
@@ -130,7 +130,7 @@ fn invalid(error: object_store::Error) -> Error {
     unusable("the settings of the store").because(error)
 }
 
-fn unencrypted(error: Error) -> Error {
+fn unencrypted(error: &Error) -> Error {
     Error::permanent(Stage::Config, error.code(), error.report_without_stage())
 }
 

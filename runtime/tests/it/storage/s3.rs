@@ -1,5 +1,7 @@
 //! Tests outputs on an S3 server: workers that share no disk commit each request once, wherever a worker dies.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use super::BUCKET;
@@ -22,17 +24,23 @@ impl S3Fixture {
         Self { server, host }
     }
 
-    /// Runs a worker until it has nothing to do. With a fault, it dies at that step.
-    fn run(&self, options: &str, fault: Option<&str>) -> CommandOutput {
+    /// Returns the program with these words as arguments, which can reach the server.
+    fn command(&self, words: &str) -> Command {
         let mut command = self.host.command();
-        let words = format!(
-            "run --queue q --plugin clean.wasm --burst --burst-wait 0s --allow-root . --output {BUCKET}/out {options}"
-        );
         command
             .args(words.split_whitespace())
             .env("AWS_ENDPOINT_URL_S3", self.server.endpoint())
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
             .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        command
+    }
+
+    /// Runs a worker until it has nothing to do. With a fault, it dies at that step.
+    fn run(&self, options: &str, fault: Option<&str>) -> CommandOutput {
+        let words = format!(
+            "run --queue q --plugin clean.wasm --burst --burst-wait 0s --allow-root . --output {BUCKET}/out {options}"
+        );
+        let mut command = self.command(&words);
         if let Some(fault) = fault {
             command.env("INGEST_HOST_FAULT", fault);
         }
@@ -117,6 +125,37 @@ fn a_refused_output_leaves_its_rejects_and_a_report() {
     assert!(report.receipt.outputs.is_empty() && report.receipt.records.rejected == 2);
     let keys = fixture.server.keys("lake");
     assert!(keys.iter().any(|key| key.contains("/rejects/bad.")), "{keys:?}");
+
+    let by_uri = format!("{BUCKET}/out/_ingest/q/quarantine/bad.json");
+    for what in ["bad", &by_uri] {
+        let output = fixture.command(&format!("report {what}")).output().unwrap();
+        let said = CommandOutput::new(&output);
+        let is_shown = said.stdout.contains("nothing was published");
+        assert!(is_shown, "{what}: {}{}", said.stdout, said.stderr);
+    }
+    let missing = format!("report {BUCKET}/out/none.json");
+    let said = CommandOutput::new(&fixture.command(&missing).output().unwrap()).refused(1);
+    assert!(said.contains("there is no such object"), "{said}");
+}
+
+#[test]
+fn ingest_names_an_output_by_the_digest_of_a_file() {
+    let fixture = S3Fixture::new();
+    let ingest = |input: &str| {
+        let words = format!("ingest {input} --plugin clean.wasm --output {BUCKET}/out");
+        CommandOutput::new(&fixture.command(&words).output().unwrap())
+    };
+    for is_done in [false, true] {
+        let said = ingest("in.csv");
+        assert_eq!(said.stderr.contains("done before"), is_done, "{}", said.stderr);
+        let shown = said.ok();
+        assert!(shown.contains(&format!("{BUCKET}/out/in-")), "{shown}");
+    }
+    let mut keys = fixture.server.keys("lake");
+    keys.retain(|key| key.contains("/uploads/") || !key.contains("_ingest"));
+    assert_eq!(keys.len(), 1, "one output, and no note: {keys:?}");
+    let said = ingest("-").refused(2);
+    assert!(said.contains("--id"), "{said}");
 }
 
 #[test]
