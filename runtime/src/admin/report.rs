@@ -1,5 +1,6 @@
 //! Reads the report on an input: from a receipt, from a report in quarantine, or from the status of a request.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use crate::document::read_regular;
@@ -7,16 +8,18 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::location::{Location, ObjectUri, redact};
 use crate::queue::Status;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Report, Unreadable};
-use crate::storage::object::ObjectStores;
 
 /// Returns the report on a request that is done, or whose output the gate refused. If the gate refused the output, the
-/// report is in quarantine: in an object store, or on the machine of the request's worker. `stores` is called only if
-/// the report is in an object store.
+/// report is in quarantine: in an object store, or on the machine of the request's worker. `read_object`
+/// reads a report in an object store.
 ///
 /// # Errors
 /// Fails with [`Code::ReportMissing`] if there is no report, if the report in quarantine cannot be read, or if the
 /// report is about another request or attempt. Also fails if this program cannot read the receipt that the queue has.
-pub async fn of_request(status: &Status, stores: impl FnOnce() -> Result<ObjectStores>) -> Result<Report> {
+pub async fn of_request(
+    status: &Status,
+    read_object: impl AsyncFnOnce(&ObjectUri) -> Result<Report>,
+) -> Result<Report> {
     let refused = |why: &str| {
         Error::permanent(
             Stage::Request,
@@ -42,7 +45,7 @@ pub async fn of_request(status: &Status, stores: impl FnOnce() -> Result<ObjectS
     };
     match &status.report {
         Some(uri) => {
-            let report = quarantined_report(status, uri, stores).await;
+            let report = quarantined_report(status, uri, read_object).await;
             report.map_err(|error| why().because(error))
         }
         None => Err(why()),
@@ -55,12 +58,12 @@ pub async fn of_request(status: &Status, stores: impl FnOnce() -> Result<ObjectS
 async fn quarantined_report(
     status: &Status,
     uri: &str,
-    stores: impl FnOnce() -> Result<ObjectStores>,
+    read_object: impl AsyncFnOnce(&ObjectUri) -> Result<Report>,
 ) -> Result<Report> {
     let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
     let report = match Location::parse(uri, Stage::Request)? {
         Location::File(path) if path.is_absolute() => read(&path)?,
-        Location::Object(object) => read_object(&object, &stores()?).await?,
+        Location::Object(object) => read_object(&object).await?,
         _ => {
             return Err(refused(
                 "is not a file of this machine: look for it on the worker's machine",
@@ -93,28 +96,20 @@ fn is_about(report: &Report, status: &Status) -> bool {
 /// Fails with [`Code::ReportMissing`] if the file cannot be read, or is neither a receipt nor a report, and with
 /// [`Code::HostOutdated`] if a newer version wrote it.
 pub fn read(path: &Path) -> Result<Report> {
-    let refused = |code, what| Error::permanent(Stage::Config, code, format!("{}: {what}", path.display()));
-    let document = read_regular(path, DOCUMENT_BYTES_MAX)
-        .map_err(|error| refused(Code::ReportMissing, "cannot be read").because(error))?;
-    parse(&document, refused)
+    let document = read_regular(path, DOCUMENT_BYTES_MAX).map_err(|error| {
+        let what = format!("{}: cannot be read", path.display());
+        Error::permanent(Stage::Config, Code::ReportMissing, what).because(error)
+    })?;
+    parse(&document, path.display())
 }
 
-/// Reads a receipt, or a report in quarantine, from an object store.
+/// Parses a receipt, or a report in quarantine. `name` is the name of the document, for people.
 ///
 /// # Errors
-/// Fails as [`read`] does. Also fails if the settings of the store cannot be used.
-pub async fn read_object(uri: &ObjectUri, stores: &ObjectStores) -> Result<Report> {
-    let shown = redact(&uri.to_string());
-    let refused = |code, what| Error::permanent(Stage::Config, code, format!("{shown}: {what}"));
-    let document = stores
-        .read(uri, DOCUMENT_BYTES_MAX)
-        .await
-        .map_err(|error| refused(Code::ReportMissing, "cannot be read").because(error))?;
-    let document = document.ok_or_else(|| refused(Code::ReportMissing, "there is no such object"))?;
-    parse(&document, refused)
-}
-
-fn parse(document: &[u8], refused: impl Fn(Code, &'static str) -> Error) -> Result<Report> {
+/// Fails with [`Code::ReportMissing`] if the document is neither a receipt nor a report, and with
+/// [`Code::HostOutdated`] if a newer version wrote it.
+pub fn parse(document: &[u8], name: impl Display) -> Result<Report> {
+    let refused = |code, what| Error::permanent(Stage::Config, code, format!("{name}: {what}"));
     Report::read(document).map_err(|error| {
         let refused = match error {
             Unreadable::Newer(_) => refused(Code::HostOutdated, "cannot be read"),

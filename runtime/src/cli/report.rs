@@ -7,8 +7,10 @@ use super::environment::Environment;
 use super::{print, stores};
 use crate::admin::{report, requests};
 use crate::error::{Code, Error, Result, Stage};
-use crate::location::{Location, ObjectUri};
-use crate::receipt::{ColumnQuality, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report};
+use crate::location::{Location, ObjectUri, redact};
+use crate::receipt::{
+    ColumnQuality, DOCUMENT_BYTES_MAX, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report,
+};
 
 /// The maximum number of characters shown of a name or a value. A time with its zone is shorter, so it is shown whole.
 const CELL_CHARS: usize = 32;
@@ -30,7 +32,7 @@ pub(super) struct Args {
 pub(super) async fn report(args: Args, environment: &Environment) -> Result<ExitCode> {
     let report = match document(&args.what)? {
         Some(Document::File(path)) => report::read(&path)?,
-        Some(Document::Object(uri)) => report::read_object(&uri, &stores::object_stores()?).await?,
+        Some(Document::Object(uri)) => read_object(&uri).await?,
         None => find(args.what, args.queue, environment).await?,
     };
     if args.json {
@@ -91,7 +93,17 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         Some(words) => error.about(words),
         None => error,
     })?;
-    report::of_request(&status, stores::object_stores).await
+    report::of_request(&status, read_object).await
+}
+
+/// Reads a receipt, or a report in quarantine, from an object store.
+async fn read_object(uri: &ObjectUri) -> Result<Report> {
+    let shown = redact(&uri.to_string());
+    let missing = |why| Error::permanent(Stage::Config, Code::ReportMissing, format!("{shown}: {why}"));
+    let document = stores::object_stores()?.read(uri, DOCUMENT_BYTES_MAX).await;
+    let document = document.map_err(|error| missing("cannot be read").because(error))?;
+    let document = document.ok_or_else(|| missing("there is no such object"))?;
+    report::parse(&document, &shown)
 }
 
 fn page(Report { refused, receipt, .. }: &Report) {

@@ -1,5 +1,6 @@
 //! Tests outputs on an S3 server: workers that share no disk commit each request once, wherever a worker dies.
 
+use std::fs::File;
 use std::process::Command;
 
 use serde_json::Value;
@@ -143,7 +144,9 @@ fn ingest_names_an_output_by_the_digest_of_a_file() {
     let fixture = S3Fixture::new();
     let ingest = |input: &str| {
         let words = format!("ingest {input} --plugin clean.wasm --output {BUCKET}/out");
-        CommandOutput::new(&fixture.command(&words).output().unwrap())
+        let mut command = fixture.command(&words);
+        command.stdin(File::open(fixture.host.path("in.csv")).unwrap());
+        CommandOutput::new(&command.output().unwrap())
     };
     for is_done in [false, true] {
         let said = ingest("in.csv");
