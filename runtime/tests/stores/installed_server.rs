@@ -24,6 +24,7 @@ pub(crate) struct InstalledServer {
     pub(crate) address: SocketAddr,
     /// The files of the server.
     _folder: tempfile::TempDir,
+    _server: Child,
     /// A process that ends the server when its standard input is closed.
     _guard: Child,
 }
@@ -61,6 +62,7 @@ impl InstalledServer {
                 return Self {
                     address,
                     _folder: folder,
+                    _server: server,
                     _guard: guard,
                 };
             }
