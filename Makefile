@@ -23,7 +23,8 @@ test: toolchain redis terminal plugins ## Run the tests that need Rust, Redis an
 	$(CARGO) test --locked --workspace
 
 .PHONY: test-all
-test-all: test ## Run `make test`, and what needs more servers, languages or browsers (nothing yet)
+test-all: test stores ## Run `make test`, and test with servers of object stores (needs Node, npm and Python; installs the servers)
+	$(CARGO) test --locked --workspace --test stores
 
 .PHONY: faults
 faults: toolchain redis plugins ## Inject faults into every part, write docs/reliability.md (SEED=n repeats a run)
@@ -43,6 +44,7 @@ lint: toolchain ## Check format, lints (warnings denied) and lock files, for the
 	@scripts/toolchain.sh lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --test stores -- -D warnings
 	$(CARGO) clippy --locked $(PLUGINS) -p boundary-guest $(WASM) -- -D warnings
 	$(CARGO) update --quiet --locked --workspace --manifest-path fuzz/Cargo.toml
 
@@ -62,10 +64,12 @@ bench-micro: toolchain ## Measure each stage, the plugin boundary and the plugin
 clean: ## Remove all build results
 	$(CARGO) clean
 
-.PHONY: toolchain redis terminal
+.PHONY: toolchain redis stores terminal
 toolchain:
 	@scripts/toolchain.sh
 redis:
 	@scripts/redis.sh
+stores:
+	@scripts/stores.sh
 terminal:
 	@command -v script >/dev/null 2>&1 || { echo "The tests need \`script\`, which gives them a terminal. Install it: apt-get install bsdutils, dnf install util-linux-script or util-linux, apk add util-linux-misc" >&2; exit 1; }

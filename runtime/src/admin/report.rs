@@ -1,20 +1,25 @@
 //! Reads the report on an input: from a receipt, from a report in quarantine, or from the status of a request.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
-use crate::location::{Location, redact};
+use crate::location::{Location, ObjectUri, redact};
 use crate::queue::Status;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Report, Unreadable};
 
 /// Returns the report on a request that is done, or whose output the gate refused. If the gate refused the output, the
-/// report is in quarantine, and is found only on the machine of the request's worker.
+/// report is in quarantine: in an object store, or on the machine of the request's worker. `read_object`
+/// reads a report in an object store.
 ///
 /// # Errors
 /// Fails with [`Code::ReportMissing`] if there is no report, if the report in quarantine cannot be read, or if the
 /// report is about another request or attempt. Also fails if this program cannot read the receipt that the queue has.
-pub fn of_request(status: &Status) -> Result<Report> {
+pub async fn of_request(
+    status: &Status,
+    read_object: impl AsyncFnOnce(&ObjectUri) -> Result<Report>,
+) -> Result<Report> {
     let refused = |why: &str| {
         Error::permanent(
             Stage::Request,
@@ -39,25 +44,32 @@ pub fn of_request(status: &Status) -> Result<Report> {
         refused(&format!("is {}, so it has no receipt{said}", status.state.name()))
     };
     match &status.report {
-        Some(uri) => quarantined_report(status, uri).map_err(|error| why().because(error)),
+        Some(uri) => {
+            let report = quarantined_report(status, uri, read_object).await;
+            report.map_err(|error| why().because(error))
+        }
         None => Err(why()),
     }
 }
 
-/// Returns the report on a request whose output the gate refused, if the report is on this machine. The URI comes from
-/// a worker, and others may have changed the file since then. So the report must be about this request and its last
-/// attempt.
-fn quarantined_report(status: &Status, uri: &str) -> Result<Report> {
+/// Returns the report on a request whose output the gate refused, if the report is on this machine or in an object
+/// store. The URI comes from a worker, and others may have changed the file since then. So the report must be about this
+/// request and its last attempt.
+async fn quarantined_report(
+    status: &Status,
+    uri: &str,
+    read_object: impl AsyncFnOnce(&ObjectUri) -> Result<Report>,
+) -> Result<Report> {
     let refused = |why: &str| Error::permanent(Stage::Request, Code::ReportMissing, format!("{uri}: {why}"));
-    let path = match Location::parse(uri, Stage::Request)? {
-        Location::File(path) if path.is_absolute() => path,
+    let report = match Location::parse(uri, Stage::Request)? {
+        Location::File(path) if path.is_absolute() => read(&path)?,
+        Location::Object(object) => read_object(&object).await?,
         _ => {
             return Err(refused(
                 "is not a file of this machine: look for it on the worker's machine",
             ));
         }
     };
-    let report = read(&path)?;
     let is_this_attempt = report.receipt.attempt.number == status.attempts;
     match is_about(&report, status) {
         true if is_this_attempt && report.refused.is_some() => Ok(report),
@@ -84,10 +96,21 @@ fn is_about(report: &Report, status: &Status) -> bool {
 /// Fails with [`Code::ReportMissing`] if the file cannot be read, or is neither a receipt nor a report, and with
 /// [`Code::HostOutdated`] if a newer version wrote it.
 pub fn read(path: &Path) -> Result<Report> {
-    let refused = |code, what| Error::permanent(Stage::Config, code, format!("{}: {what}", path.display()));
-    let document = read_regular(path, DOCUMENT_BYTES_MAX)
-        .map_err(|error| refused(Code::ReportMissing, "cannot be read").because(error))?;
-    Report::read(&document).map_err(|error| {
+    let document = read_regular(path, DOCUMENT_BYTES_MAX).map_err(|error| {
+        let what = format!("{}: cannot be read", path.display());
+        Error::permanent(Stage::Config, Code::ReportMissing, what).because(error)
+    })?;
+    parse(&document, path.display())
+}
+
+/// Parses a receipt, or a report in quarantine. `name` is the name of the document, for people.
+///
+/// # Errors
+/// Fails with [`Code::ReportMissing`] if the document is neither a receipt nor a report, and with
+/// [`Code::HostOutdated`] if a newer version wrote it.
+pub fn parse(document: &[u8], name: impl Display) -> Result<Report> {
+    let refused = |code, what| Error::permanent(Stage::Config, code, format!("{name}: {what}"));
+    Report::read(document).map_err(|error| {
         let refused = match error {
             Unreadable::Newer(_) => refused(Code::HostOutdated, "cannot be read"),
             Unreadable::Damaged(_) => refused(Code::ReportMissing, "is neither a receipt nor a report"),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::signals::Signals;
 use super::{fail, hints, report, stdout, stores};
 use crate::commit::{Committed, Destination};
 use crate::decode::{self, NOT_UTF8, STRAY_QUOTE};
+use crate::digest::Digesting;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, RequestedBy};
 use crate::gate::{Gate, encoding_hint};
@@ -432,8 +434,14 @@ impl Ingestion {
             InputArgument::Stdin => self.fetcher.open_stdin(stop)?,
         };
         let progress = Arc::new(ProgressCounters::default());
+        let mut options = args.input.options();
+        if let (InputArgument::At(uri), None, None) = (input, &args.id, &options.sha256)
+            && args.output.prefix().is_some()
+        {
+            options.sha256 = digest_of_file(uri.clone(), stop.clone()).await?;
+        }
         let work = Work {
-            input: args.input.options(),
+            input: options,
             plugin: self.plugin.clone(),
             binding: None,
             config: Arc::clone(&self.config),
@@ -519,6 +527,40 @@ impl Ingestion {
         }
     }
 }
+
+/// Returns the SHA-256 of a file, in lowercase hex. An output on an object store is named before the input is read, and
+/// its name contains this digest. Returns `None` for other inputs, because they can be read only once.
+async fn digest_of_file(uri: String, stop: Stop) -> Result<Option<String>> {
+    let digest = move || {
+        let Ok(Location::File(path)) = Location::parse(&uri, Stage::Fetch) else {
+            return Ok(None);
+        };
+        // If the file cannot be read, the error of the attempt says why.
+        if !path.metadata().is_ok_and(|found| found.is_file()) {
+            return Ok(None);
+        }
+        let Ok(mut file) = File::open(path) else {
+            return Ok(None);
+        };
+        let (mut digesting, mut buffer) = (Digesting::default(), vec![0; READ_BYTES]);
+        loop {
+            stop.check()?;
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(Some(digesting.finish().sha256)),
+                Ok(bytes) => digesting.update(&buffer[..bytes]),
+                Err(_) => return Ok(None),
+            }
+        }
+    };
+    let failed = |error| {
+        let what = "the digest of the input was not computed";
+        Err(Error::transient(Stage::Fetch, Code::HostFailure, what).because(error))
+    };
+    tokio::task::spawn_blocking(digest).await.unwrap_or_else(failed)
+}
+
+/// The number of bytes of a file that are read at once.
+const READ_BYTES: usize = 256 << 10;
 
 /// The exit code of a program that SIGINT ended. By the convention of shells, it is 128 plus the signal's number.
 const EXIT_INTERRUPTED: i32 = 130;

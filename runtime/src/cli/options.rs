@@ -60,7 +60,8 @@ fn sha256(text: &str) -> Result<String, String> {
 #[derive(clap::Args)]
 #[command(next_help_heading = heading::OUTPUT)]
 pub(super) struct OutputArgs {
-    /// Folder for outputs and receipts.
+    /// Folder for outputs and receipts, or a place in an object store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or
+    /// az://CONTAINER/PREFIX.
     #[arg(long, value_name = "URI", default_value = "./out/")]
     pub(super) output: String,
     /// Folder for rejects [default: `_ingest/` below the output].

@@ -4,19 +4,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::environment::Environment;
-use super::print;
+use super::{print, stores};
 use crate::admin::{report, requests};
 use crate::error::{Code, Error, Result, Stage};
-use crate::location::Location;
-use crate::receipt::{ColumnQuality, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report};
+use crate::location::{Location, ObjectUri, redact};
+use crate::receipt::{
+    ColumnQuality, DOCUMENT_BYTES_MAX, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report,
+};
 
 /// The maximum number of characters shown of a name or a value. A time with its zone is shorter, so it is shown whole.
 const CELL_CHARS: usize = 32;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The id of a request that is done or was refused by the gate, or the path or file: URI of a receipt or of a report
-    /// in quarantine.
+    /// The id of a request that is done or was refused by the gate, or the path or URI (file, s3, gs or az) of a receipt
+    /// or of a report in quarantine.
     #[arg(value_name = "ID|FILE")]
     what: String,
     /// The queue of the request; needed only if several queues have a request with this id.
@@ -28,8 +30,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn report(args: Args, environment: &Environment) -> Result<ExitCode> {
-    let report = match file(&args.what)? {
-        Some(path) => report::read(&path)?,
+    let report = match document(&args.what)? {
+        Some(Document::File(path)) => report::read(&path)?,
+        Some(Document::Object(uri)) => read_object(&uri).await?,
         None => find(args.what, args.queue, environment).await?,
     };
     if args.json {
@@ -40,19 +43,27 @@ pub(super) async fn report(args: Args, environment: &Environment) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the path if the argument is a file, or `None` if it is an id. An argument without a slash is a file only if
-/// it names a document in the current folder. An argument with a slash is never an id.
-fn file(what: &str) -> Result<Option<PathBuf>> {
+/// A receipt or a report, as the argument names it.
+enum Document {
+    File(PathBuf),
+    Object(ObjectUri),
+}
+
+/// Returns the document that the argument names, or `None` if the argument is an id. An argument without a slash is a
+/// file only if it names a document in the current folder. An argument with a slash is never an id.
+fn document(what: &str) -> Result<Option<Document>> {
     if !what.contains('/') {
         let is_there = |path: &PathBuf| path.symlink_metadata().is_ok_and(|found| !found.is_dir());
-        return Ok(Some(PathBuf::from(what)).filter(|path| is_document(path) && is_there(path)));
+        let path = Some(PathBuf::from(what)).filter(|path| is_document(path) && is_there(path));
+        return Ok(path.map(Document::File));
     }
     match Location::parse(what, Stage::Config)? {
-        Location::File(path) => Ok(Some(path)),
+        Location::File(path) => Ok(Some(Document::File(path))),
+        Location::Object(uri) => Ok(Some(Document::Object(uri))),
         _ => Err(Error::permanent(
             Stage::Config,
             Code::Usage,
-            format!("{what}: is neither a request nor a local file"),
+            format!("{what}: is neither a request nor a local file nor an object of a store"),
         )),
     }
 }
@@ -83,7 +94,17 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         Some(words) => error.about(words),
         None => error,
     })?;
-    report::of_request(&status)
+    report::of_request(&status, read_object).await
+}
+
+/// Reads a receipt, or a report in quarantine, from an object store.
+async fn read_object(uri: &ObjectUri) -> Result<Report> {
+    let shown = redact(&uri.to_string());
+    let missing = |why| Error::permanent(Stage::Config, Code::ReportMissing, format!("{shown}: {why}"));
+    let document = stores::object_stores()?.read(uri, DOCUMENT_BYTES_MAX).await;
+    let document = document.map_err(|error| missing("cannot be read").because(error))?;
+    let document = document.ok_or_else(|| missing("there is no such object"))?;
+    report::parse(&document, &shown)
 }
 
 fn page(Report { refused, receipt, .. }: &Report) {

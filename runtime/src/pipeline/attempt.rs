@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::assembler::OutputAssembler;
 use super::checkpoint::{CheckpointBase, CheckpointScheduler};
-use super::finish::{CompletedInput, finish, is_for_successor};
+use super::finish::{CompletedInput, finish, id_in_advance, is_for_successor};
 use super::job::Job;
 use super::lane::Lane;
 use super::lane_pool;
@@ -23,6 +23,7 @@ use crate::memory::LANE_BYTES;
 use crate::plugin::{Instance, Plan};
 use crate::quality::{Layout, Profiler};
 use crate::receipt::{InputPart, QualityPart, ResumedFrom};
+use crate::storage::Owner;
 
 /// Runs a job from an opened source to the committed receipt. This function blocks: call it on a separate thread.
 ///
@@ -43,15 +44,16 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
         &job.work.limits,
     )?;
     let mut opened = PreparedAttempt::new(job, input, decoding)?;
-    let staging = job
-        .placement
-        .destination
-        .storage()
-        .begin(job.placement.owner.clone(), opened.maker.output_format)?;
+    let format = opened.maker.output_format;
+    let owner = Owner {
+        id: id_in_advance(job, format),
+        ..job.placement.owner.clone()
+    };
+    let staging = job.placement.destination.storage().begin(owner, format)?;
     let mut assembler = OutputAssembler::new(job, staging, opened.decoding.splitter.origin());
     assembler.count(opened.lane.runner.take_counters());
     let begin = opened.lane.begin();
-    let (format, dialect) = (opened.maker.output_format, opened.decoding.dialect);
+    let dialect = opened.decoding.dialect;
     let head = OutputHead {
         format,
         dialect: (format == Format::Csv).then_some(dialect),

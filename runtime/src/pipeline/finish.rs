@@ -181,9 +181,21 @@ fn request_part(job: &Job, id: &str) -> RequestPart {
 /// Returns the request's id. If the request has no id, returns an id that is derived from everything that determines
 /// the output.
 fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
-    if let Some(id) = &job.placement.owner.id {
-        return id.clone();
+    match &job.placement.owner.id {
+        Some(id) => id.clone(),
+        None => id_from_digest(job, &input.sha256, output_format),
     }
+}
+
+/// Returns the request's id before the input has been read, or `None` if the id is not known yet. The id is known if the
+/// request names it, or if the request names the input's digest.
+pub(super) fn id_in_advance(job: &Job, output_format: Format) -> Option<String> {
+    let digest = || job.work.input.sha256.as_deref();
+    let from_digest = || Some(id_from_digest(job, digest()?, output_format));
+    job.placement.owner.id.clone().or_else(from_digest)
+}
+
+fn id_from_digest(job: &Job, input_sha256: &str, output_format: Format) -> String {
     // The id includes the digest of the input itself, so an expected digest is left out.
     let options = InputOptions {
         sha256: None,
@@ -192,7 +204,7 @@ fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
     let options = serde_json::to_string(&options).expect("options serialize");
     let plugin = &job.work.plugin.description().sha256;
     let of = [
-        &input.sha256,
+        input_sha256,
         plugin,
         &job.work.config_sha256(),
         &options,

@@ -12,12 +12,14 @@
 //! Each backend keeps these promises, even if attempts die, hang or run at the same time:
 //!
 //! - A reader that lists the outputs never sees rows of two attempts at one request, a part of an output, or an output
-//!   that no receipt will name.
+//!   that no receipt will name. In local folders, an output is visible shortly before its receipt. If there will be no
+//!   receipt, the output is removed by its own attempt, or by the next worker that claims the request.
 //! - Only one of all attempts at a request creates its receipt. Nothing changes the files that the receipt names.
 //! - After [`Storage::conclude`] has ended a request without an output, no attempt of this life of the request can make
 //!   an output visible.
 //!
-//! `runtime/tests/it/storage` tests these promises on an object store, and `runtime/tests/it/commit` on local folders.
+//! `runtime/tests/it/conformance` tests these promises on each kind of storage. `runtime/tests/it/storage` and
+//! `runtime/tests/it/commit` test what only one kind has.
 //!
 //! All functions of this module block, so they must not be called within an async task.
 
@@ -238,7 +240,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
     /// Ends a request without another attempt. If an attempt has committed the request, returns its receipt. If no
     /// attempt has committed the request, removes all visible output of the request, and prevents attempts that are
-    /// still running from committing it. A second call changes nothing.
+    /// still running from committing it. A second call changes nothing, but if the request has a later life already, it
+    /// can make a running attempt of that life fail transiently.
     ///
     /// # Errors
     /// Fails with stage commit. After an error, the caller must not treat the request as ended.

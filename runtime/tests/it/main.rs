@@ -22,6 +22,9 @@ macro_rules! on_both_queues {
 
 mod support;
 
+#[macro_use]
+mod conformance;
+
 mod architecture;
 mod bad_plugin_answers;
 mod burst;

@@ -243,6 +243,16 @@ impl ObjectSealed {
         }
     }
 
+    /// Aborts the uploads, which nobody needs.
+    fn discard_uploads(&mut self) {
+        for object in [Some(&mut self.output), self.rejects.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            object.upload.discard();
+        }
+    }
+
     /// Removes the notes about the uploads, whose objects are visible now.
     fn forget_notes(&self) {
         for object in [Some(&self.output), self.rejects.as_ref()].into_iter().flatten() {
@@ -280,7 +290,10 @@ impl SealedAttempt for ObjectSealed {
         });
         for _ in 0..ROUNDS_MAX {
             let round = match self.open_round()? {
-                OpenRound::Committed(existing) => return Ok(self.existing(*existing, own)),
+                OpenRound::Committed(existing) => {
+                    self.discard_uploads();
+                    return Ok(self.existing(*existing, own));
+                }
                 OpenRound::Stale => continue,
                 OpenRound::At(round) => round,
             };

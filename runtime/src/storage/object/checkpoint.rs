@@ -146,7 +146,7 @@ impl Drop for Checkpoints {
                 let _ = writing.await;
             }
             // A checkpoint that stays does no harm after a receipt. After an error the reaper removes it.
-            let _ = tokio::task::spawn_blocking(move || client.delete(&key)).await;
+            client.discard(key).await;
         });
     }
 }

@@ -7,31 +7,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    Attribute, AttributeValue, Attributes, GetOptions, MultipartId, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    Attribute, AttributeValue, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
 use tokio::runtime::Handle;
 
 use super::keys::stored;
+use super::parts::PartStore;
+use super::upload::{SealedUpload, UploadTarget};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
-
-/// The name of the metadata entry with the nonce of the upload that made the object.
-const UPLOAD_METADATA: &str = "ingest-upload";
 
 /// The most tries of a call that the store refuses because of another call that has not ended.
 const CONFLICTS_MAX: u32 = 6;
 
 /// The pause after the first of these tries. It grows with each one.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
-
-/// An object store that supports uploads in parts.
-pub trait PartStore: ObjectStore + MultipartStore {}
-
-impl<S: ObjectStore + MultipartStore> PartStore for S {}
 
 /// A connection to an object store.
 #[derive(Clone)]
@@ -89,7 +81,7 @@ impl Client {
     /// `bytes_max` bytes.
     pub(super) fn read(&self, key: &Path, bytes_max: u64) -> Result<Option<Bytes>> {
         let read = self.runtime.block_on(async {
-            let found = match self.store.get(key).await {
+            let found = match self.store.objects().get(key).await {
                 Ok(found) => found,
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(error),
@@ -120,7 +112,7 @@ impl Client {
     /// Returns the digest of an object's bytes, or `None` if there is no such object.
     pub(super) fn digest(&self, key: &Path) -> Result<Option<Digest>> {
         let digest = self.runtime.block_on(async {
-            let found = match self.store.get(key).await {
+            let found = match self.store.objects().get(key).await {
                 Ok(found) => found,
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(error),
@@ -151,7 +143,8 @@ impl Client {
         let mut tries = 0;
         loop {
             let options = PutOptions::from(PutMode::Create);
-            let put = self.store.put_opts(key, PutPayload::from(bytes.clone()), options);
+            let payload = PutPayload::from(bytes.clone());
+            let put = self.store.objects().put_opts(key, payload, options);
             let refusal = match self.runtime.block_on(put) {
                 Ok(_) => return Ok(Created::New),
                 Err(
@@ -176,14 +169,14 @@ impl Client {
     pub(super) fn put(&self, key: &Path, bytes: Bytes) -> Result<()> {
         let put = self
             .runtime
-            .block_on(self.store.put(key, PutPayload::from(bytes)));
+            .block_on(self.store.objects().put(key, PutPayload::from(bytes)));
         put.map(drop)
             .map_err(|error| self.failed(error, "cannot be written", key))
     }
 
     /// Removes an object, if it exists.
     pub(super) fn delete(&self, key: &Path) -> Result<()> {
-        match self.runtime.block_on(self.store.delete(key)) {
+        match self.runtime.block_on(self.store.delete_object(key)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(error, "cannot be removed", key)),
         }
@@ -193,7 +186,7 @@ impl Client {
     pub(super) fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
         let listed = self
             .runtime
-            .block_on(self.store.list(Some(prefix)).try_collect::<Vec<_>>());
+            .block_on(self.store.objects().list(Some(prefix)).try_collect::<Vec<_>>());
         let mut listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
         listed.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(listed)
@@ -203,7 +196,7 @@ impl Client {
     pub(super) fn folders(&self, prefix: &Path) -> Result<Vec<String>> {
         let listed = self
             .runtime
-            .block_on(self.store.list_with_delimiter(Some(prefix)));
+            .block_on(self.store.objects().list_with_delimiter(Some(prefix)));
         let listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
         Ok(names.map(str::to_owned).collect())
@@ -215,12 +208,12 @@ impl Client {
             head: true,
             ..GetOptions::default()
         };
-        match self.runtime.block_on(self.store.get_opts(key, options)) {
+        match self.runtime.block_on(self.store.objects().get_opts(key, options)) {
             Ok(found) => Ok(Some(ObjectFacts {
                 bytes: found.meta.size,
                 upload: found
                     .attributes
-                    .get(&Attribute::Metadata(UPLOAD_METADATA.into()))
+                    .get(&Attribute::Metadata(self.store.nonce_entry().into()))
                     .map(|nonce: &AttributeValue| nonce.as_ref().to_owned()),
             })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -229,49 +222,35 @@ impl Client {
     }
 
     /// Begins an upload, and returns its id. The object that the upload makes will have `nonce` in its metadata.
-    pub(super) fn create_upload(&self, key: &Path, nonce: &str) -> Result<MultipartId> {
-        let mut attributes = Attributes::new();
-        attributes.insert(
-            Attribute::Metadata(UPLOAD_METADATA.into()),
-            nonce.to_owned().into(),
-        );
-        let options = PutMultipartOptions::from(attributes);
+    pub(super) fn create_upload(&self, key: &Path, nonce: &str) -> Result<String> {
         self.runtime
-            .block_on(self.store.create_multipart_opts(key, options))
+            .block_on(self.store.begin_upload(key, nonce))
             .map_err(|error| self.failed(error, "an upload cannot be begun", key))
     }
 
-    /// Returns a future that uploads one part of an object. A task can run it.
+    /// Returns a future that uploads one part of an object. The future returns the part's id. A task can run it.
     pub(super) fn put_part(
         &self,
         key: Path,
-        upload: MultipartId,
+        upload: String,
         index: usize,
         bytes: Bytes,
-    ) -> impl Future<Output = Result<PartId>> + Send + 'static {
+    ) -> impl Future<Output = Result<String>> + Send + 'static {
         let client = self.clone();
         async move {
-            let put = client
-                .store
-                .put_part(&key, &upload, index, PutPayload::from(bytes));
-            put.await
-                .map_err(|error| client.failed(error, &format!("part {index} cannot be uploaded"), &key))
+            let put = client.store.upload_part(&key, &upload, index, bytes).await;
+            put.map_err(|error| client.failed(error, &format!("part {index} cannot be uploaded"), &key))
         }
     }
 
-    /// Completes an upload: makes the object, which consists of these parts, visible.
-    pub(super) fn complete(
-        &self,
-        key: &Path,
-        upload: &str,
-        parts: &[String],
-    ) -> Result<(), object_store::Error> {
-        let (mut tries, upload) = (0, upload.to_owned());
+    /// Completes an upload: makes the object, which consists of the upload's parts, visible.
+    pub(super) fn complete(&self, key: &Path, upload: &SealedUpload) -> Result<(), object_store::Error> {
+        let SealedUpload {
+            upload, nonce, parts, ..
+        } = upload;
+        let mut tries = 0;
         loop {
-            let parts = parts.iter().map(|part| PartId {
-                content_id: part.clone(),
-            });
-            let completing = self.store.complete_multipart(key, &upload, parts.collect());
+            let completing = self.store.complete_upload(key, upload, nonce, parts);
             match self.runtime.block_on(completing) {
                 // Another call for the object has not ended.
                 Err(error @ object_store::Error::AlreadyExists { .. }) => {
@@ -281,20 +260,37 @@ impl Client {
                     }
                     std::thread::sleep(CONFLICT_PAUSE * tries);
                 }
-                completed => return completed.map(drop),
+                completed => return completed,
             }
         }
     }
 
+    /// Returns whether [`Client::abort`] prevents that an upload is completed later: see
+    /// [`PartStore::can_abort_uploads`].
+    pub(super) fn can_abort(&self) -> bool {
+        self.store.can_abort_uploads()
+    }
+
     /// Aborts an upload. Does nothing if the upload does not exist any more.
     pub(super) fn abort(&self, key: &Path, upload: &str) -> Result<()> {
-        let aborted = self
-            .runtime
-            .block_on(self.store.abort_multipart(key, &upload.to_owned()));
-        match aborted {
+        match self.runtime.block_on(self.store.abort_upload(key, upload)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(error, "an upload cannot be aborted", key)),
         }
+    }
+
+    /// Aborts an upload, and removes the note about it. A task can run this future. If the runtime ends, the future is
+    /// dropped, while a blocking call would panic.
+    pub(super) async fn discard_upload(self, target: UploadTarget, upload: String) {
+        match self.store.abort_upload(&target.key, &upload).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => self.discard(target.note_key).await,
+            Err(_) => {}
+        }
+    }
+
+    /// Removes an object that does no harm if it stays. A task can run this future.
+    pub(super) async fn discard(self, key: Path) {
+        let _ = self.store.delete_object(&key).await;
     }
 
     /// Returns the error for a failed call. The error is permanent if no retry can help, for example because a

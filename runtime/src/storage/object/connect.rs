@@ -43,8 +43,8 @@ pub(super) fn retries() -> RetryConfig {
 const DATA_CONNECT: Duration = Duration::from_secs(10);
 const DATA_ANSWER: Duration = Duration::from_secs(300);
 
-/// The codes of S3's errors for parts that do not exist or cannot be joined.
-const LOST_PARTS: [&str; 4] = [
+/// The codes of the errors of S3 and Google for parts that do not exist or cannot be joined.
+pub(super) const LOST_PARTS: [&str; 4] = [
     "InvalidPart",
     "InvalidPartOrder",
     "EntityTooSmall",
@@ -80,22 +80,39 @@ impl HttpConnector for Connector {
 
 #[async_trait]
 impl HttpService for Connector {
-    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        if completes_upload(&request) {
-            // The library always replaces an object when it completes an upload. The signature does not cover this
-            // header, so the store takes it as it is.
-            request
-                .headers_mut()
-                .insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
-        }
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let build = async || net::build(net::client_builder(DATA_CONNECT).timeout(DATA_ANSWER));
         let client = self
             .client
             .get_or_try_init(build)
             .await
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        send(client, request).await
+    }
+}
+
+/// Connects to S3. Does not replace an object when an upload is completed.
+#[derive(Debug, Clone)]
+pub(super) struct S3Connector(pub(super) Connector);
+
+impl HttpConnector for S3Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl HttpService for S3Connector {
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let completes = completes_upload(&request);
-        let answer = send(client, request).await?;
+        if completes {
+            // The library always replaces an object when it completes an upload. The signature does not cover this
+            // header, so the store takes it as it is.
+            request
+                .headers_mut()
+                .insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        let answer = self.0.call(request).await?;
         match completes && answer.status() == StatusCode::BAD_REQUEST {
             true => refusal_of_parts(answer).await,
             false => Ok(answer),
@@ -108,7 +125,7 @@ impl HttpService for Connector {
 async fn refusal_of_parts(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
     let (mut head, body) = answer.into_parts();
     let body = body.bytes().await?;
-    if LOST_PARTS.contains(&&*error_code(&body)) {
+    if LOST_PARTS.contains(&&*error_code(&head.headers, &body)) {
         head.status = StatusCode::NOT_FOUND;
     }
     Ok(HttpResponse::from_parts(head, body.into()))

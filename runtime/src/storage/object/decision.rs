@@ -280,7 +280,7 @@ pub(super) fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<
         Ok(facts
             .is_some_and(|facts| facts.upload.as_ref() == Some(&upload.nonce) && facts.bytes == upload.bytes))
     };
-    let failed = match client.complete(&key, &upload.upload, &upload.parts) {
+    let failed = match client.complete(&key, upload) {
         Ok(()) => return Ok(Ok(())),
         Err(error) => error,
     };
@@ -299,7 +299,16 @@ pub(super) fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<
             if is_done(client)? {
                 return Ok(Ok(()));
             }
-            Ok(Err(error.to_string()))
+            if matches!(error, object_store::Error::NotFound { .. }) || client.can_abort() {
+                return Ok(Err(error.to_string()));
+            }
+            // The upload stays. Another worker could complete it as soon as the other object is removed. So the
+            // decision must be carried out, and no new round may begin.
+            let blocked = match client.facts(&key).map_err(Error::leaving_output)? {
+                Some(_) => exists(client, &key),
+                None => client.failed(error, "the upload cannot be completed", &key),
+            };
+            Err(blocked.leaving_output())
         }
         error => Err(client
             .failed(error, "the upload cannot be completed", &key)

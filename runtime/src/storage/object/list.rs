@@ -171,7 +171,7 @@ impl ObjectList {
     async fn ask(&self, token: Option<&str>) -> Result<Page> {
         let (url, headers) = self
             .store
-            .sign(self.url(token)?, HeaderMap::new(), &self.settings)
+            .sign(&self.url(token)?, HeaderMap::new(), &self.settings)
             .await
             .map_err(|error| error.about(&self.shown))?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());

@@ -6,16 +6,21 @@
 
 mod attempt;
 mod aws_profile;
+mod azure;
+mod bucket;
+mod calls;
 mod checkpoint;
 mod client;
 mod connect;
 mod credentials;
 mod decision;
+mod gcs;
 mod keys;
 mod list;
 mod list_page;
 mod named;
 mod output;
+mod parts;
 mod reaper;
 mod refusal;
 mod settings;
@@ -25,16 +30,18 @@ mod upload;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 pub(super) use self::checkpoint::ObjectPart;
-pub use self::client::PartStore;
+use self::client::Client;
 use self::connect::{Connector, CredentialsConnector};
 pub use self::list::{FoundObject, ListedPrefix, ObjectList};
 pub use self::named::NamedSettings;
 use self::named::{NamedStore, SettingsPlace};
 pub use self::output::ObjectStorage;
+pub use self::parts::PartStore;
 pub(crate) use self::refusal::ERROR_BYTES_MAX;
 pub use self::settings::{AzureSettings, GcsSettings, S3Settings, Secret, StoreSettings};
 use self::sign::Store;
@@ -154,24 +161,30 @@ impl ObjectStores {
     /// Opens the objects below a prefix for outputs. The calls of the storage run on `runtime`.
     ///
     /// # Errors
-    /// Fails permanently, with stage config, if the settings of the store cannot be used, or if the store is not S3.
+    /// Fails permanently, with stage config, if the settings of the store cannot be used.
     pub fn output(&self, prefix: &ObjectPrefix, runtime: Handle) -> Result<ObjectStorage> {
-        let store = match prefix.provider {
-            Provider::S3 => {
-                let (store, _) = self.store(Provider::S3, &prefix.bucket)?;
-                store.s3_bucket(&prefix.bucket, &self.environment.data)?
-            }
-            Provider::Gcs | Provider::Azure => {
-                let what = format!(
-                    "--output {}://{}: outputs go to folders and to s3: only",
-                    prefix.provider.scheme(),
-                    prefix.bucket
-                );
-                return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
-            }
-        };
-        let bucket = format!("{}://{}", prefix.provider.scheme(), prefix.bucket);
+        let (store, place) = self.store(prefix.provider, &prefix.bucket)?;
+        let store = bucket::open(&store, &place, &prefix.bucket, &self.environment.data)?;
+        let bucket = bucket_uri(prefix.provider, &prefix.bucket);
         ObjectStorage::new(store, bucket, &prefix.prefix, PART_BYTES, runtime)
+    }
+
+    /// Returns the bytes of a small object, or `None` if there is no such object. Must be called on a Tokio runtime.
+    ///
+    /// # Errors
+    /// Fails permanently if the settings of the store cannot be used, or if the object has more than `bytes_max` bytes.
+    /// Fails with stage commit if the object cannot be read.
+    pub async fn read(&self, uri: &ObjectUri, bytes_max: u64) -> Result<Option<Bytes>> {
+        let (store, place) = self.store(uri.provider, &uri.bucket)?;
+        let store = bucket::open(&store, &place, &uri.bucket, &self.environment.data)?;
+        let bucket = bucket_uri(uri.provider, &uri.bucket);
+        let client = Client::new(store, Handle::current(), bucket, PART_BYTES);
+        let key = keys::stored(&uri.key);
+        let reading = tokio::task::spawn_blocking(move || client.read(&key, bytes_max));
+        reading.await.unwrap_or_else(|error| {
+            let what = "the call to the store was interrupted";
+            Err(Error::transient(Stage::Commit, Code::HostFailure, what).because(error))
+        })
     }
 
     /// Returns the store for a bucket: the named one that lists it, or else that of the environment.
@@ -234,6 +247,11 @@ impl Stores {
         *opened = Some(Arc::clone(&store));
         Ok(store)
     }
+}
+
+/// Returns the URI of a bucket, such as `s3://lake`.
+fn bucket_uri(provider: Provider, bucket: &str) -> String {
+    format!("{}://{bucket}", provider.scheme())
 }
 
 impl fmt::Debug for ObjectStores {

@@ -17,9 +17,10 @@ use tokio::runtime::Handle;
 
 use super::attempt::ObjectAttempt;
 use super::checkpoint;
-use super::client::{Client, Created, PartStore};
+use super::client::{Client, Created};
 use super::decision::{CarriedOut, Decision, Latest, Rounds, Verdict, carry_out, read_receipt};
 use super::keys::{DECISIONS, Keys, UPLOADS, of_output};
+use super::parts::PartStore;
 use crate::digest::Digest;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
@@ -286,7 +287,8 @@ impl ObjectStorage {
             self.check_queue(queue)?;
         }
         let Some(id) = owner.id.clone() else {
-            let what = "an object store needs the id of the request before its first byte: name it with --id";
+            let what = "an object store needs the name of the output before its first byte: choose it with --id, or give the digest of the \
+                        input with --sha256";
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         };
         check_id(&id)?;

@@ -60,11 +60,26 @@ impl StoreError {
         error.region = header("x-amz-bucket-region").or(error.region);
         error
     }
+
+    /// Returns the beginning of the message.
+    fn first_line(&self) -> String {
+        let line = self.message.lines().next().unwrap_or_default();
+        line.chars()
+            .take(MESSAGE_CHARS_MAX)
+            .collect::<String>()
+            .trim()
+            .to_owned()
+    }
 }
 
 /// Returns the code of the error in a store's answer, or an empty text if there is none.
-pub(super) fn error_code(body: &[u8]) -> String {
-    StoreError::of(&HeaderMap::new(), body).code
+pub(super) fn error_code(headers: &HeaderMap, body: &[u8]) -> String {
+    StoreError::of(headers, body).code
+}
+
+/// Returns the beginning of the store's message about an error, or an empty text if there is none.
+pub(super) fn error_message(headers: &HeaderMap, body: &[u8]) -> String {
+    StoreError::of(headers, body).first_line()
 }
 
 impl StoredObject {
@@ -98,22 +113,13 @@ impl Asked<'_> {
         let store_error = StoreError::of(headers, body);
         let (class, code, why) = self.explain(status, headers, &store_error);
         let mut what = format!("{}: {why}", self.shown);
-        let StoreError {
-            code: word, message, ..
-        } = store_error;
+        let (word, message) = (&store_error.code, store_error.first_line());
         what += &match word.is_empty() {
             true => format!("; the store answered {status}"),
             false => format!("; the store answered {status}, {word}"),
         };
-        let message: String = message
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(MESSAGE_CHARS_MAX)
-            .collect();
-        if !message.trim().is_empty() {
-            what += &format!(": {}", redact_within(message.trim()));
+        if !message.is_empty() {
+            what += &format!(": {}", redact_within(&message));
         }
         Error::new(Stage::Fetch, class, code, what)
     }

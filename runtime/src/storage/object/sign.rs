@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use object_store::CredentialProvider;
-use object_store::aws::{AmazonS3Builder, AwsAuthorizer, AwsCredentialProvider};
+use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::azure::{AzureAuthorizer, AzureCredential, AzureCredentialProvider};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use object_store::gcp::GcpCredentialProvider;
@@ -15,8 +15,7 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, Hea
 use url::{Host, Url};
 
 use super::aws_profile::Profile;
-use super::client::PartStore;
-use super::connect::{self, Connector, CredentialsConnector};
+use super::connect::CredentialsConnector;
 use super::credentials::{self, not_obtained, unusable};
 use super::named::SettingsPlace;
 use super::settings::{AzureSettings, GcsSettings, S3Settings};
@@ -62,6 +61,9 @@ pub(super) enum Store {
         endpoint: Url,
         account: String,
         credentials: Option<AzureCredentialProvider>,
+        /// True if the credentials are the account's key, which signs requests. False if they are a token, which is
+        /// sent.
+        has_key: bool,
     },
 }
 
@@ -139,51 +141,8 @@ impl Store {
             endpoint,
             account,
             credentials,
+            has_key: settings.access_key.is_some(),
         })
-    }
-
-    /// Returns a bucket of S3, for outputs.
-    ///
-    /// # Errors
-    /// Fails permanently, with stage config, if the settings cannot be used, or if this store is not S3.
-    pub(super) fn s3_bucket(&self, bucket: &str, connector: &Connector) -> Result<Arc<dyn PartStore>> {
-        let Self::S3 {
-            endpoint,
-            region,
-            credentials,
-            is_path_style,
-            kms_key,
-        } = self
-        else {
-            return Err(unusable("the store is not S3"));
-        };
-        let host_of_bucket = host_of_bucket(endpoint.as_ref(), *is_path_style, bucket);
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(bucket)
-            .with_region(region)
-            .with_retry(connect::data_retries())
-            .with_http_connector(connector.clone())
-            .with_virtual_hosted_style_request(host_of_bucket.is_some());
-        if let Some(endpoint) = endpoint {
-            let base = match &host_of_bucket {
-                Some(host) => with_host(endpoint, host)?,
-                None => endpoint.clone(),
-            };
-            builder = builder
-                .with_endpoint(base.as_str().trim_end_matches('/'))
-                .with_allow_http(true);
-        }
-        if let Some(key) = kms_key {
-            builder = builder.with_sse_kms_encryption(key);
-        }
-        builder = match credentials {
-            Some(credentials) => builder.with_credentials(Arc::clone(credentials)),
-            None => builder.with_skip_signature(true),
-        };
-        let store = builder
-            .build()
-            .map_err(|error| unusable("the settings of S3").because(error))?;
-        Ok(Arc::new(store))
     }
 
     /// Returns the URL of a bucket, without a slash at its end.
@@ -216,11 +175,67 @@ impl Store {
         })
     }
 
+    /// Returns the URL of an object in its current version. The key is not escaped yet.
+    pub(super) fn key_url(&self, bucket: &str, key: &str) -> Result<String> {
+        let base = self.bucket_url(bucket)?;
+        Ok(format!("{base}/{}", utf8_percent_encode(key, ESCAPED)))
+    }
+
+    /// Adds to a request what the store needs to accept it: a signature or a token, if there are credentials.
+    ///
+    /// # Errors
+    /// Fails with stage fetch: transiently if no credentials can be obtained; permanently if they must not be sent.
+    pub(super) async fn authorize(&self, request: &mut HttpRequest, place: &SettingsPlace) -> Result<()> {
+        let url = Url::parse(&request.uri().to_string()).map_err(|_| unaskable())?;
+        match self {
+            Self::S3 {
+                credentials, region, ..
+            } => {
+                if let Some(provider) = credentials {
+                    let hint = place.hint(S3_HINT);
+                    let credential = obtain(provider.as_ref(), "S3", &hint).await?;
+                    let signed = AwsAuthorizer::new(&credential, "s3", region).try_authorize(request, None);
+                    signed.map_err(|error| not_obtained("S3", error, &hint))?;
+                }
+            }
+            Self::Gcs { credentials, .. } => {
+                if let Some(provider) = credentials {
+                    let (store, hint) = ("Google Cloud Storage", place.hint(GCS_HINT));
+                    let credential = obtain(provider.as_ref(), store, &hint).await?;
+                    check_encryption(&url)?;
+                    let bearer = format!("Bearer {}", credential.bearer);
+                    let refused = |_| not_obtained(store, "the token is not one", &hint);
+                    let bearer = HeaderValue::try_from(bearer).map_err(refused)?;
+                    request.headers_mut().insert(AUTHORIZATION, bearer);
+                }
+            }
+            Self::Azure {
+                credentials, account, ..
+            } => match credentials {
+                None => {
+                    let version = HeaderValue::from_static(AZURE_VERSION);
+                    request.headers_mut().insert("x-ms-version", version);
+                }
+                Some(provider) => {
+                    let hint = place.hint(AZURE_HINT);
+                    let credential = obtain(provider.as_ref(), "Azure", &hint).await?;
+                    if !matches!(*credential, AzureCredential::AccessKey(_)) {
+                        check_encryption(&url)?;
+                    }
+                    let signed = AzureAuthorizer::new(&credential, account).try_authorize(request);
+                    signed.map_err(|error| not_obtained("Azure", error, &hint))?;
+                }
+            },
+        }
+        if let Some(authorization) = request.headers_mut().get_mut(AUTHORIZATION) {
+            authorization.set_sensitive(true);
+        }
+        Ok(())
+    }
+
     /// Returns the URL of an object.
     fn url(&self, object: &ObjectUri) -> Result<Url> {
-        let base = self.bucket_url(&object.bucket)?;
-        let key = utf8_percent_encode(&object.key, ESCAPED);
-        let mut text = format!("{base}/{key}");
+        let mut text = self.key_url(&object.bucket, &object.key)?;
         if let Some(version) = &object.version {
             let version = utf8_percent_encode(version, NON_ALPHANUMERIC);
             text += &format!("?{}={version}", object.provider.version_parameter());
@@ -234,7 +249,7 @@ impl Store {
 }
 
 /// Returns whether a bucket's name can be a part of a host that TLS certificates cover.
-fn is_host_name(bucket: &str) -> bool {
+pub(super) fn is_host_name(bucket: &str) -> bool {
     (3..=63).contains(&bucket.len())
         && bucket
             .bytes()
@@ -245,7 +260,11 @@ fn is_host_name(bucket: &str) -> bool {
 
 /// Returns the host of a bucket at an endpoint of S3; at AWS, an empty text. None if the bucket is a part of the path: at
 /// another server than AWS by default, and if TLS needs a name that the bucket does not have.
-fn host_of_bucket(endpoint: Option<&Url>, is_path_style: Option<bool>, bucket: &str) -> Option<String> {
+pub(super) fn host_of_bucket(
+    endpoint: Option<&Url>,
+    is_path_style: Option<bool>,
+    bucket: &str,
+) -> Option<String> {
     let is_in_path = is_path_style.unwrap_or(endpoint.is_some()) || !is_host_name(bucket);
     let domain = match endpoint {
         Some(endpoint) => endpoint.domain().map(|domain| format!("{bucket}.{domain}")),
@@ -254,7 +273,7 @@ fn host_of_bucket(endpoint: Option<&Url>, is_path_style: Option<bool>, bucket: &
     domain.filter(|_| !is_in_path)
 }
 
-fn with_host(endpoint: &Url, host: &str) -> Result<Url> {
+pub(super) fn with_host(endpoint: &Url, host: &str) -> Result<Url> {
     let mut url = endpoint.clone();
     url.set_host(Some(host))
         .map_err(|error| unusable("the endpoint of S3 with the bucket in its host").because(error))?;
@@ -354,14 +373,14 @@ impl StoredObject {
             Store::S3 { .. } => {
                 headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
             }
+            // Google would unpack an object that is stored with `Content-Encoding: gzip`, and its length, ranges and
+            // digests would be those of other bytes.
             Store::Gcs { .. } => {
-                // Google would unpack an object that is stored with `Content-Encoding: gzip`, and its length, ranges and
-                // digests would be those of other bytes.
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
             }
             Store::Azure { .. } => {}
         }
-        let signing = self.store.sign(self.url.clone(), headers, &self.place);
+        let signing = self.store.sign(&self.url, headers, &self.place);
         signing.await.map_err(|error| error.about(&self.shown))
     }
 }
@@ -370,66 +389,33 @@ impl Store {
     /// Returns the URL and the headers of a GET request, signed now.
     ///
     /// # Errors
-    /// Fails with stage fetch: transiently if no credentials can be obtained; permanently if they must not be sent.
+    /// Fails as [`Store::authorize`] does.
     pub(super) async fn sign(
         &self,
-        mut url: Url,
+        url: &Url,
         mut headers: HeaderMap,
         place: &SettingsPlace,
     ) -> Result<(Url, HeaderMap)> {
+        let mut request = request(url)?;
         match self {
-            Self::S3 {
-                credentials, region, ..
-            } => {
-                if let Some(provider) = credentials {
-                    let hint = place.hint(S3_HINT);
-                    let credential = obtain(provider.as_ref(), "S3", &hint).await?;
-                    let mut request = request(&url)?;
-                    if let Some(mode) = headers.get(CHECKSUM_MODE) {
-                        request.headers_mut().insert(CHECKSUM_MODE, mode.clone());
-                    }
-                    let signed =
-                        AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None);
-                    signed.map_err(|error| not_obtained("S3", error, &hint))?;
-                    headers.extend(request.into_parts().0.headers);
+            // The other headers are not signed: the header of a server may have bytes that cannot be signed.
+            Self::S3 { .. } => {
+                if let Some(mode) = headers.remove(CHECKSUM_MODE) {
+                    request.headers_mut().insert(CHECKSUM_MODE, mode);
                 }
             }
-            Self::Gcs { credentials, .. } => {
-                if let Some(provider) = credentials {
-                    let (store, hint) = ("Google Cloud Storage", place.hint(GCS_HINT));
-                    let credential = obtain(provider.as_ref(), store, &hint).await?;
-                    check_encryption(&url)?;
-                    let bearer = format!("Bearer {}", credential.bearer);
-                    let refused = |_| not_obtained(store, "the token is not one", &hint);
-                    headers.insert(AUTHORIZATION, HeaderValue::try_from(bearer).map_err(refused)?);
-                }
-            }
-            Self::Azure {
-                credentials, account, ..
-            } => match credentials {
-                None => {
-                    headers.insert("x-ms-version", HeaderValue::from_static(AZURE_VERSION));
-                }
-                Some(provider) => {
-                    let hint = place.hint(AZURE_HINT);
-                    let credential = obtain(provider.as_ref(), "Azure", &hint).await?;
-                    if !matches!(*credential, AzureCredential::AccessKey(_)) {
-                        check_encryption(&url)?;
-                    }
-                    let mut request = request(&url)?;
-                    *request.headers_mut() = headers;
-                    let signed = AzureAuthorizer::new(&credential, account).try_authorize(&mut request);
-                    signed.map_err(|error| not_obtained("Azure", error, &hint))?;
-                    let (head, _) = request.into_parts();
-                    headers = head.headers;
-                    url = Url::parse(&head.uri.to_string())
-                        .map_err(|_| not_obtained("Azure", "the SAS token is malformed", &hint))?;
-                }
-            },
+            Self::Gcs { .. } => {}
+            Self::Azure { .. } => *request.headers_mut() = std::mem::take(&mut headers),
         }
-        if let Some(authorization) = headers.get_mut(AUTHORIZATION) {
-            authorization.set_sensitive(true);
-        }
+        self.authorize(&mut request, place).await?;
+        let (head, _) = request.into_parts();
+        headers.extend(head.headers);
+        let url = match self {
+            // A SAS token is a part of the URL.
+            Self::Azure { .. } => Url::parse(&head.uri.to_string())
+                .map_err(|_| not_obtained("Azure", "the SAS token is malformed", &place.hint(AZURE_HINT)))?,
+            Self::S3 { .. } | Self::Gcs { .. } => url.clone(),
+        };
         Ok((url, headers))
     }
 }
@@ -457,14 +443,17 @@ async fn obtain<C>(
 
 fn request(url: &Url) -> Result<HttpRequest> {
     let mut request = HttpRequest::new(HttpRequestBody::empty());
-    let refused = |_| Error::permanent(Stage::Fetch, Code::AddressInvalid, "cannot be asked for");
-    *request.uri_mut() = url.as_str().parse().map_err(refused)?;
+    *request.uri_mut() = url.as_str().parse().map_err(|_| unaskable())?;
     Ok(request)
+}
+
+fn unaskable() -> Error {
+    Error::permanent(Stage::Fetch, Code::AddressInvalid, "cannot be asked for")
 }
 
 /// Refuses to send a token without encryption, because anybody who reads it on the way can use it. A signature is of no use
 /// to others.
-fn check_encryption(url: &Url) -> Result<()> {
+pub(super) fn check_encryption(url: &Url) -> Result<()> {
     let is_here = match url.host() {
         Some(Host::Domain(host)) => host == "localhost",
         Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),

@@ -68,8 +68,10 @@ pub(super) struct UploadNote {
 #[serde(deny_unknown_fields)]
 pub(super) struct SealedUpload {
     pub(super) key: String,
+    /// The upload's id at the store.
     pub(super) upload: String,
     pub(super) nonce: String,
+    /// The ids of the parts, in their order.
     pub(super) parts: Vec<String>,
     pub(super) bytes: u64,
     pub(super) sha256: String,
@@ -199,6 +201,13 @@ impl Upload {
         Ok(())
     }
 
+    /// Aborts the upload, unless another attempt may need it. The reaper aborts what cannot be aborted now.
+    pub(super) fn discard(&mut self) {
+        if !self.is_kept {
+            let _ = self.abort();
+        }
+    }
+
     /// Removes the note about the upload. The note is not needed once a decision names the upload, or once its object
     /// is visible.
     pub(super) fn forget_note(&self) -> Result<()> {
@@ -227,7 +236,7 @@ impl Upload {
         }
         let bytes = Bytes::from(std::mem::take(&mut self.buffer));
         let put = self.client.put_part(self.target.key.clone(), id, index, bytes);
-        let part = async move { (index, put.await.map(|part| part.content_id)) };
+        let part = async move { (index, put.await) };
         self.running.spawn_on(part, self.client.runtime());
         self.parts.push(None);
         Ok(())
@@ -282,16 +291,8 @@ impl Drop for Upload {
             return;
         };
         // If the upload cannot be aborted now, its note stays. By the note, the reaper finds the upload later.
-        let (client, key, note_key) = (
-            self.client.clone(),
-            self.target.key.clone(),
-            self.target.note_key.clone(),
-        );
-        self.client.runtime().spawn_blocking(move || {
-            if client.abort(&key, &id).is_ok() {
-                let _ = client.delete(&note_key);
-            }
-        });
+        let discarding = self.client.clone().discard_upload(self.target.clone(), id);
+        self.client.runtime().spawn(discarding);
     }
 }
 

@@ -22,10 +22,7 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ("plugin bind --queue REJECTS clean@0.1.0", "is reserved"),
         ("run --queue q --concurrency 0", "0 is not in 1..=256"),
         ("run --queue q --allow-host 1.2.3.4/99", "1.2.3.4/99"),
-        (
-            "run --queue q --output gs://bucket/x",
-            "to folders and to s3: only",
-        ),
+        ("run --queue q --output gs://", "names no bucket"),
         ("submit --queue _x --uri a", "is reserved"),
         ("submit --queue q", "--uri"),
         (

@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 
 use ingest_host::error::Code;
-use ingest_host::storage::{Concluded, LocalStorage, Storage};
+use ingest_host::storage::{Artifact, Concluded, LocalStorage, Published, Storage};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::*;

@@ -3,7 +3,6 @@
 mod attempts;
 mod earlier;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -14,13 +13,12 @@ use ingest_host::digest::{Digest, Digesting};
 use ingest_host::encode::RejectWriter;
 use ingest_host::error::{Class, Error, Result, Stage};
 use ingest_host::format::Format;
-use ingest_host::receipt::{
-    AttemptPart, InputPart, OutputPart, PluginPart, Receipt, RecordCounts, RejectsPart, RequestPart, StepPart,
-};
+use ingest_host::receipt::{Receipt, RejectsPart};
 use ingest_host::record::Position;
-use ingest_host::storage::{Artifact, EndedRequest, FileRole, Owner, Published, SealedAttempt};
+use ingest_host::storage::{EndedRequest, FileRole, Owner, SealedAttempt};
 
-pub(crate) const ID: &str = "day-1";
+use crate::support::receipts::{ID, receipt};
+
 const QUEUE: Option<&str> = Some("orders");
 
 /// A temporary folder that contains the destination `out`.
@@ -131,67 +129,6 @@ fn publish_other(sealed: Box<dyn SealedAttempt>, fence: u64) -> Result<Committed
         receipt.request.submitted_at = format!("2026-02-01T00:00:{fence:02}Z");
         receipt
     })
-}
-
-pub(crate) fn receipt(fence: u64, published: &Published) -> Receipt {
-    let Artifact { uri, bytes, sha256 } = published.output.clone();
-    let rejects = published.rejects.clone();
-    Receipt {
-        host: "0.1.0".into(),
-        request: RequestPart {
-            id: ID.into(),
-            queue: QUEUE.map(Into::into),
-            uri: "file:///in/day-1.csv".into(),
-            submitted_at: "2026-01-01T00:00:00Z".into(),
-            parent: None,
-            group: None,
-        },
-        attempt: AttemptPart {
-            number: 1,
-            fence,
-            worker: "worker-1".into(),
-            started_at: "2026-01-01T00:00:00Z".into(),
-            finished_at: "2026-01-01T00:00:01Z".into(),
-            resumed_from: None,
-        },
-        inputs: vec![InputPart {
-            options: None,
-            uri: "file:///in/day-1.csv".into(),
-            bytes: 1,
-            sha256: "11".into(),
-            etag: None,
-            format: Format::Csv.name().into(),
-            columns: vec!["id".into()],
-        }],
-        steps: vec![StepPart {
-            plugin: PluginPart {
-                name: "clean".into(),
-                version: "0.1.0".into(),
-                sha256: "22".into(),
-                interface: "ingest:plugin@0.1.0".into(),
-            },
-            config_sha256: "33".into(),
-        }],
-        binding: None,
-        records: RecordCounts::default(),
-        outputs: vec![OutputPart {
-            uri,
-            format: Format::Csv.name().into(),
-            records: 0,
-            bytes,
-            sha256,
-        }],
-        rejects: RejectsPart {
-            uri: rejects.as_ref().map(|rejects| rejects.uri.clone()),
-            records: 0,
-            bytes: rejects.as_ref().map_or(0, |rejects| rejects.bytes),
-            sha256: rejects.map(|rejects| rejects.sha256),
-            by_code: BTreeMap::new(),
-            examples: BTreeMap::new(),
-        },
-        counters: BTreeMap::new(),
-        quality: None,
-    }
 }
 
 fn digest(bytes: &[u8]) -> Digest {

@@ -1,6 +1,7 @@
 //! Tests the promises of a storage on an object store, with attempts that die, sleep or run at the same time. After
 //! each call to the store, the outputs are listed, as a reader would list them.
 
+mod kinds;
 mod s3;
 mod steered_store;
 
@@ -17,7 +18,7 @@ use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, Resumed,
 use tokio::runtime::Runtime;
 
 use self::steered_store::{Fault, SharedObjects, Steering};
-use crate::commit::{ID, receipt};
+use crate::support::receipts::{ID, receipt};
 
 const QUEUE: &str = "orders";
 const BUCKET: &str = "s3://lake";
@@ -27,14 +28,32 @@ const RECEIPT: &str = "out/_ingest/orders/receipts/day-1.json";
 /// The length of a part in bytes. It is so small that a short output has several parts.
 const PART_BYTES: usize = 8;
 
+/// The way in which a store in memory uploads parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Uploads {
+    /// As S3 and Google: each upload has an id, and can be aborted.
+    ById,
+    /// As Azure: uploads to one key share their blocks.
+    ByBlocks,
+}
+
+impl Uploads {
+    const ALL: [Self; 2] = [Self::ById, Self::ByBlocks];
+}
+
 /// An object store in memory, and the runtime for the calls of all processes that use it.
 struct StorageFixture {
     runtime: Runtime,
     objects: Arc<SharedObjects>,
+    uploads: Uploads,
 }
 
 impl StorageFixture {
     fn new() -> Self {
+        Self::of(Uploads::ById)
+    }
+
+    fn of(uploads: Uploads) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -43,12 +62,16 @@ impl StorageFixture {
         Self {
             runtime,
             objects: Arc::default(),
+            uploads,
         }
     }
 
     /// Returns a storage for one simulated process, whose calls `steering` steers.
     fn storage(&self, steering: &Arc<Steering>) -> ObjectStorage {
-        let store: Arc<dyn PartStore> = self.objects.connect(steering);
+        let store: Arc<dyn PartStore> = match self.uploads {
+            Uploads::ById => self.objects.connect(steering),
+            Uploads::ByBlocks => self.objects.connect_to_blocks(steering),
+        };
         let runtime = self.runtime.handle().clone();
         ObjectStorage::new(store, BUCKET.to_owned(), "out", PART_BYTES, runtime).unwrap()
     }
@@ -172,7 +195,12 @@ fn a_queue_whose_name_other_objects_have_is_refused() {
 
 #[test]
 fn an_object_that_nobody_of_this_request_made_is_never_replaced() {
-    let fixture = StorageFixture::new();
+    for uploads in Uploads::ALL {
+        a_foreign_object_stays(&StorageFixture::of(uploads));
+    }
+}
+
+fn a_foreign_object_stays(fixture: &StorageFixture) {
     fixture
         .runtime
         .block_on(fixture.objects.put(OUTPUT, "a stranger's"));
@@ -187,8 +215,8 @@ fn an_object_that_nobody_of_this_request_made_is_never_replaced() {
 
 #[test]
 fn of_many_attempts_exactly_one_commits() {
-    for _ in 0..20 {
-        let fixture = StorageFixture::new();
+    for uploads in (0..10).flat_map(|_| Uploads::ALL) {
+        let fixture = StorageFixture::of(uploads);
         let results: Vec<_> = std::thread::scope(|scope| {
             let attempts: Vec<_> = (1..=6)
                 .map(|fence| {
@@ -228,31 +256,33 @@ enum Sequel {
 
 #[test]
 fn whenever_an_attempt_is_hit_the_request_ends_in_one_output_or_in_none() {
-    // An attempt without a fault shows how many calls an attempt makes.
-    let counted = Steering::new(None);
-    let fixture = StorageFixture::new();
-    attempt(&fixture.storage(&counted), 1, 0).unwrap();
-    let calls = counted.calls();
-    assert!(calls > 15, "{calls}");
+    for uploads in Uploads::ALL {
+        // An attempt without a fault shows how many calls an attempt makes.
+        let counted = Steering::new(None);
+        let fixture = StorageFixture::of(uploads);
+        attempt(&fixture.storage(&counted), 1, 0).unwrap();
+        let calls = counted.calls();
+        assert!(calls > 15, "{calls}");
 
-    let mut committed = 0;
-    for call in 0..calls {
-        for fault in Fault::ALL {
-            for sequel in [Sequel::Again, Sequel::Cancelled, Sequel::Retried] {
-                let what = format!("call {call} {fault:?}, then {sequel:?}");
-                committed += usize::from(walk(call, fault, sequel, &what));
+        let mut committed = 0;
+        for call in 0..calls {
+            for fault in Fault::ALL {
+                for sequel in [Sequel::Again, Sequel::Cancelled, Sequel::Retried] {
+                    let what = format!("{uploads:?}, call {call} {fault:?}, then {sequel:?}");
+                    let fixture = StorageFixture::of(uploads);
+                    committed += usize::from(walk(&fixture, call, fault, sequel, &what));
+                }
             }
         }
+        // In each case with `Sequel::Again`, the request is committed. These are a third of all cases, and some of the
+        // other cases commit, too.
+        assert!(committed > calls * Fault::ALL.len(), "{committed}");
     }
-    // In each case with `Sequel::Again`, the request is committed. These are a third of all cases, and some of the
-    // other cases commit, too.
-    assert!(committed > calls * Fault::ALL.len(), "{committed}");
 }
 
 /// Runs one case: `fault` hits the call with the number `call`, and then `sequel` happens. Returns whether the request
 /// was committed.
-fn walk(call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
-    let fixture = StorageFixture::new();
+fn walk(fixture: &StorageFixture, call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
     let steering = Steering::new(Some((call, fault)));
     let is_over = AtomicBool::new(false);
     let (first, sequel_result) = std::thread::scope(|scope| {
@@ -270,7 +300,7 @@ fn walk(call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
             }
         }
         let woken = WokenOnDrop(&steering);
-        let sequel = go_on(&fixture, sequel);
+        let sequel = go_on(fixture, sequel);
         drop(woken);
         (first.join().unwrap(), sequel)
     });
@@ -366,7 +396,12 @@ fn a_refused_output_is_never_visible_and_its_rejects_are_kept() {
 
 #[test]
 fn a_checkpoint_continues_the_upload_without_its_parts() {
-    let fixture = StorageFixture::new();
+    for uploads in Uploads::ALL {
+        a_checkpoint_continues(&StorageFixture::of(uploads));
+    }
+}
+
+fn a_checkpoint_continues(fixture: &StorageFixture) {
     let storage = fixture.healthy();
     let mut first = storage.begin(owner(1, 1), Format::Csv).unwrap();
     first.output().take(&[b'a'; 100]).unwrap();
@@ -457,25 +492,27 @@ fn work_that_was_done_before_is_found_without_an_upload() {
 
 #[test]
 fn an_output_that_somebody_removed_is_made_again_in_a_new_round() {
-    let fixture = StorageFixture::new();
+    for uploads in Uploads::ALL {
+        a_removed_output_is_made_again(uploads);
+    }
+}
+
+fn a_removed_output_is_made_again(uploads: Uploads) {
     // The test looks for the last call at which a worker can die so that there is no receipt. At this call, the output
     // is visible already.
     let counted = Steering::new(None);
-    attempt(&fixture.storage(&counted), 1, 1).unwrap();
+    attempt(&StorageFixture::of(uploads).storage(&counted), 1, 1).unwrap();
     let calls = counted.calls();
-    let fixture = StorageFixture::new();
     let mut call = calls;
-    let first = loop {
+    let (fixture, result) = loop {
         call -= 1;
-        let fixture = StorageFixture::new();
+        let fixture = StorageFixture::of(uploads);
         let steering = Steering::new(Some((call, Fault::DiesBefore)));
         let result = attempt(&fixture.storage(&steering), 1, 1);
         if fixture.receipt().is_none() {
             break (fixture, result);
         }
     };
-    drop(fixture);
-    let (fixture, result) = first;
     assert!(result.is_err());
     assert_eq!(fixture.outputs(), [OUTPUT], "the output is visible");
     fixture.runtime.block_on(fixture.objects.remove(OUTPUT));
@@ -484,4 +521,55 @@ fn an_output_that_somebody_removed_is_made_again_in_a_new_round() {
     };
     assert_eq!(receipt.attempt.fence, 2);
     fixture.check("made again");
+}
+
+/// Runs an attempt that dies as soon as its decision exists, before anything is visible.
+fn dies_after_its_decision(uploads: Uploads) -> StorageFixture {
+    for call in 0.. {
+        let fixture = StorageFixture::of(uploads);
+        let steering = Steering::new(Some((call, Fault::DiesAfter)));
+        attempt(&fixture.storage(&steering), 1, 1).expect_err("the worker dies");
+        if fixture.keys().iter().any(|key| key.contains("/decisions/")) {
+            assert_eq!(fixture.outputs(), Vec::<String>::new());
+            return fixture;
+        }
+    }
+    unreachable!("an attempt makes a decision");
+}
+
+#[test]
+fn a_decision_whose_blocks_are_gone_is_followed_by_a_new_round() {
+    let fixture = dies_after_its_decision(Uploads::ByBlocks);
+    fixture.objects.remove_blocks();
+    let Ok(Committed::New(receipt)) = attempt(&fixture.healthy(), 2, 1) else {
+        panic!("the second attempt commits its own output");
+    };
+    assert_eq!(receipt.attempt.fence, 2);
+    fixture.check("a new round");
+}
+
+#[test]
+fn an_upload_that_cannot_be_aborted_waits_until_a_foreign_object_is_gone() {
+    let fixture = dies_after_its_decision(Uploads::ByBlocks);
+    let foreign = fixture.objects.put(OUTPUT, "a stranger's");
+    fixture.runtime.block_on(foreign);
+    // The first attempt could complete its blocks at any time, so the request cannot end otherwise.
+    for _ in 0..2 {
+        let error = attempt(&fixture.healthy(), 2, 1).expect_err("the name is taken");
+        assert_eq!(
+            (error.class(), error.code()),
+            (Class::Permanent, Code::OutputExists)
+        );
+        let error = conclude(&fixture.healthy(), 1).expect_err("the decision says commit");
+        assert_eq!(error.code(), Code::OutputExists);
+    }
+    assert_eq!(fixture.read(OUTPUT).unwrap(), b"a stranger's");
+    assert_eq!(fixture.receipt(), None);
+    fixture.runtime.block_on(fixture.objects.remove(OUTPUT));
+    let Ok(Concluded::Committed(receipt)) = conclude(&fixture.healthy(), 1) else {
+        panic!("the decision is carried out");
+    };
+    assert_eq!(receipt.attempt.fence, 1);
+    let output = fixture.read(OUTPUT).unwrap();
+    assert_eq!(sha256(&output), receipt.outputs[0].sha256);
 }

@@ -1,6 +1,8 @@
 //! Tests outputs on an S3 server: workers that share no disk commit each request once, wherever a worker dies.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -24,9 +26,19 @@ impl S3Fixture {
         Self { server, host }
     }
 
+    /// Returns the program with these words as arguments, which can reach the server.
+    fn command(&self, words: &str) -> Command {
+        let mut command = self.host.command();
+        command
+            .args(words.split_whitespace())
+            .env("AWS_ENDPOINT_URL_S3", self.server.endpoint())
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        command
+    }
+
     /// Runs a worker until it has nothing to do. With a fault, it dies at that step.
     fn run(&self, options: &str, fault: Option<&str>) -> CommandOutput {
-        let mut command = self.host.command();
         let wait = if options.contains("--burst-wait") {
             ""
         } else {
@@ -35,11 +47,7 @@ impl S3Fixture {
         let words = format!(
             "run --queue q --plugin clean.wasm --burst {wait} --allow-root . --output {BUCKET}/out {options}"
         );
-        command
-            .args(words.split_whitespace())
-            .env("AWS_ENDPOINT_URL_S3", self.server.endpoint())
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        let mut command = self.command(&words);
         if let Some(fault) = fault {
             command.env("INGEST_HOST_FAULT", fault);
         }
@@ -155,6 +163,39 @@ fn a_refused_output_leaves_its_rejects_and_a_report() {
     assert!(report.receipt.outputs.is_empty() && report.receipt.records.rejected == 2);
     let keys = fixture.server.keys("lake");
     assert!(keys.iter().any(|key| key.contains("/rejects/bad.")), "{keys:?}");
+
+    let by_uri = format!("{BUCKET}/out/_ingest/q/quarantine/bad.json");
+    for what in ["bad", &by_uri] {
+        let output = fixture.command(&format!("report {what}")).output().unwrap();
+        let said = CommandOutput::new(&output);
+        let is_shown = said.stdout.contains("nothing was published");
+        assert!(is_shown, "{what}: {}{}", said.stdout, said.stderr);
+    }
+    let missing = format!("report {BUCKET}/out/none.json");
+    let said = CommandOutput::new(&fixture.command(&missing).output().unwrap()).refused(1);
+    assert!(said.contains("there is no such object"), "{said}");
+}
+
+#[test]
+fn ingest_names_an_output_by_the_digest_of_a_file() {
+    let fixture = S3Fixture::new();
+    let ingest = |input: &str| {
+        let words = format!("ingest {input} --plugin clean.wasm --output {BUCKET}/out");
+        let mut command = fixture.command(&words);
+        command.stdin(File::open(fixture.host.path("in.csv")).unwrap());
+        CommandOutput::new(&command.output().unwrap())
+    };
+    for is_done in [false, true] {
+        let said = ingest("in.csv");
+        assert_eq!(said.stderr.contains("done before"), is_done, "{}", said.stderr);
+        let shown = said.ok();
+        assert!(shown.contains(&format!("{BUCKET}/out/in-")), "{shown}");
+    }
+    let mut keys = fixture.server.keys("lake");
+    keys.retain(|key| key.contains("/uploads/") || !key.contains("_ingest"));
+    assert_eq!(keys.len(), 1, "one output, and no note: {keys:?}");
+    let said = ingest("-").refused(2);
+    assert!(said.contains("--id"), "{said}");
 }
 
 #[test]
@@ -184,7 +225,7 @@ fn two_creates_at_once_have_one_winner() {
 fn what_cannot_be_an_output_is_refused() {
     let fixture = S3Fixture::new();
     for (output, why) in [
-        ("gs://lake/out", "outputs go to folders and to s3: only"),
+        ("az://lake/out", "no account of Azure"),
         ("s3://", "names no bucket"),
         ("s3://lake/../x", ". or .."),
     ] {

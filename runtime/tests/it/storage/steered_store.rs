@@ -2,7 +2,7 @@
 //! after it takes effect, or waits until the test wakes the process. If the process is to die, all later calls fail,
 //! too. After each call that takes effect, the outputs are listed and checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,12 +10,14 @@ use std::sync::{Arc, Condvar, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use ingest_host::storage::object::PartStore;
 use object_store::memory::InMemory;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    Attribute, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload,
-    ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Attribute, Attributes, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId,
+    MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result,
 };
 
 /// The folder of all objects that are not outputs.
@@ -57,6 +59,8 @@ impl Fault {
 #[derive(Debug, Default)]
 pub(super) struct SharedObjects {
     memory: InMemory,
+    /// The blocks of each blob, by their ids, for [`SteeredBlocks`].
+    blocks: Mutex<BTreeMap<Path, BTreeMap<String, Bytes>>>,
     faults_seen: Mutex<Vec<String>>,
 }
 
@@ -66,6 +70,11 @@ pub(super) struct SteeredStore {
     objects: Arc<SharedObjects>,
     steering: Arc<Steering>,
 }
+
+/// A connection whose uploads are like those of Azure: all uploads to a key share its blocks, an object is made of the
+/// blocks that a list names, and nothing aborts an upload.
+#[derive(Debug)]
+pub(super) struct SteeredBlocks(Arc<SteeredStore>);
 
 /// Counts the calls of one process, and says which fault hits which call.
 #[derive(Debug)]
@@ -148,6 +157,15 @@ impl SharedObjects {
             objects: Arc::clone(self),
             steering: Arc::clone(steering),
         })
+    }
+
+    pub(super) fn connect_to_blocks(self: &Arc<Self>, steering: &Arc<Steering>) -> Arc<SteeredBlocks> {
+        Arc::new(SteeredBlocks(self.connect(steering)))
+    }
+
+    /// Removes the blocks of all uploads, as Azure does after a week.
+    pub(super) fn remove_blocks(&self) {
+        self.blocks.lock().unwrap().clear();
     }
 
     /// Returns the keys of all objects.
@@ -347,6 +365,76 @@ impl MultipartStore for SteeredStore {
         let abort = self.objects.memory.abort_multipart(path, id);
         self.call(async { abort.await.map_err(|error| unknown_upload(error, path)) })
             .await
+    }
+}
+
+#[async_trait]
+impl PartStore for SteeredBlocks {
+    fn objects(&self) -> &dyn ObjectStore {
+        &*self.0
+    }
+
+    async fn begin_upload(&self, _: &Path, nonce: &str) -> Result<String> {
+        Ok(nonce.to_owned())
+    }
+
+    async fn upload_part(&self, key: &Path, _: &str, _: usize, bytes: Bytes) -> Result<String> {
+        let put = async {
+            let id = uuid::Uuid::new_v4().simple().to_string();
+            let mut blocks = self.0.objects.blocks.lock().unwrap();
+            blocks.entry(key.clone()).or_default().insert(id.clone(), bytes);
+            Ok(id)
+        };
+        self.0.call(put).await
+    }
+
+    async fn complete_upload(&self, key: &Path, _: &str, nonce: &str, parts: &[String]) -> Result<()> {
+        let complete = async {
+            let path = key.to_string();
+            let blocks = self
+                .0
+                .objects
+                .blocks
+                .lock()
+                .unwrap()
+                .get(key)
+                .cloned()
+                .unwrap_or_default();
+            let found: Option<Vec<_>> = parts.iter().map(|part| blocks.get(part).cloned()).collect();
+            if self.0.objects.memory.head(key).await.is_ok() {
+                let source = "BlobAlreadyExists".into();
+                return Err(Error::AlreadyExists { path, source });
+            }
+            let Some(found) = found else {
+                let source = "InvalidBlockList".into();
+                return Err(Error::NotFound { path, source });
+            };
+            let mut attributes = Attributes::new();
+            attributes.insert(
+                Attribute::Metadata(self.nonce_entry().into()),
+                nonce.to_owned().into(),
+            );
+            let options = PutOptions {
+                mode: PutMode::Create,
+                attributes,
+                ..PutOptions::default()
+            };
+            let memory = &self.0.objects.memory;
+            memory
+                .put_opts(key, PutPayload::from_iter(found), options)
+                .await?;
+            self.0.objects.blocks.lock().unwrap().remove(key);
+            Ok(())
+        };
+        self.0.call(complete).await
+    }
+
+    fn can_abort_uploads(&self) -> bool {
+        false
+    }
+
+    async fn abort_upload(&self, _: &Path, _: &str) -> Result<()> {
+        Ok(())
     }
 }
 

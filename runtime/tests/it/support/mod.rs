@@ -1,12 +1,16 @@
 //! Shared code of the runtime's tests: the program in a folder of its own, servers, inputs, and hand-written plugins.
 
 pub(crate) mod compress;
+pub(crate) mod cutting_proxy;
 pub(crate) mod documents;
+pub(crate) mod gcs;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod inputs;
+pub(crate) mod object_client;
 pub(crate) mod pipeline;
 pub(crate) mod process;
+pub(crate) mod receipts;
 pub(crate) mod redis;
 pub(crate) mod s3;
 pub(crate) mod sqlite;

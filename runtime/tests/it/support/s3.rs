@@ -18,7 +18,7 @@ use ingest_host::storage::object::{ObjectStores, S3Settings, StoreSettings};
 use s3s::auth::SimpleAuth;
 use s3s::dto::*;
 use s3s::service::S3ServiceBuilder;
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -354,12 +354,21 @@ impl Faulty {
     async fn disturbed<T>(&self, request: impl Future<Output = S3Result<T>>) -> S3Result<T> {
         let disturbance = self.disturbance(&[Disturbance::AnswerLost]);
         self.refuse(disturbance)?;
-        let answer = request.await?;
+        let answer = request.await.map_err(unknown_upload)?;
         if disturbance == Some(Disturbance::AnswerLost) {
             self.count(Disturbance::AnswerLost);
             return Err(s3_error!(InternalError));
         }
         Ok(answer)
+    }
+}
+
+/// Returns the error that S3 returns for an upload that does not exist. The files return the error of a missing right.
+/// They cannot miss a right otherwise, because [`SimpleAuth`] has checked the signature.
+fn unknown_upload(error: S3Error) -> S3Error {
+    match error.code() {
+        S3ErrorCode::AccessDenied => s3_error!(NoSuchUpload),
+        _ => error,
     }
 }
 

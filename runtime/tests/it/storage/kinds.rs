@@ -1,0 +1,75 @@
+//! Runs the suite in `conformance/` on the kinds of storage that need no program besides this one.
+
+use ingest_host::storage::object::StoreSettings;
+
+use crate::conformance::inputs::InputStore;
+use crate::conformance::places::ObjectPlace;
+use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
+use crate::support::gcs::GcsServer;
+use crate::support::object_client;
+use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+
+on_each! {
+    local: crate::conformance::places::LocalPlace::new();
+    s3: crate::storage::kinds::s3_place();
+    gcs: crate::storage::kinds::gcs_place();
+}
+
+mod inputs {
+    on_each_store! {
+        gcs: crate::storage::kinds::gcs_store();
+    }
+}
+
+fn s3_place() -> ObjectPlace {
+    let server = S3Server::start();
+    server.create_bucket("lake");
+    let bucket = object_client::s3(&server.endpoint(), "lake", (ACCESS_KEY, SECRET_KEY));
+    let settings = StoreSettings {
+        s3: server.settings(),
+        ..StoreSettings::default()
+    };
+    ObjectPlace::new(settings, "s3://lake", bucket, server)
+}
+
+fn gcs_place() -> ObjectPlace {
+    let server = GcsServer::start(&["lake"]);
+    let bucket = object_client::gcs(&server.endpoint(), "lake", "");
+    ObjectPlace::new(server.settings(), "gs://lake", bucket, server)
+}
+
+fn gcs_store() -> InputStore {
+    let server = GcsServer::start(&["lake"]);
+    let closed = GcsServer::start_with_token(&["lake"], "t0ken");
+    InputStore {
+        settings: server.settings(),
+        wrong_settings: Some(closed.settings()),
+        address: server.address,
+        bucket_uri: "gs://lake",
+        bucket: object_client::gcs(&server.endpoint(), "lake", ""),
+        version_parameter: Some("generation"),
+        _server: Box::new((server, closed)),
+    }
+}
+
+#[tokio::test]
+async fn the_servers_let_one_client_create_an_object() {
+    let server = S3Server::start();
+    server.create_bucket("lake");
+    let bucket = object_client::s3(&server.endpoint(), "lake", (ACCESS_KEY, SECRET_KEY));
+    object_client::check_creates(bucket).await;
+    let server = GcsServer::start(&["lake"]);
+    object_client::check_creates(object_client::gcs(&server.endpoint(), "lake", "")).await;
+}
+
+#[test]
+fn a_worker_that_dies_leaves_one_output_at_google() {
+    let server = GcsServer::start(&["lake"]);
+    a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
+        environment: vec![("STORAGE_EMULATOR_HOST", server.endpoint())],
+        bucket_uri: "gs://lake",
+        bucket: object_client::gcs(&server.endpoint(), "lake", ""),
+        runtime: tokio::runtime::Runtime::new().unwrap(),
+        _server: Box::new(server),
+    });
+}

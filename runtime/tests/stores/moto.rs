@@ -1,0 +1,97 @@
+//! Tests S3 with moto, a second opinion beside s3s: it keeps versions of objects, and answers errors as AWS does. It does
+//! not check signatures. It answers 500 if an upload is to be completed that was aborted, so one test ends before this.
+
+use std::sync::LazyLock;
+
+use ingest_host::storage::object::{S3Settings, StoreSettings};
+use object_store::client::{HttpRequest, HttpRequestBody};
+
+use crate::conformance::inputs::InputStore;
+use crate::conformance::places::ObjectPlace;
+use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
+use crate::installed_server::{InstalledServer, create_bucket};
+use crate::support::object_client::{self, Bucket};
+use crate::support::s3::{ACCESS_KEY, SECRET_KEY};
+
+static SERVER: LazyLock<InstalledServer> = LazyLock::new(|| {
+    InstalledServer::start("venv/bin/moto_server", |port, _| {
+        let arguments = ["-H", "127.0.0.1", "-p", &port.to_string()];
+        arguments.map(str::to_owned).to_vec()
+    })
+});
+
+mod inputs {
+    on_each_store! {
+        moto: crate::moto::store().await;
+    }
+}
+
+on_each! {
+    outputs: crate::moto::place();
+}
+
+#[tokio::test]
+async fn moto_lets_one_client_create_an_object() {
+    object_client::check_creates(bucket("creates").await).await;
+}
+
+fn settings() -> StoreSettings {
+    StoreSettings {
+        s3: S3Settings {
+            endpoint: Some(SERVER.url()),
+            access_key_id: Some(ACCESS_KEY.to_owned()),
+            secret_access_key: Some(SECRET_KEY.to_owned().into()),
+            ..S3Settings::default()
+        },
+        ..StoreSettings::default()
+    }
+}
+
+/// Returns a bucket with versions. Creates it if there is none.
+async fn bucket(name: &str) -> Bucket {
+    let enabled = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    for (query, body) in [("", ""), ("?versioning", enabled)] {
+        let mut request = HttpRequest::new(HttpRequestBody::from(body.to_owned()));
+        *request.method_mut() = http::Method::PUT;
+        *request.uri_mut() = format!("{}/{name}{query}", SERVER.url()).parse().unwrap();
+        request.headers_mut().insert("content-length", body.len().into());
+        create_bucket(request).await;
+    }
+    object_client::s3(&SERVER.url(), name, (ACCESS_KEY, SECRET_KEY))
+}
+
+async fn store() -> InputStore {
+    InputStore {
+        bucket: bucket("lake").await,
+        settings: settings(),
+        wrong_settings: None,
+        address: SERVER.address,
+        bucket_uri: "s3://lake",
+        version_parameter: Some("versionId"),
+        _server: Box::new(()),
+    }
+}
+
+fn place() -> ObjectPlace {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let bucket = runtime.block_on(bucket("out"));
+    let mut place = ObjectPlace::new(settings(), "s3://out", bucket, runtime);
+    place.knows_aborted_uploads = false;
+    place
+}
+
+#[test]
+fn a_worker_that_dies_leaves_one_output_in_moto() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
+        environment: vec![
+            ("AWS_ENDPOINT_URL_S3", SERVER.url()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+        ],
+        bucket_uri: "s3://workers",
+        bucket: runtime.block_on(bucket("workers")),
+        runtime,
+        _server: Box::new(()),
+    });
+}
