@@ -23,8 +23,8 @@ const PORTS_MAX: usize = 3;
 pub(crate) struct InstalledServer {
     pub(crate) address: SocketAddr,
     /// The files of the server.
-    _folder: tempfile::TempDir,
-    _server: Child,
+    folder: tempfile::TempDir,
+    process: Child,
     /// A process that ends the server when its standard input is closed.
     _guard: Child,
 }
@@ -44,33 +44,44 @@ impl InstalledServer {
             "{} is missing: `make test-all` installs it, with scripts/stores.sh",
             path.display()
         );
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
+        let mut log = String::new();
         for _ in 0..PORTS_MAX {
+            let folder = tempfile::tempdir().unwrap();
             let port = free_port();
-            let output = File::create(&log).unwrap();
-            let mut server = Command::new(&path)
+            let output = File::create(folder.path().join("log")).unwrap();
+            let process = Command::new(&path)
                 .args(arguments(port, folder.path()))
                 .stdin(Stdio::null())
                 .stdout(output.try_clone().unwrap())
                 .stderr(output)
                 .spawn()
                 .unwrap();
-            let guard = guard(&server);
-            let address = SocketAddr::from(([127, 0, 0, 1], port));
-            if accepts(&mut server, address) {
-                return Self {
-                    address,
-                    _folder: folder,
-                    _server: server,
-                    _guard: guard,
-                };
+            let mut server = Self {
+                address: SocketAddr::from(([127, 0, 0, 1], port)),
+                folder,
+                _guard: guard(&process),
+                process,
+            };
+            if server.accepts() {
+                return server;
             }
-            let _ = server.kill();
-            let _ = server.wait();
+            let _ = server.process.kill();
+            let _ = server.process.wait();
+            log = std::fs::read_to_string(server.folder.path().join("log")).unwrap();
         }
-        let log = std::fs::read_to_string(&log).unwrap();
         panic!("{} does not start: {log}", path.display());
+    }
+
+    /// Waits until the server accepts connections. Returns false if it has ended, or does not accept one in time.
+    fn accepts(&mut self) -> bool {
+        let deadline = Instant::now() + START;
+        while Instant::now() < deadline && self.process.try_wait().unwrap().is_none() {
+            if TcpStream::connect(self.address).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        false
     }
 
     pub(crate) fn url(&self) -> String {
@@ -88,18 +99,6 @@ fn guard(server: &Child) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
-}
-
-/// Waits until the server accepts connections. Returns false if it has ended, or does not accept one in time.
-fn accepts(server: &mut Child, address: SocketAddr) -> bool {
-    let deadline = Instant::now() + START;
-    while Instant::now() < deadline && server.try_wait().unwrap().is_none() {
-        if TcpStream::connect(address).is_ok() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    false
 }
 
 /// Sends a request that creates or changes a bucket. The bucket may exist already.
