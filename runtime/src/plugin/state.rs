@@ -233,6 +233,8 @@ struct PanicMessage {
     is_told: bool,
 }
 
+/// The maximum length of a message in the log, in bytes. It bounds the time for hiding the secrets in the message.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
 const LINE_BYTES_MAX: usize = 2048;
 /// If a panic's message has at least this many bytes, no further line is added to it.
 const PANIC_BYTES_MAX: usize = 2048;
@@ -309,6 +311,7 @@ impl PluginLog {
         }
         self.left -= cost;
         // With the prefix, a reader of the log does not take a plugin's text for the host's text.
+        let message = &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)];
         let (plugin, message) = (&self.plugin, redact_within(message));
         match level {
             Level::Trace => tracing::trace!(target: PLUGIN, plugin, "plugin says: {message}"),
