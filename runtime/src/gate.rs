@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{LATIN_1_HINT, NOT_UTF8};
+use crate::format::redacted_start;
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
 use crate::record::Position;
 
@@ -70,8 +71,8 @@ impl RejectTally {
     pub fn add(&mut self, position: Position, reason: &str) {
         self.count += 1;
         if self.examples.len() < EXAMPLES_MAX {
-            let start = reason.chars().take(REASON_CHARS_MAX);
-            let reason = start.map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let reason = redacted_start(reason, REASON_CHARS_MAX);
+            let reason = reason.replace(|c: char| c.is_control(), " ");
             self.examples.push(Example { position, reason });
         }
     }

@@ -341,7 +341,10 @@ pub fn check_uri(uri: &str) -> Result<()> {
         ));
     }
     match Url::parse(uri) {
-        Err(error) if is_uri(uri) => Err(refused("uri is not a valid URL").because(error)),
+        Err(error) if is_uri(uri) => {
+            let what = "request: uri is not a valid URL";
+            Err(Error::permanent(Stage::Config, Code::AddressInvalid, what).because(error))
+        }
         _ => Ok(()),
     }
 }
@@ -378,6 +381,37 @@ mod tests {
         // Some editors put a byte order mark before a document.
         let marked = NewRequest::parse("\u{feff}{\"uri\":\"a.csv\"}").unwrap();
         assert_eq!(marked.uri, "a.csv");
+    }
+
+    #[test]
+    fn rules_that_the_schema_cannot_express_have_codes() {
+        for (members, code) in [
+            (r#""uri":"http://""#, Code::AddressInvalid),
+            (r#""uri":"http://h:99999/""#, Code::AddressInvalid),
+            (r#""uri":"http://me:x@h/""#, Code::RequestInvalid),
+            (r#""uri":"a","delimiter":"\"""#, Code::OptionsInvalid),
+            (
+                r#""uri":"a","dialect":"spaces","delimiter":",""#,
+                Code::OptionsInvalid,
+            ),
+            (
+                r#""uri":"a","dialect":"spaces","quote":" ""#,
+                Code::OptionsInvalid,
+            ),
+            (
+                r#""uri":"a","dialect":"spaces","comment":"\t""#,
+                Code::OptionsInvalid,
+            ),
+            (
+                r#""uri":"a","dialect":"spaces","escape":"\t""#,
+                Code::OptionsInvalid,
+            ),
+            (r#""uri":"a","trim":true,"quote":" ""#, Code::OptionsInvalid),
+            (r#""uri":"a","encoding":"x""#, Code::OptionsInvalid),
+        ] {
+            let error = NewRequest::parse(&format!("{{{members}}}")).unwrap_err();
+            assert_eq!(error.code(), code, "{members}: {error}");
+        }
     }
 
     #[test]

@@ -92,6 +92,9 @@ macro_rules! limit {
     };
 }
 
+/// The maximum of the limit `columns`.
+pub const COLUMNS_MAX: usize = 65_536;
+
 /// The limits that have names. docs/security.md describes each limit.
 static LIMITS: [LimitSpec; 17] = [
     limit!("memory", Bytes, MIB..=4 * GIB, Binding, plugin_memory_bytes),
@@ -110,7 +113,7 @@ static LIMITS: [LimitSpec; 17] = [
     limit!("log-bytes", Bytes, 0..=GIB, Binding, plugin_log_bytes),
     limit!("traps", Count, 0..=1_000_000, Binding, traps),
     limit!("timeouts", Count, 0..=1_000_000, Binding, timeouts),
-    limit!("columns", Count, 1..=65_536, Binding, columns_max),
+    limit!("columns", Count, 1..=COLUMNS_MAX as u64, Binding, columns_max),
     limit!("component-bytes", Bytes, 1..=GIB, Worker, component_bytes_max),
     limit!("compile-time", Milliseconds, 1_000..=DAY_MS, Worker, compile),
     limit!(
@@ -139,6 +142,20 @@ impl Limits {
             (limit.set)(&mut self, *value);
         }
         self
+    }
+
+    /// Returns the message about a table with `columns` columns, more than the limit. If there are more than
+    /// [`COLUMNS_MAX`], `columns` can be any number above it.
+    pub fn too_many_columns(&self, columns: usize) -> String {
+        let max = self.columns_max;
+        match columns <= COLUMNS_MAX {
+            true => format!(
+                "has {columns} columns, more than the {max} allowed; --limit columns={columns} allows them"
+            ),
+            false => format!(
+                "has more than {COLUMNS_MAX} columns, and {max} are allowed; --limit columns allows at most {COLUMNS_MAX}"
+            ),
+        }
     }
 
     /// Returns these limits, lowered by the binding: if the binding has a lower value for a limit, the result has this

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::memory::MemoryShare;
 
-pub use limit_spec::{LimitOverrides, LimitValue};
+pub use limit_spec::{COLUMNS_MAX, LimitOverrides, LimitValue};
 
 /// The bounds of one attempt.
 #[derive(Debug, Clone)]

@@ -569,10 +569,7 @@ impl HeaderReader<'_> {
         }
         let refused = |message: String| in_record(self.name, origin, used, Code::HeaderInvalid, message);
         if record.fields > columns_max {
-            let fields = record.fields;
-            return Err(refused(format!(
-                "has {fields} columns, more than the {columns_max} allowed; --limit columns={fields} allows them"
-            )));
+            return Err(refused(self.limits.too_many_columns(record.fields)));
         }
         if !self.reading.header {
             let names = (1..=record.fields).map(unnamed).collect();

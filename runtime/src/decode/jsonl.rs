@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 use super::split::{InputStart, PeekedInput, ResumePoint, Splitter, in_input, too_long};
 use super::utf8::{NOT_UTF8, Utf8};
 use super::{BatchLimits, Decoder, Decoding, check_reads, long_name};
-use crate::config::Limits;
+use crate::config::{COLUMNS_MAX, Limits};
 use crate::error::{Code, Result};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::{Keys, Untextual, is_space, members, text, untextual};
@@ -63,6 +63,10 @@ pub(super) fn open(text: PeekedInput, name: &str, limits: &Limits) -> Result<Dec
                 .map_err(|fault| fault.at(origin))?;
             if let Some(fault) = columns.fault {
                 return Err(in_input(name, Code::HeaderInvalid, fault));
+            }
+            if columns.seen.len() > limits.columns_max {
+                let message = limits.too_many_columns(columns.seen.len());
+                return Err(in_input(name, Code::HeaderInvalid, message));
             }
             Ok(Some((columns.names, used, last)))
         })?;
@@ -139,6 +143,7 @@ impl Decoder for JsonlDecoder {
         }
         self.lines.columns = names_seen.len();
         self.reader = FieldReader {
+            name_bytes_max: self.lines.name_bytes_max,
             keys: Keys::new(names().map(String::as_str)),
             last_objects: vec![0; names_seen.len()],
             slots,
@@ -174,6 +179,8 @@ impl Decoder for JsonlDecoder {
 struct LineSplitter {
     name: Arc<str>,
     limits: BatchLimits,
+    /// The maximum length of a member's name, in bytes.
+    name_bytes_max: usize,
     /// The number of columns, including the members that the plugin asked for in addition.
     columns: usize,
 }
@@ -183,6 +190,7 @@ impl LineSplitter {
         Self {
             name: name.into(),
             limits: BatchLimits::new(limits),
+            name_bytes_max: limits.column_name_bytes_max,
             columns: 1,
         }
     }
@@ -252,7 +260,7 @@ struct ColumnNames {
     names: Vec<String>,
     names_max: usize,
     name_bytes_max: usize,
-    /// The reason why no more names are collected, such as too many columns.
+    /// The message about a name that is too long.
     fault: Option<String>,
     seen: HashSet<Vec<u8>>,
     text: Vec<u8>,
@@ -282,10 +290,11 @@ impl ColumnNames {
             }
             if self.text.len() > self.name_bytes_max {
                 self.fault = Some(long_name(&self.text, self.name_bytes_max));
-            } else if self.names.len() == self.names_max {
-                self.fault = Some(format!("has more than the {} columns allowed", self.names_max));
-            } else {
-                self.names.push(String::from_utf8_lossy(&self.text).into_owned());
+            } else if self.seen.len() <= COLUMNS_MAX {
+                // Names over the limit are counted, because the error gives their number.
+                if self.names.len() < self.names_max {
+                    self.names.push(String::from_utf8_lossy(&self.text).into_owned());
+                }
                 self.seen.insert(self.text.clone());
             }
         }
@@ -304,6 +313,8 @@ struct FieldReader {
     slots: Vec<Option<usize>>,
     /// For each column that the plugin reads, the span of its value in the current record.
     values: Vec<Option<Span>>,
+    /// The maximum length of a member's name, in bytes.
+    name_bytes_max: usize,
     others: UnknownKeys,
 }
 
@@ -354,7 +365,7 @@ impl FieldReader {
             let key = member.key.of(object);
             let known = self.keys.find(key, guess);
             let Some(column) = known.map_err(|Untextual| ("not-json", untextual(key)))? else {
-                self.others.push(object, member.key)?;
+                self.others.push(object, member.key, self.name_bytes_max)?;
                 continue;
             };
             guess = column + 1;
@@ -382,6 +393,20 @@ fn duplicate(key: &[u8]) -> CodeAndReason {
     ("duplicate-member", reason)
 }
 
+/// Checks the length of the name of a late member. The names of columns have the same limit.
+fn check_late(name: &[u8], bytes_max: usize) -> Result<(), CodeAndReason> {
+    match name.len() {
+        bytes if bytes > bytes_max => Err(("unexpected-member", too_long_member(name, bytes_max))),
+        _ => Ok(()),
+    }
+}
+
+#[cold]
+fn too_long_member(name: &[u8], bytes_max: usize) -> String {
+    let (name, bytes) = (clip(name), name.len());
+    format!("the name of member {name} has {bytes} bytes, more than the {bytes_max} allowed")
+}
+
 impl UnknownKeys {
     /// Removes all keys. If the vectors are long, also frees their memory.
     fn clear(&mut self) {
@@ -392,7 +417,11 @@ impl UnknownKeys {
         }
     }
 
-    fn push(&mut self, object: &[u8], key: Span) -> Result<(), CodeAndReason> {
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// Returns the reason of the reject if the key has no text, or a text of more than `bytes_max` bytes.
+    fn push(&mut self, object: &[u8], key: Span, bytes_max: usize) -> Result<(), CodeAndReason> {
         if self.keys.len() == MANY_KEYS {
             // Makes room for all keys that can follow. Without this, the vector would grow step by step, and during
             // each step it would be in memory twice.
@@ -401,6 +430,7 @@ impl UnknownKeys {
         }
         let (start, end) = (key.start + 1, key.end - 1);
         if memchr(b'\\', &object[start..end]).is_none() {
+            check_late(&object[start..end], bytes_max)?;
             self.keys.push([start, end].map(|at| at as u32));
             return Ok(());
         }
@@ -408,6 +438,7 @@ impl UnknownKeys {
         let key = key.of(object);
         text(key, &mut self.names).map_err(|Untextual| ("not-json", untextual(key)))?;
         let end = object.len() + self.names.len();
+        check_late(&self.names[start - object.len()..], bytes_max)?;
         self.keys.push([start, end].map(|at| at as u32));
         Ok(())
     }

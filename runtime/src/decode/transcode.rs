@@ -8,7 +8,7 @@ use encoding_rs::{Decoder, DecoderResult, Encoding};
 use super::sample::has_mark;
 use super::split::in_input;
 use crate::error::{Code, Result};
-use crate::format::Hints;
+use crate::format::{Hints, clip};
 use crate::request::{ASCII, InputOptions};
 
 const RAW_BYTES: usize = 64 << 10;
@@ -52,7 +52,7 @@ impl Charset {
         let Some(encoding) = Encoding::for_label_no_replacement(label.as_bytes()) else {
             tracing::warn!(
                 name,
-                charset = label,
+                charset = clip(label.as_bytes()),
                 "the server names an unknown charset: reading UTF-8"
             );
             return Ok(None);

@@ -110,11 +110,12 @@ fn check(columns: usize, output: &[OutputColumn]) -> Result<(), String> {
     }
     let mut names = HashSet::with_capacity(output.len());
     for OutputColumn { name, source, .. } in output {
-        let (is_first, shown) = (names.insert(name), clip(name.as_bytes()));
-        if !is_first {
-            return Err(format!("the output has two columns \"{shown}\""));
+        let shown = || clip(name.as_bytes());
+        if !names.insert(name) {
+            return Err(format!("the output has two columns \"{}\"", shown()));
         }
         if let Some(source) = source.filter(|&source| source >= columns) {
+            let shown = shown();
             return Err(format!(
                 "output column \"{shown}\" has source {source}, but there are {columns} columns"
             ));

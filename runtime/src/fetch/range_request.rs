@@ -14,6 +14,7 @@ use reqwest::header::{
 use url::Url;
 
 use super::checksums::Checksums;
+use crate::format::redacted_start;
 use crate::location::redact;
 
 /// The version of a file when its transfer began.
@@ -262,10 +263,10 @@ fn starts_with(value: &HeaderValue, prefix: &[u8]) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// Returns the beginning of a header's value, for a message.
+/// Returns the beginning of a header's value, for a message, without secrets.
 pub(super) fn shown(value: &[u8]) -> String {
     const CHARS_MAX: usize = 100;
-    String::from_utf8_lossy(value).chars().take(CHARS_MAX).collect()
+    redacted_start(&String::from_utf8_lossy(value), CHARS_MAX)
 }
 
 #[cfg(test)]

@@ -8,18 +8,42 @@ pub mod jsonl;
 use serde::{Deserialize, Serialize};
 
 pub use self::hints::{Hints, OtherType};
+use crate::location::redact_within;
 
 /// The byte order mark that a UTF-8 text can begin with. It is not part of the first record.
 pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Returns at most 64 characters of a text for a message, because a text from an input can be as long as the input.
+/// The maximum number of characters of a text from an input that a message quotes.
+const QUOTED_CHARS: usize = 64;
+
+/// The number of bytes after a quoted text that are searched for the rest of a secret.
+const SECRET_BYTES_MAX: usize = 4 << 10;
+
+/// Returns at most 64 characters of a text for a message, because a text from an input can be as long as the input. The
+/// result has no secrets: see [`redact_within`].
 pub fn clip(text: &[u8]) -> String {
-    const CHARACTERS: usize = 64;
-    let start = String::from_utf8_lossy(&text[..text.len().min(4 * (CHARACTERS + 1))]);
-    match start.char_indices().nth(CHARACTERS) {
+    let start = &text[..text.len().min(4 * QUOTED_CHARS + SECRET_BYTES_MAX)];
+    clip_data(redact_within(&String::from_utf8_lossy(start)).as_bytes())
+}
+
+/// Returns at most 64 characters of a value that is data, so its secrets stay.
+pub fn clip_data(text: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&text[..text.len().min(4 * (QUOTED_CHARS + 1))]);
+    match start.char_indices().nth(QUOTED_CHARS) {
         Some((end, _)) => format!("{}…", &start[..end]),
         None => start.into_owned(),
     }
+}
+
+/// Returns at most `chars_max` characters of a text from a server or a plugin, without secrets. The text is redacted
+/// before it is cut, because a part of a secret cannot be recognized.
+pub fn redacted_start(text: &str, chars_max: usize) -> String {
+    let end = text.floor_char_boundary(4 * chars_max + SECRET_BYTES_MAX);
+    let mut shown = redact_within(&text[..end]);
+    if let Some((end, _)) = shown.char_indices().nth(chars_max) {
+        shown.truncate(end);
+    }
+    shown
 }
 
 /// A format of inputs and outputs.
@@ -109,7 +133,7 @@ pub fn append(out: &mut Vec<u8>, text: &[u8], Span { start, end }: Span) {
 
 #[cfg(test)]
 mod tests {
-    use super::clip;
+    use super::*;
 
     #[test]
     fn a_long_text_is_clipped_within_no_character() {
@@ -120,5 +144,32 @@ mod tests {
             assert_eq!(clip(long.repeat(1_000).as_bytes()), clipped);
         }
         assert_eq!(clip(b"a\xff"), "a\u{fffd}");
+    }
+
+    #[test]
+    fn a_secret_is_hidden_before_the_text_is_cut() {
+        let long = "s3cr3t".repeat(100);
+        for (text, quoted) in [
+            (
+                "cannot read https://h/x?X-Amz-Signature=s3cr3t".to_owned(),
+                "cannot read https://h/x?X-Amz-Signature=***",
+            ),
+            (format!("see ftp://me:{long}@h/x"), "see ftp://h/x"),
+            (format!("see u=me:{long}@h/x"), "see u=***@h/x"),
+            (
+                format!("{{\"token\":\"{long}\",\"a\":1}}"),
+                r#"{"token":"***","a":1}"#,
+            ),
+            (format!("a?token={long}&b=1"), "a?token=***&b=1"),
+        ] {
+            assert_eq!(clip(text.as_bytes()), quoted);
+            assert_eq!(redacted_start(&text, 64), quoted);
+        }
+        assert_eq!(redacted_start("abc", 2), "ab");
+        assert_eq!(redacted_start("ééé", 3), "ééé");
+        for text in [r"C:\new\table.csv", "a\\nb: c", "key,name", "12:30 a@b"] {
+            assert_eq!(clip(text.as_bytes()), text);
+        }
+        assert_eq!(clip_data(b"a?token=s3cr3t"), "a?token=s3cr3t");
     }
 }

@@ -56,9 +56,22 @@ fn without_fragment(mut url: Url) -> Option<String> {
 
 /// Returns a text for people, without secrets. Each URI in the text is redacted as [`redact`] does it. The values of
 /// members that have the name of a secret are hidden. This function is for texts from elsewhere, such as an invalid
-/// request document, or an error of a library.
+/// request document, or an error of a library. A text without secrets is returned unchanged.
 pub fn redact_within(text: &str) -> String {
-    let text = hide_members(&unescape(text));
+    // Each rule needs one of these characters.
+    if !text.contains([':', '=', '@', '%', '/', '\\']) {
+        return text.to_owned();
+    }
+    let plain = unescape(text);
+    match redact_plain(&plain) {
+        shown if shown == plain => text.to_owned(),
+        shown => shown,
+    }
+}
+
+/// Returns a text that has no JSON escapes, without secrets.
+fn redact_plain(text: &str) -> String {
+    let text = hide_members(text);
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while !rest.is_empty() {
@@ -125,7 +138,7 @@ fn decode(text: &str) -> Option<String> {
 /// Redacts one URI, or a text that could be a URI.
 fn redact_one(uri: &str) -> String {
     let is_path = scheme(uri).is_none_or(|scheme| scheme == "file");
-    let clean = |text: &str| hide_members(&hide_values(&strip_userinfo(text), is_path));
+    let clean = |text: &str| hide_members(&hide_pair(&hide_values(&strip_userinfo(text), is_path)));
     let shown = clean(uri);
     if !shown.contains('%') {
         return shown;
@@ -151,22 +164,35 @@ fn redact_token(token: &str) -> String {
         Some(_) => redact(token),
         None => redact_one(token),
     };
-    // The token could be `me:password@host` with any prefix.
-    let Some(at) = shown.rfind('@') else {
-        return shown;
+    hide_pair_after(&shown, 0)
+}
+
+/// Returns a text in which `***` replaces `me:password` before an `@` in its query.
+fn hide_pair(text: &str) -> String {
+    match text.find('?') {
+        Some(query) => hide_pair_after(text, query),
+        None => text.to_owned(),
+    }
+}
+
+/// Returns a text in which `***` replaces `me:password` before an `@`. Any prefix can come before the pair. Only the
+/// text from `from` on is searched.
+fn hide_pair_after(text: &str, from: usize) -> String {
+    let Some(at) = text[from..].rfind('@').map(|at| from + at) else {
+        return text.to_owned();
     };
-    let colon = shown[..at]
+    let colon = text[from..at]
         .match_indices(':')
-        .find(|(colon, _)| !shown[colon + 1..].starts_with(['/', '\\']))
-        .map(|(colon, _)| colon);
+        .map(|(colon, _)| from + colon)
+        .find(|colon| !text[colon + 1..].starts_with(['/', '\\']));
     match colon {
         Some(colon) => {
-            let start = shown[..colon]
+            let start = text[..colon]
                 .rfind(['/', '\\', '=', '&', '?', ';', ','])
                 .map_or(0, |delimiter| delimiter + 1);
-            format!("{}{HIDDEN}{}", &shown[..start], &shown[at..])
+            format!("{}{HIDDEN}{}", &text[..start], &text[at..])
         }
-        None => shown,
+        None => text.to_owned(),
     }
 }
 

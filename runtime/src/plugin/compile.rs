@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use super::Engine;
-use super::trap::short;
+use super::trap::without_controls;
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
 
@@ -170,7 +170,7 @@ fn words(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     // A panic's message ends with a note about the variable `RUST_BACKTRACE`. The note is useless here, because the
     // process has no environment variables.
-    short(text.split("note: run with").next().unwrap_or_default())
+    without_controls(text.split("note: run with").next().unwrap_or_default())
 }
 
 fn death(status: ExitStatus, limits: &Limits) -> Error {

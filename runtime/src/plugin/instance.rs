@@ -17,7 +17,7 @@ use super::trap::{Failure, Trap, is_of_machine, short};
 use super::{Emitted, Plan};
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
-use crate::format::{ColumnType, Format, OutputColumn};
+use crate::format::{ColumnType, Format, OutputColumn, clip};
 use crate::record::{Batch, Changes};
 use crate::stop::Stop;
 
@@ -348,10 +348,26 @@ fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits
         return Err(broken("planned more columns than the header has"));
     }
     let columns = columns + plan.more_columns.len();
-    if columns > limits.columns_max || plan.output.len() > limits.columns_max {
-        return Err(broken(format!(
-            "planned more than {} columns",
-            limits.columns_max
+    let refused = |what: String| Error::permanent(Stage::Plugin, Code::OutputColumns, what);
+    let of_output = ("its output", plan.output.len());
+    for (what, number) in [
+        ("the input with the members that it asks for", columns),
+        of_output,
+    ] {
+        if number > limits.columns_max {
+            return Err(refused(format!("{what} {}", limits.too_many_columns(number))));
+        }
+    }
+    let bytes_max = limits.column_name_bytes_max;
+    let mut names = plan
+        .output
+        .iter()
+        .map(|column| &column.name)
+        .chain(&plan.more_columns);
+    if let Some(name) = names.find(|name| name.len() > bytes_max) {
+        let (shown, bytes) = (clip(name.as_bytes()), name.len());
+        return Err(refused(format!(
+            "names a column \"{shown}\" with {bytes} bytes, more than the {bytes_max} allowed"
         )));
     }
     let index = |index: u32| match index as usize {

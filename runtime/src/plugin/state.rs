@@ -18,6 +18,8 @@ use super::bindings::ingest::plugin::host::{Host, Level};
 use super::calls::Call;
 use super::memory::MemoryLimit;
 use crate::config::Limits;
+use crate::format::redacted_start;
+use crate::location::redact_within;
 use crate::stop::Stop;
 
 /// The maximum number of random bytes that a plugin gets at once.
@@ -231,6 +233,8 @@ struct PanicMessage {
     is_told: bool,
 }
 
+/// The maximum length of a message in the log, in bytes. It bounds the time for hiding the secrets in the message.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
 const LINE_BYTES_MAX: usize = 2048;
 /// If a panic's message has at least this many bytes, no further line is added to it.
 const PANIC_BYTES_MAX: usize = 2048;
@@ -253,7 +257,7 @@ impl PrintedText {
         self.has_gap |= skipped + surplus > 0;
     }
 
-    /// Returns the text on one line, or `None` if the text is blank.
+    /// Returns the text on one line and without control characters, or `None` if the text is blank.
     fn text(&self) -> Option<String> {
         let gap = if self.has_gap { " … " } else { "" };
         let mut bytes = self.beginning.clone();
@@ -262,7 +266,7 @@ impl PrintedText {
         let text = String::from_utf8_lossy(&bytes);
         // Characters that were cut apart are dropped.
         let words: Vec<_> = text
-            .split(|c: char| c.is_whitespace() || c == char::REPLACEMENT_CHARACTER)
+            .split(|c: char| c.is_whitespace() || c.is_control() || c == char::REPLACEMENT_CHARACTER)
             .collect();
         let line = words
             .into_iter()
@@ -307,7 +311,8 @@ impl PluginLog {
         }
         self.left -= cost;
         // With the prefix, a reader of the log does not take a plugin's text for the host's text.
-        let plugin = &self.plugin;
+        let message = &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)];
+        let (plugin, message) = (&self.plugin, redact_within(message));
         match level {
             Level::Trace => tracing::trace!(target: PLUGIN, plugin, "plugin says: {message}"),
             Level::Debug => tracing::debug!(target: PLUGIN, plugin, "plugin says: {message}"),
@@ -370,7 +375,7 @@ impl PluginLog {
             return self.error.words.text().or_else(|| self.output.words.text());
         };
         // Only the message is shortened, so that the location is always shown.
-        let clip = |message: &str| message.chars().take(PANIC_CHARS_TOLD).collect::<String>();
+        let clip = |message: &str| redacted_start(message, PANIC_CHARS_TOLD);
         let message = if panic.message.is_empty() {
             // The only line of the message has not ended yet.
             clip(&String::from_utf8_lossy(&self.error.unfinished))

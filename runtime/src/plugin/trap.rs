@@ -5,6 +5,7 @@ use wasmtime::WasmBacktrace;
 
 use super::state::TimeoutCause;
 use crate::error::{Code, Error, Stage};
+use crate::format::redacted_start;
 
 /// The maximum number of functions of a backtrace that are shown.
 const FRAMES_MAX: usize = 8;
@@ -62,7 +63,7 @@ impl Trap {
         error: &wasmtime::Error,
     ) -> Self {
         // The backtrace is the outermost context, but the trap itself is more useful to people.
-        let mut cause = short(&error.root_cause().to_string());
+        let mut cause = without_controls(&error.root_cause().to_string());
         let frames = error.downcast_ref().map(frames).unwrap_or_default();
         if !frames.is_empty() {
             cause = format!("{cause}; backtrace: {}", frames.join(" <- "));
@@ -121,7 +122,7 @@ impl From<Failure> for Error {
 /// Returns the names of the plugin's functions in a backtrace, the innermost first, beginning with the author's code.
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     let names = backtrace.frames().iter().map(|frame| match frame.func_name() {
-        Some(name) => short(&format!("{:#}", rustc_demangle::demangle(name))),
+        Some(name) => without_controls(&format!("{:#}", rustc_demangle::demangle(name))),
         None => format!("function {}", frame.func_index()),
     });
     let names: Vec<String> = names
@@ -132,8 +133,15 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     names.into_iter().skip(begin).take(FRAMES_MAX).collect()
 }
 
-/// Returns a plugin's text for use in a message: on one line and shortened.
+/// Returns a plugin's text for use in a message: shortened, without secrets, and without white space around it. Control
+/// characters stay, because each text is escaped when it is shown.
 pub(super) fn short(text: &str) -> String {
+    redacted_start(text.trim(), TEXT_CHARS_MAX)
+}
+
+/// Returns a text of the runtime for use in a message: shortened, and on one line. It can have names in a component,
+/// such as `wasi:http/types@0.2.0`, but no data. So it has no secrets, and such names must stay.
+pub(super) fn without_controls(text: &str) -> String {
     let line: String = text
         .chars()
         .take(TEXT_CHARS_MAX)

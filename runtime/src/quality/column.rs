@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use rapidhash::v3::rapidhash_v3;
 
 use super::distinct::Distinct;
-use crate::format::clip;
+use crate::format::clip_data;
 use crate::format::jsonl::{is_integer, is_number};
 use crate::receipt::{ColumnQuality, Inferred};
 
@@ -318,7 +318,7 @@ fn clipped(text: &[u8]) -> Cow<'_, [u8]> {
     if text.len() <= KEPT_BYTES {
         return text.into();
     }
-    clip(text).into_bytes().into()
+    clip_data(text).into_bytes().into()
 }
 
 fn characters(text: &[u8]) -> u64 {

@@ -280,7 +280,7 @@ fn plans_fit_the_input() {
         (
             vec![0, 300, 1, 0, 0, 0x0002_0000, 5_000, 0],
             vec![],
-            "planned more than 4096 columns",
+            "its output has 5000 columns, more than the 4096 allowed; --limit columns=5000 allows them",
         ),
         (
             vec![0, 0, u32::MAX, 0, 0, 320, 1, 0],

@@ -1,7 +1,10 @@
 //! Tests limits at their edges. The largest allowed value is accepted, and the next value is refused.
 
 use ingest_host::config::Limits;
+use ingest_host::format::Format;
 use ingest_host::plugin::Engine;
+use ingest_host::request::InputOptions;
+use serde_json::json;
 
 use crate::support::host::{CommandOutput, Host, cache, component};
 use crate::support::pipeline::{PipelineRun, RunOutcome, plugin};
@@ -212,4 +215,49 @@ fn a_binding_lowers_what_a_worker_allows() {
     }
     let history = host.run("plugin history --queue a").ok();
     assert!(history.contains("record-rows=9"), "{history}");
+}
+
+/// Runs the plugin `clean` with these rules for columns.
+fn clean(input: &str, format: Format, columns: &serde_json::Value) -> Result<RunOutcome, String> {
+    let (plugin, config) = (plugin("clean"), json!({ "columns": columns }).to_string());
+    let work = PipelineRun {
+        options: InputOptions {
+            format: Some(format),
+            ..InputOptions::default()
+        },
+        ..PipelineRun::of(&plugin, &config, input, Limits::default())
+    };
+    work.run(1).map_err(|error| error.report())
+}
+
+#[test]
+fn an_output_has_so_many_columns() {
+    let wide = |columns: usize| {
+        let names: Vec<_> = (0..columns).map(|column| format!("c{column}")).collect();
+        format!("{0}\n{0}\n", names.join(","))
+    };
+    let added = json!({ "k": { "constant": "1" } });
+    assert!(clean(&wide(4_095), Format::Csv, &added).is_ok());
+    let error = clean(&wide(4_096), Format::Csv, &added).unwrap_err();
+    let sentence = "plugin clean: its output has 4097 columns, more than the 4096 allowed; --limit columns=4097 allows them";
+    assert_eq!(error, sentence);
+}
+
+#[test]
+fn the_name_of_a_column_has_so_many_bytes() {
+    let [longest, longer] = [1_024, 1_025].map(|bytes| "n".repeat(bytes));
+    for (input, format) in [("a\n1\n", Format::Csv), ("{\"a\":1}\n", Format::Jsonl)] {
+        for rules in [
+            |name: &str| json!({ "a": { "rename": name } }),
+            |name: &str| json!({ name: { "constant": "1" } }),
+        ] {
+            let output = clean(input, format, &rules(&longest)).unwrap().output;
+            assert!(output.contains(&longest));
+            let error = clean(input, format, &rules(&longer)).unwrap_err();
+            assert!(
+                error.contains("with 1025 bytes, more than the 1024 allowed"),
+                "{error}"
+            );
+        }
+    }
 }

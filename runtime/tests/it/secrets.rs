@@ -234,6 +234,105 @@ fn nothing_tells_a_secret_on_redis() {
     }
 }
 
+/// Checks that no text from a file, a server or a plugin shows its secrets when it is quoted.
+#[test]
+fn a_quoted_text_shows_no_secret() {
+    let mut commands = CheckedCommands {
+        host: Host::embedded(),
+        text: String::new(),
+        said: 0,
+    };
+    let [clean, hostile] = ["clean", "hostile"].map(|name| component(name).display().to_string());
+    let long = "s3cr3t".repeat(100);
+    let signed = "https://h/x?X-Amz-Signature=s3cr3t";
+    for (number, text) in [
+        format!("Error: cannot read {signed}\n"),
+        format!("Error: cannot read https://me:{long}@h/x\n"),
+        format!("Error: cannot read it as me:{long}@h\n"),
+        r#"{"error":"expired","token":"s3cr3t"}"#.to_owned(),
+        format!(r#"{{"error":"expired","password":"{long}"}}"#),
+        "{\n\"password: s3cr3t\":[{\"a\":1}]}\n".to_owned(),
+        format!("{{'error': 'gone', 'token': '{long}'}}\n"),
+        format!("From: a@x\nTo: b@x\nSubject: {signed}\n"),
+        format!("token: {long}\nage: 3\ncity: Bern\n"),
+        format!("2024-01-01 10:00:00 INFO {signed}\n"),
+        format!("{signed},,,\nid,a,b,c\n1,2,3,4\n"),
+        format!("{signed},{signed}\n1,2\n"),
+        format!("{{\"{}{signed}\":1}}\n", "x".repeat(2_000)),
+        "<Error>\n<Code>s3cr3t\n".to_owned(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for name in [
+            format!("{number}.csv"),
+            format!("{number}.json"),
+            format!("{number}.jsonl"),
+        ] {
+            commands.host.write(&name, &text);
+            commands.say(&format!("ingest {name} --plugin {clean} --id {name} --json"));
+            commands.say(&format!("submit --queue q --id {name} --uri {name}"));
+        }
+    }
+    let headers = [
+        "Content-Type: text/csv; charset=http://me:s3cr3t@h/\r\n".to_owned(),
+        "Content-Encoding: http://me:s3cr3t@h/\r\n".to_owned(),
+        format!("Content-Encoding: http://me:{long}@h/\r\n"),
+        "Transfer-Encoding: http://me:s3cr3t@h/\r\n".to_owned(),
+        "Content-Range: http://me:s3cr3t@h/\r\n".to_owned(),
+        "Content-MD5: http://me:s3cr3t@h/\r\n".to_owned(),
+    ];
+    for headers in headers {
+        let server = serve(vec![answer("200 OK", &headers, b"n\n1\n"); 2]);
+        commands.say(&format!(
+            "ingest http://{}/a.csv --plugin {clean}",
+            server.address
+        ));
+    }
+    commands.host.write("n.csv", "n\n1\n");
+    let text = format!("{signed}_http://me:{long}@h/");
+    for config in [
+        format!(r#"{{"mode":"keep","log":true,"text":"{text}"}}"#),
+        format!(r#"{{"mode":"fail","at":1,"text":"{text}"}}"#),
+        format!(r#"{{"mode":"fail-in-finish","text":"{text}"}}"#),
+        format!(r#"{{"mode":"panic","at":1,"text":"{text}"}}"#),
+        format!(r#"{{"mode":"panic","on":"1","text":"{text}"}}"#),
+        format!(r#"{{"mode":"print","at":1,"text":"{signed}"}}"#),
+        format!(r#"{{"mode":"refuse","text":"{text}"}}"#),
+        format!(r#"{{"mode":"refuse-config","text":"{text}"}}"#),
+    ] {
+        commands.say(&format!(
+            "ingest n.csv --plugin {hostile} --plugin-config {config} --json"
+        ));
+    }
+    let config = format!(r#"{{"mode":"reject","on":"1","text":"{text}"}}"#);
+    let receipt = commands.say(&format!(
+        "ingest n.csv --plugin {hostile} --plugin-config {config} --json"
+    ));
+    assert!(receipt.contains("X-Amz-Signature=***"), "{receipt}");
+    // This URI may be harmless, so it is not refused.
+    for uri in ["http://h/x?u=me:s3cr3t@i", "http://h/x?u=me%3As3cr3t%40i"] {
+        commands.say(&format!("submit --no-check --queue q --uri {uri}"));
+    }
+    commands.say(&format!("run --queue q --burst --plugin {clean} --allow-root ."));
+    for words in [
+        "requests --queue q",
+        "requests --queue q --json",
+        "dead list",
+        "dead list --json",
+    ] {
+        commands.say(words);
+    }
+    for text in [
+        "X-Amz-Signature=***",
+        "\"token\":\"***",
+        "u=***@i",
+        "plugin says: ",
+    ] {
+        assert!(commands.text.contains(text), "{text}");
+    }
+}
+
 /// Checks that the error for a mistyped URL, which counts as a path, does not show its secrets.
 #[test]
 fn a_url_that_is_taken_for_a_path_is_not_shown_whole() {

@@ -856,3 +856,32 @@ fn record_of(raw: &str) -> Vec<u8> {
     }
     record
 }
+
+/// Checks that the errors of a plugin show which control characters they have.
+#[test]
+fn control_characters_in_errors_of_plugins_are_spelled_out() {
+    let host = Host::embedded();
+    host.write("a.csv", "n\n1\n");
+    let text = "\u{1b}[31mA\r\nB\tC";
+    for (name, config) in [
+        ("hostile", json!({ "mode": "fail", "at": 1, "text": text })),
+        ("hostile", json!({ "mode": "fail-in-finish", "text": text })),
+        ("hostile", json!({ "mode": "refuse", "text": text })),
+        ("hostile", json!({ "mode": "refuse-config", "text": text })),
+        ("clean", json!({ "columns": { "n": { text: 1 } } })),
+    ] {
+        let command = format!(
+            "ingest a.csv --plugin {} --plugin-config",
+            component(name).display()
+        );
+        let said = host.run_with(&command, &[&config.to_string()]).refused(1);
+        assert!(said.contains(r"\u{1b}[31mA\r\nB\tC"), "{config}: {said}");
+    }
+    let panics = json!({ "mode": "panic", "at": 1, "text": text });
+    let command = format!(
+        "ingest a.csv --plugin {} --plugin-config",
+        component("hostile").display()
+    );
+    let said = host.run_with(&command, &[&panics.to_string()]).refused(1);
+    assert!(said.contains(r"\u{1b}[31mA\r B\tC"), "{said}");
+}

@@ -8,6 +8,7 @@ use super::super::lines::lines;
 use super::{Advice, Kind, Sample};
 use crate::format::clip;
 use crate::format::csv::{Dialect, Scanner};
+use crate::location::redact_within;
 
 /// Returns the kind of a text that is JSON in place of CSV, or `None`. `delimiter` is the delimiter that the request
 /// names, and `is_quoted` is true if fields can be within `"`.
@@ -161,7 +162,11 @@ fn jq_path(names: &[String]) -> Option<String> {
     let mut path = String::new();
     for name in names {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if name.len() > NAME_BYTES || name.contains(|c: char| c == '\'' || c == '`' || c.is_control()) {
+        let has_secret = || redact_within(name) != *name;
+        if name.len() > NAME_BYTES
+            || name.contains(|c: char| c == '\'' || c == '`' || c.is_control())
+            || has_secret()
+        {
             return None;
         }
         if name.chars().all(is_word) && name.starts_with(|c: char| !c.is_ascii_digit()) {

@@ -1,8 +1,11 @@
 //! Recognizes a page of HTML or an XML document by the beginning of a text. A CSV header can have the same tags:
 //! `<id>,<name>` is legal. So the lines below the first are examined, too.
 
+use std::borrow::Cow;
+
 use memchr::memmem;
 
+use super::super::notice::{NoticeCandidate, is_notice};
 use super::text::{first_line, is_delimiter, lines, starts_with};
 use super::{Advice, Kind, Sample};
 use crate::format::clip;
@@ -48,7 +51,6 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
         };
     }
     let tag = MarkupTag::read(element)?;
-    let is_one_of = |names: &[&[u8]]| names.iter().any(|name| tag.name.eq_ignore_ascii_case(name));
     let is_page = is_page_tag(tag.name);
     let Some(after) = tag.after else {
         // The end of this tag is missing. After its name comes white space, a slash or the end of the text.
@@ -57,14 +59,14 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
         } else {
             html().guessed()
         };
-        return (is_page && (sample.whole || tag.has_attributes)).then_some(kind);
+        let is_cut_off = is_page && (sample.whole || tag.has_attributes) || is_cut_off(element, &tag, sample);
+        return is_cut_off.then_some(kind);
     };
     // The names in a CSV header can be tags (`<id>,<name>`), or be within tags (`<b>id</b>,<b>name</b>`).
     if after.first().is_some_and(is_delimiter) || has_field_after_end(after, tag.name, is_delimiter) {
         return None;
     }
     let content = after.trim_ascii_start();
-    let is_alone = after.first().is_none_or(|next| matches!(next, b'\n' | b'\r'));
     let is_part = is_known(tag.name);
     // A CSV file with one column can be a list of values in angle brackets. Such values have no end tags.
     let is_tag = |line: &[u8]| {
@@ -84,7 +86,7 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
             None => !sample.whole && !is_part && !lines(content).take(ELEMENTS).all(is_element),
         }
     };
-    let is_proved = is_one_of(WHOLE_PAGE_TAGS) && has_end(after, tag.name)
+    let is_proved = is_one_of(tag.name, WHOLE_PAGE_TAGS) && has_end(after, tag.name)
         || (has_end(first_line(after), tag.name)
             || content.starts_with(b"<") && memmem::find(content, b"</").is_some())
             && is_document()
@@ -95,18 +97,16 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
             && (content.is_empty() || content.starts_with(b"<") && !is_list);
     // In HTML, end tags can be missing.
     let has_part = is_part && MarkupTag::read(content).is_some_and(|next| is_known(next.name)) && !is_list;
-    let is_field = after
-        .first()
-        .is_none_or(|next| next.is_ascii_whitespace() || next.is_ascii_punctuation());
     let is_guessed = content.starts_with(b"<") && memmem::find(content, b"/>").is_some() && !is_list
         || has_part
-        || is_one_of(HEADINGS) && !is_field
-        || tag.is_empty && content.is_empty()
-        || tag.has_quotes
+        || tag.is_empty
+        || tag.has_attributes
         || has_end(after, tag.name)
         || content.starts_with(b"<") && memmem::find(content, b"</").is_some()
-        || is_page && tag.has_attributes
-        || is_alone && is_one_of(WHOLE_PAGE_TAGS);
+        || match first_line(after).is_empty() {
+            true => is_fragment_below(&tag, after, is_delimiter),
+            false => is_fragment_beside(&tag, after, is_delimiter),
+        };
     if !is_proved && !is_guessed {
         return None;
     }
@@ -114,15 +114,107 @@ pub(super) fn of(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) -> Opt
     Some(if is_proved { kind } else { kind.guessed() })
 }
 
+/// Returns the kind of a text that begins with any tag, if no line of the text can be an object. No line of JSONL begins
+/// with a tag, so a tag needs no further proof here.
+pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
+    let text = sample.text().trim_ascii_start();
+    let tag = match text.strip_prefix(b"</") {
+        Some(rest) => [b"<", rest].concat().into(),
+        None => Cow::from(text),
+    };
+    let name = MarkupTag::read(&tag)?.name;
+    let has_object = || lines(text).any(|line| line.starts_with(b"{"));
+    (!has_object()).then(|| match is_known(name) {
+        true => Kind::new("a page of HTML", FetchPage),
+        false => xml(&tag),
+    })
+}
+
+/// Returns whether a text is the beginning of a tag whose end is missing: `<table border=0`, or `<table` alone.
+fn is_cut_off(text: &[u8], tag: &MarkupTag<'_>, sample: &Sample) -> bool {
+    let line = first_line(text);
+    let is_alone = sample.whole && text.trim_ascii_end().len() == b"<".len() + tag.name.len();
+    let has_attributes = tag.has_attributes && line.contains(&b'=') && !line.iter().any(is_delimiter);
+    is_known(tag.name) && (is_alone || has_attributes)
+}
+
+/// Returns whether a text after a tag, on the same line, makes the tag the beginning of a page or a document whose end
+/// is missing: `<h1>Not Found`, `<p> An error occurred.`
+fn is_fragment_beside(tag: &MarkupTag<'_>, after: &[u8], is_delimiter: impl Fn(&u8) -> bool) -> bool {
+    let line = first_line(after);
+    // The name of a column can continue after a tag, but then a blank or a mark usually follows the tag: `<p> [Pa]`.
+    let is_field = line[0].is_ascii_whitespace() || line[0].is_ascii_punctuation();
+    if is_field {
+        return is_known(tag.name) && begins_notice(after, is_delimiter);
+    }
+    is_one_of(tag.name, HEADINGS) || !is_over_values(line, &after[line.len()..], is_delimiter)
+}
+
+/// Returns whether the lines below a tag, which is alone on its line, make the tag the beginning of a page or a document
+/// whose end is missing. A CSV file with one column can have the tag as its header, above values.
+fn is_fragment_below(tag: &MarkupTag<'_>, after: &[u8], is_delimiter: impl Fn(&u8) -> bool) -> bool {
+    let content = after.trim_ascii_start();
+    let is_of_error = is_one_of(tag.name, TAGS_OF_ERRORS);
+    let Some(line) = lines(content).next() else {
+        return true;
+    };
+    let begins_text = |next: &MarkupTag<'_>| {
+        let text = next.after.map_or(&[][..], first_line);
+        let is_beside = text.first().is_some_and(|byte| !is_delimiter(byte));
+        is_beside && !text[0].is_ascii_whitespace()
+    };
+    let is_indented = after.trim_ascii_start().len() < after.len()
+        && matches!(after[after.len() - content.len() - 1], b' ' | b'\t');
+    MarkupTag::read(content).is_some_and(|next| is_indented || is_of_error || begins_text(&next))
+        || is_one_of(tag.name, STRUCTURE)
+        || is_of_error && line.iter().any(u8::is_ascii_alphabetic) && line.contains(&b' ')
+        || (is_of_error || is_known(tag.name)) && begins_notice(content, is_delimiter)
+}
+
+/// Returns whether a text begins with a sentence or with the words of an error, alone or over lines that hold no values.
+fn begins_notice(text: &[u8], is_delimiter: impl Fn(&u8) -> bool) -> bool {
+    let mut lines = lines(text);
+    let line = String::from_utf8_lossy(lines.next().unwrap_or_default());
+    let delimiter = line.bytes().find(|byte| is_delimiter(byte)).map(char::from);
+    let names: Vec<_> = line.split(|c| Some(c) == delimiter).collect();
+    let records: Vec<_> = lines.take(ELEMENTS).collect();
+    is_notice(&NoticeCandidate {
+        line: &line,
+        names: &names,
+        records: &records,
+        is_table: false,
+    })
+}
+
+/// Returns whether a line can be a header above the lines below it: each of them begins like a number, or has as many
+/// delimiters as the header.
+fn is_over_values(line: &[u8], below: &[u8], is_delimiter: impl Fn(&u8) -> bool) -> bool {
+    let delimiter = line.iter().find(|byte| is_delimiter(byte));
+    let count = |line: &[u8]| delimiter.map_or(0, |delimiter| memchr::memchr_iter(*delimiter, line).count());
+    let columns = count(line);
+    let is_value = |line: &[u8]| match columns {
+        0 => matches!(line[0], b'0'..=b'9' | b'+' | b'-' | b'.'),
+        _ => count(line) == columns,
+    };
+    let mut below = lines(below).take(ELEMENTS).peekable();
+    below.peek().is_some() && below.all(is_value)
+}
+
+/// Returns whether a tag has one of these names.
+fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
+    names.iter().any(|one| name.eq_ignore_ascii_case(one))
+}
+
 /// Returns whether a page can begin with the tag of this name.
 fn is_page_tag(name: &[u8]) -> bool {
-    PAGE_TAGS.iter().any(|tag| name.eq_ignore_ascii_case(tag))
+    is_one_of(name, PAGE_TAGS)
 }
 
 /// Returns whether a tag of this name belongs to HTML.
 fn is_known(name: &[u8]) -> bool {
-    let mut tags = PAGE_TAGS.iter().chain(PARTS_OF_PAGES);
-    tags.any(|tag| name.eq_ignore_ascii_case(tag))
+    [PAGE_TAGS, PARTS_OF_PAGES, STRUCTURE]
+        .iter()
+        .any(|tags| is_one_of(name, tags))
 }
 
 /// Returns whether a text begins with an end tag of HTML, or with the end of a comment in a page.
@@ -162,10 +254,39 @@ fn has_page_on_its_first_line(text: &[u8]) -> bool {
 const ELEMENTS: usize = 100;
 
 /// The tags of headings. Text follows such a tag.
-const HEADINGS: &[&[u8]] = &[b"h1", b"h2", b"h3", b"title", b"center"];
+const HEADINGS: &[&[u8]] = &[b"h1", b"h2", b"h3", b"h4", b"h5", b"h6", b"title", b"center"];
 
-/// If a text begins with one of these tags, the text is probably a page, even if the tag is alone on its line.
+/// Tags that contain a script or a whole page.
 const WHOLE_PAGE_TAGS: &[&[u8]] = &[b"html", b"body", b"script"];
+
+/// If a text begins with one of these tags, the text is probably a page, even if the tag is alone on its line: hardly a
+/// column has such a name.
+const STRUCTURE: &[&[u8]] = &[
+    b"html",
+    b"body",
+    b"script",
+    b"noscript",
+    b"iframe",
+    b"frameset",
+    b"div",
+    b"span",
+    b"pre",
+    b"center",
+    b"blockquote",
+    b"table",
+    b"thead",
+    b"tbody",
+    b"tr",
+    b"td",
+    b"ul",
+    b"ol",
+    b"li",
+    b"br",
+    b"hr",
+];
+
+/// The names of XML documents with an error.
+const TAGS_OF_ERRORS: &[&[u8]] = &[b"error", b"errors", b"fault", b"exception", b"errorresponse"];
 
 /// The tags that pages begin with.
 const PAGE_TAGS: &[&[u8]] = &[
@@ -180,42 +301,11 @@ const PAGE_TAGS: &[&[u8]] = &[
     b"noscript",
 ];
 
-/// The other tags of pages and of parts of pages.
+/// The other tags of pages and of parts of pages, except those in [`STRUCTURE`].
 const PARTS_OF_PAGES: &[&[u8]] = &[
-    b"title",
-    b"div",
-    b"span",
-    b"p",
-    b"table",
-    b"center",
-    b"h1",
-    b"h2",
-    b"h3",
-    b"form",
-    b"br",
-    b"hr",
-    b"img",
-    b"a",
-    b"b",
-    b"pre",
-    b"font",
-    b"ul",
-    b"ol",
-    b"section",
-    b"main",
-    b"article",
-    b"header",
-    b"base",
-    b"frameset",
-    b"tr",
-    b"td",
-    b"th",
-    b"thead",
-    b"tbody",
-    b"li",
-    b"dl",
-    b"nav",
-    b"footer",
+    b"title", b"p", b"h1", b"h2", b"h3", b"h4", b"h5", b"h6", b"form", b"img", b"a", b"b", b"i", b"u", b"em",
+    b"tt", b"code", b"small", b"strong", b"font", b"section", b"main", b"article", b"header", b"base", b"th",
+    b"dl", b"dt", b"dd", b"nav", b"footer",
 ];
 
 /// Returns the kind of an XML document, named after its first element.
@@ -225,13 +315,13 @@ fn xml(text: &[u8]) -> Kind {
     while let Some(at) = memchr::memchr(b'<', rest) {
         let element = &rest[at..];
         if let Some(tag) = MarkupTag::read(element) {
-            if PAGE_TAGS.iter().any(|page| tag.name.eq_ignore_ascii_case(page)) {
+            if is_page_tag(tag.name) {
                 return Kind::new("a page of HTML", FetchPage);
             }
             let name = clip(tag.name);
-            let advice = match tag.name.to_ascii_lowercase().as_slice() {
-                b"error" | b"errors" | b"fault" | b"exception" | b"errorresponse" => FetchPage,
-                b"workbook" => Advice::SaveSheet,
+            let advice = match tag.name {
+                name if is_one_of(name, TAGS_OF_ERRORS) => FetchPage,
+                name if name.eq_ignore_ascii_case(b"workbook") => Advice::SaveSheet,
                 _ => Convert,
             };
             return Kind::new(format!("an XML document (<{name}>)"), advice);
@@ -459,6 +549,33 @@ mod tests {
             "<p>Hello</p>\n<p>World</p>\n",
             "<B>\n1\n</B>\n",
             "<id>\n<a>1</a>\n<b>2</b>\n",
+            "<table>\n",
+            "<div>\n",
+            "<error>",
+            "<rows>\n",
+            "<pre>\nCannot GET /x\n",
+            "<pre>Cannot GET /x\n",
+            "<pre>Cannot GET /x, /y\n",
+            "<Error>\n<Code>NoSuchKey\n",
+            "<Error>\n<Code>\nNoSuchKey\n",
+            "<Error>\r\n  <Code>\r\n    NoSuchKey\r\n",
+            "<error>\nNo such key\n",
+            "<error>not found\n",
+            "<Message>Access Denied\n",
+            "<p>An error occurred\n",
+            "<p> An error occurred.\n",
+            "<p>\nAn error occurred.\n",
+            "<h4>\nNot Found\n",
+            "<i>\nAccess denied, please log in.\n",
+            "<br/>\nfoo\n",
+            "<br>\nfoo\n",
+            "<hr>\n1,2\n",
+            "<rows/>\n<row/>\n",
+            "<table border=0>\n1\n",
+            "<font size=2>Not found\n",
+            "<table border=0",
+            "<table",
+            "<div\n",
         ] {
             assert!(
                 of_beginning(&Sample::of(text), None, true).is_some_and(|kind| kind.is_guess),
@@ -541,6 +658,25 @@ mod tests {
             "id,body <html>\n1,x\n",
             "1,see <html> tag,x\n",
             "2024 <html> rewrite,done\n",
+            "<p>Pa\n101325\n101310.5\n",
+            "<v>avg\n-1\n+2\n.5\n",
+            "<b>Name,<b>Age\nAnna,5\n",
+            "<p> [Pa]\n1\n",
+            "<p>_mean\n1\n",
+            "<p>(x),b\n1,2\n",
+            "<city>\nNew York\nBoston\n",
+            "<comment>\nThis one is good.\nI do not like it.\n",
+            "<error>\n0.5\n0.25\n",
+            "<error>\ntimeout\n",
+            "<p>\nx\ny\n",
+            "<a>\n Anna\n",
+            "<pad>\n<unk>\nthe\nof\n",
+            "<name>\n<foo>\nbar\n",
+            "<table>,<rows>\na,1\n",
+            "<table>\t<rows>\na\t1\n",
+            "<DATE> <TIME>\n1 2\n",
+            "<table\nusers\n",
+            "<p\n1=2\n",
         ] {
             assert_eq!(kind_of(text), None, "{text:?}");
         }

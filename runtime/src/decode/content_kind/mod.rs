@@ -212,7 +212,9 @@ pub(super) fn of_csv(sample: &Sample, delimiter: Option<u8>, is_quoted: bool) ->
 /// Returns the kind of a text, or `None` if the text can be JSONL. Guesses count here, because no line of JSONL looks
 /// like one of these kinds.
 pub(super) fn of_jsonl(sample: &Sample) -> Option<Kind> {
-    of_beginning(sample, None, true).or_else(|| json::of_jsonl(sample))
+    of_beginning(sample, None, true)
+        .or_else(|| markup::of_jsonl(sample))
+        .or_else(|| json::of_jsonl(sample))
 }
 
 #[cfg(test)]

@@ -219,6 +219,30 @@ pub(super) fn looks_like_names(record: &[u8], delimiter: u8) -> bool {
     })
 }
 
+/// Returns whether a field is a number, a date or a time: it has a digit, and no other characters than these values have.
+pub(super) fn is_value(field: &[u8]) -> bool {
+    let field = field.trim_ascii();
+    let in_value = |byte: &u8| byte.is_ascii_digit() || b"+-.,:/% TZ\"".contains(byte);
+    field.iter().any(u8::is_ascii_digit) && field.iter().all(in_value)
+}
+
+/// Returns for each of `columns` columns whether each record has a number, a date or a time in it. If there are no
+/// records, no column has.
+pub(super) fn columns_of_values(records: &[SampleRecord<'_>], columns: usize, dialect: Dialect) -> Vec<bool> {
+    let every: Vec<usize> = (0..columns).collect();
+    let mut of_values = vec![!records.is_empty(); columns];
+    for record in records {
+        let mut column = 0;
+        let found = |span: Span| {
+            of_values[column] &= is_value(span.of(record.text));
+            column += 1;
+        };
+        // The record was parsed before, so this cannot fail.
+        let _ = Scanner::new(dialect).record(record.text, 0, true, &every, found);
+    }
+    of_values
+}
+
 /// Returns whether a record can be a header if `delimiter` splits it instead of the current delimiter. One of these
 /// must hold:
 ///

@@ -216,6 +216,68 @@ fn a_title_of_several_lines_stands_over_two_columns() {
 }
 
 #[test]
+fn lines_of_metadata_are_no_table_however_short_the_table_is() {
+    let metadata = [
+        "Station,Hanoi",
+        "Period,March",
+        "Unit,mm",
+        "Created,today",
+        "Operator,me",
+        "Serial,12",
+        "Firmware,v2",
+        "Checked,2024-01-02",
+    ];
+    for lines in 1..=metadata.len() {
+        for rows in 1..=12 {
+            let above = metadata[..lines].join("\n");
+            let below = "2024-01-01,10:00,1\n".repeat(rows);
+            let text = format!("{above}\ndate,time,value\n{below}");
+            let part = format!("say --skip-lines {lines} if lines stand over the header");
+            assert_refused(&text, &InputOptions::default(), &part);
+            let text = format!("{above}\n\n\"date\",\"time\",\"value\"\n{below}");
+            let part = format!("say --skip-lines {} if lines stand over the header", lines + 1);
+            assert_refused(&text, &InputOptions::default(), &part);
+        }
+    }
+    let text = "Station,Hanoi\nYear,2024\ndate,time,value\n2024-01-01,10:00,1\n";
+    let part = "say --skip-lines 2 if lines stand over the header";
+    assert_refused(text, &InputOptions::default(), part);
+    let text = "Sales, 2024\nid,name,v\n1,a,2\n2,b,3\n";
+    let part = "say --skip-lines 1 if lines stand over the header, else";
+    assert_refused(text, &InputOptions::default(), part);
+    let text = "a,b\n1,2,3\n4,5,6\n";
+    let part = "say --skip-lines if lines stand over the header, else";
+    assert_refused(text, &InputOptions::default(), part);
+}
+
+#[test]
+fn wider_records_at_the_end_are_rejects_of_a_good_file() {
+    for (header, record, wider) in [
+        ("id,name", "1,Anna", "2,Doe,Jane\n3,Roe,Rick\n4,Poe,Ed\n"),
+        (
+            "name,city",
+            "Anna,Bern",
+            "Doe,Jane,Bern\nRoe,Rick,Rome\nPoe,Ed,Oslo\n",
+        ),
+        ("name,age", "Anna,25", "Doe,Jane,41\nRoe,Rick,50\n"),
+        (
+            "name,age",
+            "Anna,25",
+            "Doe,Jane,unknown\nRoe,Rick,50\nPoe,Ed,51\n",
+        ),
+        ("name,note", "Anna,good", "Carl,ok,thanks\nDan,5 stars,great\n"),
+        ("name,note", "Anna,good", "Carl,ok, thanks\nDan,5,great\n"),
+        ("date,value", "2024-01-02,5", "total,sum,x\n2024-01-03,1,2\n"),
+    ] {
+        for records in [4, 10, 18] {
+            let text = format!("{header}\n{}{wider}", format!("{record}\n").repeat(records));
+            let columns: Vec<_> = header.split(',').collect();
+            assert_columns(&text, &InputOptions::default(), &columns);
+        }
+    }
+}
+
+#[test]
 fn rules_for_rows_leave_the_other_rules() {
     let title = "Monthly report 2024\na,b\n1,2\n3,4\n";
     let with = |set: fn(&mut InputOptions)| {

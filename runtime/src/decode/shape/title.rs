@@ -2,7 +2,10 @@
 //! In such a file, the records below have more fields than the first line, or more fields that are not empty.
 
 use super::beginning::Shape;
-use super::table::{LINES_OVER_HEADER, SampleRecord, Table, has_words, is_title_over, looks_like_names};
+use super::table::{
+    LINES_OVER_HEADER, SampleRecord, Table, columns_of_values, has_words, is_title_over, is_value,
+    looks_like_names,
+};
 use crate::format::clip;
 
 impl Shape<'_> {
@@ -67,6 +70,7 @@ impl Shape<'_> {
                     number >= 3
                         && 2 * number > all
                         && (table.is_most() || has_words && table.is_all_but_few())
+                        || table.is_most() && self.is_under_metadata(&table)
                 }
             };
         if !(is_most || has_none_as_header || is_below) {
@@ -85,9 +89,48 @@ impl Shape<'_> {
                 "{what}: do its records end with a delimiter that the header has not? say --long-rows trailing-empty"
             )
         } else {
-            format!("{what}: say --skip-lines if lines stand over the header, else --delimiter or --quote")
+            let first = &records[table.first];
+            // If the first line of the table is a record, its number is not the number of lines to skip.
+            let skip = match looks_like_names(first.text, dialect.delimiter) {
+                true => self.skip_lines(self.line(first) - 1),
+                false => "--skip-lines".to_owned(),
+            };
+            format!("{what}: say {skip} if lines stand over the header, else --delimiter or --quote")
         })
     }
+
+    /// Returns whether the first line and the records before a wider table are lines over its header, not records. Wider
+    /// records can also be malformed records of a good file, and then they look like its other records. So the wider
+    /// table must begin with names, and must have a column of values below them. The lines before it must have no column
+    /// of values below their first line.
+    fn is_under_metadata(&self, table: &Table) -> bool {
+        let (top, columns) = (self.top, self.columns());
+        let (before, of_table) = self.records.split_at(table.first);
+        let Some((header, records)) = of_table.split_first() else {
+            return false;
+        };
+        let is_value = |name: &&str| is_value(name.as_bytes());
+        let named: Vec<_> = self.names.iter().map(|name| !is_value(name)).collect();
+        let before = alike(before, columns);
+        let of_values = columns_of_values(&before, columns, top.dialect);
+        let mut columns = named.iter().zip(of_values);
+        // A single line, such as `Year,2024`, proves nothing.
+        let is_table = before.len() > 1 && columns.any(|(named, of_values)| *named && of_values);
+        let records = alike(records, table.fields);
+        top.header
+            && !is_table
+            && looks_like_names(header.text, top.dialect.delimiter)
+            && columns_of_values(&records, table.fields, top.dialect).contains(&true)
+    }
+}
+
+/// Returns the records with this number of fields.
+fn alike<'a>(records: &[SampleRecord<'a>], fields: usize) -> Vec<SampleRecord<'a>> {
+    records
+        .iter()
+        .copied()
+        .filter(|record| record.fields == fields)
+        .collect()
 }
 
 fn fields(number: usize) -> String {

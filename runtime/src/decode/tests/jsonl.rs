@@ -225,7 +225,7 @@ fn columns_of_jsonl_are_those_of_the_first_batch_and_more() {
     .unwrap();
     assert_eq!(
         error.to_string(),
-        "decode a: has more than the 20 columns allowed"
+        "decode a: has 21 columns, more than the 20 allowed; --limit columns=21 allows them"
     );
 }
 
@@ -277,4 +277,69 @@ fn jsonl_without_records_is_an_input_without_columns() {
             "{text:?}"
         );
     }
+}
+
+#[test]
+fn a_name_has_a_limit_whenever_it_comes() {
+    let limits = Limits {
+        column_name_bytes_max: 20,
+        ..small()
+    };
+    let most = limits.column_name_bytes_max;
+    let [longest, longer] = [most, most + 1].map(|bytes| "n".repeat(bytes));
+    let read = |text: &str| run(text.as_bytes(), &as_jsonl(), &limits, None, &[usize::MAX]);
+    let first = read(&format!("{{\"{longest}\":1}}\n")).unwrap();
+    assert_eq!(first.columns, [longest.as_str()]);
+    let error = read(&format!("{{\"{longer}\":1}}\n")).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("has {} bytes, more than the {most} allowed", most + 1)),
+        "{error}"
+    );
+    let before = "{\"a\":1}\n".repeat(limits.batch_records + limits.batch_bytes);
+    for (name, is_taken) in [
+        (longest.as_str(), true),
+        (&longest.replacen('n', "\\u006e", 1), true),
+        (&longer, false),
+        (&longer.replacen('n', "\\u006e", 1), false),
+    ] {
+        let text = format!("{before}{{\"{name}\":1}}\n{{\"a\":2}}\n");
+        let decoded = read(&text).unwrap();
+        let rejects: Vec<_> = decoded
+            .records
+            .iter()
+            .filter_map(|record| record.fields.as_ref().err().map(|(code, _)| *code))
+            .collect();
+        assert_eq!(rejects.is_empty(), is_taken, "{rejects:?}");
+        assert!(
+            rejects.iter().all(|&code| code == "unexpected-member"),
+            "{rejects:?}"
+        );
+    }
+}
+
+#[test]
+fn more_columns_than_the_limit() {
+    let object = |columns: usize| {
+        let members: Vec<_> = (0..columns).map(|column| format!("\"c{column}\":1")).collect();
+        format!("{{{}}}\n", members.join(","))
+    };
+    let limits = Limits::default();
+    let read = |text: &str, limits: &Limits| run(text.as_bytes(), &as_jsonl(), limits, None, &[usize::MAX]);
+    for (columns, message) in [
+        (
+            5_000,
+            "has 5000 columns, more than the 4096 allowed; --limit columns=5000 allows them",
+        ),
+        (
+            70_000,
+            "has more than 65536 columns, and 4096 are allowed; --limit columns allows at most 65536",
+        ),
+    ] {
+        let error = read(&object(columns), &limits).expect_err("too many").to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    let error = read(&("{\"x\":1}\n".to_owned() + &object(4_096)), &limits).expect_err("too many");
+    assert!(error.to_string().contains("has 4097 columns"), "{error}");
+    let limits = limits.with(&["columns=5000".parse().unwrap()]);
+    assert_eq!(read(&object(5_000), &limits).unwrap().columns.len(), 5_000);
 }

@@ -74,6 +74,12 @@ fn credentials_are_not_shown() {
         ("https://h/?sig=S3cr3t/b;c=d", "https://h/?sig=***;c=d"),
         ("h/a.csv?token=S3cr3t", "h/a.csv?token=***"),
         (" http://u:S3cr3t@h/a", " http://h/a"),
+        ("https://h/x?u=me:S3cr3t@i", "https://h/x?u=***@i"),
+        ("https://h/x?u=me:S3c/r3t@i&b=1", "https://h/x?u=***@i&b=1"),
+        ("https://h/x?me:S3cr3t@i", "https://h/x?***@i"),
+        ("https://h/x?u=me%3AS3cr3t%40i", "https://h/x?u=***"),
+        ("https://h/10:30/a@b?t=10:30", "https://h/10:30/a@b?t=10:30"),
+        ("s3://bucket/k?u=a@b", "s3://bucket/k?u=a@b"),
         ("//u:S3cr3t@h/a", "//h/a"),
         // In these cases, the URI is malformed. An invalid port could be a password.
         ("http://u:S3cr3t", "http://***"),

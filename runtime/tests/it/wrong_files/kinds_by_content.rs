@@ -224,6 +224,15 @@ const GUESSES: &[(&str, &str)] = &[
     ("@relation a\n@attribute b numeric\n", "is an ARFF file"),
     ("Error 500 <html><body>Oops</body></html>\n", "is a page of HTML"),
     ("<table>\n<tr><td>1<td>2\n", "is a page of HTML"),
+    ("<table>\n", "is a page of HTML"),
+    ("<pre>Cannot GET /x\n", "is a page of HTML"),
+    ("<p>\nAn error occurred.\n", "is a page of HTML"),
+    ("<br/>\nfoo\n", "is a page of HTML"),
+    (
+        "<Error>\n<Code>NoSuchKey\n",
+        "is an XML document (<Error>), not CSV: is this the address of the file itself?",
+    ),
+    ("<error>", "is an XML document (<error>)"),
     ("[1, 2]\n", "is a JSON array"),
 ];
 
@@ -242,6 +251,24 @@ fn what_could_be_a_table_is_one_if_the_format_is_named() {
             &message.replace("not CSV", "not JSONL"),
         );
     }
+}
+
+#[test]
+fn any_tag_is_refused_in_place_of_jsonl() {
+    for (text, message) in [
+        ("<p>\n1\n2\n", "is a page of HTML, not JSONL"),
+        ("<row>\n1\n", "is an XML document (<row>), not JSONL: convert it"),
+        ("</row>\n", "is an XML document (<row>)"),
+        ("<error>,x\n", "is an XML document (<error>)"),
+    ] {
+        assert_refused("a.jsonl", text, &["--input-format", "jsonl"], message);
+    }
+    let host = host_of("a.jsonl", "<p>\n{\"a\":1}\n");
+    assert_eq!(
+        output(&host, "a.jsonl", &[]),
+        "{\"a\":1}\n",
+        "one line is rejected"
+    );
 }
 
 #[test]
