@@ -455,6 +455,28 @@ fn a_worker_tells_of_a_code_that_no_reject_has() {
     );
 }
 
+/// Checks that `ingest` and a worker tell that all records were rejected, also if the input is too short for the default
+/// rule.
+#[test]
+fn it_is_told_that_all_records_were_rejected() {
+    let host = Host::embedded();
+    host.write("all.csv", csv(0, 5, 0));
+    host.write("some.csv", csv(1, 1, 0));
+    let warning = "all 5 records were rejected: is the input what it seems?";
+    for (name, is_told) in [("all", true), ("some", false)] {
+        let said = ingest(&host, &format!("{name}.csv"), "");
+        assert_eq!(said.stderr.contains(warning), is_told, "{}", said.stderr);
+        said.ok();
+        host.run(&format!("submit --queue q --id {name} --uri {name}.csv"))
+            .ok();
+        let words = "run --queue q --burst --allow-root . --plugin";
+        let said = host.run_with(words, &[component("clean").to_str().unwrap()]);
+        let is_warned = |line: &str| line.contains(" WARN ") && line.contains(warning) && line.contains(name);
+        assert_eq!(said.stderr.lines().any(is_warned), is_told, "{}", said.stderr);
+        said.ok();
+    }
+}
+
 /// Checks that the result of the gate is reported even if the quarantine cannot be created. No file of the
 /// attempt is left.
 #[test]
