@@ -1,12 +1,14 @@
 //! Suggests commands and options to users of other programs. An unknown word goes in, and the equivalent in this
 //! program comes out.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::options::FILE_EXTENSIONS;
 
 /// The commands of RQ, Celery, Sidekiq and others, each with the equivalent in this program.
 const COMMANDS: &[(&[&str], &str)] = &[
@@ -483,7 +485,9 @@ fn add_to_missing(error: &mut clap::Error, given: &Command) {
 /// Returns the hint for an unexpected argument of a command that is not an option.
 fn positional(word: &str, given: &Command) -> Option<&'static str> {
     let words = words_of(given);
-    if words == "run" && (word.contains('/') || Path::new(word).is_file()) {
+    let extension = Path::new(word).extension().and_then(OsStr::to_str);
+    let has_name_of_file = extension.is_some_and(|extension| FILE_EXTENSIONS.contains(&extension));
+    if words == "run" && (has_name_of_file || word.contains('/') || Path::new(word).is_file()) {
         return Some(FILE_FOR_RUN);
     }
     let found = POSITIONALS.iter().find(|(of, _)| *of == words);

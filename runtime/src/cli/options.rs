@@ -136,7 +136,7 @@ fn object_prefix(output: &str) -> Result<Option<ObjectPrefix>> {
 }
 
 /// The file extensions that the name of a folder hardly ever has.
-const FILE_EXTENSIONS: &[&str] = &[
+pub(super) const FILE_EXTENSIONS: &[&str] = &[
     "7z", "arrow", "avro", "bz2", "csv", "csvz", "dat", "db", "feather", "gz", "gzip", "htm", "html", "json",
     "jsonl", "log", "lz4", "ndjson", "ods", "orc", "parquet", "pdf", "pq", "psv", "sql", "sqlite", "ssv",
     "tab", "tar", "text", "tgz", "tsv", "txt", "xls", "xlsx", "xml", "xz", "yaml", "yml", "zip", "zst",

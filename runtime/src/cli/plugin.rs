@@ -164,13 +164,11 @@ async fn push(file: &Path, limits: &Limits, environment: &Environment) -> Result
 }
 
 async fn bind(request: BindRequest, environment: &Environment) -> Result<()> {
+    if let Some(why) = named_file(&request.plugin) {
+        return Err(Error::permanent(Stage::Config, Code::Usage, why));
+    }
     let backend = environment.connect().await?;
-    let file = named_file(&request.plugin);
-    let bound = plugin::bind(&backend, request, |limits| environment.engine(limits)).await;
-    let bound = bound.map_err(|error| match file {
-        Some(why) if error.code() == Code::Usage => Error::permanent(Stage::Config, Code::Usage, why),
-        _ => error,
-    })?;
+    let bound = plugin::bind(&backend, request, |limits| environment.engine(limits)).await?;
     print_bound(&bound);
     if let Some(before) = &bound.replaced {
         note_left_out(&bound, before);

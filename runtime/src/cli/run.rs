@@ -219,14 +219,8 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
             "{done} done, {dead} dead, {retried} retried, {cancelled} cancelled, {released} handed back, {lost} lost{rest}"
         ));
         if dead > 0 {
-            let what = match dead {
-                1 => "it",
-                _ => "them",
-            };
-            print::line(format!(
-                "{dead} died: {} shows {what}",
-                dead_list_commands(&queues)
-            ));
+            let what = if dead == 1 { "it" } else { "them" };
+            print::line(format!("{dead} died: {} {what}", dead_list_commands(&queues)));
         }
         print_left(&left, &queues);
         for (queue, near) in new_queues {
@@ -263,7 +257,7 @@ fn print_left(left: &LeftRequests, queues: &[String]) {
     if left.invalid > 0 {
         let lists = dead_list_commands(queues);
         print::line(format!(
-            "documents that are not valid requests were set aside: {lists} shows them"
+            "documents that are not valid requests were set aside: {lists} them"
         ));
     }
     if left.shown.is_empty() {
@@ -291,10 +285,12 @@ fn print_left(left: &LeftRequests, queues: &[String]) {
     }
 }
 
-/// Returns the commands that list the dead letters of these queues.
+/// Returns the commands that list the dead letters of these queues, with their verb.
 fn dead_list_commands(queues: &[String]) -> String {
     let command = |queue: &String| format!("`ingest-host dead list --queue {queue}`");
-    queues.iter().map(command).collect::<Vec<_>>().join(", ")
+    let commands = queues.iter().map(command).collect::<Vec<_>>().join(", ");
+    let verb = if queues.len() == 1 { "shows" } else { "show" };
+    format!("{commands} {verb}")
 }
 
 fn time(at_ms: i64) -> String {

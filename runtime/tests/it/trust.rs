@@ -354,9 +354,13 @@ fn the_queues_files_are_this_users_alone() {
         command
     };
     let url = format!("sqlite:{}", host.path("new/folder/queue.db").display());
-    let submit = format!("--url {url} submit --queue q --uri 'http://h/?sig=s3cret'");
-    CommandOutput::new(&shell(&submit).output().unwrap()).ok();
-    assert_eq!(mode(&host.path("new/folder")), 0o700);
+    let submit = "submit --queue q --uri 'http://h/?sig=s3cret'";
+    CommandOutput::new(&shell(submit).output().unwrap()).ok();
+    let own_folder = host.path(".local/share/ingest-host");
+    assert_eq!(mode(&own_folder), 0o700);
+    assert_eq!(mode(&own_folder.join("queue.db")), 0o600);
+    fs::create_dir_all(host.path("new/folder")).unwrap();
+    CommandOutput::new(&shell(&format!("--url {url} {submit}")).output().unwrap()).ok();
     assert_eq!(mode(&host.path("new/folder/queue.db")), 0o600);
     // SQLite's other files exist only while the queue is open.
     let clean = component("clean");
