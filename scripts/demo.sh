@@ -5,8 +5,8 @@
 # - The output is committed with a receipt.
 # - The queue gets another plugin while the worker runs.
 #
-# The queue is embedded (a SQLite file), or on Redis if REDIS_URL or REDIS_HOST is set. All files are in target/demo,
-# which each run creates anew.
+# The queue is embedded (a SQLite file), or on the server that REDIS_URL or REDIS_HOST names. All files are in
+# target/demo. A run removes nothing that is there: you may have gone on with the queue of an earlier run.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -90,27 +90,28 @@ TARGET=${TARGET#"$PWD"/}
 PLUGINS=$TARGET/wasm32-wasip2/release
 DEMO=$TARGET/demo
 case $TARGET in
-/*) PATH=$TARGET/release:$PATH ;;
-*) PATH=$PWD/$TARGET/release:$PATH ;;
+/*) ABSOLUTE=$TARGET ;;
+*) ABSOLUTE=$PWD/$TARGET ;;
 esac
+PATH=$ABSOLUTE/release:$PATH
 export PATH
-rm -rf "$DEMO"
 mkdir -p "$DEMO"
+rm -f "$DEMO/feed.url" "$DEMO/feed.log" "$DEMO/worker.log"
 
 # --- The address of the queue
 
 RUN=$(date +%H%M%S)
 QUEUE=bigdatastudy
-if [ -n "${REDIS_URL:-}${REDIS_HOST:-}" ]; then
-    # The server can already have a queue with this name. If the server does not answer, the first command after this
-    # check reports it.
-    if ingest-host queue list --json 2>/dev/null | grep -q '"queue": *"'"$QUEUE"'"'; then
-        say '' "This server has a queue $QUEUE already. It stays as it is: the demo takes a queue of its own."
-        QUEUE=$QUEUE-demo-$RUN
-    fi
-else
-    REDIS_URL=sqlite:$DEMO/queue.db
+if [ -z "${REDIS_URL:-}${REDIS_HOST:-}" ]; then
+    # The path is absolute, so that the address also holds in another folder.
+    REDIS_URL=sqlite:$ABSOLUTE/demo/queue.db
     export REDIS_URL
+fi
+# The server can already have a queue with this name. If the server does not answer, the first command after this check
+# reports it.
+if ingest-host queue list --json 2>/dev/null | grep -q '"queue": *"'"$QUEUE"'"'; then
+    say '' "There is a queue $QUEUE already. It stays as it is: the demo takes a queue of its own."
+    QUEUE=$QUEUE-demo-$RUN
 fi
 OUT=$DEMO/out/$QUEUE
 RECEIPTS=$DEMO/out/_ingest/$QUEUE/receipts
@@ -198,9 +199,9 @@ wait "$worker" || fail "The worker did not end well."
 worker=''
 say "The worker has finished its requests and stopped."
 
-say '' "${bold}Done.${plain} All files are in $DEMO/out. To go on by hand:" \
-    "    export PATH=\"\$PWD/$TARGET/release:\$PATH\""
-case ${REDIS_URL:-} in sqlite:*) say "    export REDIS_URL=$REDIS_URL     # the queue of this demo" ;; esac
+say '' "${bold}Done.${plain} All files are in $OUT; \`rm -r $DEMO\` removes those of all demos. To go on by hand:" \
+    "    export PATH=\"$ABSOLUTE/release:\$PATH\""
+case ${REDIS_URL:-} in sqlite:*) say "    export REDIS_URL=\"$REDIS_URL\"     # the queue of this demo" ;; esac
 say \
     "    ingest-host ingest FILE.csv --plugin $PLUGINS/alarms.wasm" \
     "    ingest-host --help"

@@ -41,8 +41,7 @@ if ! cc -o "$probe/probe" "$probe/probe.c" >/dev/null 2>&1; then
         "    Debian, Ubuntu   apt-get install build-essential" \
         "    Fedora           dnf install gcc" \
         "    Arch             pacman -S base-devel" \
-        "    Alpine           apk add build-base" \
-        "    macOS            xcode-select --install"
+        "    Alpine           apk add build-base"
 fi
 
 add() { # WHAT NAME: rustup adds it to the toolchain that is used here

@@ -145,6 +145,16 @@ pub(crate) fn near_file(missing: &Path, may_be: impl Fn(&Path) -> bool) -> Optio
     nearest.map(|(_, path)| path)
 }
 
+/// Returns a hint for a file that cannot be opened: the file that the operator probably meant. Returns `None` if the
+/// file is there, or if no name is similar.
+pub(crate) fn near_hint(path: &Path, error: &io::Error) -> Option<String> {
+    let near = match error.kind() {
+        ErrorKind::NotFound => near_file(path, |_| true)?,
+        _ => return None,
+    };
+    Some(format!("{} is here: did you mean it?", near.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decode::{LATIN_1_HINT, NOT_UTF8};
+use crate::decode::{LATIN_1_HINT, NOT_UTF8, REJECT_CODES, STRAY_QUOTE};
 use crate::format::redacted_start;
 use crate::receipt::{EXAMPLES_MAX, Example, RecordCounts};
 use crate::record::Position;
@@ -174,6 +174,34 @@ impl Gate {
 /// Returns advice if most rejects are not UTF-8, or `None` otherwise.
 pub(crate) fn encoding_hint(rejected: u64, not_utf8: u64) -> Option<String> {
     (not_utf8 > rejected / 2).then(|| format!("most rejects are not UTF-8: {LATIN_1_HINT}"))
+}
+
+/// Returns a warning with advice if all records of an input were rejected, or `None` otherwise.
+pub(crate) fn all_rejected_warning(
+    records: &RecordCounts,
+    by_code: &BTreeMap<String, u64>,
+) -> Option<String> {
+    let what = match records.read {
+        read if read == 0 || records.rejected < read => return None,
+        1 => "the only record was rejected".to_owned(),
+        read => format!("all {read} records were rejected"),
+    };
+    let of = |code| by_code.get(code).copied().unwrap_or(0);
+    if let Some(hint) = encoding_hint(records.rejected, of(NOT_UTF8)) {
+        return Some(format!("{what}: {hint}"));
+    }
+    if !by_code.keys().any(|code| REJECT_CODES.contains(&code.as_str())) {
+        return Some(format!(
+            "{what}, by the plugin: the rejects have the reasons; --trim removes spaces around the fields of CSV"
+        ));
+    }
+    let quote = match of(STRAY_QUOTE) {
+        0 => "",
+        _ => "; --trim removes spaces before quotes, --quote none makes quotes plain text",
+    };
+    Some(format!(
+        "{what}: is the input what it seems? (--input-format, --delimiter, --no-header){quote}"
+    ))
 }
 
 /// Returns a list of the first [`CODES_SHOWN`] of these codes.

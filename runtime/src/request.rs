@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::{DeserializeOwned, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -98,8 +99,13 @@ impl NewRequest {
     /// Returns an error whose message is a sentence about the first broken rule.
     pub fn parse(document: &str) -> Result<Self> {
         let unfit = |error: serde_json::Error| refused("is not a request document").because(error);
-        let mut members: Map<String, Value> = strict_json::from_str(without_mark(document))
-            .map_err(|error| refused("is not a request document").because(error))?;
+        let mut members: Map<String, Value> =
+            strict_json::from_str(without_mark(document)).map_err(|error| {
+                match no_json(document, &error) {
+                    Some(why) => refused(format!("is not a request document: {why}")),
+                    None => unfit(error),
+                }
+            })?;
         let mut input = take_input(&mut members)?;
         if let Some(name) = members.keys().find(|name| !MEMBERS.contains(&name.as_str())) {
             return Err(refused("is not a request document").because(unknown_member(name)));
@@ -349,6 +355,18 @@ pub fn check_uri(uri: &str) -> Result<()> {
     }
 }
 
+/// Returns the reason why a document is not JSON at all, in the words of a person who need not know the parser. Returns
+/// `None` for other errors.
+fn no_json(document: &str, error: &serde_json::Error) -> Option<&'static str> {
+    let text = without_mark(document).trim_start();
+    match error.classify() {
+        _ if text.is_empty() => Some("it is empty"),
+        Category::Eof => Some("its end is missing"),
+        Category::Syntax if !text.starts_with(['{', '[', '"']) => Some("it is not JSON"),
+        _ => None,
+    }
+}
+
 fn priority_refused(priority: i64) -> Error {
     let (least, most) = (PRIORITY.start(), PRIORITY.end());
     refused(format!("priority {priority} is not between {least} and {most}"))
@@ -435,10 +453,15 @@ mod tests {
     #[test]
     fn a_document_that_breaks_a_rule_is_refused_with_the_reason() {
         for (document, reason) in [
-            ("", "EOF"),
+            ("", "it is empty"),
+            (" \n", "it is empty"),
+            ("not json", "is not a request document: it is not JSON"),
+            ("a.csv", "it is not JSON"),
+            (r#"{"uri":"a""#, "its end is missing"),
+            (r#"{"uri":"a",}"#, "trailing comma at line 1 column 12"),
             ("[]", "invalid type: sequence"),
             (r#"["id","a.csv",0,0]"#, "invalid type: sequence"),
-            ("\u{feff}\u{feff}{\"uri\":\"a\"}", "expected value"),
+            ("\u{feff}\u{feff}{\"uri\":\"a\"}", "it is not JSON"),
             (r#"{"uri":"a"} {}"#, "trailing characters"),
             (r#"{"uri":"a","uri":"a"}"#, "the member \"uri\" is there twice"),
             (

@@ -3,7 +3,8 @@
 
 use std::any::Any;
 use std::fmt::Display;
-use std::str::FromStr;
+use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
+use std::str::{FromStr, ParseBoolError};
 
 use crate::arena::Fields;
 use crate::changes::ChangesWriter;
@@ -58,7 +59,7 @@ impl<'a> Record<'a> {
     pub fn parse<T: FromStr<Err: Display> + 'static>(&self, column: Column) -> Result<T, Reject> {
         match self.get(column).parse() {
             Ok(value) if is_finite(&value) => Ok(value),
-            Ok(_) => Err(self.bad_value(column, &"not a finite number")),
+            Ok(_) => Err(self.reject(column, BAD_VALUE, "is not a finite number")),
             Err(error) => Err(self.bad_value(column, &error)),
         }
     }
@@ -132,10 +133,14 @@ impl<'a> Record<'a> {
         Reject::new(code, format!("{}: {value} {fault}", self.name(column)))
     }
 
+    /// Returns a reject for a field that does not parse. An error of the standard library becomes a sentence for the
+    /// owner of the data, who need not know Rust.
     #[cold]
-    fn bad_value(&self, column: Column, error: &dyn Display) -> Reject {
-        let fault = format_args!("is not readable: {error}");
-        self.reject(column, "bad-value", fault)
+    fn bad_value<E: Display + 'static>(&self, column: Column, error: &E) -> Reject {
+        match plain_fault(self.get(column), error) {
+            Some(fault) => self.reject(column, BAD_VALUE, fault),
+            None => self.reject(column, BAD_VALUE, format_args!("is not readable: {error}")),
+        }
     }
 
     /// Ends the record with a verdict.
@@ -145,6 +150,30 @@ impl<'a> Record<'a> {
     }
 }
 
+/// The code of rejects for fields that do not parse.
+const BAD_VALUE: &str = "bad-value";
+
+/// Returns the fault of a field that does not parse as a number or a boolean, or `None` for another error.
+fn plain_fault(field: &str, error: &dyn Any) -> Option<&'static str> {
+    if error.is::<ParseFloatError>() {
+        return Some("is not a number");
+    }
+    if error.is::<ParseBoolError>() {
+        return Some("is not true or false");
+    }
+    let is_negative = || {
+        let digits = field.strip_prefix('-').unwrap_or_default();
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    Some(match error.downcast_ref::<ParseIntError>()?.kind() {
+        IntErrorKind::PosOverflow => "is too large",
+        IntErrorKind::NegOverflow => "is too small",
+        // For an unsigned type, the sign is not a digit.
+        IntErrorKind::InvalidDigit if is_negative() => "is negative",
+        _ => "is not a whole number",
+    })
+}
+
 /// Returns true if the value is a finite float or not a float at all.
 #[inline]
 fn is_finite(value: &dyn Any) -> bool {
@@ -152,5 +181,30 @@ fn is_finite(value: &dyn Any) -> bool {
         (Some(float), _) => float.is_finite(),
         (_, Some(float)) => float.is_finite(),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_fault;
+
+    fn fault<T: std::str::FromStr<Err: 'static>>(field: &str) -> Option<&'static str> {
+        plain_fault(field, &field.parse::<T>().err()?)
+    }
+
+    #[test]
+    fn a_field_that_does_not_parse_is_told_without_words_of_rust() {
+        for field in ["many", "", "1.5.5", "1,5"] {
+            assert_eq!(fault::<f64>(field), Some("is not a number"), "{field}");
+            assert_eq!(fault::<i64>(field), Some("is not a whole number"), "{field}");
+            assert_eq!(fault::<u8>(field), Some("is not a whole number"), "{field}");
+            assert_eq!(fault::<bool>(field), Some("is not true or false"), "{field}");
+        }
+        assert_eq!(fault::<u8>("-1"), Some("is negative"));
+        assert_eq!(fault::<u8>("-"), Some("is not a whole number"));
+        assert_eq!(fault::<u8>("256"), Some("is too large"));
+        assert_eq!(fault::<i8>("-129"), Some("is too small"));
+        assert_eq!(fault::<i64>("1.0"), Some("is not a whole number"));
+        assert_eq!(fault::<char>("ab"), None);
     }
 }

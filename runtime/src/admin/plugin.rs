@@ -17,6 +17,9 @@ use crate::request::InputOptions;
 /// component-bytes` may have.
 const COMPONENT_BYTES_MAX: usize = 1 << 30;
 
+/// The minimum similarity, from 0 to 1, of two plugins' names that a person can confuse.
+const NEAR: f64 = 0.7;
+
 /// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pushed {
@@ -53,6 +56,8 @@ pub struct Bound {
     pub binding: Binding,
     /// Set if the queue is new.
     pub new_queue: Option<NewQueue>,
+    /// The binding that was in force before a bind. `None` if there was none, or if this host cannot read it.
+    pub replaced: Option<Box<Binding>>,
     /// The bindings that a rollback has passed over because this host cannot read them, the newest first. The first one
     /// may be the binding that was in force before the rollback.
     pub passed_over: Vec<UnreadableBinding>,
@@ -108,6 +113,7 @@ pub async fn bind(
     input.check()?;
     let known = backend.queue.queues().await?;
     let component = find(&*backend.registry, &plugin).await?;
+    let replaced = in_force(backend, &queue).await;
     let binding = Binding {
         number: 0,
         steps: vec![Step {
@@ -127,6 +133,7 @@ pub async fn bind(
         new_queue: NewQueue::unless_known(&queue, &known),
         queue,
         binding,
+        replaced: replaced.map(Box::new),
         passed_over: Vec::new(),
     })
 }
@@ -155,6 +162,7 @@ pub async fn rollback(
         queue: queue.to_owned(),
         binding,
         new_queue: None,
+        replaced: None,
         passed_over,
     })
 }
@@ -198,6 +206,12 @@ fn rollback_target<'a>(
             }
         }
     }
+}
+
+/// Returns the binding in force. Returns `None` if there is none, or if it cannot be read.
+async fn in_force(backend: &Backend, queue: &str) -> Option<Binding> {
+    let number = backend.queue.counts(queue).await.ok()?.binding?;
+    backend.registry.binding(queue, number).await.ok()?
 }
 
 /// Lists the bindings of a queue, the newest first.
@@ -274,6 +288,7 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
         ));
     };
     let known = names(&components, |_| true);
+    let near = near_name(reference, &known);
     components
         .into_iter()
         .find(|component| component.name == name && component.version == version)
@@ -283,8 +298,9 @@ async fn find(registry: &dyn Registry, reference: &str) -> Result<Component> {
             } else {
                 known.join(", ")
             };
+            let near = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
             refused(format!(
-                "{reference}: is not on the server: push it first (it has: {known})"
+                "{reference}: is not on the server: push it first (it has: {known}){near}"
             ))
         })
 }
@@ -298,9 +314,22 @@ fn names(components: &[Component], is_wanted: impl Fn(&Component) -> bool) -> Ve
     names
 }
 
+/// Returns the name that is most similar to a reference, or `None` if none is similar.
+fn near_name(reference: &str, known: &[String]) -> Option<String> {
+    let likeness = |name: &String| strsim::normalized_damerau_levenshtein(reference, name);
+    let near = known.iter().map(|name| (likeness(name), name));
+    let nearest = near
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other));
+    nearest.map(|(_, name)| name.clone())
+}
+
 /// Returns the message for a reference without a version: the correct form, and the names that the server has.
 fn not_a_name(reference: &str, components: &[Component]) -> String {
     let versions = names(components, |component| component.name == reference);
+    if let [only] = versions.as_slice() {
+        return format!("\"{reference}\" has no version: write {only}");
+    }
     let known = match versions.is_empty() {
         true => names(components, |_| true),
         false => versions,

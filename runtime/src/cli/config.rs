@@ -13,7 +13,6 @@ use super::{WRONG_USAGE, policies, print, run, stores};
 use crate::error::{Error, Result};
 use crate::fetch::AnsweredHosts;
 use crate::location::redact;
-use crate::names::check_usable_queue_name;
 use crate::telemetry::log::LogFormat;
 
 #[derive(clap::Subcommand)]
@@ -65,9 +64,7 @@ fn resolve(settings: &Settings, environment: &Environment, log_format: LogFormat
     let tables = settings.tables_of_queues();
     let unserved: Vec<_> = tables.filter(|name| !queues.contains(name)).cloned().collect();
     queues.extend(unserved);
-    for queue in &queues {
-        check_usable_queue_name(queue)?;
-    }
+    Settings::check_names(&worker, &queues)?;
     let answered = Arc::new(AnsweredHosts::default());
     let stores = stores::with_file(&stores::object_stores()?, settings.file.as_ref())?;
     stores.check_named()?;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::environment::Environment;
+use super::options::number;
 use super::print;
 use super::requests;
 use crate::admin::dead::{self, AllAnswer, InvalidDocument, PurgedDocuments, Verb};
@@ -23,7 +24,7 @@ pub(super) enum Command {
         #[command(flatten)]
         queues: QueueFilter,
         /// List at most N of each queue.
-        #[arg(long, value_name = "N", default_value_t = 1_000)]
+        #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>(0..=i64::MAX))]
         limit: usize,
         /// Print JSON, one object per line.
         #[arg(long)]

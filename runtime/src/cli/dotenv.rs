@@ -27,20 +27,28 @@ const NAME_SHOWN: usize = 64;
 #[derive(Default)]
 pub(super) struct Dotenv {
     values: HashMap<String, String>,
-    /// The reason why the file cannot be parsed.
+    /// The reason why the file cannot be used.
     fault: Option<String>,
 }
 
 impl Dotenv {
-    /// Reads the file if it exists and if only this user or root can write to it. Warns if the file is not read, and
-    /// lists the ignored names.
+    /// Reads the file if it exists, and lists the ignored names in a warning. If others can write to the file, or if it
+    /// cannot be read or parsed, [`Dotenv::get`] fails: the program must not use another server than the file names.
     pub(super) fn load() -> Self {
         let (text, found) = match read(Path::new(FILE)) {
             Ok(Some(read)) => read,
             Ok(None) => return Self::default(),
-            Err(why) => {
+            // A virtual environment of Python can have this name.
+            Err(why) if Path::new(FILE).is_dir() => {
                 tracing::warn!("{FILE} was not read: {why}");
                 return Self::default();
+            }
+            Err(why) => {
+                let fault = format!("is not used: {why}; --url (and --queue for `run`) does without it");
+                return Self {
+                    fault: Some(fault),
+                    ..Self::default()
+                };
             }
         };
         let entries = match parse(&text) {
@@ -50,7 +58,7 @@ impl Dotenv {
                 let may_have_password = text.contains("REDIS_PASSWORD") || text.contains("REDIS_URL");
                 warn_of_readers(&found, may_have_password);
                 return Self {
-                    fault: Some(format!("{FILE}: {why}")),
+                    fault: Some(why),
                     ..Self::default()
                 };
             }
@@ -82,7 +90,7 @@ impl Dotenv {
     /// Returns the value of a name, or `None` if the name is not set or its value is empty.
     ///
     /// # Errors
-    /// Fails if the file cannot be parsed, because the file might set this name.
+    /// Fails if the file cannot be used, because the file might set this name. The error does not name the file.
     pub(super) fn get(&self, name: &str) -> Result<Option<String>> {
         if let Some(fault) = &self.fault {
             return Err(Error::permanent(
@@ -97,15 +105,20 @@ impl Dotenv {
     /// Returns the queues that a worker serves.
     ///
     /// # Errors
-    /// Fails as [`Dotenv::get`] does.
+    /// Fails as [`Dotenv::get`] does. The error names the file.
     pub(super) fn queues(&self) -> Result<Vec<String>> {
-        let names = self.get(QUEUE_NAME)?.unwrap_or_default();
+        let names = self.get(QUEUE_NAME).map_err(in_file)?.unwrap_or_default();
         Ok(names
             .split(',')
             .filter(|name| !name.is_empty())
             .map(str::to_owned)
             .collect())
     }
+}
+
+/// Adds the file's name to an error about one of its values.
+pub(super) fn in_file(error: Error) -> Error {
+    error.about(FILE)
 }
 
 fn is_taken(name: &str) -> bool {

@@ -4,12 +4,11 @@
 
 use std::env::VarError;
 use std::net::Ipv6Addr;
-use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::dotenv::Dotenv;
+use super::dotenv::{self, Dotenv};
 use super::settings::Origin;
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
@@ -136,9 +135,12 @@ impl Environment {
         self.existing()?.connect().await
     }
 
-    /// Connects to the server. Creates a SQLite file if it does not exist.
+    /// Connects to the server. Creates a SQLite file if it does not exist. Fails if its folder does not exist, unless it
+    /// is this user's own folder: a mistyped path must not make a new queue.
     pub(super) async fn connect_or_create(&self) -> Result<Backend> {
-        self.location()?.connect().await
+        let location = self.location()?;
+        location.check_folder()?;
+        location.connect().await
     }
 
     fn existing(&self) -> Result<QueueLocation> {
@@ -191,6 +193,25 @@ impl QueueLocation {
     fn lacks_its_file(&self) -> bool {
         let path = self.url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
         path.is_some_and(|path| matches!(Path::new(path).try_exists(), Ok(false)))
+    }
+
+    fn check_folder(&self) -> Result<()> {
+        let folder = self
+            .url
+            .strip_prefix("sqlite:")
+            .and_then(|path| Path::new(path).parent());
+        let named = folder.filter(|folder| !self.is_default && !folder.as_os_str().is_empty());
+        match named {
+            Some(folder) if matches!(folder.try_exists(), Ok(false)) => {
+                let what = format!(
+                    "{}: there is no folder {}: make it, or correct the path",
+                    self.url,
+                    folder.display()
+                );
+                Err(Error::permanent(Stage::Queue, Code::QueueFile, what))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn connect(&self) -> Result<Backend> {
@@ -265,14 +286,17 @@ fn server_url(
     dotenv: Variable<'_>,
 ) -> Result<Option<String>> {
     let Some(set) = SERVER_NAMES.into_iter().find(|name| is_set(name)) else {
-        let url = redis_url(dotenv)?;
-        return url.map_or_else(|| check_alone(dotenv), |url| Ok(Some(url)));
+        let url = redis_url(dotenv).and_then(|url| match url {
+            Some(url) => Ok(Some(url)),
+            None => check_alone(dotenv),
+        });
+        return url.map_err(dotenv::in_file);
     };
     if let Some(url) = redis_url(real)? {
         return Ok(Some(url));
     }
     for name in ["REDIS_URL", "REDIS_HOST"] {
-        if !is_set(name) && dotenv(name)?.is_some() {
+        if !is_set(name) && dotenv(name).map_err(dotenv::in_file)?.is_some() {
             let why = format!(
                 "{set} is set in the environment and {name} in .env: name the server and its password in one of them"
             );
@@ -320,9 +344,9 @@ fn redis_url(variable: Variable<'_>) -> Result<Option<String>> {
     url.set_host(Some(&in_url))
         .map_err(|e| refused(why.into()).because(e))?;
     if let Some(port) = variable("REDIS_PORT")? {
-        let port: u16 = port
-            .parse()
-            .map_err(|e: ParseIntError| refused("REDIS_PORT is not a port".into()).because(e))?;
+        let port = port.parse::<u16>();
+        let port =
+            port.map_err(|_| refused("REDIS_PORT is not a port: write a number such as 6379".into()))?;
         url.set_port(Some(port))
             .map_err(|()| refused("REDIS_PORT cannot be set".into()))?;
     }

@@ -1,11 +1,14 @@
 //! Suggests commands and options to users of other programs. An unknown word goes in, and the equivalent in this
 //! program comes out.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::options::FILE_EXTENSIONS;
 
 /// The commands of RQ, Celery, Sidekiq and others, each with the equivalent in this program.
 const COMMANDS: &[(&[&str], &str)] = &[
@@ -111,7 +114,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["settings", "configuration", "validate", "configtest", "test"],
-        "`ingest-host config check` checks a worker's settings and shows them",
+        "`ingest-host config check` checks a worker's settings and shows them, `ingest-host ingest FILE --plugin PLUGIN.wasm --output -` tries a file",
     ),
     (
         &["reload"],
@@ -120,6 +123,14 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["convert", "transform", "import", "load", "file"],
         "`ingest-host ingest FILE --plugin PLUGIN.wasm` does one file, without a queue",
+    ),
+    (
+        &["log", "logs", "tail"],
+        "a worker writes its log to stderr; `ingest-host status ID` and `ingest-host report ID` show what became of a request",
+    ),
+    (
+        &["unbind"],
+        "a binding stays: `ingest-host plugin rollback --queue QUEUE` restores the one before, `ingest-host queue pause --queue QUEUE` holds the queue",
     ),
     (&["version"], "`ingest-host --version` prints it"),
 ];
@@ -161,7 +172,7 @@ const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
     (
         "queue",
         &["empty", "purge", "clear", "flush", "delete", "remove", "rm"],
-        "`ingest-host cancel ID` withdraws a request, `ingest-host dead purge --all --queue QUEUE` removes dead ones",
+        "a queue stays; `ingest-host cancel ID` withdraws a request, `ingest-host dead purge --all --queue QUEUE` removes dead ones",
     ),
     (
         "plugin",
@@ -182,6 +193,16 @@ const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
         "plugin",
         &["undo", "revert"],
         "`ingest-host plugin rollback --queue QUEUE` goes back to the one before",
+    ),
+    (
+        "plugin",
+        &["unbind", "unset", "detach"],
+        "a binding stays: `ingest-host plugin rollback --queue QUEUE` restores the one before, `ingest-host queue pause --queue QUEUE` holds the queue",
+    ),
+    (
+        "plugin",
+        &["remove", "rm", "delete", "uninstall", "purge", "prune"],
+        "a stored plugin stays, for `plugin rollback`; `ingest-host plugin bind --queue QUEUE NAME@VERSION` binds another one",
     ),
     (
         "plugin",
@@ -288,6 +309,39 @@ const COMMAND_OPTIONS: &[(&str, &[&str], &str)] = &[
         "an input is given as --uri FILE",
     ),
     (
+        "submit",
+        &[
+            "--delay",
+            "--countdown",
+            "--eta",
+            "--at",
+            "--run-at",
+            "--enqueue-in",
+            "--enqueue-at",
+        ],
+        "`submit` cannot delay a request; the document of a producer can, with its member `delay_ms`",
+    ),
+    (
+        "submit",
+        &["--plugin", "-p", "--wasm", "--component"],
+        "a request has no plugin: `ingest-host plugin bind --queue QUEUE NAME@VERSION` gives its queue one, `ingest-host run --plugin FILE` a worker",
+    ),
+    (
+        "cancel",
+        &["--all"],
+        "`cancel` takes one ID at a time; `ingest-host requests --queue QUEUE` lists them, `ingest-host queue pause --queue QUEUE` holds them all",
+    ),
+    (
+        "run",
+        &["--daemon", "--daemonize", "--detach", "--background", "-D", "-b"],
+        "`run` stays in the foreground: start it with systemd, in a container, or with `&` at the end",
+    ),
+    (
+        "run",
+        &["--json"],
+        "--log-format json prints the log lines as JSON",
+    ),
+    (
         "run",
         &["--retries", "--max-retries", "--retry", "--attempts"],
         "--retry-for DURATION is the time for which a request is retried",
@@ -339,23 +393,48 @@ const NO_OPTIONS: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// The most commands that a hint about an option of other commands names.
+const COMMANDS_SHOWN: usize = 5;
+
+const QUEUE: &str = "a queue is given as --queue NAME";
 const ONE_ID: &str = "a queue is given as --queue NAME, and one ID at a time";
+const ONE_FILE: &str = "one file at a time";
 
 /// For each command, a hint for unexpected arguments that are not options.
 const POSITIONALS: &[(&str, &str)] = &[
-    ("run", "a queue is given as --queue NAME"),
+    ("run", QUEUE),
+    (
+        "config check",
+        "a queue is given as --queue NAME, the file as --config-file FILE",
+    ),
     (
         "submit",
         "an input is given as --uri FILE, its queue as --queue NAME",
     ),
-    ("requests", "a queue is given as --queue NAME"),
-    ("queue", "a queue is given as --queue NAME"),
-    ("dead", ONE_ID),
+    ("requests", QUEUE),
+    ("queue pause", QUEUE),
+    ("queue resume", QUEUE),
+    ("queue audit", QUEUE),
+    ("dead list", QUEUE),
+    ("dead show", ONE_ID),
+    ("dead retry", ONE_ID),
+    ("dead purge", ONE_ID),
     ("report", ONE_ID),
     ("status", ONE_ID),
     ("cancel", ONE_ID),
-    ("plugin", "a queue is given as --queue NAME"),
+    ("plugin push", ONE_FILE),
+    ("plugin inspect", ONE_FILE),
+    (
+        "plugin bind",
+        "a queue is given as --queue NAME, a config as --config JSON or --config @FILE",
+    ),
+    ("plugin rollback", QUEUE),
+    ("plugin history", QUEUE),
 ];
+
+/// The hint for a file that is given to `run`.
+const FILE_FOR_RUN: &str = "`ingest-host ingest FILE --plugin PLUGIN.wasm` does one file, `ingest-host submit --queue QUEUE --uri FILE` puts it into \
+     a queue";
 
 /// Adds the equivalent in this program to an error about an unknown command or option. `program` describes all commands
 /// and options.
@@ -363,6 +442,7 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
     let (invalid, suggested) = match error.kind() {
         ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
         ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        ErrorKind::MissingRequiredArgument => return add_to_missing(error, given(program, arguments)),
         _ => return,
     };
     let Some(ContextValue::String(word)) = error.get(invalid) else {
@@ -374,10 +454,7 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
         }
         _ if let Some(option) = switch_before(word, arguments) => Some(format!("write {option}={word}")),
         _ if word.starts_with('-') => option(word.split('=').next().unwrap_or_default(), program, arguments),
-        _ => POSITIONALS
-            .iter()
-            .find(|(of, _)| is_given(of, arguments))
-            .map(|(_, hint)| (*hint).to_owned()),
+        _ => positional(word, given(program, arguments)).map(str::to_owned),
     };
     if let Some(hint) = hint {
         error.remove(suggested);
@@ -395,6 +472,32 @@ pub(super) fn add(error: &mut clap::Error, program: &Command, arguments: &[OsStr
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
         }
     }
+}
+
+/// Adds to an error about a missing id how to select all dead letters.
+fn add_to_missing(error: &mut clap::Error, given: &Command) {
+    if matches!(words_of(given), "dead retry" | "dead purge") {
+        let hint = StyledStr::from("give one ID, or all of a queue with --all --queue NAME");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
+    }
+}
+
+/// Returns the hint for an unexpected argument of a command that is not an option.
+fn positional(word: &str, given: &Command) -> Option<&'static str> {
+    let words = words_of(given);
+    let extension = Path::new(word).extension().and_then(OsStr::to_str);
+    let has_name_of_file = extension.is_some_and(|extension| FILE_EXTENSIONS.contains(&extension));
+    if words == "run" && (has_name_of_file || word.contains('/') || Path::new(word).is_file()) {
+        return Some(FILE_FOR_RUN);
+    }
+    let found = POSITIONALS.iter().find(|(of, _)| *of == words);
+    found.map(|(_, hint)| *hint)
+}
+
+/// Returns the words of a command after the program's name, such as `plugin push`.
+fn words_of(command: &Command) -> &str {
+    let name = command.get_bin_name().unwrap_or_default();
+    name.split_once(' ').map_or("", |(_, words)| words)
 }
 
 /// Returns the switch that has its value in a separate argument, as in `--trim true`.
@@ -432,8 +535,20 @@ fn option(name: &str, program: &Command, arguments: &[OsString]) -> Option<Strin
             commands_with(program, ours, &mut names);
             Some(format!("--{ours} is an option of {}", names.join(", ")))
         }
-        (None, None) => None,
+        (None, None) => of_other_commands(name, program, given),
     }
+}
+
+/// Returns a hint for an option of this program that was given to the wrong command, or before its command.
+fn of_other_commands(name: &str, program: &Command, given: &Command) -> Option<String> {
+    let option = name.strip_prefix("--")?;
+    if has_option(given, option) {
+        return Some(format!("write {name} after `{}`", words_of(given)));
+    }
+    let mut names = Vec::new();
+    commands_with(program, option, &mut names);
+    let is_short = (1..=COMMANDS_SHOWN).contains(&names.len());
+    is_short.then(|| format!("{name} is an option of {}", names.join(", ")))
 }
 
 /// Returns the command that the arguments select.

@@ -1,6 +1,5 @@
 //! Implements `ingest`, which processes files or standard input without a queue.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal, Read};
@@ -16,11 +15,11 @@ use super::print::{self, ProgressLine};
 use super::signals::Signals;
 use super::{fail, hints, report, stdout, stores};
 use crate::commit::{Committed, Destination};
-use crate::decode::{self, NOT_UTF8, STRAY_QUOTE};
+use crate::decode::NOT_UTF8;
 use crate::digest::Digesting;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::{Access, Fetcher, RequestedBy};
-use crate::gate::{Gate, encoding_hint};
+use crate::gate::{Gate, all_rejected_warning, encoding_hint};
 use crate::location::Location;
 use crate::names::check_id;
 use crate::pipeline::{self, Execution, Job, Placement, ProgressCounters, Work};
@@ -102,7 +101,7 @@ pub(super) async fn ingest(
     if let Some(limits) = limits.changed() {
         tracing::info!(limits, "limits that are not the defaults");
     }
-    let config = plugin_config(args.plugin_config.as_deref())?;
+    let config = plugin_config("--plugin-config", args.plugin_config.as_deref())?;
     let staged = args.output.is_stdout().then(staging_folder).transpose()?;
     let stores = stores::with_file(&stores::object_stores()?, file)?;
     let destination = match &staged {
@@ -257,26 +256,6 @@ async fn to_stdout(
         work.print_committed((count > 1).then_some(&*name), Committed::New(receipt));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns advice for an input whose records were all rejected.
-fn all_rejected(by_code: &BTreeMap<String, u64>) -> String {
-    let is_there = |code| by_code.contains_key(code);
-    let count = by_code
-        .keys()
-        .filter(|code| decode::REJECT_CODES.contains(&code.as_str()))
-        .count();
-    if count == 0 {
-        return "every record was rejected, by the plugin: the rejects have the reasons; --trim removes spaces around the fields of CSV"
-            .into();
-    }
-    let quote = match is_there(STRAY_QUOTE) {
-        true => "; --trim removes spaces before quotes, --quote none makes quotes plain text",
-        false => "",
-    };
-    format!(
-        "every record was rejected: is the input what it seems? (--input-format, --delimiter, --no-header){quote}"
-    )
 }
 
 fn name(input: &Result<InputArgument, InputNotFound>) -> String {
@@ -500,11 +479,12 @@ impl Ingestion {
                 receipt
             }
         };
-        let not_utf8 = receipt.rejects.by_code.get(NOT_UTF8).copied().unwrap_or(0);
-        if let Some(hint) = encoding_hint(receipt.records.rejected, not_utf8) {
+        let by_code = &receipt.rejects.by_code;
+        let not_utf8 = by_code.get(NOT_UTF8).copied().unwrap_or(0);
+        if let Some(warning) = all_rejected_warning(&receipt.records, by_code) {
+            note(&warning);
+        } else if let Some(hint) = encoding_hint(receipt.records.rejected, not_utf8) {
             note(&hint);
-        } else if receipt.records.read > 0 && receipt.records.rejected == receipt.records.read {
-            note(&all_rejected(&receipt.rejects.by_code));
         }
         if let Some(warning) = self.gate.unused_rule_warning(&receipt.rejects.by_code) {
             note(&format!("--max-rejects: {warning}"));

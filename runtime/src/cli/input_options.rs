@@ -1,6 +1,6 @@
 //! Defines the options for reading an input, which `submit`, `run`, `ingest` and `plugin bind` share.
 
-use super::options::heading;
+use super::options::{heading, number};
 use crate::format::Format;
 use crate::request::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,
@@ -45,10 +45,10 @@ pub(super) struct InputOptionArgs {
     #[arg(long, value_enum)]
     dialect: Option<DialectFrom>,
     /// CSV input: skip N lines at the beginning of the file, whatever they contain [default: 0].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_LINES_MAX)))]
+    #[arg(long, value_name = "N", value_parser = number::<u32>(0..=i64::from(SKIP_LINES_MAX)))]
     skip_lines: Option<u32>,
     /// CSV input: skip N rows at the end of the file, such as a row of totals [default: 0].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SKIP_FOOTER_MAX)))]
+    #[arg(long, value_name = "N", value_parser = number::<u32>(0..=i64::from(SKIP_FOOTER_MAX)))]
     skip_footer: Option<u32>,
     /// CSV input: how to treat a row with fewer fields than the header [default: reject].
     #[arg(long, value_enum)]

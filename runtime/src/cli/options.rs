@@ -1,6 +1,8 @@
 //! Defines the arguments that several commands share.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -9,7 +11,7 @@ use crate::admin::plugin_config::PluginConfig;
 use crate::commit::Destination;
 use crate::config::{LimitValue, Limits};
 use crate::digest::parse_sha256;
-use crate::document::{read_named_text, without_mark};
+use crate::document::{near_hint, read_named_text, without_mark};
 use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
@@ -17,6 +19,7 @@ use crate::gate::{Gate, Rule};
 use crate::location::{Location, ObjectPrefix, is_uri, redact};
 use crate::request::InputOptions;
 use crate::storage::object::ObjectStores;
+use crate::units::HumanDuration;
 
 /// The maximum size of a plugin's config file, in bytes. The config is copied into each instance.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
@@ -139,7 +142,7 @@ fn object_prefix(output: &str) -> Result<Option<ObjectPrefix>> {
 }
 
 /// The file extensions that the name of a folder hardly ever has.
-const FILE_EXTENSIONS: &[&str] = &[
+pub(super) const FILE_EXTENSIONS: &[&str] = &[
     "7z", "arrow", "avro", "bz2", "csv", "csvz", "dat", "db", "feather", "gz", "gzip", "htm", "html", "json",
     "jsonl", "log", "lz4", "ndjson", "ods", "orc", "parquet", "pdf", "pq", "psv", "sql", "sqlite", "ssv",
     "tab", "tar", "text", "tgz", "tsv", "txt", "xls", "xlsx", "xml", "xz", "yaml", "yml", "zip", "zst",
@@ -213,7 +216,7 @@ pub(super) struct GateArgs {
     #[arg(long, value_enum, default_value = "set-aside", conflicts_with = "max_rejects")]
     on_reject: OnReject,
     /// Publish nothing if the input has fewer records than this; use 1 for inputs that are never empty.
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::<u64>(0..=i64::MAX), hide_default_value = true)]
     min_records: u64,
 }
 
@@ -278,29 +281,92 @@ impl LimitArgs {
     }
 }
 
-/// Reads the config from `JSON` or `@FILE`. Without an argument, the config is `{}`.
-pub(super) fn plugin_config(argument: Option<&str>) -> Result<PluginConfig> {
-    let refused = |message: String| Error::permanent(Stage::Config, Code::SettingsInvalid, message);
+/// Reads the config from `JSON` or `@FILE`, the value of `option`. Without an argument, the config is `{}`.
+///
+/// # Errors
+/// Fails permanently, with stage config. The error names the option and the file, but never quotes the config.
+pub(super) fn plugin_config(option: &str, argument: Option<&str>) -> Result<PluginConfig> {
     let Some(argument) = argument else {
         return Ok(PluginConfig::default());
     };
-    let (as_written, name) = match argument.strip_prefix('@') {
-        None => (without_mark(argument).to_owned(), "the plugin's config"),
-        Some(path) => {
-            let text = read_named_text(Path::new(path), CONFIG_BYTES_MAX)
-                .map_err(|e| refused(format!("{path}: cannot be read")).because(e))?;
-            (text, path)
-        }
+    let named = match argument.starts_with('@') {
+        true => format!("{option} {argument}"),
+        false => option.to_owned(),
+    };
+    let refused =
+        |what: String| Error::permanent(Stage::Config, Code::SettingsInvalid, format!("{named}: {what}"));
+    let as_written = match argument.strip_prefix('@') {
+        None => without_mark(argument).to_owned(),
+        Some("") => return Err(refused(NO_FILE_NAME.into())),
+        Some(path) => read_named_text(Path::new(path), CONFIG_BYTES_MAX)
+            .map_err(|error| unread_file(Path::new(path), refused("cannot be read".into()), error))?,
     };
     PluginConfig::parse(as_written).map_err(|e| {
-        let is_file = !argument.starts_with('@') && std::path::Path::new(argument).exists();
+        let is_file = !argument.starts_with('@') && Path::new(argument).exists();
         let hint = if is_file {
             format!("; write @{argument} for the file")
         } else {
             String::new()
         };
-        refused(format!("{name}: is not a JSON object{hint}")).because(e)
+        refused(format!("is not a JSON object{hint}")).because(e)
     })
+}
+
+/// The message for `@` without a file name.
+pub(super) const NO_FILE_NAME: &str = "the name of a file is missing after the @";
+
+/// Adds the cause to an error about a file that an option names and that cannot be read. If the file is missing, also
+/// adds the name of a similar file.
+pub(super) fn unread_file(path: &Path, refused: Error, cause: std::io::Error) -> Error {
+    let hint = near_hint(path, &cause);
+    let refused = refused.because(cause);
+    match hint {
+        Some(hint) => refused.with_hint(hint),
+        None => refused,
+    }
+}
+
+/// Returns a parser of whole numbers in a range. Its error says what to write.
+pub(super) fn number<T: TryFrom<i64>>(
+    range: RangeInclusive<i64>,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| format!("expected a whole number{}", named(&range)))
+    }
+}
+
+/// Returns a parser of whole numbers in a range, as [`number`] does, that also accepts a time, such as `60s`. `unit` is
+/// the unit of a number without a unit, and `name` its name.
+pub(super) fn number_or_time<T: TryFrom<i64>>(
+    range: RangeInclusive<i64>,
+    unit: Duration,
+    name: &'static str,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    let number = number(range.clone());
+    move |text| {
+        let refused = || {
+            format!(
+                "expected a whole number of {name}{}, or a time such as 2d or 90s",
+                named(&range)
+            )
+        };
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return number(text).map_err(|_| refused());
+        }
+        let millis = text.parse::<HumanDuration>()?.0.as_millis();
+        let is_whole = millis.is_multiple_of(unit.as_millis());
+        let count = is_whole.then(|| (millis / unit.as_millis()).to_string());
+        count.and_then(|count| number(&count).ok()).ok_or_else(refused)
+    }
+}
+
+fn named(range: &RangeInclusive<i64>) -> String {
+    match *range.end() {
+        i64::MAX => String::new(),
+        end => format!(" from {} to {end}", range.start()),
+    }
 }
 
 /// Makes a local path absolute, so that a worker in another folder of this machine can find the file. Returns a URI
@@ -318,11 +384,25 @@ mod tests {
 
     #[test]
     fn a_config_that_is_no_object_is_refused_by_name() {
+        let plugin_config = |argument: Option<&str>| super::plugin_config("--config", argument);
         assert_eq!(plugin_config(None).unwrap(), PluginConfig::default());
-        let refused = |argument| plugin_config(Some(argument)).expect_err(argument).report();
+        let refused = |argument: &str| plugin_config(Some(argument)).expect_err(argument).report();
+        assert!(refused("[1]").starts_with("--config: is not"));
+        assert_eq!(
+            refused("@"),
+            "--config @: the name of a file is missing after the @"
+        );
         assert!(refused("[1]").contains("not a JSON object"));
         assert!(refused(r#"{"a": {"b": 1, "b": 2}}"#).contains("the member \"b\" is there twice"));
-        assert!(refused("@/no/such/file").contains("/no/such/file"));
+        assert!(refused("@/no/such/file").starts_with("--config @/no/such/file: cannot be read"));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("alarms.clean.json"), "[]").unwrap();
+        let argument = |name: &str| format!("@{}/{name}", folder.path().display());
+        assert!(
+            refused(&argument("alarms.clean.jsn")).contains("alarms.clean.json is here: did you mean it?")
+        );
+        let named = format!("--config {}: is not a JSON object", argument("alarms.clean.json"));
+        assert!(refused(&argument("alarms.clean.json")).starts_with(&named));
         assert!(refused("/proc/version").contains("write @/proc/version for the file"));
     }
 
@@ -332,6 +412,7 @@ mod tests {
         let path = folder.path().join("config.json");
         let argument = format!("@{}", path.display());
         std::fs::write(&path, "\u{feff}{\"a\": 1}").unwrap();
+        let plugin_config = |argument: Option<&str>| super::plugin_config("--config", argument);
         let config = plugin_config(Some(&argument)).unwrap();
         assert_eq!(
             (&*config.as_written, &*config.canonical),
@@ -344,6 +425,60 @@ mod tests {
         assert!(
             refused.contains("config.json: cannot be read: is UTF-16: save it as UTF-8"),
             "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_number_may_have_the_unit_of_a_time() {
+        let day = Duration::from_secs(86_400);
+        let days = number_or_time::<u16>(0..=65_535, day, "days");
+        for (text, expected) in [
+            ("7", Some(7)),
+            ("0", Some(0)),
+            ("7d", Some(7)),
+            ("48h", Some(2)),
+            ("0s", Some(0)),
+        ] {
+            assert_eq!(days(text).ok(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "x",
+            "-1",
+            "7 d",
+            "65536",
+            "65536d",
+            "36h",
+            "1.5d",
+            "d",
+            "99999999999999999999d",
+        ] {
+            let error = days(text).expect_err(text);
+            assert!(
+                error.contains("expected a whole number of days") || error.contains("is no time"),
+                "{error}"
+            );
+        }
+        let seconds = number_or_time::<u32>(5..=86_400, Duration::from_secs(1), "seconds");
+        assert_eq!(
+            (seconds("60s"), seconds("60"), seconds("5m")),
+            (Ok(60), Ok(60), Ok(300))
+        );
+        for text in ["4", "4s", "500ms", "2d"] {
+            let error = seconds(text).expect_err(text);
+            assert!(error.contains("seconds from 5 to 86400"), "{error}");
+        }
+        let priority = number::<i32>(-100..=100);
+        assert_eq!(priority("-7"), Ok(-7));
+        for text in ["high", "101", ""] {
+            assert_eq!(
+                priority(text),
+                Err("expected a whole number from -100 to 100".into())
+            );
+        }
+        assert_eq!(
+            number::<u64>(0..=i64::MAX)("x"),
+            Err("expected a whole number".into())
         );
     }
 

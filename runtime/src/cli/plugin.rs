@@ -102,7 +102,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             let request = BindRequest {
                 queue,
                 plugin,
-                config: plugin_config(config.as_deref())?,
+                config: plugin_config("--config", config.as_deref())?,
                 limits,
                 gate: gate.gate(),
                 input,
@@ -164,16 +164,47 @@ async fn push(file: &Path, limits: &Limits, environment: &Environment) -> Result
 }
 
 async fn bind(request: BindRequest, environment: &Environment) -> Result<()> {
+    if let Some(why) = named_file(&request.plugin) {
+        return Err(Error::permanent(Stage::Config, Code::Usage, why));
+    }
     let backend = environment.connect().await?;
-    let file = named_file(&request.plugin);
-    let bound = plugin::bind(&backend, request, |limits| environment.engine(limits)).await;
-    let bound = bound.map_err(|error| match file {
-        Some(why) if error.code() == Code::Usage => Error::permanent(Stage::Config, Code::Usage, why),
-        _ => error,
-    })?;
+    let bound = plugin::bind(&backend, request, |limits| environment.engine(limits)).await?;
     print_bound(&bound);
+    if let Some(before) = &bound.replaced {
+        note_left_out(&bound, before);
+    }
     requests::note_new_queue(&backend, bound.new_queue);
     Ok(())
+}
+
+/// Prints a note if a bind has left out settings of the binding before. A config of another plugin does not count.
+fn note_left_out(bound: &Bound, before: &Binding) {
+    let now = &bound.binding;
+    let is_same_plugin = now.step().name == before.step().name;
+    let has_config = |binding: &Binding| binding.step().config != "{}";
+    let left_out: Vec<_> = [
+        ("config", is_same_plugin && has_config(before) && !has_config(now)),
+        ("limits", !before.limits.is_empty() && now.limits.is_empty()),
+        (
+            "bounds on rejects",
+            !before.gate.is_default() && now.gate.is_default(),
+        ),
+        (
+            "input options",
+            before.input != InputOptions::default() && now.input == InputOptions::default(),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(what, is_left_out)| is_left_out.then_some(what))
+    .collect();
+    if !left_out.is_empty() {
+        print::note(format!(
+            "without the {} of binding {}: `ingest-host plugin rollback --queue {}` restores that binding",
+            left_out.join(", "),
+            before.number,
+            bound.queue
+        ));
+    }
 }
 
 /// If the argument is a component file and not a plugin's name, returns advice on how to bind the file.

@@ -10,6 +10,7 @@ use crate::commit::Destination;
 use crate::error::Result;
 use crate::fetch::{Access, AnsweredHosts, Fetcher};
 use crate::location::ObjectPrefix;
+use crate::plugin::component_metadata;
 use crate::request::InputOptions;
 use crate::storage::object::ObjectStores;
 use crate::worker::{PluginSource, PolicyOptions};
@@ -124,8 +125,11 @@ impl PolicyMaker<'_> {
         input.check()?;
         let plugin = match &args.plugin {
             Some(path) => PluginSource::File {
-                path: path.clone(),
-                config: plugin_config(args.plugin_config.as_deref())?.canonical.into(),
+                // A missing file is a wrong argument, which is reported before the server is contacted.
+                path: component_metadata(path).map(|_| path.clone())?,
+                config: plugin_config("--plugin-config", args.plugin_config.as_deref())?
+                    .canonical
+                    .into(),
                 watch: args.watch,
             },
             None => PluginSource::Bindings,

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::environment::Environment;
+use super::options::number;
 use super::print;
 use crate::admin::groups::{self, DeadError, RollUp};
 use crate::admin::queues::NewQueue;
@@ -52,7 +53,7 @@ pub(super) struct Args {
     #[arg(long, value_enum)]
     state: Option<State>,
     /// List at most N of each state.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = number::<usize>(0..=i64::MAX))]
     limit: usize,
     /// Print JSON, one request per line.
     #[arg(long)]

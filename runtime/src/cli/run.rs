@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::environment::Environment;
 use super::input_options::InputOptionArgs;
-use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, heading};
+use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, heading, number, number_or_time};
 use super::reload::Reloader;
 use super::settings::Settings;
 use super::signals::{ReloadSignals, Signals};
@@ -20,15 +20,18 @@ use crate::config::{LeasePolicy, Limits, RETRY_FOR, RETRY_FOR_MAX};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::AnsweredHosts;
 use crate::memory::{self, MemoryBudget, TOTAL_MIN};
-use crate::names::check_usable_queue_name;
 use crate::queue::{Backend, Counts, State};
 use crate::telemetry::repeated_errors::RepeatedErrors;
 use crate::units::{ByteSize, HumanDuration};
-use crate::worker::{self, LeftRequests, Policies, Shutdown, Summary, WorkerOptions};
+use crate::worker::{
+    self, LeftRequests, PluginSource, Policies, PolicyOptions, Shutdown, Summary, WorkerOptions,
+};
 
 /// The maximum time that a starting worker waits for the queue's server, and the pause between two tries.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -60,7 +63,7 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) limits: LimitArgs,
     /// The number of requests to process at the same time. Small requests mostly wait for disk, server and queue.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = heading::WORKER)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = number::<u16>(1..=256), help_heading = heading::WORKER)]
     concurrency: u16,
     /// Stop when there is nothing to do and nothing is due within --burst-wait. A list shows the requests that are
     /// left. They are in a queue that is paused or has no plugin, wait for a retry, or are with another worker. The
@@ -80,12 +83,14 @@ pub(super) struct Args {
     /// two minutes. With 0s, a request is never retried.
     #[arg(long, value_name = "DURATION", default_value_t = HumanDuration(RETRY_FOR), value_parser = retry_for, help_heading = heading::WORKER)]
     retry_for: HumanDuration,
-    /// Seconds without a heartbeat after which another worker may take the request.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400), help_heading = heading::WORKER)]
+    /// The time without a heartbeat after which another worker may take the request: a number of seconds, or a time
+    /// such as 90s or 5m.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = number_or_time::<u32>(5..=86_400, Duration::from_secs(1), "seconds"), help_heading = heading::WORKER)]
     lease: u32,
-    /// Remove requests that have been done or cancelled for this many days. With 0, they are kept forever. Outputs,
-    /// receipts and dead letters stay. If workers have different settings, the shortest retention applies.
-    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16), help_heading = heading::WORKER)]
+    /// Remove requests that have been done or cancelled for this many days, such as 7 or 7d. With 0, they are kept
+    /// forever. Outputs, receipts and dead letters stay. If workers have different settings, the shortest retention
+    /// applies.
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = number_or_time::<u16>(0..=65_535, DAY, "days"), help_heading = heading::WORKER)]
     retention: u16,
     /// Write a checkpoint after every SIZE of input, so that another worker can resume there; 0 disables checkpoints.
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::default().checkpoint_bytes), help_heading = heading::WORKER)]
@@ -125,9 +130,7 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
                    the config file";
         return Err(Error::permanent(Stage::Config, Code::Usage, why));
     }
-    for name in &queues {
-        check_usable_queue_name(name)?;
-    }
+    Settings::check_names(&worker, &queues)?;
     let answered = Arc::new(AnsweredHosts::default());
     let stores = stores::with_file(&stores::object_stores()?, settings.file.as_ref())?;
     let policies = policies::of_queues(&settings, &worker, &queues, &answered, &stores)?;
@@ -165,6 +168,7 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
             false => tracing::info!(queue, server, near, "{text}"),
         }
     }
+    warn_of_bindings(&backend, &policies).await;
     let (changing, policies) = watch::channel(Arc::new(Policies::new(&engine, policies).await?));
     tracing::info!(
         worker = options.name,
@@ -215,7 +219,8 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
             "{done} done, {dead} dead, {retried} retried, {cancelled} cancelled, {released} handed back, {lost} lost{rest}"
         ));
         if dead > 0 {
-            print::line(format!("{dead} died: {} shows them", dead_list_commands(&queues)));
+            let what = if dead == 1 { "it" } else { "them" };
+            print::line(format!("{dead} died: {} {what}", dead_list_commands(&queues)));
         }
         print_left(&left, &queues);
         for (queue, near) in new_queues {
@@ -252,7 +257,7 @@ fn print_left(left: &LeftRequests, queues: &[String]) {
     if left.invalid > 0 {
         let lists = dead_list_commands(queues);
         print::line(format!(
-            "documents that are not valid requests were set aside: {lists} shows them"
+            "documents that are not valid requests were set aside: {lists} them"
         ));
     }
     if left.shown.is_empty() {
@@ -280,10 +285,12 @@ fn print_left(left: &LeftRequests, queues: &[String]) {
     }
 }
 
-/// Returns the commands that list the dead letters of these queues.
+/// Returns the commands that list the dead letters of these queues, with their verb.
 fn dead_list_commands(queues: &[String]) -> String {
     let command = |queue: &String| format!("`ingest-host dead list --queue {queue}`");
-    queues.iter().map(command).collect::<Vec<_>>().join(", ")
+    let commands = queues.iter().map(command).collect::<Vec<_>>().join(", ");
+    let verb = if queues.len() == 1 { "shows" } else { "show" };
+    format!("{commands} {verb}")
 }
 
 fn time(at_ms: i64) -> String {
@@ -321,6 +328,27 @@ async fn new_queues(backend: &Backend, queues: &[String]) -> Vec<(String, Option
         .filter_map(|queue| NewQueue::unless_known(queue, &known));
     new.map(|NewQueue { queue, near }| (queue, Some(near.join(", ")).filter(|near| !near.is_empty())))
         .collect()
+}
+
+/// Warns of each queue whose binding is not used, because the worker runs a plugin file. Does not warn if the server
+/// does not answer: the worker itself reports this failure.
+async fn warn_of_bindings(backend: &Backend, policies: &[(Vec<String>, PolicyOptions)]) {
+    let with_file = policies
+        .iter()
+        .filter(|(_, policy)| matches!(policy.plugin, PluginSource::File { .. }));
+    for queue in with_file.flat_map(|(queues, _)| queues) {
+        let Ok(Some(number)) = backend.queue.counts(queue).await.map(|counts| counts.binding) else {
+            continue;
+        };
+        let binding = backend.registry.binding(queue, number).await.ok().flatten();
+        let bound_to = binding.map(|binding| binding.step().plugin());
+        tracing::warn!(
+            queue,
+            bound_to,
+            binding = number,
+            "--plugin overrides the queue's binding, with its config, limits and options"
+        );
+    }
 }
 
 /// Returns whether a queue contains no requests and no documents.
@@ -370,7 +398,7 @@ fn retry_for(text: &str) -> Result<HumanDuration, String> {
 
 /// Returns the retention for a number of days. Returns `None` for 0, which means that requests are kept forever.
 fn days(count: u16) -> Option<Duration> {
-    (count > 0).then(|| Duration::from_secs(u64::from(count) * 86_400))
+    (count > 0).then(|| DAY * u32::from(count))
 }
 
 /// Returns this worker's name: the host name, the process id and a random part. The random part distinguishes hosts

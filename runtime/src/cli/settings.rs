@@ -16,6 +16,7 @@ use super::{Cli, run};
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact;
+use crate::names::check_usable_queue_name;
 
 /// The options of the plugin in `plugin`. One of them does not hold for a plugin of a higher level.
 const OF_PLUGIN: [&str; 2] = ["plugin-config", "watch"];
@@ -167,6 +168,23 @@ impl Settings {
             }
         }
         queues
+    }
+
+    /// Checks the names of queues.
+    ///
+    /// # Errors
+    /// Fails permanently, with stage config. If a variable or the config file names the queue, the error names them.
+    pub(super) fn check_names(worker: &Resolved, queues: &[String]) -> Result<()> {
+        let origin = worker.settings.iter().find(|setting| setting.name == "queue");
+        let origin = origin.map(|setting| &setting.origin);
+        queues.iter().try_for_each(|queue| {
+            check_usable_queue_name(queue).map_err(|error| match origin {
+                Some(origin @ (Origin::Named(_) | Origin::File(..))) if worker.args.queue.contains(queue) => {
+                    error.about(origin)
+                }
+                _ => error,
+            })
+        })
     }
 
     /// Returns the queues that have settings of their own.
@@ -427,7 +445,8 @@ fn shown_value(arg: &Arg, matches: &ArgMatches) -> Value {
         };
         match Kind::of(arg) {
             Kind::Boolean => shown.parse().map_or(Value::Null, Value::Bool),
-            Kind::Integer => shown.parse::<u64>().map_or(Value::Null, Value::from),
+            // A time with a unit, such as `7d`, is no number.
+            Kind::Integer => shown.parse::<u64>().map_or_else(|_| shown.into(), Value::from),
             Kind::Text => shown.into(),
         }
     });

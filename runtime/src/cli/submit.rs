@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::config_file::ConfigFile;
 use super::environment::Environment;
 use super::inputs;
-use super::options::{InputArgs, absolute};
+use super::options::{InputArgs, NO_FILE_NAME, absolute, number, unread_file};
 use super::print::{self, ProgressLine};
 use super::{requests, stores, submit_many};
 use crate::admin;
@@ -46,7 +47,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     pub(super) group: Option<String>,
     /// The priority, from -100 to 100. Requests with a higher priority run first.
-    #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::<i32>(-100..=100), allow_hyphen_values = true)]
     pub(super) priority: i32,
     /// Also submit requests that no worker could fetch now: for a missing local file (if the queue is on this machine),
     /// or for a scheme that this version does not support.
@@ -165,9 +166,15 @@ impl UriArgument {
         Ok(match (uri, uri.strip_prefix('@')) {
             ("-", _) => Self::Many(ManyUris::Stdin),
             (_, Some(path)) => {
+                let refused = |what: &str| {
+                    let what = format!("--uri @{path}: {what}");
+                    Error::permanent(Stage::Config, Code::SettingsInvalid, what)
+                };
+                if path.is_empty() {
+                    return Err(refused(NO_FILE_NAME));
+                }
                 let file = File::open(path).map_err(|error| {
-                    let what = format!("--uri @{path}: this list cannot be read");
-                    Error::permanent(Stage::Config, Code::SettingsInvalid, what).because(error)
+                    unread_file(Path::new(path), refused("this list cannot be read"), error)
                 })?;
                 Self::Many(ManyUris::ListFile(UriList::new(path, BufReader::new(file))))
             }

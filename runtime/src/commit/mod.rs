@@ -206,13 +206,13 @@ fn check_outputs(
             bytes,
             sha256: sha256.clone(),
         };
-        let what = match has_bytes(role, uri, &digest)? {
+        let (what, removed) = match has_bytes(role, uri, &digest)? {
             Some(true) => continue,
-            Some(false) => "has other bytes than the receipt says",
-            None => "is not there any more",
+            Some(false) => ("has other bytes than the receipt says", "both"),
+            None => ("is not there any more", "this receipt"),
         };
         let what = format!(
-            "{place}: this work was done before, but {uri} {what}: restore it, or remove both to have it made again"
+            "{place}: this work was done before, but {uri} {what}: restore it, or remove {removed} to have it made again"
         );
         return Err(Error::permanent(Stage::Commit, Code::OutputMissing, what));
     }

@@ -15,7 +15,7 @@ use reqwest::header::{
 };
 use url::{Origin, ParseError, Url};
 
-use crate::document::read_text;
+use crate::document::{near_hint, read_text};
 use crate::error::{Code, Error, Result, Stage};
 use crate::trust;
 
@@ -53,7 +53,14 @@ impl Credentials {
             )
         };
         let unread = |error| refused("cannot be read".into()).because(error);
-        let file = File::open(path).map_err(unread)?;
+        let file = File::open(path).map_err(|error| {
+            let hint = near_hint(path, &error);
+            let refused = unread(error);
+            match hint {
+                Some(hint) => refused.with_hint(hint),
+                None => refused,
+            }
+        })?;
         let found = file.metadata().map_err(unread)?;
         warn_of_others(path, &found);
         // This reads the file that was checked above, even if another file has its name by now.

@@ -31,6 +31,9 @@ use crate::stop::Stop;
 const WASI_POLL: &str = "wasi:io/poll@0.2.12";
 const CANNOT_WAIT: &str = "a plugin cannot sleep or wait";
 
+/// The maximum number of components that an error about a folder names.
+const COMPONENTS_SHOWN: usize = 4;
+
 const TRANSFORM: &str = "ingest:plugin/transform@";
 
 /// Compiles components. A process has one engine. A clone of the engine shares its state.
@@ -350,21 +353,40 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     }
     // The limit is applied again, because a pipe or a device has no size.
     read_named(path, limits.component_bytes_max as u64)
-        .map_err(|e| refused(Code::PluginMissing, path.display().to_string()).because(e))
+        .map_err(|e| missing(path.display().to_string()).because(e))
+}
+
+/// Returns an error about a component's file. The operator has named the file, so it is an error of the settings.
+fn missing(what: String) -> Error {
+    Error::permanent(Stage::Config, Code::PluginMissing, what)
+}
+
+/// Returns the error for a folder in place of a component's file, with the first components in the folder.
+fn is_folder(path: &Path) -> Error {
+    let files = path.read_dir().into_iter().flatten().filter_map(Result::ok);
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    let mut components: Vec<_> = names.filter(|name| name.ends_with(".wasm")).collect();
+    components.sort_unstable();
+    components.truncate(COMPONENTS_SHOWN);
+    let has = match components.is_empty() {
+        true => "name a file".to_owned(),
+        false => format!("it has {}", components.join(", ")),
+    };
+    missing(format!("{}: is a folder; {has}", path.display()))
 }
 
 /// Returns the metadata of a component's file.
 ///
 /// # Errors
-/// Fails if the file system returns an error.
+/// Fails permanently, with stage config, if the file system returns an error or the path leads to a folder.
 pub fn component_metadata(path: &Path) -> Result<Metadata> {
-    std::fs::metadata(path).map_err(|error| {
+    let metadata = std::fs::metadata(path).map_err(|error| {
         let error_kind = error.kind();
         let hint = match error_kind {
             std::io::ErrorKind::NotFound => ": a component is named by its path",
             _ => "",
         };
-        let refused = refused(Code::PluginMissing, format!("{}{hint}", path.display())).because(error);
+        let refused = missing(format!("{}{hint}", path.display())).because(error);
         let component = path.with_added_extension("wasm");
         if component.is_file() {
             refused.with_hint(format!("{} is here: did you mean it?", component.display()))
@@ -377,7 +399,11 @@ pub fn component_metadata(path: &Path) -> Result<Metadata> {
         } else {
             refused
         }
-    })
+    })?;
+    match metadata.is_dir() {
+        true => Err(is_folder(path)),
+        false => Ok(metadata),
+    }
 }
 
 fn start_without_pool(config: &mut Config) -> wasmtime::Result<wasmtime::Engine> {

@@ -89,6 +89,9 @@ impl Backend {
                 "is {url}, without a scheme: write redis://{url}"
             )));
         }
+        if is_path(url) {
+            return Err(refused(format!("is {url}, without a scheme: write sqlite:{url}")));
+        }
         // The parser's error does not quote the URL. The URL must not be shown, because it may contain a password.
         let url = Url::parse(url).map_err(|error| {
             refused("cannot be read: expected redis://..., rediss://... or sqlite:PATH".into()).because(error)
@@ -114,9 +117,37 @@ fn is_host_and_port(text: &str) -> bool {
     })
 }
 
+/// Returns whether a text looks like the path of a SQLite file. Such a text has no scheme, and contains no password.
+fn is_path(text: &str) -> bool {
+    let is_path = ["/", "./", "../", "~/"]
+        .iter()
+        .any(|start| text.starts_with(start));
+    let is_name = [".db", ".sqlite", ".sqlite3"]
+        .iter()
+        .any(|end| text.ends_with(end));
+    (is_path || is_name) && !text.contains([':', '@'])
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{is_host_and_port, is_on_this_machine};
+    use super::{is_host_and_port, is_on_this_machine, is_path};
+
+    #[test]
+    fn a_path_lacks_a_scheme() {
+        for text in ["/tmp/q.db", "q2.db", "./queue", "../q", "data/q.sqlite3"] {
+            assert!(is_path(text), "{text}");
+        }
+        for text in [
+            "nonsense",
+            "sqlite:q.db",
+            "redis://h/1.db",
+            "me:pw@h/q.db",
+            "s3cret@h.db",
+            "localhost",
+        ] {
+            assert!(!is_path(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_host_and_a_port_lack_a_scheme() {

@@ -19,6 +19,7 @@ use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::fetch::{Fetcher, Identity, RequestedBy};
+use crate::gate::all_rejected_warning;
 use crate::location::redact;
 use crate::pipeline::{self, Execution, Job, Placement, ProgressCounters, Work};
 use crate::queue::{Backend, Claim, Ending, Failure, Next, State, Ticket};
@@ -80,10 +81,14 @@ async fn run_job(job: Job, fetcher: Fetcher, uri: String) -> Result<Committed> {
         }
     };
     let committed = pipeline::spawn_or_resume(job, open).await?;
-    if let Committed::New(receipt) = &committed
-        && let Some(warning) = gate.unused_rule_warning(&receipt.rejects.by_code)
-    {
-        tracing::warn!(warning, "--max-rejects limits a code that no reject has");
+    if let Committed::New(receipt) = &committed {
+        let by_code = &receipt.rejects.by_code;
+        if let Some(warning) = gate.unused_rule_warning(by_code) {
+            tracing::warn!(warning, "--max-rejects limits a code that no reject has");
+        }
+        if let Some(warning) = all_rejected_warning(&receipt.records, by_code) {
+            tracing::warn!(warning, "every record was rejected");
+        }
     }
     Ok(committed)
 }

@@ -281,8 +281,7 @@ fn what_died_is_listed_by_the_command_that_the_summary_names(host: &Host) {
     assert!(!said.stdout.contains("died"), "{}", said.stdout);
     host.run("dead retry one").ok();
     let said = burst(host, "--queue other");
-    let line =
-        "\n1 died: `ingest-host dead list --queue q`, `ingest-host dead list --queue other` shows them\n";
+    let line = "\n1 died: `ingest-host dead list --queue q`, `ingest-host dead list --queue other` show it\n";
     assert!(said.stdout.contains(line), "{}", said.stdout);
 }
 

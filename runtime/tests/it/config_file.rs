@@ -57,7 +57,7 @@ fn each_mistake_is_reported_with_its_position() {
         ),
         (
             "concurrency = 0",
-            "1:15: invalid value '0' for '--concurrency <N>': 0 is not in 1..=256",
+            "1:15: invalid value '0' for '--concurrency <N>': expected a whole number from 1 to 256",
         ),
         (
             "retry-for = 5",
@@ -221,6 +221,10 @@ fn the_command_line_beats_the_environment_and_the_environment_the_file() {
         of("--lease 40", &[], worker, "lease"),
         is(json!(40), "command line")
     );
+    assert_eq!(
+        of("--lease 40s", &[], worker, "lease"),
+        is(json!("40s"), "command line")
+    );
     assert_eq!(of("", &[], worker, "retention"), is(json!(7), "default"));
 
     // The table of a queue comes before the worker's settings, and after the command line.
@@ -270,6 +274,9 @@ fn a_plugin_keeps_its_own_config() {
         "plugin = 'a.wasm'\nplugin-config = '@a.json'\n[queues.q]\nplugin = 'b.wasm'\n[queues.r]\nplugin-config = '{}'\n",
     );
     host.write("a.json", "{}");
+    for plugin in ["a.wasm", "b.wasm", "c.wasm"] {
+        host.write(plugin, "");
+    }
     let config =
         |more: &str, part: &str| check(&host, more).pointer(part).unwrap()["plugin-config"]["value"].clone();
     assert_eq!(config("", "/worker"), "@a.json");
@@ -327,6 +334,7 @@ fn no_secret_is_shown() {
     let host = host(
         "output = 'file:///data/?sig=s3cret'\nplugin = 'a.wasm'\nplugin-config = '{\"key\": \"s3cret\"}'\n",
     );
+    host.write("a.wasm", "");
     host.write("secrets.json", r#"{"https://h": {"authorization": "s3cret"}}"#);
     for more in ["", "--json"] {
         let words = format!(

@@ -71,7 +71,7 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     assert_eq!(
         run(host, "--max-rejects 2"),
         "1 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n\
-         1 died: `ingest-host dead list --queue q` shows them\n"
+         1 died: `ingest-host dead list --queue q` shows it\n"
     );
     assert_eq!(host.status("good")["receipt"]["records"]["written"], 7);
     let (error, status) = dead(host, "bad");
@@ -221,7 +221,7 @@ fn mostly_rejected_is_no_success(host: &Host) {
     assert_eq!(
         said.stdout,
         "0 done, 1 dead, 0 retried, 0 cancelled, 0 handed back, 0 lost\n\
-         1 died: `ingest-host dead list --queue q` shows them\n"
+         1 died: `ingest-host dead list --queue q` shows it\n"
     );
     let why = "11 of 20 records were rejected, and by default at most 50% may be: check that the input is what it seems, or \
                set another bound with --max-rejects (100% for none)";
@@ -456,6 +456,28 @@ fn a_worker_tells_of_a_code_that_no_reject_has() {
         said.contains("a code has lowercase letters, digits and hyphens, as in ragged-row"),
         "{said}"
     );
+}
+
+/// Checks that `ingest` and a worker tell that all records were rejected, also if the input is too short for the default
+/// rule.
+#[test]
+fn it_is_told_that_all_records_were_rejected() {
+    let host = Host::embedded();
+    host.write("all.csv", csv(0, 5, 0));
+    host.write("some.csv", csv(1, 1, 0));
+    let warning = "all 5 records were rejected: is the input what it seems?";
+    for (name, is_told) in [("all", true), ("some", false)] {
+        let said = ingest(&host, &format!("{name}.csv"), &format!("--output {name}"));
+        assert_eq!(said.stderr.contains(warning), is_told, "{}", said.stderr);
+        said.ok();
+        host.run(&format!("submit --queue q --id {name} --uri {name}.csv"))
+            .ok();
+        let words = "run --queue q --burst --allow-root . --plugin";
+        let said = host.run_with(words, &[component("clean").to_str().unwrap()]);
+        let is_warned = |line: &str| line.contains(" WARN ") && line.contains(warning) && line.contains(name);
+        assert_eq!(said.stderr.lines().any(is_warned), is_told, "{}", said.stderr);
+        said.ok();
+    }
 }
 
 /// Checks that the result of the gate is reported even if the quarantine cannot be created. No file of the

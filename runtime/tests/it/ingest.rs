@@ -124,9 +124,15 @@ fn work_whose_output_is_damaged_or_gone_was_not_done_before() {
         let mut flipped = bytes.clone();
         flipped[3] ^= 1;
         for (damage, what) in [
-            (Some(flipped), "has other bytes than the receipt says"),
+            (
+                Some(flipped),
+                "has other bytes than the receipt says: restore it, or remove both",
+            ),
             (Some(bytes[1..].to_vec()), "has other bytes than the receipt says"),
-            (None, "is not there any more"),
+            (
+                None,
+                "is not there any more: restore it, or remove this receipt to have it",
+            ),
         ] {
             match damage {
                 Some(damaged) => std::fs::write(&path, damaged).unwrap(),

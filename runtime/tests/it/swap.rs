@@ -144,17 +144,18 @@ fn a_bad_candidate_changes_nothing(host: &Host) {
     host.write("core.wasm", wat::parse_str("(module)").unwrap());
     host.write("other.wasm", wat::parse_str(OTHER_INTERFACE).unwrap());
     host.write("empty.wasm", wat::parse_str("(component)").unwrap());
-    for (file, why) in [
-        ("text.wasm", "not a WebAssembly file"),
-        ("core.wasm", "a core WebAssembly module, not a component"),
+    for (file, code, why) in [
+        ("text.wasm", 1, "not a WebAssembly file"),
+        ("core.wasm", 1, "a core WebAssembly module, not a component"),
         (
             "other.wasm",
+            1,
             "speaks ingest:plugin@0.2.0 and this host speaks ingest:plugin@0.1.0",
         ),
-        ("empty.wasm", "no ingest plugin"),
-        ("missing.wasm", "No such file"),
+        ("empty.wasm", 1, "no ingest plugin"),
+        ("missing.wasm", 2, "No such file"),
     ] {
-        let said = host.run(&format!("plugin push {file}")).refused(1);
+        let said = host.run(&format!("plugin push {file}")).refused(code);
         assert!(said.contains(why) && said.contains(file), "{said}");
     }
     let version = version(host, "clean");
@@ -173,7 +174,7 @@ fn a_bad_candidate_changes_nothing(host: &Host) {
             "refuses the config",
         ),
         ("clean@9.9.9".into(), "{}", 1, "push it first"),
-        ("clean".into(), "{}", 2, "NAME@VERSION"),
+        ("clean".into(), "{}", 2, "has no version: write clean@"),
         ("sha256:00000000".into(), "{}", 1, "push it first"),
     ] {
         let said = host
@@ -272,6 +273,71 @@ fn a_binding_that_cannot_be_read_is_listed_and_passed_over() {
     // No earlier binding exists.
     let said = host.run("plugin rollback --queue q").refused(1);
     assert!(said.contains("has no binding before the one in force"), "{said}");
+}
+
+/// Checks that a bind says which settings of the binding before it leaves out.
+#[test]
+fn a_bind_tells_what_it_leaves_out() {
+    let host = Host::embedded();
+    push(&host, "clean");
+    push(&host, "alarms");
+    let (clean, alarms) = (version(&host, "clean"), version(&host, "alarms"));
+    let said = |words: &str| {
+        let said = host.run(&format!("plugin bind --queue q {words}"));
+        let stderr = said.stderr.clone();
+        said.ok();
+        stderr
+    };
+    bind(&host, 1);
+    let told = |what: &str, number: u32| {
+        format!(
+            "without the {what} of binding {number}: `ingest-host plugin rollback --queue q` restores that binding\n"
+        )
+    };
+    assert_eq!(said(&format!("clean@{clean}")), told("config", 1));
+    assert_eq!(said(&format!("clean@{clean}")), "");
+    assert_eq!(
+        said(&format!("clean@{clean} --limit traps=0 --max-rejects 1 --trim")),
+        ""
+    );
+    // The config of another plugin means nothing to this one.
+    assert_eq!(
+        said(&format!("alarms@{alarms}")),
+        told("limits, bounds on rejects, input options", 4)
+    );
+    bind(&host, 2);
+    assert_eq!(said(&format!("alarms@{alarms}")), "");
+}
+
+/// Checks that a worker with --plugin says that it does not use the binding of its queue.
+#[test]
+fn a_worker_tells_that_its_file_overrides_a_binding() {
+    let host = Host::embedded();
+    push(&host, "clean");
+    bind(&host, 1);
+    host.run("queue pause --queue free").ok();
+    host.run("queue resume --queue free").ok();
+    for (words, count) in [
+        ("--queue q", 1),
+        ("--queue free --queue q", 1),
+        ("--queue free", 0),
+    ] {
+        let words = format!("run {words} --burst --plugin");
+        let said = host.run_with(&words, &[component("alarms").to_str().unwrap()]);
+        let lines = said
+            .stderr
+            .lines()
+            .filter(|line| line.contains("--plugin overrides"));
+        let lines: Vec<_> = lines.collect();
+        assert_eq!(lines.len(), count, "{}", said.stderr);
+        for line in lines {
+            assert!(line.contains("WARN") && line.contains("queue=\"q\""), "{line}");
+            assert!(line.contains("binding=1") && line.contains("clean@"), "{line}");
+        }
+        said.ok();
+    }
+    let said = host.run("run --queue q --burst");
+    assert!(!said.stderr.contains("overrides"), "{}", said.stderr);
 }
 
 #[test]

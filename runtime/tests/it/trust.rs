@@ -94,9 +94,23 @@ fn dotenv_is_read_here_only_and_only_if_nobody_else_wrote_it() {
         .args(["status", "one"]);
     CommandOutput::new(&command.output().unwrap()).refused(1);
     let not_read = |why: &str| {
-        let said = without_url(&host, "status one").refused(1);
-        assert_eq!(said.matches(".env was not read").count(), 1, "{said}");
-        assert!(said.contains(why), "{said}");
+        // Without the file's server, a submit would go to another one.
+        for words in [
+            "status one",
+            "submit --no-check --queue q --uri a.csv",
+            "run --queue q --burst",
+        ] {
+            let said = without_url(&host, words).refused(2);
+            assert!(said.starts_with("error: .env: is not used: "), "{said}");
+            assert!(said.contains(why), "{said}");
+            assert!(!host.path(".local").exists(), "{said}");
+        }
+        // Nothing is wrong if the server is named elsewhere, or if the command uses none.
+        let named = host.run("status one");
+        assert_eq!(named.stderr, "");
+        named.ok();
+        let with_option = without_url(&host, &format!("--url {} status one", host.url));
+        with_option.ok();
     };
     for shared in [0o666, 0o620, 0o602] {
         set_mode(&host.path(".env"), shared);
@@ -112,6 +126,18 @@ fn dotenv_is_read_here_only_and_only_if_nobody_else_wrote_it() {
     assert!(made.success());
     not_read("regular file");
     fs::remove_file(host.path(".env")).unwrap();
+    // A folder of this name, such as a virtual environment of Python, names no server.
+    fs::create_dir(host.path(".env")).unwrap();
+    let said = without_url(&host, "submit --no-check --queue q --uri a.csv");
+    assert_eq!(
+        said.stderr.matches(".env was not read: is a folder").count(),
+        1,
+        "{}",
+        said.stderr
+    );
+    said.ok();
+    fs::remove_dir(host.path(".env")).unwrap();
+    fs::remove_dir_all(host.path(".local")).unwrap();
     if rustix::process::geteuid().is_root() {
         fs::rename(host.path("env"), host.path(".env")).unwrap();
         std::os::unix::fs::chown(host.path(".env"), Some(12_345), None).unwrap();
@@ -328,9 +354,13 @@ fn the_queues_files_are_this_users_alone() {
         command
     };
     let url = format!("sqlite:{}", host.path("new/folder/queue.db").display());
-    let submit = format!("--url {url} submit --queue q --uri 'http://h/?sig=s3cret'");
-    CommandOutput::new(&shell(&submit).output().unwrap()).ok();
-    assert_eq!(mode(&host.path("new/folder")), 0o700);
+    let submit = "submit --queue q --uri 'http://h/?sig=s3cret'";
+    CommandOutput::new(&shell(submit).output().unwrap()).ok();
+    let own_folder = host.path(".local/share/ingest-host");
+    assert_eq!(mode(&own_folder), 0o700);
+    assert_eq!(mode(&own_folder.join("queue.db")), 0o600);
+    fs::create_dir_all(host.path("new/folder")).unwrap();
+    CommandOutput::new(&shell(&format!("--url {url} {submit}")).output().unwrap()).ok();
     assert_eq!(mode(&host.path("new/folder/queue.db")), 0o600);
     // SQLite's other files exist only while the queue is open.
     let clean = component("clean");

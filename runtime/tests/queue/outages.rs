@@ -229,7 +229,7 @@ async fn a_file_that_is_not_ours_is_permanent() {
         .pragma_update(None, "user_version", 99)
         .unwrap();
     for (path, reason) in [
-        (&text, "not a database"),
+        (&text, "is not a SQLite file: name another one"),
         (&newer, "version 99"),
         (&folder.path().to_owned(), "open"),
     ] {

@@ -244,6 +244,10 @@ fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
 /// Returns an error of SQLite as a classified error.
 pub(super) fn failed(name: &str, error: impl Into<Arc<rusqlite::Error>>) -> Error {
     let error = error.into();
+    if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
+        let what = format!("{name}: is not a SQLite file: name another one");
+        return Error::permanent(Stage::Queue, Code::QueueFile, what);
+    }
     let class = match error.sqlite_error_code() {
         Some(
             ErrorCode::DatabaseBusy

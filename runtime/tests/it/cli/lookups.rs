@@ -40,7 +40,7 @@ fn a_report_without_a_server_says_nothing_of_receipts() {
     host.write("queue.db", "no database ".repeat(400));
     let said = host.run("report a-1").refused(1);
     assert!(
-        said.contains("cannot be used") && !said.contains("receipt"),
+        said.contains("is not a SQLite file") && !said.contains("receipt"),
         "{said}"
     );
 }

@@ -67,7 +67,7 @@ fn a_note_begins_with_its_input() {
     ));
     assert!(
         said.stderr
-            .contains("one.csv: every record was rejected, by the plugin"),
+            .contains("one.csv: the only record was rejected, by the plugin"),
         "{}",
         said.stderr
     );

@@ -68,6 +68,33 @@ fn a_command_of_another_program_is_answered_with_ours() {
         ("requests q", "a queue is given as --queue NAME"),
         ("queue pause q", "a queue is given as --queue NAME"),
         ("plugin bind q clean@0.1.0", "a queue is given as --queue NAME"),
+        ("plugin push a.wasm b.wasm", "tip: one file at a time"),
+        ("plugin inspect a.wasm b.wasm", "tip: one file at a time"),
+        (
+            "plugin bind --queue q clean@0.1.0 @c.json",
+            "a config as --config JSON",
+        ),
+        (
+            "run data/alarms.csv",
+            "`ingest-host submit --queue QUEUE --uri FILE` puts it into a queue",
+        ),
+        (
+            "run alarms.csv --plugin alarms.wasm",
+            "`ingest-host ingest FILE --plugin PLUGIN.wasm` does one file",
+        ),
+        (
+            "plugin unbind --queue q",
+            "`ingest-host plugin rollback --queue QUEUE` restores",
+        ),
+        ("plugin remove clean@0.1.0", "a stored plugin stays"),
+        ("queue delete q", "a queue stays"),
+        ("logs", "a worker writes its log to stderr"),
+        ("submit --queue q --uri a --delay 5m", "its member `delay_ms`"),
+        ("submit --queue q --uri a --plugin x", "a request has no plugin"),
+        ("cancel --all", "`cancel` takes one ID at a time"),
+        ("run --queue q --daemon", "`run` stays in the foreground"),
+        ("run --queue q --json", "--log-format json prints"),
+        ("--queue q run", "write --queue after `run`"),
         ("run --queu q", "a similar argument exists: '--queue'"),
     ] {
         let said = host.run(words).refused(2);
@@ -138,6 +165,14 @@ fn an_option_of_another_program_is_answered_with_ours() {
              `ingest-host plugin bind`",
         ),
         (
+            "submit --queue q --uri a --profile",
+            "tip: --profile is an option of `ingest-host run`, `ingest-host ingest`",
+        ),
+        (
+            "dead retry x --max-rejects 100%",
+            "tip: --max-rejects is an option of `ingest-host run`, `ingest-host ingest`, `ingest-host plugin bind`",
+        ),
+        (
             "dead list -o x",
             "tip: --output is an option of `ingest-host run`, `ingest-host ingest`",
         ),
@@ -175,6 +210,26 @@ fn an_option_of_another_program_is_answered_with_ours() {
 #[test]
 fn a_slip_of_the_pen_is_answered_with_the_right_spelling() {
     let host = Host::embedded();
+    for words in ["dead retry", "dead purge"] {
+        let said = host.run(words).refused(2);
+        assert!(
+            said.contains("tip: give one ID, or all of a queue with --all --queue NAME"),
+            "{said}"
+        );
+    }
+    host.write("alarms.clean.json", "{}");
+    for words in [
+        "plugin bind --queue q clean@0.1.0 --config @alarms.clean.jsn",
+        "submit --queue q --uri @alarms.clean.jsn",
+        "run --queue q --credentials alarms.clean.jsn",
+    ] {
+        let said = host.run(words).refused(2);
+        assert!(
+            said.contains("; alarms.clean.json is here: did you mean it? ["),
+            "{said}"
+        );
+    }
+    std::fs::remove_file(host.path("alarms.clean.json")).unwrap();
     host.write("alarms.csv", "a\n1\n");
     let clean = component("clean").display().to_string();
     for (words, hint) in [
@@ -195,7 +250,7 @@ fn a_slip_of_the_pen_is_answered_with_the_right_spelling() {
     );
     std::fs::copy(component("clean"), host.path("clean.wasm")).unwrap();
     for name in ["claen.wasm", "Clean.wasm", "cleaner.wasm"] {
-        let said = host.run(&format!("ingest alarms.csv --plugin {name}")).refused(1);
+        let said = host.run(&format!("ingest alarms.csv --plugin {name}")).refused(2);
         assert!(
             said.contains("; clean.wasm is here: did you mean it? ["),
             "{said}"
@@ -254,15 +309,17 @@ fn a_plugin_named_in_the_other_way_is_told() {
         "plugin push clean",
         "plugin inspect clean",
     ] {
-        let said = host.run(words).refused(1);
+        let said = host.run(words).refused(2);
         assert!(
             said.ends_with("; clean.wasm is here: did you mean it? [plugin-missing]\n"),
             "`{words}`: {said}"
         );
     }
-    let said = host.run("ingest a.csv --plugin alarms").refused(1);
+    let said = host.run("ingest a.csv --plugin .").refused(2);
+    assert!(said.contains(".: is a folder; it has clean.wasm ["), "{said}");
+    let said = host.run("ingest a.csv --plugin alarms").refused(2);
     assert!(!said.contains("did you mean"), "{said}");
-    let said = host.run("run --queue q --burst --plugin clean@0.1.0").refused(1);
+    let said = host.run("run --queue q --burst --plugin clean@0.1.0").refused(2);
     let hint = "; NAME@VERSION is what `ingest-host plugin bind` takes [plugin-missing]\n";
     assert!(said.ends_with(hint), "{said}");
     let said = host.run("plugin bind --queue q clean.wasm").refused(2);
@@ -272,8 +329,10 @@ fn a_plugin_named_in_the_other_way_is_told() {
     let hostile = component("hostile");
     host.run_with("plugin push", &[hostile.to_str().unwrap()]).ok();
     let said = host.run("plugin bind --queue q clean").refused(2);
-    let why = "write NAME@VERSION or sha256:HEX (the server has clean@0.1.0)";
+    let why = "\"clean\" has no version: write clean@0.1.0 [";
     assert!(said.contains(why), "{said}");
+    let said = host.run("plugin bind --queue q claen@0.1.0").refused(1);
+    assert!(said.contains("; did you mean clean@0.1.0? ["), "{said}");
     let said = host.run("plugin bind --queue q no").refused(2);
     assert!(said.contains("(the server has clean@0.1.0, hostile@"), "{said}");
 }

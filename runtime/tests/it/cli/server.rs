@@ -82,10 +82,11 @@ fn a_worker_that_cannot_write_takes_no_request() {
     let said = host.run_with(words, &[clean.to_str().unwrap()]).refused(1);
     assert!(said.contains("not-a-folder"), "{said}");
     assert_eq!(host.status("one")["state"], "ready");
-    let said = host.run("run --queue q --burst --plugin clean").refused(1);
+    let said = host.run("run --queue q --burst --plugin clean").refused(2);
     assert!(
         said.contains("clean: a component is named by its path: No such file")
-            && !said.contains("did you mean"),
+            && !said.contains("did you mean")
+            && !said.contains("worker started"),
         "{said}"
     );
     let said = host
@@ -139,6 +140,95 @@ fn the_queue_is_found_as_the_environment_says() {
     assert!(
         host.path(".local/share/ingest-host/queue.db").exists(),
         "the embedded queue is the default"
+    );
+}
+
+/// Checks that a mistyped address of a SQLite file makes neither a file nor a folder, and that a file of another kind is
+/// named once.
+#[test]
+fn an_address_that_is_no_queue_is_told() {
+    let host = Host::embedded();
+    host.write("alarms.csv", format!("id\n{}", "1\n".repeat(10_000)));
+    for url in ["no/q.db", "no/such/q.db"] {
+        for words in [
+            "submit --no-check --queue q --uri a.csv",
+            "queue pause --queue q",
+            "run --queue q --burst",
+        ] {
+            let said = host.run(&format!("--url sqlite:{url} {words}")).refused(1);
+            assert!(
+                said.contains(": there is no folder no") && said.contains("[queue-file]"),
+                "{said}"
+            );
+            let mut command = host.command();
+            command
+                .env("REDIS_URL", format!("sqlite:{url}"))
+                .args(words.split(' '));
+            CommandOutput::new(&command.output().unwrap()).refused(1);
+            assert!(!host.path("no").exists(), "`{words}`");
+        }
+    }
+    host.run("--url sqlite:q.db submit --no-check --queue q --uri a.csv")
+        .ok();
+    host.run(&format!(
+        "--url sqlite:{} queue list",
+        host.path("q.db").display()
+    ))
+    .ok();
+    for words in ["queue list", "queue pause --queue q"] {
+        let said = host.run(&format!("--url sqlite:alarms.csv {words}")).refused(1);
+        let told = "sqlite:alarms.csv: is not a SQLite file: name another one [queue-file]\n";
+        assert!(said.ends_with(told), "{said}");
+    }
+    for path in ["/tmp/q.db", "q2.db", "./q"] {
+        let said = host.run(&format!("--url {path} queue list")).refused(2);
+        assert!(
+            said.contains(&format!("is {path}, without a scheme: write sqlite:{path} [")),
+            "{said}"
+        );
+    }
+}
+
+/// Checks that an error about a variable names the variable and, if the value is in `.env`, the file.
+#[test]
+fn an_error_names_the_variable_and_its_file() {
+    let host = Host::embedded();
+    let run = |variables: &[(&str, &str)], words: &str| {
+        let mut command = host.command();
+        command
+            .env_remove("REDIS_URL")
+            .envs(variables.iter().copied())
+            .args(words.split(' '));
+        CommandOutput::new(&command.output().unwrap()).refused(2)
+    };
+    let said = run(&[("QUEUE_NAME", "bigdatastudy, q1")], "run --burst");
+    assert!(
+        said.starts_with("error: QUEUE_NAME: queue \" q1\" must have"),
+        "{said}"
+    );
+    let said = run(&[("QUEUE_NAME", "bigdatastudy, q1")], "config check");
+    assert!(said.contains("QUEUE_NAME: queue \" q1\" must have"), "{said}");
+    let said = run(&[("REDIS_HOST", "h"), ("REDIS_PORT", "x")], "queue list");
+    assert!(
+        said.contains("REDIS_PORT is not a port: write a number such as 6379 ["),
+        "{said}"
+    );
+    let said = run(&[("REDIS_PORT", "1")], "queue list");
+    assert!(
+        said.starts_with("error: REDIS_PORT is set, and no REDIS_HOST"),
+        "{said}"
+    );
+    host.write(".env", "REDIS_PORT=1\n");
+    let said = run(&[], "queue list");
+    assert!(
+        said.starts_with("error: .env: REDIS_PORT is set, and no REDIS_HOST"),
+        "{said}"
+    );
+    host.write(".env", "QUEUE_NAME='a, b'\n");
+    let said = run(&[], "run --burst");
+    assert!(
+        said.starts_with("error: QUEUE_NAME in .env: queue \" b\" must have"),
+        "{said}"
     );
 }
 

@@ -20,7 +20,10 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ("submit --queue .staging --uri a", "not starting with '.'"),
         ("queue pause --queue rejects", "is reserved"),
         ("plugin bind --queue REJECTS clean@0.1.0", "is reserved"),
-        ("run --queue q --concurrency 0", "0 is not in 1..=256"),
+        (
+            "run --queue q --concurrency 0",
+            "'0' for '--concurrency <N>': expected a whole number from 1 to 256",
+        ),
         ("run --queue q --allow-host 1.2.3.4/99", "1.2.3.4/99"),
         ("run --queue q --output gs://", "names no bucket"),
         ("submit --queue _x --uri a", "is reserved"),
@@ -29,8 +32,74 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
             "submit --queue q --uri a --uri b --id x",
             "--id names one request",
         ),
-        ("submit --queue q --uri a --priority 101", "priority 101"),
-        ("submit --queue q --uri @none", "this list cannot be read"),
+        (
+            "submit --queue q --uri a --priority 101",
+            "expected a whole number from -100 to 100",
+        ),
+        (
+            "submit --queue q --uri a --priority high",
+            "expected a whole number from -100 to 100",
+        ),
+        (
+            "run --queue q --lease 2d",
+            "expected a whole number of seconds from 5 to 86400, or a time",
+        ),
+        ("run --queue q --retention 36h", "expected a whole number of days"),
+        ("run --queue q --retention x", "\"x\" is no time: write 500ms"),
+        (
+            "run --queue q --min-records x",
+            "'--min-records <N>': expected a whole number\n",
+        ),
+        (
+            "submit --queue q --uri a --skip-lines x",
+            "expected a whole number from 0",
+        ),
+        ("requests --queue q --limit x", "expected a whole number\n"),
+        (
+            "submit --queue q --uri @none",
+            "--uri @none: this list cannot be read",
+        ),
+        (
+            "submit --queue q --uri @",
+            "--uri @: the name of a file is missing after the @",
+        ),
+        (
+            "plugin bind --queue q a@1 --config @",
+            "--config @: the name of a file is missing after the @",
+        ),
+        (
+            "run --queue q --plugin a.wasm --plugin-config @",
+            "a.wasm: a component is named by its path: No such file",
+        ),
+        (
+            "plugin bind --queue q a@1 --config @none",
+            "--config @none: cannot be read",
+        ),
+        (
+            "run --queue q --credentials none",
+            "--credentials none: cannot be read",
+        ),
+        (
+            "plugin push none.wasm",
+            "none.wasm: a component is named by its path",
+        ),
+        (
+            "plugin inspect none.wasm",
+            "none.wasm: a component is named by its path",
+        ),
+        (
+            "run --queue q --burst --plugin none.wasm",
+            "none.wasm: a component is named by its path",
+        ),
+        (
+            "config check --queue q --plugin none.wasm",
+            "none.wasm: a component is named by its path",
+        ),
+        (
+            "ingest x.csv --plugin clean",
+            "clean: a component is named by its path: No such file",
+        ),
+        ("ingest x.csv --plugin .", ".: is a folder; name a file"),
         (
             "submit --queue q --uri a --delimiter ab",
             "expected one character",
@@ -182,9 +251,9 @@ fn failures_exit_with_1_and_name_the_thing() {
         ),
         ("ingest no.csv --plugin", vec![clean], "no.csv"),
         (
-            "ingest x.csv --plugin clean",
+            "--url sqlite:no/queue.db submit --no-check --queue q --uri a",
             vec![],
-            "clean: a component is named by its path: No such file",
+            "there is no folder no: make it, or correct the path",
         ),
         ("plugin rollback --queue Q", vec![], "Q: there is no such queue"),
         (
