@@ -167,9 +167,9 @@ impl CallError {
     fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let code = error_code(headers, body);
         let mut message = format!("the store answered {status}");
-        for text in [code.clone(), error_message(headers, body)] {
+        for text in [redact_within(&code), error_message(headers, body)] {
             if !text.is_empty() {
-                message += &format!(", {}", redact_within(&text));
+                message += &format!(", {text}");
             }
         }
         Self {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::named::SettingsPlace;
 use super::sign::StoredObject;
 use crate::error::{Class, Code, Error, Stage};
+use crate::format::redacted_start;
 use crate::location::{Provider, redact_within};
 
 /// The most bytes of an answer with an error that are read.
@@ -61,14 +62,10 @@ impl StoreError {
         error
     }
 
-    /// Returns the beginning of the message.
+    /// Returns the beginning of the message, without secrets.
     fn first_line(&self) -> String {
         let line = self.message.lines().next().unwrap_or_default();
-        line.chars()
-            .take(MESSAGE_CHARS_MAX)
-            .collect::<String>()
-            .trim()
-            .to_owned()
+        redacted_start(line.trim(), MESSAGE_CHARS_MAX)
     }
 }
 
@@ -116,10 +113,10 @@ impl Asked<'_> {
         let (word, message) = (&store_error.code, store_error.first_line());
         what += &match word.is_empty() {
             true => format!("; the store answered {status}"),
-            false => format!("; the store answered {status}, {word}"),
+            false => format!("; the store answered {status}, {}", redact_within(word)),
         };
         if !message.is_empty() {
-            what += &format!(": {}", redact_within(&message));
+            what += &format!(": {message}");
         }
         Error::new(Stage::Fetch, class, code, what)
     }
