@@ -199,7 +199,8 @@ wait "$worker" || fail "The worker did not end well."
 worker=''
 say "The worker has finished its requests and stopped."
 
-say '' "${bold}Done.${plain} All files are in $OUT; \`rm -r $DEMO\` removes those of all demos. To go on by hand:" \
+say '' "${bold}Done.${plain} All files are in $OUT. \`rm -r $DEMO\` removes all demos, with their queue file." \
+    "To go on by hand:" \
     "    export PATH=\"$ABSOLUTE/release:\$PATH\""
 case ${REDIS_URL:-} in sqlite:*) say "    export REDIS_URL=\"$REDIS_URL\"     # the queue of this demo" ;; esac
 say \
