@@ -314,7 +314,9 @@ fn a_quoted_text_shows_no_secret() {
     for uri in ["http://h/x?u=me:s3cr3t@i", "http://h/x?u=me%3As3cr3t%40i"] {
         commands.say(&format!("submit --no-check --queue q --uri {uri}"));
     }
-    commands.say(&format!("run --queue q --burst --plugin {clean} --allow-root ."));
+    commands.say(&format!(
+        "run --queue q --burst --burst-wait 2s --retry-for 1s --plugin {clean} --allow-root ."
+    ));
     for words in [
         "requests --queue q",
         "requests --queue q --json",

@@ -344,7 +344,7 @@ pub(crate) async fn an_interrupted_retry_leaves_whole_steps(server: TestServer) 
     lines.read_line(&mut first).unwrap();
     assert!(first.ends_with("  ready\n"), "{first}");
     let pid = child.id().to_string();
-    let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
+    let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
     assert!(sent.unwrap().success());
     assert!(!child.wait().unwrap().success());
     let counts = server.queue().counts(Q).await.unwrap();
