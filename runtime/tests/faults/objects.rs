@@ -1,4 +1,4 @@
-//! Tests rows of the fault table in docs/reliability.md: workers on two machines read inputs from an S3 server and write
+//! Tests rows of the fault table in docs/reliability.md: workers with two homes read inputs from an S3 server and write
 //! outputs to it. A machine is a folder of its own, which is also the home of its workers. The machines share the Redis
 //! server and the S3 server only. A watcher lists and reads the outputs all the time, as another program would do.
 
