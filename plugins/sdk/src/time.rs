@@ -108,8 +108,8 @@ fn word(text: &[u8; 19], at: usize) -> u64 {
 #[inline(always)]
 fn pairs(word: u64, form: [u8; 8]) -> Option<u64> {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-    // In `values`, a digit becomes 0 to 9, and any other expected character becomes 0. The addition of `room` sets the
-    // high bit of each byte with a greater value.
+    // In `values`, a digit becomes 0 to 9, and any other expected character becomes 0. Adding `room` sets the
+    // high bit of each byte that has another value: above 9 at a digit, above 0 elsewhere.
     let room = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0x76 } else { 0x7F }));
     let values = word ^ u64::from_le_bytes(form);
     let others = (((values & !HIGH_BITS) + room) | values) & HIGH_BITS;

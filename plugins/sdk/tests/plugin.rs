@@ -1,5 +1,5 @@
-//! Tests the promises to the host and to the authors of plugins that are not about records: configs, refusals, logs and
-//! counters.
+//! Tests the promises that are not about records: configs, refusals, logs and counters. The host and the authors of
+//! plugins rely on them.
 
 use ingest_plugin::testing::{self, Level};
 use ingest_plugin::{

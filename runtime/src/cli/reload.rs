@@ -60,7 +60,7 @@ impl Reloader {
                     tracing::warn!(
                         file,
                         settings = fixed.join(", "),
-                        "these settings have changed, but hold from the next start on"
+                        "these settings have changed, but take effect only at the next start"
                     );
                 }
             }
@@ -68,7 +68,7 @@ impl Reloader {
                 file,
                 error = error.report(),
                 code = %error.code(),
-                "config file not reloaded: the settings before it still hold"
+                "config file not reloaded: the worker keeps the former settings"
             ),
         }
     }

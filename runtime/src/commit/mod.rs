@@ -1,9 +1,9 @@
 //! Commits an attempt: a sealed attempt goes in; the receipt of the request comes out, or an error.
 //!
 //! The [`storage`](crate::storage) decides which of the attempts at one request creates the receipt. This module opens
-//! the storage that a path or URI names. If a receipt with the same id exists already, this module compares that
-//! receipt with the receipt of the attempt. If both are for the same request or the same work, the request is done. If
-//! not, the commit fails.
+//! local folders. The caller opens every other storage. If a receipt with the same id exists already, this module
+//! compares that receipt with the receipt of the attempt. If both are for the same request or the same work, the
+//! request is done. If not, the commit fails.
 //!
 //! All functions of this module block, so they must not be called within an async task.
 
@@ -255,9 +255,12 @@ fn local_folder(option: &str, uri: &str) -> Result<PathBuf> {
         Location::File(path) => {
             std::path::absolute(path).map_err(|error| refused("not a path").because(error))
         }
-        // Object stores belong here.
-        Location::Http(_) | Location::Object(_) | Location::Other(_) => Err(refused(
-            "is not supported, only folders of the local file system, as a path or a file: URI",
-        )),
+        // The command line opens the object store that `--output` names: see `cli/options.rs`.
+        Location::Http(_) | Location::Object(_) | Location::Other(_) => Err(refused(match option {
+            "--output" => {
+                "is not supported: name a folder as a path or a file: URI, or an object store (s3:, gs: or az:)"
+            }
+            _ => "is not supported: name a folder as a path or a file: URI",
+        })),
     }
 }

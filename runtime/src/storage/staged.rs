@@ -18,7 +18,7 @@ pub trait StagedWriter: Write {
     /// both digests are computed together, which takes less time.
     ///
     /// # Errors
-    /// Fails with stage commit: transiently if there is no space.
+    /// Fails with stage commit. The error is transient if there is no space, and permanent if a retry cannot help.
     fn write_beside(&mut self, bytes: &[u8], others: (&mut Digesting, &[u8])) -> Result<()>;
 
     /// Appends bytes.

@@ -54,7 +54,9 @@ fn full() -> String {
     fixture.wait_for_all();
     other.stop();
     fixture.check();
-    "a full file system: retried; no file got its final name before there was room; then done".into()
+    "on a full file system, requests were retried, no file got its final name before there was room, and then the \
+     requests were done"
+        .into()
 }
 
 /// Checks a read-only file system. A worker refuses to start on it. If the file system becomes read-only while a worker
@@ -93,8 +95,8 @@ fn read_only() -> String {
             .contains("Read-only file system"),
         "{letters:?}"
     );
-    "one that is read-only when the worker starts: the worker refuses to start; one that becomes read-only later: the \
-     request is a dead letter that names the cause"
+    "if the file system is read-only when the worker starts, the worker refuses to start; if it becomes read-only \
+     later, the request becomes a dead letter that names the cause"
         .into()
 }
 
@@ -111,5 +113,5 @@ fn removed() -> String {
     worker.stop();
     fixture.check_audit();
     assert_eq!(fixture.check_output(), fixture.accepted.keys().cloned().collect());
-    "a removed one: created again".into()
+    "if the output folder is removed, the worker creates it again".into()
 }

@@ -107,7 +107,7 @@ pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     format!(
         "{kills} kills after each of these steps: request claimed, input fetched, batch processed, output staged, output \
          published, receipt created, request settled; of {} requests, 0 lost, 0 doubled; {poisoned} became poison and \
-         were retried by hand; {kills} kills after a checkpoint, from which {resumed} next attempts resumed",
+         were retried by hand; {kills} kills after a checkpoint: {resumed} of the next attempts resumed from it",
         fixture.accepted.len()
     )
 }

@@ -1,5 +1,5 @@
-//! Tests a SQLite file of an older version. A command that only reads leaves the file to the workers of that version,
-//! and a command that writes upgrades the whole file.
+//! Tests a SQLite file of an older version. A command that only reads does not change the file, so workers of that
+//! version can still use it. A command that writes upgrades the whole file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

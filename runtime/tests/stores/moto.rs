@@ -1,5 +1,5 @@
 //! Tests S3 with moto, a second opinion beside s3s: it keeps versions of objects, and answers errors as AWS does. It does
-//! not check signatures. It answers 500 if an upload is to be completed that was aborted, so one test ends before this.
+//! not check signatures. If a client completes an aborted upload, moto answers 500, so one test ends before that call.
 
 use std::sync::LazyLock;
 

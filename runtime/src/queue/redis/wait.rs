@@ -1,5 +1,5 @@
-//! Waits for wake tokens: takes a queue, and returns when the wait is over. All waiters of a queue share one blocking
-//! command.
+//! Waits for wake tokens: takes the key of a list, and returns when the wait is over. All waiters of a list share one
+//! blocking command.
 
 use std::collections::HashMap;
 use std::sync::Arc;

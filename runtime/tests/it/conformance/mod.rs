@@ -83,7 +83,7 @@ pub(crate) trait Place: Send + Sync {
     /// visible shortly before its receipt, and is removed again if there will be none.
     fn hides_outputs_without_receipt(&self) -> bool;
 
-    /// Returns false if the server fails when an upload is to be completed that was aborted.
+    /// Returns false if the server answers with a failure when a client completes an aborted upload.
     fn knows_aborted_uploads(&self) -> bool {
         true
     }
