@@ -168,7 +168,7 @@ fn plain_fault(field: &str, error: &dyn Any) -> Option<&'static str> {
     Some(match error.downcast_ref::<ParseIntError>()?.kind() {
         IntErrorKind::PosOverflow => "is too large",
         IntErrorKind::NegOverflow => "is too small",
-        // For an unsigned type, the sign is not a digit.
+        // For an unsigned type, the parser reports the minus sign as an invalid digit, not as an overflow.
         IntErrorKind::InvalidDigit if is_negative() => "is negative",
         _ => "is not a whole number",
     })

@@ -135,8 +135,8 @@ pub(crate) struct Unwritable;
 pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Result<(), Unwritable> {
     let start = text.len();
     value.write(text).map_err(|fmt::Error| Unwritable)?;
-    // Nearly every number ends with a digit, and no float that is not finite does. So `is_not_finite` is called for
-    // few numbers.
+    // Nearly every number ends with a digit; `NaN`, `inf` and `infinity` do not. So `is_not_finite` is called for few
+    // numbers.
     let may_end = |last: &u8| !last.is_ascii_digit();
     let text = &text.as_bytes()[start..];
     if is_number && text.last().is_some_and(may_end) && is_not_finite(text) {

@@ -1,7 +1,8 @@
 //! Writes and reads the documents of checkpoints. To write a document, the progress of an attempt goes in, and the
 //! document comes out. To resume, the document goes in. The state from which the next attempt continues comes out, or
-//! the reason why it cannot continue. A resumed attempt continues as if it had done the earlier work itself.
-//! `storage/local/checkpoint.rs` stores the document together with the staged files that it describes.
+//! the reason why it cannot continue. A resumed attempt continues as if it had done the earlier work itself. The
+//! storage stores the document together with what it describes: `storage/local/checkpoint.rs` with the staged files,
+//! `storage/object/checkpoint.rs` with the state of the uploads and the bytes after the last whole parts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

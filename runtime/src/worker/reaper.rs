@@ -1,5 +1,6 @@
-//! Removes requests that ended long ago, and staged files of killed attempts. Takes the worker's queues and its output,
-//! and frees space on the server and on the disk.
+//! Removes requests that ended long ago, and what killed attempts have left: staged files in a folder, or uploads in an
+//! object store. Takes the worker's queues and its outputs, and frees space on the server, on the disk and in the
+//! store.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -103,7 +103,8 @@ impl Checkpoints {
         self.is_written.load(Ordering::Acquire)
     }
 
-    /// Returns whether there is a checkpoint from which a later attempt can resume.
+    /// Leaves the last checkpoint to the next attempt, and gives up a pending one. Returns whether there is a
+    /// checkpoint.
     pub(super) fn keep(&mut self) -> bool {
         self.end_writing();
         self.is_kept = self.has_own() || self.is_inherited;

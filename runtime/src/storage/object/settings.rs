@@ -1,5 +1,4 @@
-//! Defines the settings of object stores: the operator's settings go in; the place of a store and of its credentials come
-//! out.
+//! Defines the settings of object stores: which server to use, and where its credentials come from.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -80,7 +79,9 @@ pub struct S3Settings {
     pub metadata_endpoint: Option<String>,
     /// `AWS_EC2_METADATA_DISABLED`.
     pub is_metadata_disabled: bool,
-    /// Set if the bucket is a part of the path of URLs, and not of the host; none for the usual form of the server.
+    /// True if URLs have the bucket in their path, false if in their host name. `None`: in the path if the endpoint is
+    /// set, otherwise in the host name. A bucket whose name cannot be part of a host name is always in the path, and so
+    /// is every bucket if the host of the endpoint is an IP address.
     pub is_path_style: Option<bool>,
     /// The key of KMS that encrypts outputs (SSE-KMS); none for the bucket's default.
     pub kms_key: Option<String>,
