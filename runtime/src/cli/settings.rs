@@ -89,7 +89,7 @@ pub(super) struct Resolution {
     pub(super) name: String,
     pub(super) value: Value,
     pub(super) origin: Origin,
-    /// Whether each queue can have its own.
+    /// Is true if each queue can have a value of its own.
     pub(super) is_of_queue: bool,
 }
 

@@ -35,7 +35,7 @@ pub struct PolicyOptions {
     pub destination: Arc<Destination>,
 }
 
-/// What the requests of a queue may reach and use.
+/// Holds everything that the requests of a queue may reach and use.
 pub(super) struct Policy {
     pub(super) options: PolicyOptions,
     /// The identity of the output. Claims record it.

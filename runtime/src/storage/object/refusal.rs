@@ -93,7 +93,7 @@ impl StoredObject {
     }
 }
 
-/// What was asked for.
+/// Describes the request that the store refused: an object, or a list of objects.
 pub(super) struct Asked<'a> {
     /// The URI, for people.
     pub(super) shown: &'a str,
