@@ -88,8 +88,9 @@ pub fn quoted(text: &str) -> String {
 /// Returns a JSON document that is safe to show and has the same value as `document`. Invisible characters in its
 /// strings become `\uXXXX`. Line feeds between its parts stay.
 pub fn json(document: String) -> String {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n');
     let must_change = |c: char| c != '\n' && is_unseen(c);
-    if !document.contains(must_change) {
+    if document.as_bytes().iter().all(is_plain) || !document.contains(must_change) {
         return document;
     }
     let mut shown = String::with_capacity(document.len() + 64);

@@ -1,6 +1,7 @@
 //! Checks names that become parts of keys and file names: ids of requests and names of queues and groups. A text goes in.
 //! If it breaks the rules, an error with the rules comes out. Also derives ids from inputs.
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result, Stage};
@@ -55,7 +56,7 @@ pub fn derived_id(uri: &str, content: &str, digest_chars: usize) -> String {
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let stem: String = stem.chars().filter(allowed).take(STEM_CHARS_MAX).collect();
     let stem = if stem.is_empty() { "input" } else { &stem };
-    let digest = hex::encode(Sha256::digest(content));
+    let digest = HEXLOWER.encode(&Sha256::digest(content));
     format!("{stem}-{}", &digest[..digest_chars])
 }
 

@@ -8,6 +8,7 @@ mod input;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use serde::de::{DeserializeOwned, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::error::Category;
@@ -183,7 +184,7 @@ const ASCII_BEFORE: &str = "windows-1252";
 
 fn digest_of(uri: &str, input: &InputOptions) -> String {
     let content = serde_json::to_vec(&(uri, input)).expect("strings serialize");
-    hex::encode(Sha256::digest(content))
+    HEXLOWER.encode(&Sha256::digest(content))
 }
 
 /// The members of a producer's document that do not belong to its input. A member without a value must be left out, and

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
@@ -64,6 +65,8 @@ pub(super) struct Settings {
     arguments: Vec<OsString>,
     /// The words of the command, which has the options of `run`.
     command: &'static [&'static str],
+    /// The same command with its options.
+    leaf: Arc<Command>,
     pub(super) path: Option<PathBuf>,
     pub(super) file: Option<ConfigFile>,
     /// The queues that `.env` names.
@@ -110,6 +113,7 @@ impl Settings {
         Self {
             arguments,
             command,
+            leaf: leaf_command(command).into(),
             path,
             file,
             dotenv_queues,
@@ -121,6 +125,7 @@ impl Settings {
         Self {
             arguments: self.arguments.clone(),
             command: self.command,
+            leaf: Arc::clone(&self.leaf),
             path: self.path.clone(),
             file: Some(file),
             dotenv_queues: self.dotenv_queues.clone(),
@@ -205,24 +210,27 @@ impl Settings {
     /// Fails permanently, with stage config, if an option lacks another one that it needs.
     pub(super) fn resolve(&self, queue: Option<&str>) -> Result<Resolved> {
         let given = self.parse(&BTreeMap::new())?;
-        let command = leaf_command(self.command);
-        let is_given = |name: &str| origin_in(&given, &command, name).is_some();
-        let chosen = self.choose(queue, &command, is_given);
-        let matches = self.parse(&chosen)?;
+        let command = &*self.leaf;
+        let is_given = |name: &str| origin_in(&given, command, name).is_some();
+        let chosen = self.choose(queue, command, is_given);
+        let matches = match chosen.is_empty() {
+            true => given.clone(),
+            false => self.parse(&chosen)?,
+        };
         let origin = |name: &str| {
-            origin_in(&given, &command, name)
+            origin_in(&given, command, name)
                 .or_else(|| Some(chosen.get(name)?.origin.clone()))
                 .unwrap_or(Origin::Default)
         };
         for (name, needed) in NEEDED {
             let at = match origin(name) {
                 Origin::Default => continue,
-                Origin::File(..) if !OF_PLUGIN.contains(&name) || !is_set(&matches, &command, name) => {
+                Origin::File(..) if !OF_PLUGIN.contains(&name) || !is_set(&matches, command, name) => {
                     continue;
                 }
                 origin => origin,
             };
-            if !is_set(&matches, &command, needed) {
+            if !is_set(&matches, command, needed) {
                 return Err(lacks(&at, name, needed));
             }
         }

@@ -5,6 +5,7 @@
 
 mod compress;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use self::compress::{BLOCK, INITIAL, Sha256State, compress};
@@ -116,7 +117,7 @@ impl Digesting {
         end[length..].copy_from_slice(&(8 * bytes).to_be_bytes());
         self.update(&end);
         let sha256: Vec<u8> = self.0.state.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let sha256 = hex::encode(sha256);
+        let sha256 = HEXLOWER.encode(&sha256);
         Digest { bytes, sha256 }
     }
 

@@ -1,3 +1,4 @@
+use data_encoding::HEXLOWER;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -7,7 +8,7 @@ use super::*;
 fn by_sha2(bytes: &[u8]) -> Digest {
     Digest {
         bytes: bytes.len() as u64,
-        sha256: hex::encode(Sha256::digest(bytes)),
+        sha256: HEXLOWER.encode(&Sha256::digest(bytes)),
     }
 }
 

@@ -8,6 +8,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
+use data_encoding::HEXLOWER;
 use reqwest::header::HeaderMap;
 
 use super::range_request::shown;
@@ -200,7 +201,7 @@ impl Checksums {
     fn add(&mut self, header: &'static str, algorithm: Algorithm, base64: &str) {
         match STANDARD.decode(base64.trim()) {
             Ok(digest) if digest.len() == algorithm.bytes() => {
-                let hex = hex::encode(digest);
+                let hex = HEXLOWER.encode(&digest);
                 self.0.push(Checksum {
                     header,
                     algorithm,
@@ -280,7 +281,7 @@ impl Crc {
     /// Returns the check of all bytes, in lowercase hex.
     pub(super) fn finish(&self) -> String {
         let bytes = self.digest.finalize().to_be_bytes();
-        hex::encode(&bytes[bytes.len() - self.algorithm.bytes()..])
+        HEXLOWER.encode(&bytes[bytes.len() - self.algorithm.bytes()..])
     }
 }
 

@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
+use data_encoding::HEXLOWER;
 use md5::{Digest as _, Md5};
 use parking_lot::Mutex;
 
@@ -97,7 +98,7 @@ impl RawBody {
             let md5 = self
                 .md5
                 .take()
-                .map(|md5| (Algorithm::Md5, hex::encode(md5.finalize())));
+                .map(|md5| (Algorithm::Md5, HEXLOWER.encode(&md5.finalize())));
             let crcs = self.crcs.drain(..).map(|crc| (crc.algorithm, crc.finish()));
             self.came = Some((digesting.finish(), md5.into_iter().chain(crcs).collect()));
         }

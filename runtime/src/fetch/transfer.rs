@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use data_encoding::HEXLOWER;
 use reqwest::Response;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use sha2::{Digest, Sha256};
@@ -263,7 +264,7 @@ impl Transfer {
     fn verify(&self, part: &mut AnswerPart) -> Result<()> {
         match part.checks.take().filter(|_| part.end == Some(self.received)) {
             Some((checksums, sha256)) => checksums
-                .check(Algorithm::Sha256, &hex::encode(sha256.finalize()))
+                .check(Algorithm::Sha256, &HEXLOWER.encode(&sha256.finalize()))
                 .map_err(|why| self.failed(why)),
             None => Ok(()),
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -82,7 +83,7 @@ pub struct Execution {
 impl Work {
     /// Returns the SHA-256 of the plugin's config, in lowercase hex.
     pub(super) fn config_sha256(&self) -> String {
-        hex::encode(Sha256::digest(self.config.as_bytes()))
+        HEXLOWER.encode(&Sha256::digest(self.config.as_bytes()))
     }
 
     /// Returns the number of bytes of memory that each lane needs to make a profile.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::rand::GetRandomFlags;
@@ -164,7 +165,7 @@ fn name(sha256: &str, limits: &Limits) -> String {
     digest.update(CODE_SETTINGS);
     digest.update(limits.to_string());
     digest.update(sha256);
-    hex::encode(digest.finalize())
+    HEXLOWER.encode(&digest.finalize())
 }
 
 /// Loads a component from code that this program has compiled, in this process or in another process.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use wasmtime::component::{Component, HasSelf, Linker, Resource};
@@ -143,7 +144,7 @@ impl Engine {
 
     fn load_now(&self, bytes: &[u8]) -> Result<Plugin> {
         check_kind(bytes, &self.limits)?;
-        let sha256 = hex::encode(Sha256::digest(bytes));
+        let sha256 = HEXLOWER.encode(&Sha256::digest(bytes));
         let component = self.component(bytes, &sha256)?;
         let ty = component.component_type();
         let exports: Vec<String> = ty

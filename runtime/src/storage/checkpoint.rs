@@ -1,6 +1,7 @@
 //! Reads and writes the text of a checkpoint. The text describes the bytes of an attempt, in the form that the
 //! backend uses, and the progress of the attempt.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -39,7 +40,7 @@ impl StoredCheckpoint {
         let Self { staged, progress } = self;
         let staged = serde_json::to_string(&StagedLine { staged }).expect("a staged part serializes");
         let text = format!("{staged}\n{progress}");
-        let digest = hex::encode(Sha256::digest(&text));
+        let digest = HEXLOWER.encode(&Sha256::digest(&text));
         format!("{text}\n{digest}\n")
     }
 
@@ -50,7 +51,7 @@ impl StoredCheckpoint {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let lines = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
         let text = match lines {
-            Some((text, digest)) if hex::encode(Sha256::digest(text)) == digest => text,
+            Some((text, digest)) if HEXLOWER.encode(&Sha256::digest(text)) == digest => text,
             _ => return Err("the checkpoint is damaged".to_owned()),
         };
         let parsed = text.split_once('\n').and_then(|(first, progress)| {

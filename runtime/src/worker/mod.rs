@@ -393,9 +393,9 @@ impl Worker {
         let stop = Stop::default();
         let (runner, for_attempt) = (Arc::clone(&self.runner), stop.clone());
         let policy = Arc::clone(self.policies.of(&claim.ticket.queue));
-        let task = self
-            .attempts
-            .spawn(async move { runner.attempt(claim, policy, asked_at, for_attempt).await });
+        // In a box, the future of an attempt, which has some 10 KiB, is not copied on its way into the task.
+        let attempt = Box::pin(async move { runner.attempt(claim, policy, asked_at, for_attempt).await });
+        let task = self.attempts.spawn(attempt);
         if is_suspect {
             self.suspect = Some(task.id());
         }

@@ -450,5 +450,5 @@ pub(crate) fn bad_network(scale: &Scale) -> String {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
 }

@@ -119,7 +119,7 @@ fn on_redis() -> (RedisServer, Host) {
 
 fn bytes(value: &Value) -> Vec<u8> {
     match value["hex"].as_str() {
-        Some(digits) => hex::decode(digits).unwrap(),
+        Some(digits) => data_encoding::HEXLOWER.decode(digits.as_bytes()).unwrap(),
         None => value.as_str().unwrap().as_bytes().to_vec(),
     }
 }

@@ -1,5 +1,6 @@
 //! Lists and removes documents that never became requests.
 
+use data_encoding::HEXLOWER;
 use redis::Cmd;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -132,7 +133,7 @@ impl RedisServer {
 }
 
 fn key_of(text: &[u8]) -> String {
-    let mut digits = hex::encode(Sha256::digest(text));
+    let mut digits = HEXLOWER.encode(&Sha256::digest(text));
     digits.truncate(KEY_DIGITS);
     digits
 }

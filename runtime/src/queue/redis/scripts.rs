@@ -1,41 +1,48 @@
 //! Loads the scripts that run on the Redis server. Each script is a file in `lua/`, which documents its arguments and
 //! its result.
 
+use std::sync::LazyLock;
+
 use redis::Script;
+
+/// A script that is hashed when it is used for the first time. A command uses only a few of the scripts.
+pub(super) type LazyScript = LazyLock<Script>;
 
 /// The scripts that run on the server. The server caches each script under its hash, so that only the hash is sent.
 pub(super) struct Scripts {
-    pub(super) submit: Script,
-    pub(super) intake: Script,
-    pub(super) import: Script,
-    pub(super) claim: Script,
-    pub(super) renew: Script,
-    pub(super) settle: Script,
-    pub(super) fail: Script,
-    pub(super) release: Script,
-    pub(super) cancel: Script,
-    pub(super) retry_dead: Script,
-    pub(super) purge_dead: Script,
-    pub(super) reap: Script,
-    pub(super) pause: Script,
-    pub(super) elsewhere: Script,
-    pub(super) status: Script,
-    pub(super) requests: Script,
-    pub(super) after: Script,
-    pub(super) group: Script,
-    pub(super) counts: Script,
-    pub(super) bind: Script,
-    pub(super) audit: Script,
-    pub(super) audit_nonces: Script,
-    pub(super) note_reached: Script,
+    pub(super) submit: LazyScript,
+    pub(super) intake: LazyScript,
+    pub(super) import: LazyScript,
+    pub(super) claim: LazyScript,
+    pub(super) renew: LazyScript,
+    pub(super) settle: LazyScript,
+    pub(super) fail: LazyScript,
+    pub(super) release: LazyScript,
+    pub(super) cancel: LazyScript,
+    pub(super) retry_dead: LazyScript,
+    pub(super) purge_dead: LazyScript,
+    pub(super) reap: LazyScript,
+    pub(super) pause: LazyScript,
+    pub(super) elsewhere: LazyScript,
+    pub(super) status: LazyScript,
+    pub(super) requests: LazyScript,
+    pub(super) after: LazyScript,
+    pub(super) group: LazyScript,
+    pub(super) counts: LazyScript,
+    pub(super) bind: LazyScript,
+    pub(super) audit: LazyScript,
+    pub(super) audit_nonces: LazyScript,
+    pub(super) note_reached: LazyScript,
 }
 
 macro_rules! script {
     ($name:literal) => {
-        Script::new(concat!(
-            include_str!("lua/prelude.lua"),
-            include_str!(concat!("lua/", $name, ".lua"))
-        ))
+        LazyLock::new(|| {
+            Script::new(concat!(
+                include_str!("lua/prelude.lua"),
+                include_str!(concat!("lua/", $name, ".lua"))
+            ))
+        })
     };
 }
 

@@ -24,6 +24,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -68,7 +69,7 @@ pub(super) struct RequestKey(String);
 
 impl RequestKey {
     pub(super) fn of(queue: Option<&str>, id: &str) -> Self {
-        let mut key = hex::encode(Sha256::digest(format!("{}\n{id}", queue.unwrap_or_default())));
+        let mut key = HEXLOWER.encode(&Sha256::digest(format!("{}\n{id}", queue.unwrap_or_default())));
         key.truncate(KEY_CHARS);
         Self(key)
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -207,7 +208,7 @@ impl ObjectAttempt {
             output_digest: pending.output.digest,
             rejects,
             rejects_digest,
-            tails_sha256: hex::encode(Sha256::digest(&tails)),
+            tails_sha256: HEXLOWER.encode(&Sha256::digest(&tails)),
         };
         let stored = StoredCheckpoint {
             staged: StagedPart::Object(part.into()),
@@ -247,7 +248,7 @@ impl ObjectAttempt {
     /// # Errors
     /// Returns the reason why the checkpoint cannot be used.
     pub(super) fn resume_uploads(&mut self, part: &ObjectPart, tails: &[u8]) -> Result<(), String> {
-        if hex::encode(Sha256::digest(tails)) != part.tails_sha256
+        if HEXLOWER.encode(&Sha256::digest(tails)) != part.tails_sha256
             || !part.is_sound(tails.len(), self.client.part_bytes())
         {
             return Err("the checkpoint is damaged".to_owned());

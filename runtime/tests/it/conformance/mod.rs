@@ -187,7 +187,7 @@ fn check_nothing(place: &dyn Place) {
 
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
-    hex::encode(sha2::Sha256::digest(bytes))
+    data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes))
 }
 
 /// Waits until a condition holds.

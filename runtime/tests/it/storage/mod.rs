@@ -122,7 +122,7 @@ impl StorageFixture {
 
 fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
-    hex::encode(Sha256::digest(bytes))
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 fn owner(fence: u64, life_ms: i64) -> Owner {

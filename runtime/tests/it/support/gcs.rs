@@ -461,7 +461,7 @@ impl Version {
 }
 
 fn etag(bytes: &[u8]) -> String {
-    format!("\"{}\"", hex::encode(Md5::digest(bytes)))
+    format!("\"{}\"", data_encoding::HEXLOWER.encode(&Md5::digest(bytes)))
 }
 
 /// Returns the headers of a request that the object keeps.
