@@ -18,12 +18,16 @@ use super::parts::PartStore;
 use super::upload::{SealedUpload, UploadTarget};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
+use crate::format::redacted_start;
 
 /// The most tries of a call that the store refuses because of another call that has not ended.
 const CONFLICTS_MAX: u32 = 6;
 
 /// The pause after the first of these tries. It grows with each one.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The most characters of the library's error that are shown.
+const ERROR_CHARS_MAX: usize = 1_000;
 
 /// A connection to an object store.
 #[derive(Clone)]
@@ -91,7 +95,7 @@ impl Client {
             }
             found.bytes().await.map(|bytes| Some(Ok(bytes)))
         });
-        match read.map_err(|error| self.failed(error, "cannot be read", key))? {
+        match read.map_err(|error| self.failed(&error, "cannot be read", key))? {
             None => Ok(None),
             Some(Ok(bytes)) => Ok(Some(bytes)),
             Some(Err(bytes)) => {
@@ -123,7 +127,7 @@ impl Client {
             }
             Ok(Some(digesting.finish()))
         });
-        digest.map_err(|error| self.failed(error, "cannot be compared", key))
+        digest.map_err(|error| self.failed(&error, "cannot be compared", key))
     }
 
     /// Does the same as [`Storage::has_bytes`](crate::storage::Storage::has_bytes).
@@ -151,7 +155,7 @@ impl Client {
                     error @ (object_store::Error::AlreadyExists { .. }
                     | object_store::Error::Precondition { .. }),
                 ) => error,
-                Err(error) => return Err(self.failed(error, "cannot be created", key)),
+                Err(error) => return Err(self.failed(&error, "cannot be created", key)),
             };
             if self.facts(key)?.is_some() {
                 return Ok(Created::Exists);
@@ -159,7 +163,7 @@ impl Client {
             // The store also refuses a create beside another one that has not ended, and that one may fail.
             tries += 1;
             if tries == CONFLICTS_MAX {
-                return Err(self.failed(refusal, "cannot be created", key));
+                return Err(self.failed(&refusal, "cannot be created", key));
             }
             std::thread::sleep(CONFLICT_PAUSE * tries);
         }
@@ -171,14 +175,14 @@ impl Client {
             .runtime
             .block_on(self.store.objects().put(key, PutPayload::from(bytes)));
         put.map(drop)
-            .map_err(|error| self.failed(error, "cannot be written", key))
+            .map_err(|error| self.failed(&error, "cannot be written", key))
     }
 
     /// Removes an object, if it exists.
     pub(super) fn delete(&self, key: &Path) -> Result<()> {
         match self.runtime.block_on(self.store.delete_object(key)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed(error, "cannot be removed", key)),
+            Err(error) => Err(self.failed(&error, "cannot be removed", key)),
         }
     }
 
@@ -187,7 +191,7 @@ impl Client {
         let listed = self
             .runtime
             .block_on(self.store.objects().list(Some(prefix)).try_collect::<Vec<_>>());
-        let mut listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
+        let mut listed = listed.map_err(|error| self.failed(&error, "cannot be listed", prefix))?;
         listed.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(listed)
     }
@@ -197,7 +201,7 @@ impl Client {
         let listed = self
             .runtime
             .block_on(self.store.objects().list_with_delimiter(Some(prefix)));
-        let listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
+        let listed = listed.map_err(|error| self.failed(&error, "cannot be listed", prefix))?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
         Ok(names.map(str::to_owned).collect())
     }
@@ -217,7 +221,7 @@ impl Client {
                     .map(|nonce: &AttributeValue| nonce.as_ref().to_owned()),
             })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.failed(error, "cannot be examined", key)),
+            Err(error) => Err(self.failed(&error, "cannot be examined", key)),
         }
     }
 
@@ -225,7 +229,7 @@ impl Client {
     pub(super) fn create_upload(&self, key: &Path, nonce: &str) -> Result<String> {
         self.runtime
             .block_on(self.store.begin_upload(key, nonce))
-            .map_err(|error| self.failed(error, "an upload cannot be begun", key))
+            .map_err(|error| self.failed(&error, "an upload cannot be begun", key))
     }
 
     /// Returns a future that uploads one part of an object. The future returns the part's id. A task can run it.
@@ -239,7 +243,7 @@ impl Client {
         let client = self.clone();
         async move {
             let put = client.store.upload_part(&key, &upload, index, bytes).await;
-            put.map_err(|error| client.failed(error, &format!("part {index} cannot be uploaded"), &key))
+            put.map_err(|error| client.failed(&error, &format!("part {index} cannot be uploaded"), &key))
         }
     }
 
@@ -275,7 +279,7 @@ impl Client {
     pub(super) fn abort(&self, key: &Path, upload: &str) -> Result<()> {
         match self.runtime.block_on(self.store.abort_upload(key, upload)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed(error, "an upload cannot be aborted", key)),
+            Err(error) => Err(self.failed(&error, "an upload cannot be aborted", key)),
         }
     }
 
@@ -295,7 +299,7 @@ impl Client {
 
     /// Returns the error for a failed call. The error is permanent if no retry can help, for example because a
     /// permission is missing. All other errors are transient.
-    pub(super) fn failed(&self, error: object_store::Error, what: &str, key: &Path) -> Error {
+    pub(super) fn failed(&self, error: &object_store::Error, what: &str, key: &Path) -> Error {
         use object_store::Error as Store;
         let class = match error {
             Store::PermissionDenied { .. }
@@ -307,8 +311,13 @@ impl Client {
             _ => Class::Transient,
         };
         let what = format!("{}: {what}", self.uri(key));
-        Error::new(Stage::Commit, class, Code::OutputUnwritable, what).because(error)
+        Error::new(Stage::Commit, class, Code::OutputUnwritable, what).because(shown(error))
     }
+}
+
+/// Returns the text of the library's error, without secrets. The text can quote the whole answer of the store.
+pub(super) fn shown(error: &object_store::Error) -> String {
+    redacted_start(&error.to_string(), ERROR_CHARS_MAX)
 }
 
 impl fmt::Debug for Client {
@@ -316,5 +325,25 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("bucket", &self.bucket)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_store_is_shown_without_secrets_and_not_in_full() {
+        let source = format!(
+            "403 <Error>of /lake/a?sig=s3cr3t&amp;x=1</Error>{}",
+            "x".repeat(1 << 20)
+        );
+        let error = object_store::Error::Generic {
+            store: "object store",
+            source: source.into(),
+        };
+        let shown = shown(&error);
+        assert!(shown.contains("sig=***") && !shown.contains("s3cr3t"), "{shown}");
+        assert_eq!(shown.chars().count(), ERROR_CHARS_MAX);
     }
 }

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, Created, ObjectFacts};
+use super::client::{Client, Created, ObjectFacts, shown};
 use super::keys::{Keys, stored};
 use super::upload::SealedUpload;
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -95,7 +95,7 @@ pub(super) enum CarriedOut {
     /// The receipt exists.
     Receipt(Box<Receipt>),
     /// The commit cannot be carried out, because an upload was aborted or another object has its name. The text is the
-    /// store's error.
+    /// store's error, without secrets.
     Impossible(String),
 }
 
@@ -300,18 +300,18 @@ pub(super) fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<
                 return Ok(Ok(()));
             }
             if matches!(error, object_store::Error::NotFound { .. }) || client.can_abort() {
-                return Ok(Err(error.to_string()));
+                return Ok(Err(shown(&error)));
             }
             // The upload stays. Another worker could complete it as soon as the other object is removed. So the
             // decision must be carried out, and no new round may begin.
             let blocked = match client.facts(&key).map_err(Error::leaving_output)? {
                 Some(_) => exists(client, &key),
-                None => client.failed(error, "the upload cannot be completed", &key),
+                None => client.failed(&error, "the upload cannot be completed", &key),
             };
             Err(blocked.leaving_output())
         }
         error => Err(client
-            .failed(error, "the upload cannot be completed", &key)
+            .failed(&error, "the upload cannot be completed", &key)
             .leaving_output()),
     }
 }
