@@ -275,44 +275,41 @@ pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit)
 /// any more.
 pub(super) fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<(), String>> {
     let key = stored(&upload.key);
-    let is_done = |client: &Client| -> Result<bool> {
-        let facts = client.facts(&key).map_err(Error::leaving_output)?;
-        Ok(facts
-            .is_some_and(|facts| facts.upload.as_ref() == Some(&upload.nonce) && facts.bytes == upload.bytes))
+    let found = || client.facts(&key).map_err(Error::leaving_output);
+    let is_of_upload =
+        |facts: &ObjectFacts| facts.upload.as_ref() == Some(&upload.nonce) && facts.bytes == upload.bytes;
+    let Err(failed) = client.complete(&key, upload) else {
+        return Ok(Ok(()));
     };
-    let failed = match client.complete(&key, upload) {
-        Ok(()) => return Ok(Ok(())),
-        Err(error) => error,
-    };
-    if is_done(client)? {
+    let object = found()?;
+    if object.as_ref().is_some_and(is_of_upload) {
         return Ok(Ok(()));
     }
-    match failed {
-        // The upload is gone, or somebody else has created an object of this name since the attempt looked for one.
-        error @ (object_store::Error::NotFound { .. }
-        | object_store::Error::AlreadyExists { .. }
-        | object_store::Error::Precondition { .. }) => {
-            // After this, a call of another worker that is still on its way can no longer complete the upload.
-            client
-                .abort(&key, &upload.upload)
-                .map_err(Error::leaving_output)?;
-            if is_done(client)? {
-                return Ok(Ok(()));
-            }
-            if matches!(error, object_store::Error::NotFound { .. }) || client.can_abort() {
-                return Ok(Err(shown(&error)));
-            }
-            // The upload stays. Another worker could complete it as soon as the other object is removed. So the
-            // decision must be carried out, and no new round may begin.
-            let blocked = match client.facts(&key).map_err(Error::leaving_output)? {
-                Some(_) => exists(client, &key),
-                None => client.failed(&error, "the upload cannot be completed", &key),
-            };
-            Err(blocked.leaving_output())
-        }
-        error => Err(client
-            .failed(&error, "the upload cannot be completed", &key)
-            .leaving_output()),
+    let is_gone = matches!(failed, object_store::Error::NotFound { .. });
+    let is_refused = matches!(
+        failed,
+        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }
+    );
+    // If the store refused the call although there is no object, another call for the object has not ended. It can be
+    // the call of another worker that completes this upload. So the upload must not be aborted.
+    let is_taken = is_refused && object.is_some();
+    if !is_gone && !is_taken {
+        let error = client.failed(&failed, "the upload cannot be completed", &key);
+        return Err(error.leaving_output());
+    }
+    // The upload is gone, or somebody else has created an object of this name since the attempt looked for one. After
+    // this, a call of another worker that is still on its way can no longer complete the upload.
+    client
+        .abort(&key, &upload.upload)
+        .map_err(Error::leaving_output)?;
+    if found()?.as_ref().is_some_and(is_of_upload) {
+        return Ok(Ok(()));
+    }
+    match is_gone || client.can_abort() {
+        true => Ok(Err(shown(&failed))),
+        // The upload stays. Another worker could complete it as soon as the other object is removed. So the decision
+        // must be carried out, and no new round may begin.
+        false => Err(exists(client, &key).leaving_output()),
     }
 }
 

@@ -573,3 +573,28 @@ fn an_upload_that_cannot_be_aborted_waits_until_a_foreign_object_is_gone() {
     let output = fixture.read(OUTPUT).unwrap();
     assert_eq!(sha256(&output), receipt.outputs[0].sha256);
 }
+
+#[test]
+fn an_upload_stays_while_another_call_for_its_object_has_not_ended() {
+    let fixture = dies_after_its_decision(Uploads::ById);
+    let runtime = fixture.runtime.handle().clone();
+    let busy = fixture.objects.connect_busily();
+    let busy = ObjectStorage::new(busy, BUCKET.to_owned(), "out", PART_BYTES, runtime).unwrap();
+    // The other call can be another worker's that completes the upload, so the request cannot end otherwise.
+    for error in [
+        attempt(&busy, 2, 1).expect_err("the store is busy"),
+        conclude(&busy, 1).expect_err("the decision says commit"),
+    ] {
+        assert_eq!(
+            (error.class(), error.code()),
+            (Class::Transient, Code::OutputUnwritable),
+            "{error}"
+        );
+        assert!(error.leaves_output());
+    }
+    let Ok(Concluded::Committed(receipt)) = conclude(&fixture.healthy(), 1) else {
+        panic!("the decision is carried out");
+    };
+    assert_eq!(receipt.attempt.fence, 1);
+    fixture.check("busy");
+}

@@ -76,6 +76,10 @@ pub(super) struct SteeredStore {
 #[derive(Debug)]
 pub(super) struct SteeredBlocks(Arc<SteeredStore>);
 
+/// A connection at which each try to complete an upload is refused, because another call for the object never ends.
+#[derive(Debug)]
+pub(super) struct BusyStore(Arc<SteeredStore>);
+
 /// Counts the calls of one process, and says which fault hits which call.
 #[derive(Debug)]
 pub(super) struct Steering {
@@ -161,6 +165,10 @@ impl SharedObjects {
 
     pub(super) fn connect_to_blocks(self: &Arc<Self>, steering: &Arc<Steering>) -> Arc<SteeredBlocks> {
         Arc::new(SteeredBlocks(self.connect(steering)))
+    }
+
+    pub(super) fn connect_busily(self: &Arc<Self>) -> Arc<BusyStore> {
+        Arc::new(BusyStore(self.connect(&Steering::new(None))))
     }
 
     /// Removes the blocks of all uploads, as Azure does after a week.
@@ -435,6 +443,32 @@ impl PartStore for SteeredBlocks {
 
     async fn abort_upload(&self, _: &Path, _: &str) -> Result<()> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl PartStore for BusyStore {
+    fn objects(&self) -> &dyn ObjectStore {
+        &*self.0
+    }
+
+    async fn begin_upload(&self, key: &Path, nonce: &str) -> Result<String> {
+        self.0.begin_upload(key, nonce).await
+    }
+
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
+        self.0.upload_part(key, upload, index, bytes).await
+    }
+
+    async fn complete_upload(&self, key: &Path, _: &str, _: &str, _: &[String]) -> Result<()> {
+        Err(Error::AlreadyExists {
+            path: key.to_string(),
+            source: "ConditionalRequestConflict".into(),
+        })
+    }
+
+    async fn abort_upload(&self, key: &Path, upload: &str) -> Result<()> {
+        self.0.abort_upload(key, upload).await
     }
 }
 
