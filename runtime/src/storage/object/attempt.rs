@@ -347,7 +347,9 @@ impl SealedAttempt for ObjectSealed {
 
     fn quarantine(&mut self, id: &str, make_report: MakeReport<'_>) -> Result<Quarantined> {
         check_id(id)?;
-        self.output.upload.abort()?;
+        // If another attempt can continue the upload, a decision may name it already. Then the end of the request aborts
+        // it, after a look at the decisions.
+        self.output.upload.discard();
         if let Some(rejects) = &mut self.rejects {
             if let Err(why) = complete(&self.client, &rejects.sealed)? {
                 let what = format!("{id}: the rejects' upload was removed before it was complete");
@@ -357,7 +359,7 @@ impl SealedAttempt for ObjectSealed {
             rejects.upload.forget_note()?;
         }
         let mut report = make_report(&self.published());
-        // The output was never visible, and its upload is gone.
+        // The output is not kept.
         report.receipt.outputs.clear();
         let text = escape::json(serde_json::to_string_pretty(&report).expect("reports serialize"));
         let key = self.keys.report(id);

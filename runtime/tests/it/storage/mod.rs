@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ingest_host::commit::{self, Committed};
 use ingest_host::error::{Class, Code, Result};
 use ingest_host::format::Format;
-use ingest_host::receipt::Receipt;
+use ingest_host::receipt::{Receipt, Report};
 use ingest_host::stop::Stop;
 use ingest_host::storage::object::{ObjectStorage, PartStore};
-use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, Resumed, Storage};
+use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, Resumed, SealedAttempt, Storage};
 use tokio::runtime::Runtime;
 
 use self::steered_store::{Fault, SharedObjects, Steering};
@@ -145,6 +145,15 @@ fn attempt(storage: &dyn Storage, fence: u64, life_ms: i64) -> Result<Committed>
     attempt.rejects()?.take(b"rejects\n")?;
     let sealed = attempt.seal()?;
     commit::publish(sealed, ID, |published| receipt(fence, published))
+}
+
+fn quarantine(sealed: &mut dyn SealedAttempt, fence: u64) -> Quarantined {
+    let report = |kept: &_| Report {
+        refused: Some("too many".into()),
+        code: None,
+        receipt: receipt(fence, kept),
+    };
+    sealed.quarantine(ID, Box::new(report)).unwrap()
 }
 
 fn conclude(storage: &dyn Storage, life_ms: i64) -> Result<Concluded> {
@@ -380,12 +389,7 @@ fn a_refused_output_is_never_visible_and_its_rejects_are_kept() {
     attempt.output().take(b"n\n1\n").unwrap();
     attempt.rejects().unwrap().take(b"all of them\n").unwrap();
     let mut sealed = attempt.seal().unwrap();
-    let report = |kept: &_| ingest_host::receipt::Report {
-        refused: Some("too many".into()),
-        code: None,
-        receipt: receipt(3, kept),
-    };
-    let kept = sealed.quarantine(ID, Box::new(report)).unwrap();
+    let kept = quarantine(&mut *sealed, 3);
     drop(sealed);
     let uri = "s3://lake/out/_ingest/orders/quarantine/day-1.json";
     assert_eq!(kept, Quarantined::Report(uri.into()));
@@ -435,6 +439,49 @@ fn a_checkpoint_continues(fixture: &StorageFixture) {
     assert_eq!(fixture.read(OUTPUT).unwrap(), expected);
     assert!(storage.find_checkpoint(QUEUE, ID).unwrap().is_none());
     fixture.check("resumed");
+}
+
+/// Runs an attempt up to its seal, and writes a checkpoint before.
+fn sealed_after_a_checkpoint(storage: &dyn Storage) -> Box<dyn SealedAttempt> {
+    let mut attempt = storage.begin(owner(1, 1), Format::Csv).unwrap();
+    attempt.output().take(&[b'a'; 100]).unwrap();
+    attempt.checkpoint(Box::new(String::new)).unwrap();
+    while !attempt.has_checkpoint() {
+        attempt.output();
+        std::thread::yield_now();
+    }
+    attempt.seal().unwrap()
+}
+
+#[test]
+fn an_upload_that_two_attempts_share_stays_if_one_commits_and_the_other_is_refused() {
+    let (counted, fixture) = (Steering::new(None), StorageFixture::new());
+    let sealed = sealed_after_a_checkpoint(&fixture.storage(&counted));
+    // Three calls look for a receipt, for decisions and for an object with the output's name. The next one creates the
+    // decision.
+    let creates_decision = counted.calls() + 3;
+    drop(sealed);
+    let fixture = StorageFixture::new();
+    let steering = Steering::new(Some((creates_decision, Fault::DiesAfter)));
+    let first = sealed_after_a_checkpoint(&fixture.storage(&steering));
+    let storage = fixture.healthy();
+    let stored = storage.find_checkpoint(QUEUE, ID).unwrap().unwrap();
+    let resumed = storage.resume(owner(2, 1), Format::Csv, &stored.staged, &Stop::default());
+    let Ok(Resumed::Ready(second)) = resumed else {
+        panic!("the checkpoint can be used");
+    };
+    let mut second = second.seal().unwrap();
+    commit::publish(first, ID, |published| receipt(1, published)).expect_err("the worker dies");
+    assert!(fixture.keys().iter().any(|key| key.contains("/decisions/")));
+    assert_eq!(fixture.outputs(), Vec::<String>::new());
+
+    quarantine(&mut *second, 2);
+    drop(second);
+    let Concluded::Committed(receipt) = conclude(&storage, 1).unwrap() else {
+        panic!("the decision is carried out");
+    };
+    assert_eq!(receipt.attempt.fence, 1);
+    fixture.check("one committed, the other was refused");
 }
 
 #[test]
