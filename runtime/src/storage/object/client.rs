@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     Attribute, AttributeValue, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload,
@@ -194,6 +194,19 @@ impl Client {
         let mut listed = listed.map_err(|error| self.failed(&error, "cannot be listed", prefix))?;
         listed.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(listed)
+    }
+
+    /// Calls a function for each object below a prefix. Does not hold the whole list in memory.
+    pub(super) fn for_each(
+        &self,
+        prefix: &Path,
+        mut each: impl FnMut(ObjectMeta) -> Result<()>,
+    ) -> Result<()> {
+        let mut listed = self.store.objects().list(Some(prefix));
+        while let Some(object) = self.runtime.block_on(listed.next()) {
+            each(object.map_err(|error| self.failed(&error, "cannot be listed", prefix))?)?;
+        }
+        Ok(())
     }
 
     /// Returns the names of the folders directly below a prefix.

@@ -54,6 +54,12 @@ pub(super) struct Decision {
     pub(super) verdict: Verdict,
 }
 
+/// The version of a decision. It is read first, because the other members can differ between versions.
+#[derive(Deserialize)]
+struct DecisionVersion {
+    decision: u32,
+}
+
 /// The end of a round.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
@@ -215,16 +221,17 @@ pub(super) fn read(client: &Client, key: &Path) -> Result<Option<Decision>> {
     let Some(bytes) = client.read(key, DECISION_BYTES_MAX)? else {
         return Ok(None);
     };
-    let decision: Decision = serde_json::from_slice(&bytes).map_err(|error| {
+    let damaged = |error: serde_json::Error| {
         let what = format!("{}: is not a decision", client.uri(key));
         Error::permanent(Stage::Commit, Code::OutputDamaged, what).because(error)
-    })?;
-    if decision.decision != VERSION {
+    };
+    let DecisionVersion { decision } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if decision != VERSION {
         // A worker of a newer version can carry it out.
         let what = format!("{}: is a decision of a newer version", client.uri(key));
         return Err(Error::transient(Stage::Commit, Code::HostOutdated, what));
     }
-    Ok(Some(decision))
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
 }
 
 /// Returns the life and the round in the key of a decision.

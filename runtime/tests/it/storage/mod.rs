@@ -102,6 +102,12 @@ impl StorageFixture {
         keys
     }
 
+    /// Returns the number of notes about uploads.
+    fn notes(&self) -> usize {
+        let keys = self.keys();
+        keys.iter().filter(|key| key.contains("/uploads/")).count()
+    }
+
     /// Checks the promises when all attempts have ended: outputs and receipt match, and no reader has seen a violation.
     fn check(&self, what: &str) {
         assert_eq!(self.objects.violations(), Vec::<String>::new(), "{what}");
@@ -178,10 +184,7 @@ fn an_output_and_its_receipt_appear_and_nothing_else_lies_beside_the_outputs() {
     let rejects = "s3://lake/out/_ingest/orders/rejects/day-1.1.rejects.csv";
     assert_eq!(made.rejects.uri.as_deref(), Some(rejects));
     fixture.check("one attempt");
-    assert!(
-        !fixture.keys().iter().any(|key| key.contains("/uploads/")),
-        "no note stays"
-    );
+    assert_eq!(fixture.notes(), 0, "no note stays");
 
     // The request is done already, so the second attempt returns the existing receipt.
     let Committed::Existing(found) = attempt(&fixture.healthy(), 2, 0).unwrap() else {
@@ -484,22 +487,21 @@ fn an_upload_that_two_attempts_share_stays_if_one_commits_and_the_other_is_refus
     fixture.check("one committed, the other was refused");
 }
 
-#[test]
-fn what_dead_attempts_uploaded_is_removed() {
-    let fixture = StorageFixture::new();
-    let storage = fixture.healthy();
+/// Leaves an upload and a note about it, as an attempt does that dies.
+fn dies_while_it_uploads(storage: &dyn Storage) {
     let mut attempt = storage.begin(owner(1, 1), Format::Csv).unwrap();
     attempt.output().take(&[b'a'; 100]).unwrap();
     // A checkpoint sends the buffered bytes to the store. Without it, the upload would not begin.
     attempt.checkpoint(Box::new(String::new)).unwrap();
     std::mem::forget(attempt);
-    let notes = || {
-        fixture
-            .keys()
-            .iter()
-            .filter(|key| key.contains("/uploads/"))
-            .count()
-    };
+}
+
+#[test]
+fn what_dead_attempts_uploaded_is_removed() {
+    let fixture = StorageFixture::new();
+    let storage = fixture.healthy();
+    dies_while_it_uploads(&storage);
+    let notes = || fixture.notes();
     assert_eq!(notes(), 1);
     let day = std::time::Duration::from_secs(86_400);
     let at_work = [(QUEUE, "other")];
@@ -644,4 +646,69 @@ fn an_upload_stays_while_another_call_for_its_object_has_not_ended() {
     };
     assert_eq!(receipt.attempt.fence, 1);
     fixture.check("busy");
+}
+
+#[test]
+fn an_upload_of_a_decision_that_could_not_be_carried_out_is_aborted_after_the_receipt() {
+    let fixture = dies_after_its_decision(Uploads::ById);
+    let key = fixture.keys().into_iter().find(|key| key.contains("/decisions/"));
+    let decision = fixture.read(&key.unwrap()).unwrap();
+    let decision: serde_json::Value = serde_json::from_slice(&decision).unwrap();
+    let abort = |what: &str| {
+        let [key, upload] = ["key", "upload"].map(|member| decision[what][member].as_str().unwrap());
+        fixture.runtime.block_on(fixture.objects.abort(key, upload))
+    };
+    assert!(abort("rejects"), "the upload was open");
+    assert!(matches!(attempt(&fixture.healthy(), 2, 1), Ok(Committed::New(_))));
+    fixture.check("a new round");
+    while fixture.notes() > 0 {
+        fixture.healthy().reap(std::time::Duration::ZERO, &[]).unwrap();
+    }
+    assert!(!abort("output"), "the upload was aborted");
+}
+
+#[test]
+fn a_document_that_nobody_understands_keeps_only_what_belongs_to_it() {
+    let fixture = StorageFixture::new();
+    let damaged = "out/_ingest/orders/decisions/other/0000000000000001.000000.json";
+    fixture
+        .runtime
+        .block_on(fixture.objects.put(damaged, r#"{"decision": 1}"#));
+    let storage = fixture.healthy();
+    dies_while_it_uploads(&storage);
+    while fixture.notes() > 0 {
+        storage.reap(std::time::Duration::ZERO, &[]).unwrap();
+    }
+    assert!(fixture.keys().contains(&damaged.to_owned()));
+}
+
+#[test]
+fn a_decision_of_a_newer_version_is_left_to_a_newer_worker() {
+    let fixture = StorageFixture::new();
+    let newer = "out/_ingest/orders/decisions/day-1/0000000000000001.000000.json";
+    let text = r#"{"decision": 2, "verdict": "other"}"#;
+    fixture.runtime.block_on(fixture.objects.put(newer, text));
+    let storage = fixture.healthy();
+    for error in [
+        attempt(&storage, 1, 1).unwrap_err(),
+        conclude(&storage, 1).unwrap_err(),
+    ] {
+        assert_eq!(
+            (error.class(), error.code()),
+            (Class::Transient, Code::HostOutdated),
+            "{error}"
+        );
+    }
+    // The failed attempt removes its uploads in the background.
+    while fixture.notes() > 0 {
+        std::thread::yield_now();
+    }
+    // The decision can name any upload.
+    dies_while_it_uploads(&storage);
+    let written = std::time::Instant::now();
+    while written.elapsed() < std::time::Duration::from_millis(5) {
+        std::thread::yield_now();
+    }
+    storage.reap(std::time::Duration::ZERO, &[]).unwrap();
+    assert_eq!(fixture.notes(), 1);
 }

@@ -171,6 +171,12 @@ impl SharedObjects {
         Arc::new(BusyStore(self.connect(&Steering::new(None))))
     }
 
+    /// Aborts an upload, as a rule of the bucket could do. Returns whether there was such an upload.
+    pub(super) async fn abort(&self, key: &str, upload: &str) -> bool {
+        let (key, upload) = (Path::from(key), upload.to_owned());
+        self.memory.abort_multipart(&key, &upload).await.is_ok()
+    }
+
     /// Removes the blocks of all uploads, as Azure does after a week.
     pub(super) fn remove_blocks(&self) {
         self.blocks.lock().unwrap().clear();
