@@ -38,9 +38,11 @@ pub(super) fn retries() -> RetryConfig {
     }
 }
 
-/// The longest wait for a connection to a store of outputs, and for a call to it. A part of 8 MiB may take a while on a
-/// slow line.
+/// The longest wait for a connection to a store of outputs.
 const DATA_CONNECT: Duration = Duration::from_secs(10);
+
+/// The longest time in which a request is sent and its answer begins, and the longest wait for more bytes of the answer.
+/// A part of 8 MiB may take a while on a slow line. A whole answer has no limit, because outputs can be long.
 const DATA_ANSWER: Duration = Duration::from_secs(300);
 
 /// The codes of the errors of S3 and Google for parts that do not exist or cannot be joined.
@@ -81,7 +83,7 @@ impl HttpConnector for Connector {
 #[async_trait]
 impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let build = async || net::build(net::client_builder(DATA_CONNECT).timeout(DATA_ANSWER));
+        let build = async || data_client(DATA_ANSWER);
         let client = self
             .client
             .get_or_try_init(build)
@@ -89,6 +91,11 @@ impl HttpService for Connector {
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         send(client, request).await
     }
+}
+
+/// Returns a client for stores of outputs, which waits for an answer, or for more bytes of it, for as long as `answer`.
+fn data_client(answer: Duration) -> Result<Client> {
+    net::build(net::client_builder(DATA_CONNECT).read_timeout(answer))
 }
 
 /// Connects to S3. Does not replace an object when an upload is completed.
@@ -213,4 +220,51 @@ fn http_error(error: reqwest::Error) -> HttpError {
         _ => HttpErrorKind::Unknown,
     };
     HttpError::new(kind, error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+
+    use object_store::client::HttpRequestBody;
+
+    use super::*;
+
+    const ANSWER: Duration = Duration::from_millis(800);
+
+    /// Serves one answer of `bytes` bytes, with a pause before each byte.
+    fn serve(bytes: usize, pause: Duration) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            assert_ne!(connection.read(&mut [0; 1_024]).unwrap(), 0);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+            connection.write_all(head.as_bytes()).unwrap();
+            for _ in 0..bytes {
+                thread::sleep(pause);
+                if connection.write_all(b"x").is_err() {
+                    break;
+                }
+            }
+        });
+        address
+    }
+
+    /// Returns the length of the answer.
+    async fn ask(server: SocketAddr) -> Result<usize, HttpErrorKind> {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.uri_mut() = format!("http://{server}/").parse().unwrap();
+        let answer = send(&data_client(ANSWER).unwrap(), request).await.unwrap();
+        let body = answer.into_body().bytes().await;
+        body.map(|body| body.len()).map_err(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_takes_its_time_but_one_that_stalls_fails() {
+        assert_eq!(ask(serve(20, ANSWER / 10)).await, Ok(20));
+        assert_eq!(ask(serve(1, ANSWER * 4)).await, Err(HttpErrorKind::Timeout));
+    }
 }
