@@ -1,10 +1,11 @@
 //! Wraps the file system operations of a commit. Their errors name the operation and the path, and say whether a retry
 //! can help.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
     AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, renameat_with, utimensat,
@@ -66,6 +67,35 @@ pub(super) fn inode(metadata: &Metadata) -> (u64, u64) {
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| failed(error, "the folder cannot be synced", folder))
+}
+
+/// The longest wait for a lock. A process holds a lock only for a few operations on files.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// Locks an open file or folder, which has this path. Waits until `deadline` if another process holds the lock. The lock
+/// is released when the file is closed. Does nothing if the file system has no locks: then two processes that need the
+/// lock at the same moment could disturb each other.
+///
+/// # Errors
+/// Fails transiently if another process holds the lock at the deadline.
+pub(super) fn lock(file: &File, path: &Path, deadline: Instant) -> Result<()> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(failed(error, "cannot be locked", path)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL),
+            Err(TryLockError::WouldBlock) => {
+                let what = format!(
+                    "{}: another process holds this lock for too long: look for a worker that is stopped or hangs",
+                    path.display()
+                );
+                return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
+            }
+        }
+    }
 }
 
 /// Gives a staged file its final name. Returns false if the name is taken. Never replaces an existing file.

@@ -224,6 +224,7 @@ impl Storage for LocalStorage {
         }
         Ok(())
     }
+
     fn check_queue(&self, queue: &str) -> Result<()> {
         check_usable_queue_name(queue)?;
         if let Some(rejects) = &self.rejects
