@@ -112,7 +112,7 @@ fn block_list(ids: &[String]) -> String {
 /// Returns the error for a block list that Azure did not accept.
 fn refused(error: CallError, key: &Path) -> Error {
     let path = key.to_string();
-    match (&*error.code, error.status) {
+    match (error.code(), error.status()) {
         ("InvalidBlockList", _) => Error::NotFound {
             path,
             source: Box::new(error),

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use super::keys::stored;
 use super::parts::PartStore;
+use super::refusal::CallRefusal;
 use super::upload::{SealedUpload, UploadTarget};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -314,22 +315,31 @@ impl Client {
     /// permission is missing. All other errors are transient.
     pub(super) fn failed(&self, error: &object_store::Error, what: &str, key: &Path) -> Error {
         use object_store::Error as Store;
-        let class = match error {
-            Store::PermissionDenied { .. }
-            | Store::Unauthenticated { .. }
-            | Store::NotSupported { .. }
-            | Store::NotImplemented { .. }
-            | Store::InvalidPath { .. }
-            | Store::UnknownConfigurationKey { .. } => Class::Permanent,
-            _ => Class::Transient,
+        let refusal = CallRefusal::cause_of(&error).filter(|refusal| refusal.is_of_rights());
+        let class = match (refusal, &error) {
+            (Some(refusal), _) => refusal.class(),
+            (
+                None,
+                Store::PermissionDenied { .. }
+                | Store::Unauthenticated { .. }
+                | Store::NotSupported { .. }
+                | Store::NotImplemented { .. }
+                | Store::InvalidPath { .. }
+                | Store::UnknownConfigurationKey { .. },
+            ) => Class::Permanent,
+            (None, _) => Class::Transient,
         };
         let what = format!("{}: {what}", self.uri(key));
         Error::new(Stage::Commit, class, Code::OutputUnwritable, what).because(shown(error))
     }
 }
 
-/// Returns the text of the library's error, without secrets. The text can quote the whole answer of the store.
+/// Returns the text of the library's error, without secrets. If the store refused the call, returns only its refusal:
+/// the library repeats details of the request.
 pub(super) fn shown(error: &object_store::Error) -> String {
+    if let Some(refusal) = CallRefusal::cause_of(error) {
+        return refusal.to_string();
+    }
     redacted_start(&error.to_string(), ERROR_CHARS_MAX)
 }
 

@@ -115,8 +115,8 @@ fn part_list(parts: &[String]) -> String {
 
 /// Returns the error for an upload that Google did not complete.
 fn refused(error: CallError, key: &Path) -> Error {
-    match error.status {
-        Some(StatusCode::BAD_REQUEST) if LOST_PARTS.contains(&&*error.code) => Error::NotFound {
+    match error.status() {
+        Some(StatusCode::BAD_REQUEST) if LOST_PARTS.contains(&error.code()) => Error::NotFound {
             path: key.to_string(),
             source: Box::new(error),
         },
