@@ -11,6 +11,7 @@ use object_store::path::Path;
 use object_store::{
     Attribute, AttributeValue, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
+use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 
 use super::keys::stored;
@@ -20,6 +21,7 @@ use super::upload::{SealedUpload, UploadTarget};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::redacted_start;
+use crate::location::escaped_key;
 
 /// The most tries of a call that the store refuses because of another call that has not ended.
 const CONFLICTS_MAX: u32 = 6;
@@ -79,7 +81,7 @@ impl Client {
 
     /// Returns the URI of an object or of a prefix.
     pub(super) fn uri(&self, key: &Path) -> String {
-        format!("{}/{key}", self.bucket)
+        format!("{}/{}", self.bucket, escaped_key(key.as_ref()))
     }
 
     /// Returns the bytes of an object, or `None` if there is no such object. Fails if the object has more than
@@ -111,7 +113,8 @@ impl Client {
 
     /// Returns the key in a URI that [`Client::uri`] has made, or `None` if the URI is in another bucket.
     pub(super) fn key_of(&self, uri: &str) -> Option<Path> {
-        Some(stored(uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?))
+        let key = uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?;
+        Some(stored(&percent_decode_str(key).decode_utf8().ok()?))
     }
 
     /// Returns the digest of an object's bytes, or `None` if there is no such object.
@@ -354,6 +357,84 @@ impl fmt::Debug for Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_uri_of_an_object_names_this_object() {
+        use object_store::memory::InMemory;
+
+        use crate::location::{Location, ObjectPrefix};
+
+        let client = Client::new(
+            Arc::new(InMemory::new()),
+            Handle::current(),
+            "s3://lake".to_owned(),
+            1,
+        );
+        let pieces = [
+            "a",
+            "B",
+            "7",
+            "%",
+            "%2",
+            "%41",
+            "%2F",
+            "?",
+            "#",
+            "&",
+            "=",
+            "+",
+            " ",
+            "/",
+            "é",
+            "~",
+            ":",
+            "@",
+            "\"",
+            "'",
+            "{",
+            "}",
+            "<",
+            ">",
+            "|",
+            "^",
+            "`",
+            "[",
+            "]",
+            "*",
+            "!",
+            "$",
+            ",",
+            ";",
+            "versionId=1",
+        ];
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut escaped = 0;
+        for _ in 0..5_000 {
+            let count = random.usize(1..12);
+            let key: String = (0..count)
+                .map(|_| pieces[random.usize(0..pieces.len())])
+                .collect();
+            let Ok(path) = Path::parse(&key) else { continue };
+            if path.as_ref().is_empty() {
+                continue;
+            }
+            let uri = client.uri(&path);
+            let Ok(Location::Object(object)) = Location::parse(&uri, Stage::Fetch) else {
+                panic!("{key}: {uri}");
+            };
+            assert_eq!(
+                (object.bucket.as_str(), object.key.as_str()),
+                ("lake", path.as_ref()),
+                "{uri}"
+            );
+            assert_eq!(object.version, None, "{uri}");
+            assert_eq!(client.key_of(&uri), Some(path.clone()), "{uri}");
+            let prefix = ObjectPrefix::parse(&format!("{uri}/")).unwrap();
+            assert_eq!(prefix.prefix, format!("{path}/"), "{uri}");
+            escaped += usize::from(uri.contains('%'));
+        }
+        assert!(escaped > 1_000, "{escaped}");
+    }
 
     #[test]
     fn an_answer_of_the_store_is_shown_without_secrets_and_not_in_full() {
