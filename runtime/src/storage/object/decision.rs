@@ -19,6 +19,7 @@
 //! begins, and an attempt proposes to commit its own output.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -100,9 +101,44 @@ pub(super) enum Latest {
 pub(super) enum CarriedOut {
     /// The receipt exists.
     Receipt(Box<Receipt>),
-    /// The commit cannot be carried out, because an upload was aborted or another object has its name. The text is the
-    /// store's error, without secrets.
-    Impossible(String),
+    /// The commit cannot be carried out.
+    Impossible(LostUpload),
+}
+
+/// The proposer of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proposer {
+    /// The attempt that carries out the commit.
+    Own,
+    /// Another attempt, which can be one of an earlier life of the request.
+    Other,
+}
+
+/// The reason why an upload cannot be completed any more. It names the object, and has no secrets.
+#[derive(Debug)]
+pub(super) enum LostUpload {
+    /// The upload was aborted, or its object was removed.
+    Removed(String),
+    /// Another object has the name.
+    NameTaken(String),
+}
+
+impl LostUpload {
+    /// Returns the error of the attempt that has made the upload of request `id`. The next attempt makes another one.
+    pub(super) fn into_error(self, id: &str) -> Error {
+        let (code, why) = match self {
+            Self::Removed(why) => (Code::OutputMissing, why),
+            Self::NameTaken(why) => (Code::OutputExists, why),
+        };
+        Error::transient(Stage::Commit, code, format!("{id}: {why}"))
+    }
+}
+
+impl fmt::Display for LostUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Removed(why) | Self::NameTaken(why)) = self;
+        f.write_str(why)
+    }
 }
 
 impl Decision {
@@ -242,7 +278,13 @@ fn parse_name(key: &Path) -> Option<(i64, u32)> {
 }
 
 /// Carries out a commit: makes its objects visible, and creates its receipt. Skips steps that are done already.
-pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit) -> Result<CarriedOut> {
+pub(super) fn carry_out(
+    client: &Client,
+    keys: &Keys,
+    id: &str,
+    commit: &Commit,
+    proposer: Proposer,
+) -> Result<CarriedOut> {
     let Commit {
         rejects,
         output,
@@ -254,7 +296,7 @@ pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit)
     }
     // The output comes last, so that only the receipt is missing when the output becomes visible.
     for upload in rejects.iter().chain([output]) {
-        if let Err(why) = complete(client, upload)? {
+        if let Err(why) = complete(client, upload, proposer)? {
             return Ok(CarriedOut::Impossible(why));
         }
         fail_points::pass("completed", id);
@@ -280,13 +322,25 @@ pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit)
 
 /// Completes an upload, if it is not completed yet. The inner error is the reason why the upload cannot be completed
 /// any more.
-pub(super) fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<(), String>> {
+///
+/// Some stores repeat the answer to a call that has completed an upload before, even if the object is gone. So the object
+/// must exist if the upload was not made by this attempt.
+pub(super) fn complete(
+    client: &Client,
+    upload: &SealedUpload,
+    proposer: Proposer,
+) -> Result<Result<(), LostUpload>> {
     let key = stored(&upload.key);
     let found = || client.facts(&key).map_err(Error::leaving_output);
     let is_of_upload =
         |facts: &ObjectFacts| facts.upload.as_ref() == Some(&upload.nonce) && facts.bytes == upload.bytes;
-    let Err(failed) = client.complete(&key, upload) else {
-        return Ok(Ok(()));
+    let failed = match (client.complete(&key, upload), proposer) {
+        (Ok(()), Proposer::Own) => return Ok(Ok(())),
+        (Ok(()), Proposer::Other) => object_store::Error::NotFound {
+            path: key.to_string(),
+            source: "the store has completed the upload, and the object is gone".into(),
+        },
+        (Err(failed), _) => failed,
     };
     let object = found()?;
     if object.as_ref().is_some_and(is_of_upload) {
@@ -313,7 +367,17 @@ pub(super) fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<
         return Ok(Ok(()));
     }
     match is_gone || client.can_abort() {
-        true => Ok(Err(shown(&failed))),
+        true if is_gone => {
+            let why = shown(&failed);
+            Ok(Err(LostUpload::Removed(format!(
+                "{}: the upload was removed before it was complete: {why}",
+                client.uri(&key)
+            ))))
+        }
+        true => Ok(Err(LostUpload::NameTaken(format!(
+            "{}: exists, and no attempt at this request made it",
+            client.uri(&key)
+        )))),
         // The upload stays. Another worker could complete it as soon as the other object is removed. So the decision
         // must be carried out, and no new round may begin.
         false => Err(exists(client, &key).leaving_output()),

@@ -649,6 +649,58 @@ fn an_upload_stays_while_another_call_for_its_object_has_not_ended() {
 }
 
 #[test]
+fn no_receipt_is_created_for_an_output_that_is_gone() {
+    let fixture = StorageFixture::new();
+    assert!(matches!(attempt(&fixture.healthy(), 1, 1), Ok(Committed::New(_))));
+    for key in [OUTPUT, RECEIPT] {
+        fixture.runtime.block_on(fixture.objects.remove(key));
+    }
+    let (store, runtime) = (
+        fixture.objects.connect_forgetfully(),
+        fixture.runtime.handle().clone(),
+    );
+    let forgetful = ObjectStorage::new(store, BUCKET.to_owned(), "out", PART_BYTES, runtime).unwrap();
+    let committed = attempt(&forgetful, 2, 2).unwrap();
+    assert!(matches!(committed, Committed::New(_)), "{committed:?}");
+    let output = fixture.read(OUTPUT).expect("the output exists");
+    assert_eq!(sha256(&output), fixture.receipt().unwrap().outputs[0].sha256);
+}
+
+#[test]
+fn a_taken_name_of_rejects_is_named() {
+    let fixture = StorageFixture::new();
+    let rejects = "out/_ingest/orders/rejects/day-1.1.rejects.csv";
+    fixture
+        .runtime
+        .block_on(fixture.objects.put(rejects, "a stranger's"));
+    let error = attempt(&fixture.healthy(), 1, 1).expect_err("the name is taken");
+    assert_eq!(
+        (error.class(), error.code()),
+        (Class::Transient, Code::OutputExists)
+    );
+    let report = error.report();
+    assert!(
+        report.contains(&format!("{BUCKET}/{rejects}: exists")),
+        "{report}"
+    );
+    assert!(matches!(attempt(&fixture.healthy(), 2, 1), Ok(Committed::New(_))));
+}
+
+#[test]
+fn one_lost_answer_does_not_end_a_worker_that_starts() {
+    for number in 0..4 {
+        for fault in [Fault::FailsBefore, Fault::FailsAfter] {
+            let fixture = StorageFixture::new();
+            let steering = Steering::new(Some((number, fault)));
+            let storage = fixture.storage(&steering);
+            storage.prepare("orders").unwrap();
+            storage.identity().unwrap();
+            assert!(steering.calls() > number, "the fault occurs");
+        }
+    }
+}
+
+#[test]
 fn an_upload_of_a_decision_that_could_not_be_carried_out_is_aborted_after_the_receipt() {
     let fixture = dies_after_its_decision(Uploads::ById);
     let key = fixture.keys().into_iter().find(|key| key.contains("/decisions/"));

@@ -80,6 +80,10 @@ pub(super) struct SteeredBlocks(Arc<SteeredStore>);
 #[derive(Debug)]
 pub(super) struct BusyStore(Arc<SteeredStore>);
 
+/// A connection at which each try to complete an upload succeeds, although the upload does not exist any more.
+#[derive(Debug)]
+pub(super) struct ForgetfulStore(Arc<SteeredStore>);
+
 /// Counts the calls of one process, and says which fault hits which call.
 #[derive(Debug)]
 pub(super) struct Steering {
@@ -169,6 +173,10 @@ impl SharedObjects {
 
     pub(super) fn connect_busily(self: &Arc<Self>) -> Arc<BusyStore> {
         Arc::new(BusyStore(self.connect(&Steering::new(None))))
+    }
+
+    pub(super) fn connect_forgetfully(self: &Arc<Self>) -> Arc<ForgetfulStore> {
+        Arc::new(ForgetfulStore(self.connect(&Steering::new(None))))
     }
 
     /// Aborts an upload, as a rule of the bucket could do. Returns whether there was such an upload.
@@ -471,6 +479,32 @@ impl PartStore for BusyStore {
             path: key.to_string(),
             source: "ConditionalRequestConflict".into(),
         })
+    }
+
+    async fn abort_upload(&self, key: &Path, upload: &str) -> Result<()> {
+        self.0.abort_upload(key, upload).await
+    }
+}
+
+#[async_trait]
+impl PartStore for ForgetfulStore {
+    fn objects(&self) -> &dyn ObjectStore {
+        &*self.0
+    }
+
+    async fn begin_upload(&self, key: &Path, nonce: &str) -> Result<String> {
+        self.0.begin_upload(key, nonce).await
+    }
+
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
+        self.0.upload_part(key, upload, index, bytes).await
+    }
+
+    async fn complete_upload(&self, key: &Path, upload: &str, nonce: &str, parts: &[String]) -> Result<()> {
+        match self.0.complete_upload(key, upload, nonce, parts).await {
+            Err(Error::NotFound { .. }) => Ok(()),
+            completed => completed,
+        }
     }
 
     async fn abort_upload(&self, key: &Path, upload: &str) -> Result<()> {
