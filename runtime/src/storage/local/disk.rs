@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, renameat_with, utimensat,
+    Access, AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, accessat, renameat_with,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -32,12 +33,19 @@ pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Error {
         | ErrorKind::Unsupported => Class::Permanent,
         _ => Class::Transient,
     };
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied => ": give the user of this process the right to read and write there",
+        ErrorKind::CrossesDevices => {
+            ": files are staged in the folder _ingest of the output, and published by links: put both in one file system"
+        }
+        _ => "",
+    };
     Error::from_io(
         error,
         Stage::Commit,
         class,
         Code::OutputUnwritable,
-        format!("{}: {what}", path.display()),
+        format!("{}: {what}{remedy}", path.display()),
     )
 }
 
@@ -56,6 +64,35 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
         }
     }
     path.canonicalize().map_err(failed)
+}
+
+/// Checks that this process can list the folder and create files in it.
+pub(super) fn check_writable(folder: &Path) -> Result<()> {
+    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    match accessat(CWD, folder, access, AtFlags::EACCESS) {
+        Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::NOENT | Errno::NOTDIR)) => {
+            Err(failed(error.into(), "the folder cannot be used", folder))
+        }
+        // Other errors say only that the system cannot tell.
+        _ => Ok(()),
+    }
+}
+
+/// Checks that files of the first folder can be linked into the second one. Creates no file: the check renames a file that
+/// does not exist, and the system first compares the file systems.
+pub(super) fn check_publishing(staging: &Path, folder: &Path) -> Result<()> {
+    let absent = uuid::Uuid::new_v4().simple().to_string();
+    match fs::rename(staging.join(&absent), folder.join(&absent)) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::CrossesDevices | ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            Err(failed(error, "no file can be published in this folder", folder))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the device number and the inode number of a file. They are the same for all names of the file.
@@ -257,7 +294,14 @@ mod tests {
         ] {
             let error = failed(errno.into(), "cannot be written", Path::new("/out/a.csv"));
             assert_eq!(error.class(), class, "{errno}");
-            assert_eq!(error.to_string(), "commit /out/a.csv: cannot be written");
+            let shown = error.to_string();
+            assert!(
+                shown.starts_with("commit /out/a.csv: cannot be written"),
+                "{shown}"
+            );
+            let says_what_to_do = shown != "commit /out/a.csv: cannot be written";
+            let is_of_the_place = [Errno::ACCESS, Errno::PERM, Errno::XDEV].contains(&errno);
+            assert_eq!(says_what_to_do, is_of_the_place, "{shown}");
         }
     }
 }

@@ -241,7 +241,8 @@ impl Storage for LocalStorage {
             queue: Some(queue.to_owned()),
             ..Owner::default()
         };
-        self.begin_attempt(owner, Format::Csv).map(drop)
+        let attempt = self.begin_attempt(owner, Format::Csv)?;
+        attempt.folders.check()
     }
 
     fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {
