@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use crate::error::{Code, Error, Result, Stage};
+pub(crate) use object::escaped_key;
 pub use object::{ObjectPrefix, ObjectUri, Provider};
 pub use redact::{has_userinfo, redact, redact_within};
 

@@ -32,6 +32,7 @@ mod value_enums;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::StyledStr;
 use clap::error::ErrorKind;
@@ -121,6 +122,10 @@ enum Command {
 /// The exit code for wrong usage.
 const WRONG_USAGE: u8 = 2;
 
+/// The longest wait, at the end of the program, for threads that still work, such as one that waits for an object store.
+/// The end of the process does no more harm to their work than a crash, after which the next worker goes on.
+const BLOCKING_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
@@ -147,14 +152,14 @@ pub fn main() -> ExitCode {
             Error::permanent(Stage::Worker, Code::HostFailure, "cannot start the async runtime").because(e)
         })
         .and_then(|runtime| {
-            runtime.block_on(dispatch(
-                cli,
-                Sources {
-                    arguments,
-                    path,
-                    config,
-                },
-            ))
+            let sources = Sources {
+                arguments,
+                path,
+                config,
+            };
+            let result = runtime.block_on(dispatch(cli, sources));
+            runtime.shutdown_timeout(BLOCKING_PATIENCE);
+            result
         });
     match result {
         Ok(code) => code,

@@ -4,8 +4,6 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-
 use super::input_options::InputOptionArgs;
 use crate::admin::plugin_config::PluginConfig;
 use crate::commit::Destination;
@@ -90,7 +88,7 @@ impl OutputArgs {
         object_prefix(&self.output).ok().flatten()
     }
 
-    /// Returns the destination of output and rejects. Needs a Tokio runtime, on which the calls to an object store run.
+    /// Returns the destination of output and rejects.
     pub(super) fn destination(&self, stores: &ObjectStores) -> Result<Destination> {
         check_folder("--output", &self.output)?;
         self.check_rejects()?;
@@ -101,7 +99,7 @@ impl OutputArgs {
             let what = "--rejects: rejects go to an object store with their output, below the prefix _ingest: leave it out";
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         }
-        let storage = stores.output(&prefix, Handle::current())?;
+        let storage = stores.output(&prefix)?;
         Ok(Destination::in_storage(Box::new(storage)))
     }
 

@@ -131,9 +131,14 @@ impl ObjectUri {
     }
 }
 
+/// Returns a key, or the beginning of keys, as it is written in a URI.
+pub(crate) fn escaped_key(key: &str) -> impl fmt::Display {
+    utf8_percent_encode(key, ESCAPED_IN_KEYS)
+}
+
 impl fmt::Display for ObjectUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = utf8_percent_encode(&self.key, ESCAPED_IN_KEYS);
+        let key = escaped_key(&self.key);
         write!(f, "{}://{}/{key}", self.provider.scheme(), self.bucket)?;
         match &self.version {
             Some(version) => {

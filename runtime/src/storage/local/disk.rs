@@ -1,13 +1,15 @@
 //! Wraps the file system operations of a commit. Their errors name the operation and the path, and say whether a retry
 //! can help.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, renameat_with, utimensat,
+    Access, AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, accessat, renameat_with,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -31,12 +33,19 @@ pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Error {
         | ErrorKind::Unsupported => Class::Permanent,
         _ => Class::Transient,
     };
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied => ": give the user of this process the right to read and write there",
+        ErrorKind::CrossesDevices => {
+            ": files are staged in the folder _ingest of the output, and published by links: put both in one file system"
+        }
+        _ => "",
+    };
     Error::from_io(
         error,
         Stage::Commit,
         class,
         Code::OutputUnwritable,
-        format!("{}: {what}", path.display()),
+        format!("{}: {what}{remedy}", path.display()),
     )
 }
 
@@ -57,6 +66,35 @@ pub(super) fn create_folders(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(failed)
 }
 
+/// Checks that this process can list the folder and create files in it.
+pub(super) fn check_writable(folder: &Path) -> Result<()> {
+    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    match accessat(CWD, folder, access, AtFlags::EACCESS) {
+        Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::NOENT | Errno::NOTDIR)) => {
+            Err(failed(error.into(), "the folder cannot be used", folder))
+        }
+        // Other errors say only that the system cannot tell.
+        _ => Ok(()),
+    }
+}
+
+/// Checks that files of the first folder can be linked into the second one. Creates no file: the check renames a file that
+/// does not exist, and the system first compares the file systems.
+pub(super) fn check_publishing(staging: &Path, folder: &Path) -> Result<()> {
+    let absent = uuid::Uuid::new_v4().simple().to_string();
+    match fs::rename(staging.join(&absent), folder.join(&absent)) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::CrossesDevices | ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            Err(failed(error, "no file can be published in this folder", folder))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Returns the device number and the inode number of a file. They are the same for all names of the file.
 pub(super) fn inode(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
@@ -66,6 +104,35 @@ pub(super) fn inode(metadata: &Metadata) -> (u64, u64) {
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| failed(error, "the folder cannot be synced", folder))
+}
+
+/// The longest wait for a lock. A process holds a lock only for a few operations on files.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// Locks an open file or folder, which has this path. Waits until `deadline` if another process holds the lock. The lock
+/// is released when the file is closed. Does nothing if the file system has no locks: then two processes that need the
+/// lock at the same moment could disturb each other.
+///
+/// # Errors
+/// Fails transiently if another process holds the lock at the deadline.
+pub(super) fn lock(file: &File, path: &Path, deadline: Instant) -> Result<()> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(failed(error, "cannot be locked", path)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL),
+            Err(TryLockError::WouldBlock) => {
+                let what = format!(
+                    "{}: another process holds this lock for too long: look for a worker that is stopped or hangs",
+                    path.display()
+                );
+                return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
+            }
+        }
+    }
 }
 
 /// Gives a staged file its final name. Returns false if the name is taken. Never replaces an existing file.
@@ -227,7 +294,14 @@ mod tests {
         ] {
             let error = failed(errno.into(), "cannot be written", Path::new("/out/a.csv"));
             assert_eq!(error.class(), class, "{errno}");
-            assert_eq!(error.to_string(), "commit /out/a.csv: cannot be written");
+            let shown = error.to_string();
+            assert!(
+                shown.starts_with("commit /out/a.csv: cannot be written"),
+                "{shown}"
+            );
+            let says_what_to_do = shown != "commit /out/a.csv: cannot be written";
+            let is_of_the_place = [Errno::ACCESS, Errno::PERM, Errno::XDEV].contains(&errno);
+            assert_eq!(says_what_to_do, is_of_the_place, "{shown}");
         }
     }
 }

@@ -12,7 +12,7 @@
 //! earlier place. Workers of 0.1.0 follow the link. People can remove it when no such worker runs any more.
 
 use std::ffi::{CStr, OsStr};
-use std::fs::{self, File, FileType, TryLockError};
+use std::fs::{self, File, FileType};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
@@ -22,8 +22,7 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::disk;
-use super::fencing::{LOCK_POLL, LOCK_WAIT};
+use super::disk::{self, LOCK_WAIT};
 use super::folders::Folder;
 use super::paths::{FENCES, of_queue};
 use crate::error::{Code, Error, Result, Stage};
@@ -126,25 +125,9 @@ fn kind(path: &Path) -> Result<Option<FileType>> {
 
 /// Locks a folder until the result is dropped.
 fn locked(folder: &Path) -> Result<File> {
-    let failed = |error| disk::failed(error, "cannot be locked", folder);
-    let file = File::open(folder).map_err(failed)?;
-    let deadline = Instant::now() + LOCK_WAIT;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            // The file system has no locks.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(file),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL),
-            Err(TryLockError::WouldBlock) => {
-                let what = format!(
-                    "{}: another process holds this lock for too long: look for a worker that is stopped or hangs",
-                    folder.display()
-                );
-                return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
-            }
-        }
-    }
+    let file = File::open(folder).map_err(|error| disk::failed(error, "cannot be locked", folder))?;
+    disk::lock(&file, folder, Instant::now() + LOCK_WAIT)?;
+    Ok(file)
 }
 
 /// Returns the folders in which version 0.1.0 staged files below the folder for outputs or rejects.

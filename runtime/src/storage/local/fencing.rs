@@ -19,17 +19,17 @@
 //! ```
 
 use std::ffi::OsStr;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::LocalStorage;
-use super::disk;
+use super::disk::{self, LOCK_WAIT};
 use super::folders::Folders;
 use super::request_files::{names, names_file, read_receipt, receipt_path, write_document};
 use crate::document::read_regular;
@@ -38,11 +38,6 @@ use crate::fail_points;
 use crate::format::Format;
 use crate::receipt::{DOCUMENT_BYTES_MAX, Receipt};
 use crate::storage::{Concluded, EndedRequest};
-
-/// The longest wait for the lock of a request. A process that takes over the request holds the lock only for a few file
-/// operations.
-pub(super) const LOCK_WAIT: Duration = Duration::from_secs(5);
-pub(super) const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// The length of a key in characters: half of a SHA-256 in hex.
 const KEY_CHARS: usize = 32;
@@ -111,7 +106,6 @@ impl RequestKey {
         if let Some(parent) = path.parent() {
             disk::create_folders(parent)?;
         }
-        let failed = |error| disk::failed(error, "cannot be locked", &path);
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             let file = File::options()
@@ -119,25 +113,8 @@ impl RequestKey {
                 .truncate(false)
                 .write(true)
                 .open(&path)
-                .map_err(failed)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(LOCK_POLL);
-                    continue;
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let what = format!(
-                        "{}: another process holds this lock for too long: look for a worker that is stopped or hangs",
-                        path.display()
-                    );
-                    return Err(Error::transient(Stage::Commit, Code::OutputLocked, what));
-                }
-                // The file system has no locks. Without them, two processes that take over at the same moment could
-                // disturb each other.
-                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
-            }
+                .map_err(|error| disk::failed(error, "cannot be locked", &path))?;
+            disk::lock(&file, &path, deadline)?;
             // The previous holder of the lock may have removed the file. If so, this lock has no effect, and the loop
             // starts again.
             let is_there = |found| {

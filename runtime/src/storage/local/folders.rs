@@ -45,6 +45,42 @@ impl Folders {
         })
     }
 
+    /// Checks that an attempt can write to each folder that it uses, and can publish staged files in each folder of final
+    /// names. Changes nothing.
+    ///
+    /// # Errors
+    /// Fails permanently, and names the folder.
+    pub(super) fn check(&self) -> Result<()> {
+        let Self {
+            output,
+            receipts,
+            rejects,
+            paths,
+            ..
+        } = self;
+        let (staging, of_rejects) = (self.staging.path(), self.rejects_staging().path());
+        let [quarantine, rejects_quarantine, checkpoints] = [
+            paths.quarantine(),
+            paths.rejects_quarantine(),
+            paths.checkpoints(),
+        ];
+        for (staging, folder) in [
+            (staging, output.path()),
+            (staging, receipts.path()),
+            (of_rejects, rejects.path()),
+            (staging, existing(&quarantine)),
+            (of_rejects, existing(&rejects_quarantine)),
+            (staging, &*checkpoints),
+        ] {
+            disk::check_writable(folder)?;
+            disk::check_publishing(staging, folder)?;
+        }
+        for folder in [staging, of_rejects, &*self.fences] {
+            disk::check_writable(folder)?;
+        }
+        Ok(())
+    }
+
     /// Returns the staging folder in the file system of the rejects.
     pub(super) fn rejects_staging(&self) -> &Folder {
         self.of_rejects.as_ref().unwrap_or(&self.staging)
@@ -92,6 +128,14 @@ impl Folders {
             }
         }
         Ok(None)
+    }
+}
+
+/// Returns the folder, or the folder in which it will be created.
+fn existing(folder: &Path) -> &Path {
+    match folder.is_dir() {
+        true => folder,
+        false => folder.parent().unwrap_or(folder),
     }
 }
 

@@ -224,6 +224,7 @@ impl Storage for LocalStorage {
         }
         Ok(())
     }
+
     fn check_queue(&self, queue: &str) -> Result<()> {
         check_usable_queue_name(queue)?;
         if let Some(rejects) = &self.rejects
@@ -240,7 +241,8 @@ impl Storage for LocalStorage {
             queue: Some(queue.to_owned()),
             ..Owner::default()
         };
-        self.begin_attempt(owner, Format::Csv).map(drop)
+        let attempt = self.begin_attempt(owner, Format::Csv)?;
+        attempt.folders.check()
     }
 
     fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {

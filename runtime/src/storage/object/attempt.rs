@@ -9,8 +9,8 @@ use object_store::path::Path;
 use super::checkpoint::Checkpoints;
 use super::client::Client;
 use super::decision::{
-    CarriedOut, Commit, Decision, Latest, Rounds, Verdict, carry_out, complete, ended, exists, read_receipt,
-    superseded,
+    CarriedOut, Commit, Decision, Latest, Proposer, Rounds, Verdict, carry_out, complete, ended, exists,
+    read_receipt, superseded,
 };
 use super::keys::{Keys, stored};
 use super::upload::{SealedObject, SealedUpload, Upload, UploadTarget};
@@ -206,13 +206,13 @@ impl ObjectSealed {
         let round = match rounds.latest(client, self.owner.life_ms)? {
             Latest::Open(round) => round,
             Latest::Decided(decision) => match &decision.verdict {
-                Verdict::Commit(commit) => match carry_out(client, keys, id, commit)? {
+                Verdict::Commit(commit) => match carry_out(client, keys, id, commit, Proposer::Other)? {
                     CarriedOut::Receipt(receipt) => return Ok(OpenRound::Committed(receipt)),
                     CarriedOut::Impossible(_) if decision.life_ms > self.owner.life_ms => {
                         return Err(superseded(id));
                     }
                     CarriedOut::Impossible(why) => {
-                        tracing::warn!(why, "a commit of another attempt cannot be carried out");
+                        tracing::warn!(%why, "a commit of another attempt cannot be carried out");
                         match decision.life_ms < self.owner.life_ms {
                             true => 0,
                             false => decision.round + 1,
@@ -319,17 +319,14 @@ impl SealedAttempt for ObjectSealed {
             }
             self.keep_uploads();
             fail_points::pass("decided", id);
-            match carry_out(&self.client, &self.keys, id, &commit)? {
+            match carry_out(&self.client, &self.keys, id, &commit, Proposer::Own)? {
                 CarriedOut::Receipt(receipt) if receipt.attempt == own.attempt => {
                     self.forget_notes();
                     self.checkpoints.forget();
                     return Ok(Recorded::New(receipt));
                 }
                 CarriedOut::Receipt(receipt) => return Ok(self.existing(*receipt, own)),
-                CarriedOut::Impossible(why) => {
-                    let what = format!("{id}: the output's upload was removed before it was complete");
-                    return Err(Error::transient(Stage::Commit, Code::OutputMissing, what).because(why));
-                }
+                CarriedOut::Impossible(why) => return Err(why.into_error(id)),
             }
         }
         let what = format!("{id}: another attempt decided each of {ROUNDS_MAX} rounds");
@@ -347,17 +344,17 @@ impl SealedAttempt for ObjectSealed {
 
     fn quarantine(&mut self, id: &str, make_report: MakeReport<'_>) -> Result<Quarantined> {
         check_id(id)?;
-        self.output.upload.abort()?;
+        // If another attempt can continue the upload, a decision may name it already. Then the end of the request aborts
+        // it, after a look at the decisions.
+        self.output.upload.discard();
         if let Some(rejects) = &mut self.rejects {
-            if let Err(why) = complete(&self.client, &rejects.sealed)? {
-                let what = format!("{id}: the rejects' upload was removed before it was complete");
-                return Err(Error::transient(Stage::Commit, Code::OutputMissing, what).because(why));
-            }
+            let completed = complete(&self.client, &rejects.sealed, Proposer::Own)?;
+            completed.map_err(|why| why.into_error(id))?;
             rejects.upload.keep();
             rejects.upload.forget_note()?;
         }
         let mut report = make_report(&self.published());
-        // The output was never visible, and its upload is gone.
+        // The output is not kept.
         report.receipt.outputs.clear();
         let text = escape::json(serde_json::to_string_pretty(&report).expect("reports serialize"));
         let key = self.keys.report(id);

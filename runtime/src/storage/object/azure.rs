@@ -12,23 +12,19 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use object_store::azure::MicrosoftAzure;
-use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, PutPayload, Result};
+use object_store::{Error, ObjectStore, Result};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Method, StatusCode};
 
 use super::calls::{Call, CallError, Calls};
-use super::parts::PartStore;
+use super::parts::{EMPTY, PartStore, put_part_with_bytes};
 
 /// The name of the metadata entry with the nonce of the upload. The names of Azure's entries have no hyphens.
 const NONCE_ENTRY: &str = "ingest_upload";
 
 /// The header that sets this entry.
 const NONCE_HEADER: HeaderName = HeaderName::from_static("x-ms-meta-ingest_upload");
-
-/// The id of a part without bytes. Azure refuses blocks without bytes. The block list of an empty blob is empty.
-const EMPTY: &str = "";
 
 /// A container of Azure Blob Storage.
 #[derive(Debug)]
@@ -58,14 +54,8 @@ impl PartStore for AzureBucket {
     }
 
     async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
-        if bytes.is_empty() {
-            return Ok(EMPTY.to_owned());
-        }
         // The library makes a random id of 32 characters.
-        let payload = PutPayload::from(bytes);
-        let upload = upload.to_owned();
-        let put = self.library.put_part(key, &upload, index, payload).await;
-        put.map(|part| part.content_id)
+        put_part_with_bytes(&self.library, key, upload, index, bytes).await
     }
 
     async fn complete_upload(&self, key: &Path, _: &str, nonce: &str, parts: &[String]) -> Result<()> {
@@ -110,7 +100,7 @@ impl PartStore for AzureBucket {
     }
 }
 
-/// Returns the list of the blocks with these ids.
+/// Returns the list of the blocks with these ids. The list of an empty blob is empty.
 fn block_list(ids: &[String]) -> String {
     let mut text = "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>".to_owned();
     for id in ids.iter().filter(|id| *id != EMPTY) {
@@ -122,7 +112,7 @@ fn block_list(ids: &[String]) -> String {
 /// Returns the error for a block list that Azure did not accept.
 fn refused(error: CallError, key: &Path) -> Error {
     let path = key.to_string();
-    match (&*error.code, error.status) {
+    match (error.code(), error.status()) {
         ("InvalidBlockList", _) => Error::NotFound {
             path,
             source: Box::new(error),

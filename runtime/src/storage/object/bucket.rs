@@ -14,7 +14,7 @@ use super::credentials::unusable;
 use super::gcs::GcsBucket;
 use super::named::SettingsPlace;
 use super::parts::PartStore;
-use super::sign::{Store, check_encryption, host_of_bucket, with_host};
+use super::sign::{Store, check_encryption};
 use crate::error::{Error, Result, Stage};
 
 /// Opens a bucket of a store.
@@ -28,39 +28,32 @@ pub(super) fn open(
     connector: &Connector,
 ) -> Result<Arc<dyn PartStore>> {
     match &**store {
-        Store::S3 { .. } => s3(store, bucket, connector),
+        Store::S3 { .. } => s3(store, bucket, S3Connector(connector.clone())),
         Store::Gcs { .. } => gcs(store, place, bucket, connector),
         Store::Azure { .. } => azure(store, place, bucket, connector),
     }
 }
 
-fn s3(store: &Store, bucket: &str, connector: &Connector) -> Result<Arc<dyn PartStore>> {
+fn s3(store: &Store, bucket: &str, connector: impl HttpConnector) -> Result<Arc<dyn PartStore>> {
     let Store::S3 {
-        endpoint,
         region,
         credentials,
-        is_path_style,
         kms_key,
+        ..
     } = store
     else {
         unreachable!("the store is S3");
     };
-    let host_of_bucket = host_of_bucket(endpoint.as_ref(), *is_path_style, bucket);
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(region)
         .with_retry(data_retries())
-        .with_http_connector(S3Connector(connector.clone()))
-        .with_virtual_hosted_style_request(host_of_bucket.is_some());
-    if let Some(endpoint) = endpoint {
-        let base = match &host_of_bucket {
-            Some(host) => with_host(endpoint, host)?,
-            None => endpoint.clone(),
-        };
-        builder = builder
-            .with_endpoint(base.as_str().trim_end_matches('/'))
-            .with_allow_http(true);
-    }
+        .with_http_connector(connector)
+        // With this setting, the library takes the endpoint as the URL of the bucket, as it is. So outputs have the same
+        // URLs as inputs.
+        .with_virtual_hosted_style_request(true)
+        .with_endpoint(store.bucket_url(bucket)?)
+        .with_allow_http(true);
     if let Some(key) = kms_key {
         builder = builder.with_sse_kms_encryption(key);
     }
@@ -159,12 +152,12 @@ mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
     use http::Response;
-    use object_store::ClientOptions;
     use object_store::azure::{AzureAccessKey, AzureCredential};
     use object_store::client::{
         HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
     };
     use object_store::path::Path;
+    use object_store::{ClientOptions, ObjectStoreExt};
     use parking_lot::Mutex;
     use reqwest::Method;
     use url::Url;
@@ -238,6 +231,42 @@ mod tests {
                 has_key: true,
             };
             azure(&Arc::new(store), &SettingsPlace::Environment, "lake", self).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn outputs_at_s3_have_the_urls_of_inputs() {
+        for (endpoint, region, is_path_style) in [
+            (None, "eu-central-1", None),
+            (None, "eu-central-1", Some(true)),
+            (None, "cn-north-1", None),
+            (None, "cn-north-1", Some(true)),
+            (Some("http://127.0.0.1:9000"), "us-east-1", None),
+            (Some("http://127.0.0.1:9000"), "us-east-1", Some(false)),
+            (Some("https://store.example:9000/"), "us-east-1", Some(false)),
+            (Some("https://store.example/base"), "us-east-1", Some(true)),
+        ] {
+            for bucket in ["lake", "my.lake"] {
+                let store = Store::S3 {
+                    endpoint: endpoint.map(|url| Url::parse(url).unwrap()),
+                    region: region.to_owned(),
+                    credentials: None,
+                    is_path_style,
+                    kms_key: None,
+                };
+                let server = ScriptedServer::new(&[ABSENT]);
+                let opened = s3(&store, bucket, server.clone()).unwrap();
+                opened
+                    .objects()
+                    .head(&Path::from("out/q/a b.csv"))
+                    .await
+                    .unwrap_err();
+                let [head] = server.requests().try_into().unwrap();
+                assert_eq!(
+                    head.uri().to_string(),
+                    store.key_url(bucket, "out/q/a b.csv").unwrap()
+                );
+            }
         }
     }
 

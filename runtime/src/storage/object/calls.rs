@@ -18,10 +18,9 @@ use reqwest::{Method, StatusCode};
 use super::connect::data_retries;
 use super::credentials::unusable;
 use super::named::SettingsPlace;
-use super::refusal::{error_code, error_message};
+use super::refusal::{CallRefusal, SentCredentials};
 use super::sign::Store;
 use crate::error::Result;
-use crate::location::redact_within;
 
 /// Makes calls to one bucket.
 pub(super) struct Calls {
@@ -45,13 +44,11 @@ pub(super) struct Call<'a> {
 
 /// The error of a call, after the last try.
 #[derive(Debug)]
-pub(super) struct CallError {
-    /// The status of the answer, or `None` if there was no answer.
-    pub(super) status: Option<StatusCode>,
-    /// The store's own code of the error. It can be empty.
-    pub(super) code: String,
-    /// The explanation, for people.
-    message: String,
+pub(super) enum CallError {
+    /// The store refused the call.
+    Refused(CallRefusal),
+    /// There was no answer. The text is the explanation, for people.
+    Unanswered(String),
 }
 
 impl Calls {
@@ -105,17 +102,21 @@ impl Calls {
         let request = self
             .request(call)
             .await
-            .map_err(|error| (CallError::without_answer(error.report()), false))?;
+            .map_err(|error| (CallError::Unanswered(error.report()), false))?;
+        let sent = SentCredentials::of(request.headers(), request.uri().query().unwrap_or_default());
         let answer = self.http.execute(request).await.map_err(|error| {
+            if let Some(refusal) = CallRefusal::cause_of(&error) {
+                return (CallError::Refused(refusal.clone()), false);
+            }
             // The call may have taken effect. It can be made twice.
             let may_pass = !matches!(error.kind(), HttpErrorKind::Decode);
-            (CallError::without_answer(error.to_string()), may_pass)
+            (CallError::Unanswered(error.to_string()), may_pass)
         })?;
         let (head, body) = HttpResponse::into_parts(answer);
         let body = body
             .bytes()
             .await
-            .map_err(|error| (CallError::without_answer(error.to_string()), true))?;
+            .map_err(|error| (CallError::Unanswered(error.to_string()), true))?;
         if head.status.is_success() {
             return Ok(body);
         }
@@ -124,7 +125,8 @@ impl Calls {
                 head.status,
                 StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
             );
-        Err((CallError::refused(head.status, &head.headers, &body), may_pass))
+        let refusal = CallRefusal::of(head.status, &head.headers, &body, &sent);
+        Err((CallError::Refused(refusal), may_pass))
     }
 
     async fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
@@ -156,39 +158,30 @@ impl fmt::Debug for Calls {
 }
 
 impl CallError {
-    fn without_answer(message: impl Into<String>) -> Self {
-        Self {
-            status: None,
-            code: String::new(),
-            message: message.into(),
+    /// Returns the status of the answer, or `None` if there was no answer.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.status),
+            Self::Unanswered(_) => None,
         }
     }
 
-    fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
-        let code = error_code(headers, body);
-        let mut message = format!("the store answered {status}");
-        for text in [redact_within(&code), error_message(headers, body)] {
-            if !text.is_empty() {
-                message += &format!(", {text}");
-            }
-        }
-        Self {
-            status: Some(status),
-            code,
-            message,
+    /// Returns the store's own code of the error. It can be empty.
+    pub(super) fn code(&self) -> &str {
+        match self {
+            Self::Refused(refusal) => &refusal.code,
+            Self::Unanswered(_) => "",
         }
     }
 
     /// Returns the library's error for this one.
     pub(super) fn into_library(self, key: &Path) -> object_store::Error {
         use object_store::Error as Library;
-        let (path, status) = (key.to_string(), self.status);
+        let (path, status) = (key.to_string(), self.status());
         let source = Box::new(self);
         match status {
             Some(StatusCode::NOT_FOUND) => Library::NotFound { path, source },
             Some(StatusCode::PRECONDITION_FAILED) => Library::Precondition { path, source },
-            Some(StatusCode::UNAUTHORIZED) => Library::Unauthenticated { path, source },
-            Some(StatusCode::FORBIDDEN) => Library::PermissionDenied { path, source },
             _ => Library::Generic {
                 store: "object store",
                 source,
@@ -199,8 +192,18 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Unanswered(why) => f.write_str(why),
+        }
     }
 }
 
-impl std::error::Error for CallError {}
+impl std::error::Error for CallError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Unanswered(_) => None,
+        }
+    }
+}

@@ -6,24 +6,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     Attribute, AttributeValue, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
+use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 
 use super::keys::stored;
 use super::parts::PartStore;
+use super::refusal::CallRefusal;
 use super::upload::{SealedUpload, UploadTarget};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
+use crate::format::redacted_start;
+use crate::location::escaped_key;
 
 /// The most tries of a call that the store refuses because of another call that has not ended.
 const CONFLICTS_MAX: u32 = 6;
 
 /// The pause after the first of these tries. It grows with each one.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The most characters of the library's error that are shown.
+const ERROR_CHARS_MAX: usize = 1_000;
 
 /// A connection to an object store.
 #[derive(Clone)]
@@ -74,7 +81,7 @@ impl Client {
 
     /// Returns the URI of an object or of a prefix.
     pub(super) fn uri(&self, key: &Path) -> String {
-        format!("{}/{key}", self.bucket)
+        format!("{}/{}", self.bucket, escaped_key(key.as_ref()))
     }
 
     /// Returns the bytes of an object, or `None` if there is no such object. Fails if the object has more than
@@ -91,7 +98,7 @@ impl Client {
             }
             found.bytes().await.map(|bytes| Some(Ok(bytes)))
         });
-        match read.map_err(|error| self.failed(error, "cannot be read", key))? {
+        match read.map_err(|error| self.failed(&error, "cannot be read", key))? {
             None => Ok(None),
             Some(Ok(bytes)) => Ok(Some(bytes)),
             Some(Err(bytes)) => {
@@ -106,7 +113,8 @@ impl Client {
 
     /// Returns the key in a URI that [`Client::uri`] has made, or `None` if the URI is in another bucket.
     pub(super) fn key_of(&self, uri: &str) -> Option<Path> {
-        Some(stored(uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?))
+        let key = uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?;
+        Some(stored(&percent_decode_str(key).decode_utf8().ok()?))
     }
 
     /// Returns the digest of an object's bytes, or `None` if there is no such object.
@@ -123,7 +131,7 @@ impl Client {
             }
             Ok(Some(digesting.finish()))
         });
-        digest.map_err(|error| self.failed(error, "cannot be compared", key))
+        digest.map_err(|error| self.failed(&error, "cannot be compared", key))
     }
 
     /// Does the same as [`Storage::has_bytes`](crate::storage::Storage::has_bytes).
@@ -151,7 +159,7 @@ impl Client {
                     error @ (object_store::Error::AlreadyExists { .. }
                     | object_store::Error::Precondition { .. }),
                 ) => error,
-                Err(error) => return Err(self.failed(error, "cannot be created", key)),
+                Err(error) => return Err(self.failed(&error, "cannot be created", key)),
             };
             if self.facts(key)?.is_some() {
                 return Ok(Created::Exists);
@@ -159,7 +167,7 @@ impl Client {
             // The store also refuses a create beside another one that has not ended, and that one may fail.
             tries += 1;
             if tries == CONFLICTS_MAX {
-                return Err(self.failed(refusal, "cannot be created", key));
+                return Err(self.failed(&refusal, "cannot be created", key));
             }
             std::thread::sleep(CONFLICT_PAUSE * tries);
         }
@@ -171,14 +179,14 @@ impl Client {
             .runtime
             .block_on(self.store.objects().put(key, PutPayload::from(bytes)));
         put.map(drop)
-            .map_err(|error| self.failed(error, "cannot be written", key))
+            .map_err(|error| self.failed(&error, "cannot be written", key))
     }
 
     /// Removes an object, if it exists.
     pub(super) fn delete(&self, key: &Path) -> Result<()> {
         match self.runtime.block_on(self.store.delete_object(key)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed(error, "cannot be removed", key)),
+            Err(error) => Err(self.failed(&error, "cannot be removed", key)),
         }
     }
 
@@ -187,9 +195,22 @@ impl Client {
         let listed = self
             .runtime
             .block_on(self.store.objects().list(Some(prefix)).try_collect::<Vec<_>>());
-        let mut listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
+        let mut listed = listed.map_err(|error| self.failed(&error, "cannot be listed", prefix))?;
         listed.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(listed)
+    }
+
+    /// Calls a function for each object below a prefix. Does not hold the whole list in memory.
+    pub(super) fn for_each(
+        &self,
+        prefix: &Path,
+        mut each: impl FnMut(ObjectMeta) -> Result<()>,
+    ) -> Result<()> {
+        let mut listed = self.store.objects().list(Some(prefix));
+        while let Some(object) = self.runtime.block_on(listed.next()) {
+            each(object.map_err(|error| self.failed(&error, "cannot be listed", prefix))?)?;
+        }
+        Ok(())
     }
 
     /// Returns the names of the folders directly below a prefix.
@@ -197,7 +218,7 @@ impl Client {
         let listed = self
             .runtime
             .block_on(self.store.objects().list_with_delimiter(Some(prefix)));
-        let listed = listed.map_err(|error| self.failed(error, "cannot be listed", prefix))?;
+        let listed = listed.map_err(|error| self.failed(&error, "cannot be listed", prefix))?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
         Ok(names.map(str::to_owned).collect())
     }
@@ -217,7 +238,7 @@ impl Client {
                     .map(|nonce: &AttributeValue| nonce.as_ref().to_owned()),
             })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.failed(error, "cannot be examined", key)),
+            Err(error) => Err(self.failed(&error, "cannot be examined", key)),
         }
     }
 
@@ -225,7 +246,7 @@ impl Client {
     pub(super) fn create_upload(&self, key: &Path, nonce: &str) -> Result<String> {
         self.runtime
             .block_on(self.store.begin_upload(key, nonce))
-            .map_err(|error| self.failed(error, "an upload cannot be begun", key))
+            .map_err(|error| self.failed(&error, "an upload cannot be begun", key))
     }
 
     /// Returns a future that uploads one part of an object. The future returns the part's id. A task can run it.
@@ -239,7 +260,7 @@ impl Client {
         let client = self.clone();
         async move {
             let put = client.store.upload_part(&key, &upload, index, bytes).await;
-            put.map_err(|error| client.failed(error, &format!("part {index} cannot be uploaded"), &key))
+            put.map_err(|error| client.failed(&error, &format!("part {index} cannot be uploaded"), &key))
         }
     }
 
@@ -275,7 +296,7 @@ impl Client {
     pub(super) fn abort(&self, key: &Path, upload: &str) -> Result<()> {
         match self.runtime.block_on(self.store.abort_upload(key, upload)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed(error, "an upload cannot be aborted", key)),
+            Err(error) => Err(self.failed(&error, "an upload cannot be aborted", key)),
         }
     }
 
@@ -295,20 +316,34 @@ impl Client {
 
     /// Returns the error for a failed call. The error is permanent if no retry can help, for example because a
     /// permission is missing. All other errors are transient.
-    pub(super) fn failed(&self, error: object_store::Error, what: &str, key: &Path) -> Error {
+    pub(super) fn failed(&self, error: &object_store::Error, what: &str, key: &Path) -> Error {
         use object_store::Error as Store;
-        let class = match error {
-            Store::PermissionDenied { .. }
-            | Store::Unauthenticated { .. }
-            | Store::NotSupported { .. }
-            | Store::NotImplemented { .. }
-            | Store::InvalidPath { .. }
-            | Store::UnknownConfigurationKey { .. } => Class::Permanent,
-            _ => Class::Transient,
+        let refusal = CallRefusal::cause_of(&error).filter(|refusal| refusal.is_of_rights());
+        let class = match (refusal, &error) {
+            (Some(refusal), _) => refusal.class(),
+            (
+                None,
+                Store::PermissionDenied { .. }
+                | Store::Unauthenticated { .. }
+                | Store::NotSupported { .. }
+                | Store::NotImplemented { .. }
+                | Store::InvalidPath { .. }
+                | Store::UnknownConfigurationKey { .. },
+            ) => Class::Permanent,
+            (None, _) => Class::Transient,
         };
         let what = format!("{}: {what}", self.uri(key));
-        Error::new(Stage::Commit, class, Code::OutputUnwritable, what).because(error)
+        Error::new(Stage::Commit, class, Code::OutputUnwritable, what).because(shown(error))
     }
+}
+
+/// Returns the text of the library's error, without secrets. If the store refused the call, returns only its refusal:
+/// the library repeats details of the request.
+pub(super) fn shown(error: &object_store::Error) -> String {
+    if let Some(refusal) = CallRefusal::cause_of(error) {
+        return refusal.to_string();
+    }
+    redacted_start(&error.to_string(), ERROR_CHARS_MAX)
 }
 
 impl fmt::Debug for Client {
@@ -316,5 +351,103 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("bucket", &self.bucket)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_uri_of_an_object_names_this_object() {
+        use object_store::memory::InMemory;
+
+        use crate::location::{Location, ObjectPrefix};
+
+        let client = Client::new(
+            Arc::new(InMemory::new()),
+            Handle::current(),
+            "s3://lake".to_owned(),
+            1,
+        );
+        let pieces = [
+            "a",
+            "B",
+            "7",
+            "%",
+            "%2",
+            "%41",
+            "%2F",
+            "?",
+            "#",
+            "&",
+            "=",
+            "+",
+            " ",
+            "/",
+            "é",
+            "~",
+            ":",
+            "@",
+            "\"",
+            "'",
+            "{",
+            "}",
+            "<",
+            ">",
+            "|",
+            "^",
+            "`",
+            "[",
+            "]",
+            "*",
+            "!",
+            "$",
+            ",",
+            ";",
+            "versionId=1",
+        ];
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut escaped = 0;
+        for _ in 0..5_000 {
+            let count = random.usize(1..12);
+            let key: String = (0..count)
+                .map(|_| pieces[random.usize(0..pieces.len())])
+                .collect();
+            let Ok(path) = Path::parse(&key) else { continue };
+            if path.as_ref().is_empty() {
+                continue;
+            }
+            let uri = client.uri(&path);
+            let Ok(Location::Object(object)) = Location::parse(&uri, Stage::Fetch) else {
+                panic!("{key}: {uri}");
+            };
+            assert_eq!(
+                (object.bucket.as_str(), object.key.as_str()),
+                ("lake", path.as_ref()),
+                "{uri}"
+            );
+            assert_eq!(object.version, None, "{uri}");
+            assert_eq!(client.key_of(&uri), Some(path.clone()), "{uri}");
+            let prefix = ObjectPrefix::parse(&format!("{uri}/")).unwrap();
+            assert_eq!(prefix.prefix, format!("{path}/"), "{uri}");
+            escaped += usize::from(uri.contains('%'));
+        }
+        assert!(escaped > 1_000, "{escaped}");
+    }
+
+    #[test]
+    fn an_answer_of_the_store_is_shown_without_secrets_and_not_in_full() {
+        let source = format!(
+            "403 <Error>of /lake/a?sig=s3cr3t&amp;x=1</Error>{}",
+            "x".repeat(1 << 20)
+        );
+        let error = object_store::Error::Generic {
+            store: "object store",
+            source: source.into(),
+        };
+        let shown = shown(&error);
+        assert!(shown.contains("sig=***") && !shown.contains("s3cr3t"), "{shown}");
+        assert_eq!(shown.chars().count(), ERROR_CHARS_MAX);
     }
 }

@@ -2,23 +2,24 @@
 //! TLS stack, and one rule for proxies and redirects.
 
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
     HttpService,
 };
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
-use reqwest::header::{HeaderValue, IF_NONE_MATCH};
+use reqwest::header::{CONTENT_LENGTH, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Body, Client, Method, Request, StatusCode};
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::refusal::error_code;
+use super::list::PAGE_BYTES_MAX;
+use super::refusal::{CallRefusal, ERROR_BYTES_MAX, SentCredentials, error_code};
 use crate::error::Result;
 use crate::net::{self, closed_before_answer, has_kind};
 
@@ -38,9 +39,11 @@ pub(super) fn retries() -> RetryConfig {
     }
 }
 
-/// The longest wait for a connection to a store of outputs, and for a call to it. A part of 8 MiB may take a while on a
-/// slow line.
+/// The longest wait for a connection to a store of outputs.
 const DATA_CONNECT: Duration = Duration::from_secs(10);
+
+/// The longest time in which a request is sent and its answer begins, and the longest wait for more bytes of the answer.
+/// A part of 8 MiB may take a while on a slow line. A whole answer has no limit, because outputs can be long.
 const DATA_ANSWER: Duration = Duration::from_secs(300);
 
 /// The codes of the errors of S3 and Google for parts that do not exist or cannot be joined.
@@ -81,14 +84,84 @@ impl HttpConnector for Connector {
 #[async_trait]
 impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let build = async || net::build(net::client_builder(DATA_CONNECT).timeout(DATA_ANSWER));
+        let build = async || data_client(DATA_ANSWER);
         let client = self
             .client
             .get_or_try_init(build)
             .await
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
-        send(client, request).await
+        let sent = SentCredentials::of(request.headers(), request.uri().query().unwrap_or_default());
+        let method = request.method().clone();
+        let gives_object = method == Method::GET && !lists(&request);
+        let answer = send(client, request).await?;
+        match answer.status() {
+            status if status.is_client_error() || status.is_server_error() => {
+                refusal(answer, &method, &sent).await
+            }
+            _ if gives_object => Ok(answer),
+            _ => Ok(answer.map(|body| bounded(body, PAGE_BYTES_MAX))),
+        }
     }
+}
+
+/// Returns an answer with an error, without secrets. The library keeps the body of such an answer as a whole, and quotes
+/// it.
+///
+/// # Errors
+/// Fails with a [`CallRefusal`] if the refusal concerns the credentials or their rights. The library does not say this
+/// about each call, so [`CallRefusal::cause_of`] finds it.
+async fn refusal(
+    answer: HttpResponse,
+    method: &Method,
+    sent: &SentCredentials,
+) -> Result<HttpResponse, HttpError> {
+    let (mut head, body) = answer.into_parts();
+    let body = beginning(body, ERROR_BYTES_MAX).await;
+    let refusal = CallRefusal::of(head.status, &head.headers, &body, sent).in_answer_to(method);
+    if refusal.is_of_rights() {
+        return Err(HttpError::new(HttpErrorKind::Unknown, refusal));
+    }
+    let body = refusal.body();
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Ok(HttpResponse::from_parts(head, body.into()))
+}
+
+/// Returns the first bytes of a body. If the body breaks off, returns the bytes before.
+async fn beginning(mut body: HttpResponseBody, bytes_max: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Some(data) = frame.data_ref() {
+            let free = bytes_max - bytes.len();
+            bytes.extend_from_slice(&data[..free.min(data.len())]);
+        }
+        if bytes.len() == bytes_max {
+            break;
+        }
+    }
+    bytes
+}
+
+/// Returns a body that fails after this number of bytes.
+fn bounded(body: HttpResponseBody, bytes_max: usize) -> HttpResponseBody {
+    let body = Limited::new(body, bytes_max);
+    HttpResponseBody::new(body.map_err(|error| match error.downcast::<HttpError>() {
+        Ok(error) => *error,
+        Err(error) => HttpError::new(HttpErrorKind::Decode, io::Error::other(error)),
+    }))
+}
+
+/// Returns whether a request asks for a list of objects.
+fn lists(request: &HttpRequest) -> bool {
+    let asks = |query: &str| {
+        let mut members = query.split('&');
+        members.any(|member| member.starts_with("list-type=") || member == "comp=list")
+    };
+    request.uri().query().is_some_and(asks)
+}
+
+/// Returns a client for stores of outputs, which waits for an answer, or for more bytes of it, for as long as `answer`.
+fn data_client(answer: Duration) -> Result<Client> {
+    net::build(net::client_builder(DATA_CONNECT).read_timeout(answer))
 }
 
 /// Connects to S3. Does not replace an object when an upload is completed.
@@ -112,21 +185,29 @@ impl HttpService for S3Connector {
                 .headers_mut()
                 .insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
         }
+        let sent = SentCredentials::of(request.headers(), request.uri().query().unwrap_or_default());
         let answer = self.0.call(request).await?;
-        match completes && answer.status() == StatusCode::BAD_REQUEST {
-            true => refusal_of_parts(answer).await,
+        match completes {
+            true => completion(answer, &sent).await,
             false => Ok(answer),
         }
     }
 }
 
-/// Returns the answer to a request that completes an upload, which the store has refused. If the store does not have the
-/// parts any more, the status becomes that of an upload that does not exist: no retry can help.
-async fn refusal_of_parts(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
+/// Returns the answer to a request that completes an upload. If the store does not have the parts any more, the status
+/// becomes that of an upload that does not exist: no retry can help. An answer with status 200 can have an error, too,
+/// which is shown without secrets.
+async fn completion(answer: HttpResponse, sent: &SentCredentials) -> Result<HttpResponse, HttpError> {
     let (mut head, body) = answer.into_parts();
-    let body = body.bytes().await?;
-    if LOST_PARTS.contains(&&*error_code(&head.headers, &body)) {
+    let mut body = body.bytes().await?;
+    let code = error_code(&head.headers, &body);
+    if head.status == StatusCode::BAD_REQUEST && LOST_PARTS.contains(&&*code) {
         head.status = StatusCode::NOT_FOUND;
+    }
+    if head.status.is_success() && !code.is_empty() {
+        body = CallRefusal::of(head.status, &head.headers, &body, sent)
+            .body()
+            .into();
     }
     Ok(HttpResponse::from_parts(head, body.into()))
 }
@@ -176,7 +257,8 @@ impl HttpService for CredentialsConnector {
             .client()
             .await
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
-        send(client, request).await
+        let answer = send(client, request).await?;
+        Ok(answer.map(|body| bounded(body, PAGE_BYTES_MAX)))
     }
 }
 
@@ -213,4 +295,201 @@ fn http_error(error: reqwest::Error) -> HttpError {
         _ => HttpErrorKind::Unknown,
     };
     HttpError::new(kind, error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+
+    use object_store::client::HttpRequestBody;
+
+    use super::*;
+
+    const ANSWER: Duration = Duration::from_millis(800);
+
+    /// Serves one answer of `bytes` bytes, with a pause before each byte.
+    fn serve(bytes: usize, pause: Duration) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            assert_ne!(connection.read(&mut [0; 1_024]).unwrap(), 0);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+            connection.write_all(head.as_bytes()).unwrap();
+            for _ in 0..bytes {
+                thread::sleep(pause);
+                if connection.write_all(b"x").is_err() {
+                    break;
+                }
+            }
+        });
+        address
+    }
+
+    /// Returns the length of the answer.
+    async fn ask(server: SocketAddr) -> Result<usize, HttpErrorKind> {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.uri_mut() = format!("http://{server}/").parse().unwrap();
+        let answer = send(&data_client(ANSWER).unwrap(), request).await.unwrap();
+        let body = answer.into_body().bytes().await;
+        body.map(|body| body.len()).map_err(|error| error.kind())
+    }
+
+    /// Serves one answer with this status and body.
+    fn answer(status: &str, body: Vec<u8>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+        thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            assert_ne!(connection.read(&mut [0; 4_096]).unwrap(), 0);
+            // The client may close the connection before it has read the whole answer.
+            let _ = connection.write_all(&[head.into_bytes(), body].concat());
+        });
+        address
+    }
+
+    /// Makes a call to a store of outputs, with credentials.
+    async fn call(method: Method, server: SocketAddr, query: &str) -> Result<HttpResponse, HttpError> {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = format!("http://{server}/lake/a{query}").parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("x-amz-security-token", HeaderValue::from_static(TOKEN));
+        headers.insert("authorization", HeaderValue::from_static(AUTHORIZATION));
+        S3Connector::call(&S3Connector(Connector::default()), request).await
+    }
+
+    const TOKEN: &str = "FwoGZXIvYXdzEBYaD/s3cr3t+token==";
+    const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261129/us-east-1/s3/aws4_request, \
+                                 SignedHeaders=host, Signature=0123456789abcdef0123456789abcdef";
+    const SECRETS: [&str; 3] = [TOKEN, "AKIAIOSFODNN7EXAMPLE", "0123456789abcdef0123456789abcdef"];
+
+    #[tokio::test]
+    async fn no_answer_with_an_error_has_the_credentials_or_is_read_in_full() {
+        let quoted = format!("{TOKEN} {AUTHORIZATION}");
+        let filler = "x".repeat(PAGE_BYTES_MAX);
+        let body = format!(
+            "<Error><Code>Odd</Code><Message>it is {quoted}</Message><Token>{quoted}</Token></Error>{filler}"
+        );
+        for (method, query) in [
+            (Method::GET, ""),
+            (Method::HEAD, ""),
+            (Method::PUT, "?partNumber=1&uploadId=u"),
+            (Method::POST, "?uploads"),
+            (Method::POST, "?uploadId=u"),
+            (Method::DELETE, ""),
+            (Method::GET, "?list-type=2"),
+        ] {
+            for status in [
+                "400 Bad Request",
+                "403 Forbidden",
+                "404 Not Found",
+                "409 Conflict",
+                "503 Slow Down",
+            ] {
+                let called = call(method.clone(), answer(status, body.clone().into()), query).await;
+                let text = match called {
+                    Ok(answer) => {
+                        String::from_utf8(answer.into_body().bytes().await.unwrap().into()).unwrap()
+                    }
+                    Err(error) => error.to_string(),
+                };
+                assert!(
+                    text.len() < ERROR_BYTES_MAX,
+                    "{method} {query} {status}: {}",
+                    text.len()
+                );
+                let found = SECRETS.iter().any(|secret| text.contains(secret));
+                assert!(!found, "{method} {query} {status}: {text}");
+            }
+        }
+        let completed = format!("<Error><Code>InternalError</Code><Message>{quoted}</Message></Error>");
+        let answer = call(Method::POST, answer("200 OK", completed.into()), "?uploadId=u").await;
+        let body = answer.unwrap().into_body().bytes().await.unwrap();
+        let text = String::from_utf8(body.into()).unwrap();
+        assert!(text.contains("<Code>InternalError</Code>"), "{text}");
+        assert!(!SECRETS.iter().any(|secret| text.contains(secret)), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_object_is_bounded() {
+        let long = || answer("200 OK", vec![b'x'; PAGE_BYTES_MAX + 1]);
+        for (method, query) in [
+            (Method::GET, "?list-type=2&prefix=a"),
+            (Method::GET, "?restype=container&comp=list"),
+            (Method::PUT, ""),
+            (Method::POST, "?uploads"),
+        ] {
+            let body = call(method.clone(), long(), query).await.unwrap().into_body();
+            assert!(body.bytes().await.is_err(), "{method} {query}");
+        }
+        let object = call(Method::GET, long(), "").await.unwrap().into_body();
+        assert_eq!(object.bytes().await.unwrap().len(), PAGE_BYTES_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn one_refusal_has_one_class_at_each_call() {
+        use object_store::multipart::{MultipartStore, PartId};
+        use object_store::path::Path;
+        use object_store::{ObjectStore, ObjectStoreExt};
+
+        use crate::error::Class;
+
+        for (code, class) in [
+            ("AccessDenied", Class::Permanent),
+            ("InvalidAccessKeyId", Class::Permanent),
+            ("ExpiredToken", Class::Transient),
+            ("RequestTimeTooSkewed", Class::Transient),
+            ("SlowDown", Class::Transient),
+        ] {
+            let body = format!("<Error><Code>{code}</Code></Error>");
+            let store = || {
+                let server = answer("403 Forbidden", body.clone().into());
+                let builder = object_store::aws::AmazonS3Builder::new()
+                    .with_bucket_name("lake")
+                    .with_endpoint(format!("http://{server}"))
+                    .with_allow_http(true)
+                    .with_skip_signature(true)
+                    .with_http_connector(S3Connector(Connector::default()));
+                builder.build().unwrap()
+            };
+            let key = Path::from("a");
+            let parts = || {
+                vec![PartId {
+                    content_id: "e".into(),
+                }]
+            };
+            let upload = "u".to_owned();
+            for error in [
+                store().get(&key).await.map(drop),
+                store().put(&key, "x".into()).await.map(drop),
+                store().delete(&key).await,
+                store().list_with_delimiter(None).await.map(drop),
+                futures_util::TryStreamExt::try_collect::<Vec<_>>(store().list(None))
+                    .await
+                    .map(drop),
+                store().create_multipart(&key).await.map(drop),
+                store().put_part(&key, &upload, 0, "x".into()).await.map(drop),
+                store().complete_multipart(&key, &upload, parts()).await.map(drop),
+                store().abort_multipart(&key, &upload).await,
+            ] {
+                let error = error.unwrap_err();
+                let refusal = CallRefusal::cause_of(&error).expect("the refusal is found");
+                assert_eq!((&*refusal.code, refusal.class()), (code, class), "{error}");
+            }
+            // An answer to HEAD does not say why. The reason can be one that passes.
+            let error = store().head(&key).await.unwrap_err();
+            let refusal = CallRefusal::cause_of(&error).expect("the refusal is found");
+            assert_eq!(refusal.class(), Class::Transient, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_takes_its_time_but_one_that_stalls_fails() {
+        assert_eq!(ask(serve(20, ANSWER / 10)).await, Ok(20));
+        assert_eq!(ask(serve(1, ANSWER * 4)).await, Err(HttpErrorKind::Timeout));
+    }
 }

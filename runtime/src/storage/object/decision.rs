@@ -19,12 +19,13 @@
 //! begins, and an attempt proposes to commit its own output.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, Created, ObjectFacts};
+use super::client::{Client, Created, ObjectFacts, shown};
 use super::keys::{Keys, stored};
 use super::upload::SealedUpload;
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -52,6 +53,12 @@ pub(super) struct Decision {
     pub(super) nonce: String,
     #[serde(flatten)]
     pub(super) verdict: Verdict,
+}
+
+/// The version of a decision. It is read first, because the other members can differ between versions.
+#[derive(Deserialize)]
+struct DecisionVersion {
+    decision: u32,
 }
 
 /// The end of a round.
@@ -94,9 +101,44 @@ pub(super) enum Latest {
 pub(super) enum CarriedOut {
     /// The receipt exists.
     Receipt(Box<Receipt>),
-    /// The commit cannot be carried out, because an upload was aborted or another object has its name. The text is the
-    /// store's error.
-    Impossible(String),
+    /// The commit cannot be carried out.
+    Impossible(LostUpload),
+}
+
+/// The proposer of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proposer {
+    /// The attempt that carries out the commit.
+    Own,
+    /// Another attempt, which can be one of an earlier life of the request.
+    Other,
+}
+
+/// The reason why an upload cannot be completed any more. It names the object, and has no secrets.
+#[derive(Debug)]
+pub(super) enum LostUpload {
+    /// The upload was aborted, or its object was removed.
+    Removed(String),
+    /// Another object has the name.
+    NameTaken(String),
+}
+
+impl LostUpload {
+    /// Returns the error of the attempt that has made the upload of request `id`. The next attempt makes another one.
+    pub(super) fn into_error(self, id: &str) -> Error {
+        let (code, why) = match self {
+            Self::Removed(why) => (Code::OutputMissing, why),
+            Self::NameTaken(why) => (Code::OutputExists, why),
+        };
+        Error::transient(Stage::Commit, code, format!("{id}: {why}"))
+    }
+}
+
+impl fmt::Display for LostUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Removed(why) | Self::NameTaken(why)) = self;
+        f.write_str(why)
+    }
 }
 
 impl Decision {
@@ -215,16 +257,17 @@ pub(super) fn read(client: &Client, key: &Path) -> Result<Option<Decision>> {
     let Some(bytes) = client.read(key, DECISION_BYTES_MAX)? else {
         return Ok(None);
     };
-    let decision: Decision = serde_json::from_slice(&bytes).map_err(|error| {
+    let damaged = |error: serde_json::Error| {
         let what = format!("{}: is not a decision", client.uri(key));
         Error::permanent(Stage::Commit, Code::OutputDamaged, what).because(error)
-    })?;
-    if decision.decision != VERSION {
+    };
+    let DecisionVersion { decision } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if decision != VERSION {
         // A worker of a newer version can carry it out.
         let what = format!("{}: is a decision of a newer version", client.uri(key));
         return Err(Error::transient(Stage::Commit, Code::HostOutdated, what));
     }
-    Ok(Some(decision))
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
 }
 
 /// Returns the life and the round in the key of a decision.
@@ -235,7 +278,13 @@ fn parse_name(key: &Path) -> Option<(i64, u32)> {
 }
 
 /// Carries out a commit: makes its objects visible, and creates its receipt. Skips steps that are done already.
-pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit) -> Result<CarriedOut> {
+pub(super) fn carry_out(
+    client: &Client,
+    keys: &Keys,
+    id: &str,
+    commit: &Commit,
+    proposer: Proposer,
+) -> Result<CarriedOut> {
     let Commit {
         rejects,
         output,
@@ -247,7 +296,7 @@ pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit)
     }
     // The output comes last, so that only the receipt is missing when the output becomes visible.
     for upload in rejects.iter().chain([output]) {
-        if let Err(why) = complete(client, upload)? {
+        if let Err(why) = complete(client, upload, proposer)? {
             return Ok(CarriedOut::Impossible(why));
         }
         fail_points::pass("completed", id);
@@ -273,46 +322,65 @@ pub(super) fn carry_out(client: &Client, keys: &Keys, id: &str, commit: &Commit)
 
 /// Completes an upload, if it is not completed yet. The inner error is the reason why the upload cannot be completed
 /// any more.
-pub(super) fn complete(client: &Client, upload: &SealedUpload) -> Result<Result<(), String>> {
+///
+/// Some stores repeat the answer to a call that has completed an upload before, even if the object is gone. So the object
+/// must exist if the upload was not made by this attempt.
+pub(super) fn complete(
+    client: &Client,
+    upload: &SealedUpload,
+    proposer: Proposer,
+) -> Result<Result<(), LostUpload>> {
     let key = stored(&upload.key);
-    let is_done = |client: &Client| -> Result<bool> {
-        let facts = client.facts(&key).map_err(Error::leaving_output)?;
-        Ok(facts
-            .is_some_and(|facts| facts.upload.as_ref() == Some(&upload.nonce) && facts.bytes == upload.bytes))
+    let found = || client.facts(&key).map_err(Error::leaving_output);
+    let is_of_upload =
+        |facts: &ObjectFacts| facts.upload.as_ref() == Some(&upload.nonce) && facts.bytes == upload.bytes;
+    let failed = match (client.complete(&key, upload), proposer) {
+        (Ok(()), Proposer::Own) => return Ok(Ok(())),
+        (Ok(()), Proposer::Other) => object_store::Error::NotFound {
+            path: key.to_string(),
+            source: "the store has completed the upload, and the object is gone".into(),
+        },
+        (Err(failed), _) => failed,
     };
-    let failed = match client.complete(&key, upload) {
-        Ok(()) => return Ok(Ok(())),
-        Err(error) => error,
-    };
-    if is_done(client)? {
+    let object = found()?;
+    if object.as_ref().is_some_and(is_of_upload) {
         return Ok(Ok(()));
     }
-    match failed {
-        // The upload is gone, or somebody else has created an object of this name since the attempt looked for one.
-        error @ (object_store::Error::NotFound { .. }
-        | object_store::Error::AlreadyExists { .. }
-        | object_store::Error::Precondition { .. }) => {
-            // After this, a call of another worker that is still on its way can no longer complete the upload.
-            client
-                .abort(&key, &upload.upload)
-                .map_err(Error::leaving_output)?;
-            if is_done(client)? {
-                return Ok(Ok(()));
-            }
-            if matches!(error, object_store::Error::NotFound { .. }) || client.can_abort() {
-                return Ok(Err(error.to_string()));
-            }
-            // The upload stays. Another worker could complete it as soon as the other object is removed. So the
-            // decision must be carried out, and no new round may begin.
-            let blocked = match client.facts(&key).map_err(Error::leaving_output)? {
-                Some(_) => exists(client, &key),
-                None => client.failed(error, "the upload cannot be completed", &key),
-            };
-            Err(blocked.leaving_output())
+    let is_gone = matches!(failed, object_store::Error::NotFound { .. });
+    let is_refused = matches!(
+        failed,
+        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }
+    );
+    // If the store refused the call although there is no object, another call for the object has not ended. It can be
+    // the call of another worker that completes this upload. So the upload must not be aborted.
+    let is_taken = is_refused && object.is_some();
+    if !is_gone && !is_taken {
+        let error = client.failed(&failed, "the upload cannot be completed", &key);
+        return Err(error.leaving_output());
+    }
+    // The upload is gone, or somebody else has created an object of this name since the attempt looked for one. After
+    // this, a call of another worker that is still on its way can no longer complete the upload.
+    client
+        .abort(&key, &upload.upload)
+        .map_err(Error::leaving_output)?;
+    if found()?.as_ref().is_some_and(is_of_upload) {
+        return Ok(Ok(()));
+    }
+    match is_gone || client.can_abort() {
+        true if is_gone => {
+            let why = shown(&failed);
+            Ok(Err(LostUpload::Removed(format!(
+                "{}: the upload was removed before it was complete: {why}",
+                client.uri(&key)
+            ))))
         }
-        error => Err(client
-            .failed(error, "the upload cannot be completed", &key)
-            .leaving_output()),
+        true => Ok(Err(LostUpload::NameTaken(format!(
+            "{}: exists, and no attempt at this request made it",
+            client.uri(&key)
+        )))),
+        // The upload stays. Another worker could complete it as soon as the other object is removed. So the decision
+        // must be carried out, and no new round may begin.
+        false => Err(exists(client, &key).leaving_output()),
     }
 }
 

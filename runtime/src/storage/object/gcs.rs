@@ -17,10 +17,7 @@ use reqwest::{Method, StatusCode};
 
 use super::calls::{Call, CallError, Calls};
 use super::connect::LOST_PARTS;
-use super::parts::{PartStore, nonce_attribute, with_nonce};
-
-/// The id of a part without bytes. Such a part is not uploaded.
-const EMPTY: &str = "";
+use super::parts::{EMPTY, PartStore, nonce_attribute, put_part_with_bytes, with_nonce};
 
 /// The element that an answer has if an upload was completed.
 const COMPLETED: &str = "CompleteMultipartUploadResult";
@@ -62,13 +59,7 @@ impl PartStore for GcsBucket {
     }
 
     async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
-        if bytes.is_empty() {
-            return Ok(EMPTY.to_owned());
-        }
-        let payload = PutPayload::from(bytes);
-        let upload = upload.to_owned();
-        let put = self.library.put_part(key, &upload, index, payload).await;
-        put.map(|part| part.content_id)
+        put_part_with_bytes(&self.library, key, upload, index, bytes).await
     }
 
     async fn complete_upload(&self, key: &Path, upload: &str, nonce: &str, parts: &[String]) -> Result<()> {
@@ -124,8 +115,8 @@ fn part_list(parts: &[String]) -> String {
 
 /// Returns the error for an upload that Google did not complete.
 fn refused(error: CallError, key: &Path) -> Error {
-    match error.status {
-        Some(StatusCode::BAD_REQUEST) if LOST_PARTS.contains(&&*error.code) => Error::NotFound {
+    match error.status() {
+        Some(StatusCode::BAD_REQUEST) if LOST_PARTS.contains(&error.code()) => Error::NotFound {
             path: key.to_string(),
             source: Box::new(error),
         },

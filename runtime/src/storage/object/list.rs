@@ -23,7 +23,7 @@ use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::{ObjectUri, Provider, redact};
 
 /// The most bytes of a page. A page has at most 1,000 objects (Azure: 5,000), whose keys have at most 1,024 bytes.
-const PAGE_BYTES_MAX: usize = 32 << 20;
+pub(super) const PAGE_BYTES_MAX: usize = 32 << 20;
 
 /// The pauses before a page is asked for again, after a failure that may pass.
 const PAUSES: [Duration; 4] = [

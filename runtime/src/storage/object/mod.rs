@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 pub(super) use self::checkpoint::ObjectPart;
 use self::client::Client;
@@ -158,15 +158,15 @@ impl ObjectStores {
         StoredObject::new(uri, written, store, place)
     }
 
-    /// Opens the objects below a prefix for outputs. The calls of the storage run on `runtime`.
+    /// Opens the objects below a prefix for outputs.
     ///
     /// # Errors
     /// Fails permanently, with stage config, if the settings of the store cannot be used.
-    pub fn output(&self, prefix: &ObjectPrefix, runtime: Handle) -> Result<ObjectStorage> {
+    pub fn output(&self, prefix: &ObjectPrefix) -> Result<ObjectStorage> {
         let (store, place) = self.store(prefix.provider, &prefix.bucket)?;
         let store = bucket::open(&store, &place, &prefix.bucket, &self.environment.data)?;
         let bucket = bucket_uri(prefix.provider, &prefix.bucket);
-        ObjectStorage::new(store, bucket, &prefix.prefix, PART_BYTES, runtime)
+        ObjectStorage::new(store, bucket, &prefix.prefix, PART_BYTES, calls_runtime()?)
     }
 
     /// Returns the bytes of a small object, or `None` if there is no such object. Must be called on a Tokio runtime.
@@ -178,7 +178,7 @@ impl ObjectStores {
         let (store, place) = self.store(uri.provider, &uri.bucket)?;
         let store = bucket::open(&store, &place, &uri.bucket, &self.environment.data)?;
         let bucket = bucket_uri(uri.provider, &uri.bucket);
-        let client = Client::new(store, Handle::current(), bucket, PART_BYTES);
+        let client = Client::new(store, calls_runtime()?, bucket, PART_BYTES);
         let key = keys::stored(&uri.key);
         let reading = tokio::task::spawn_blocking(move || client.read(&key, bytes_max));
         reading.await.unwrap_or_else(|error| {
@@ -247,6 +247,28 @@ impl Stores {
         *opened = Some(Arc::clone(&store));
         Ok(store)
     }
+}
+
+/// Returns the runtime on which the calls about outputs run. It never ends: a thread can still wait for a call while the
+/// program's own runtime ends, and a call on a runtime that has ended panics.
+fn calls_runtime() -> Result<Handle> {
+    static CALLS: Mutex<Option<Runtime>> = Mutex::new(None);
+
+    let mut calls = CALLS.lock();
+    if let Some(runtime) = &*calls {
+        return Ok(runtime.handle().clone());
+    }
+    let mut builder = Builder::new_multi_thread();
+    let built = builder
+        .worker_threads(1)
+        .thread_name("store-calls")
+        .enable_all()
+        .build();
+    let runtime = built.map_err(|error| {
+        let what = "cannot start the async runtime for the calls to the store";
+        Error::transient(Stage::Commit, Code::HostFailure, what).because(error)
+    })?;
+    Ok(calls.insert(runtime).handle().clone())
 }
 
 /// Returns the URI of a bucket, such as `s3://lake`.

@@ -18,11 +18,11 @@ use tokio::runtime::Handle;
 use super::attempt::ObjectAttempt;
 use super::checkpoint;
 use super::client::{Client, Created};
-use super::decision::{CarriedOut, Decision, Latest, Rounds, Verdict, carry_out, read_receipt};
+use super::decision::{CarriedOut, Decision, Latest, Proposer, Rounds, Verdict, carry_out, read_receipt};
 use super::keys::{DECISIONS, Keys, UPLOADS, of_output};
 use super::parts::PartStore;
 use crate::digest::Digest;
-use crate::error::{Code, Error, Result, Stage};
+use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::names::{check_id, check_usable_queue_name};
 use crate::receipt::{Receipt, now};
@@ -34,6 +34,12 @@ use crate::storage::{
 
 /// The maximum length of the id of an output, in bytes.
 const IDENTITY_BYTES_MAX: u64 = 1_024;
+
+/// The most retries of each call to the store when a worker starts.
+const PREPARE_RETRIES: u32 = 6;
+
+/// The pause before the first of these retries. It grows with each one.
+const PREPARE_PAUSE: Duration = Duration::from_millis(200);
 
 /// A prefix of a bucket, below which outputs, rejects, receipts and checkpoints are stored.
 #[derive(Debug)]
@@ -114,7 +120,7 @@ impl ObjectStorage {
                 Latest::Open(round) => round,
                 Latest::Decided(decision) => match &decision.verdict {
                     Verdict::Ended { .. } => return Ok(Concluded::Ended),
-                    Verdict::Commit(commit) => match carry_out(client, keys, id, commit)? {
+                    Verdict::Commit(commit) => match carry_out(client, keys, id, commit, Proposer::Other)? {
                         CarriedOut::Receipt(receipt) if receipt.is_for(queue, id, request.submitted_at) => {
                             return Ok(Concluded::Committed(receipt));
                         }
@@ -147,6 +153,21 @@ impl ObjectStorage {
                 return Ok(Concluded::Ended);
             }
             // An attempt has proposed a commit first. The next pass of this loop carries it out.
+        }
+    }
+}
+
+/// Makes a call again for a few seconds if it fails transiently: a single lost answer must not end a worker that starts.
+fn patiently<T>(call: impl Fn() -> Result<T>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        match call() {
+            Err(error) if error.class() == Class::Transient && tries < PREPARE_RETRIES => {
+                tries += 1;
+                tracing::debug!(error = error.report(), "repeating a call to the store");
+                std::thread::sleep(PREPARE_PAUSE * tries);
+            }
+            result => return result,
         }
     }
 }
@@ -191,7 +212,8 @@ impl Storage for ObjectStorage {
 
     fn prepare(&self, queue: &str) -> Result<()> {
         self.check_queue(queue)?;
-        self.check_store()
+        patiently(|| self.check_store())?;
+        patiently(|| self.identity()).map(drop)
     }
 
     fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {
@@ -242,7 +264,8 @@ impl Storage for ObjectStorage {
             && let Latest::Decided(decision) =
                 Rounds::list(&self.client, &keys, id)?.latest(&self.client, i64::MIN)?
             && let Verdict::Commit(commit) = &decision.verdict
-            && let CarriedOut::Receipt(of_commit) = carry_out(&self.client, &keys, id, commit)?
+            && let CarriedOut::Receipt(of_commit) =
+                carry_out(&self.client, &keys, id, commit, Proposer::Other)?
         {
             // The worker that decided to commit has been lost.
             receipt = Some(*of_commit);

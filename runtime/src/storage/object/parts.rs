@@ -15,12 +15,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{
-    Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutPayload, Result,
-};
+use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMultipartOptions, Result};
 
 /// The name of the metadata entry with the nonce of the upload that made the object.
 const NONCE_ENTRY: &str = "ingest-upload";
+
+/// The id of a part without bytes, at stores that refuse such parts.
+pub(super) const EMPTY: &str = "";
 
 /// An object store that supports uploads in parts. The object of an upload appears when the upload is completed.
 #[async_trait]
@@ -79,9 +80,7 @@ impl<S: ObjectStore + MultipartStore> PartStore for S {
     }
 
     async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
-        let upload = upload.to_owned();
-        let put = self.put_part(key, &upload, index, PutPayload::from(bytes)).await;
-        put.map(|part| part.content_id)
+        put_part(self, key, upload, index, bytes).await
     }
 
     async fn complete_upload(&self, key: &Path, upload: &str, _: &str, parts: &[String]) -> Result<()> {
@@ -95,6 +94,34 @@ impl<S: ObjectStore + MultipartStore> PartStore for S {
 
     async fn abort_upload(&self, key: &Path, upload: &str) -> Result<()> {
         self.abort_multipart(key, &upload.to_owned()).await
+    }
+}
+
+/// Uploads a part by the library, and returns its id.
+async fn put_part(
+    library: &impl MultipartStore,
+    key: &Path,
+    upload: &str,
+    index: usize,
+    bytes: Bytes,
+) -> Result<String> {
+    let put = library
+        .put_part(key, &upload.to_owned(), index, bytes.into())
+        .await;
+    put.map(|part| part.content_id)
+}
+
+/// Uploads a part to a store that refuses parts without bytes. Such a part is not uploaded: its id is [`EMPTY`].
+pub(super) async fn put_part_with_bytes(
+    library: &impl MultipartStore,
+    key: &Path,
+    upload: &str,
+    index: usize,
+    bytes: Bytes,
+) -> Result<String> {
+    match bytes.is_empty() {
+        true => Ok(EMPTY.to_owned()),
+        false => put_part(library, key, upload, index, bytes).await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Removes objects that nobody needs any more: uploads of dead attempts, old checkpoints, and decisions that were carried
-//! out. The notes about uploads show which uploads there are. An upload is aborted if no decision names it.
+//! out. The notes about uploads show which uploads there are. An upload is aborted if no decision names it, or if the
+//! request has a receipt.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::decision::{self, Rounds, Verdict, read_receipt};
 use super::keys::{self, Keys, stored};
 use super::output::ObjectStorage;
 use super::upload::UploadNote;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::storage::Storage;
 use crate::storage::layout::id_of_checkpoint;
 
@@ -23,8 +24,8 @@ const NOTE_BYTES_MAX: u64 = 64 << 10;
 const DECISION_KEPT_TIMES: u32 = 24;
 
 impl ObjectStorage {
-    /// Aborts those uploads of a request that no decision names, and removes the notes about them. Returns the number
-    /// of uploads that were aborted.
+    /// Aborts those uploads of a request that no worker may still have to complete, and removes the notes about them.
+    /// Returns the number of uploads that no decision names.
     pub(super) fn abort_uploads(&self, keys: &Keys, id: &str) -> Result<usize> {
         self.abort_noted(keys, id, self.client.list(&keys.uploads(Some(id)))?)
     }
@@ -41,25 +42,29 @@ impl ObjectStorage {
             let keys = self.keys(Some(&queue));
             let is_at_work = |id: &str| at_work.contains(&(&*queue, id));
             let mut old = BTreeMap::<String, Vec<ObjectMeta>>::new();
-            for note in self.client.list(&keys.uploads(None))? {
-                let Some(id) = id_of(&note.location) else { continue };
+            self.client.for_each(&keys.uploads(None), |note| {
+                let Some(id) = id_of(&note.location) else {
+                    return Ok(());
+                };
                 if is_at_work(&id) {
                     self.mark_written(&note.location)?;
                 } else if is_older(&note, older_than) {
                     old.entry(id).or_default().push(note);
                 }
-            }
+                Ok(())
+            })?;
             for (id, notes) in old {
                 removed += self.abort_noted(&keys, &id, notes)?;
             }
-            for checkpoint in self.client.list(&keys.checkpoints())? {
+            self.client.for_each(&keys.checkpoints(), |checkpoint| {
                 let name = checkpoint.location.filename().unwrap_or_default();
                 let id = id_of_checkpoint(name).unwrap_or(name);
                 if is_older(&checkpoint, older_than) && !is_at_work(id) {
                     self.client.delete(&checkpoint.location)?;
                     removed += 1;
                 }
-            }
+                Ok(())
+            })?;
             removed += self.remove_old_decisions(&keys, older_than * DECISION_KEPT_TIMES)?;
         }
         Ok(removed)
@@ -76,23 +81,31 @@ impl ObjectStorage {
     /// Removes decisions that nobody has to carry out any more. A late attempt finds the receipt instead.
     fn remove_old_decisions(&self, keys: &Keys, older_than: Duration) -> Result<usize> {
         let mut removed = 0;
-        for object in self.client.list(&keys.decisions(None))? {
-            if !is_older(&object, older_than) {
-                continue;
-            }
-            let Some(decision) = decision::read(&self.client, &object.location)? else {
-                continue;
-            };
-            let is_carried_out = match decision.verdict {
-                Verdict::Ended { .. } => true,
-                Verdict::Commit(_) => read_receipt(&self.client, keys, &decision.id)?.is_some(),
-            };
-            if is_carried_out {
+        self.client.for_each(&keys.decisions(None), |object| {
+            if is_older(&object, older_than) && self.is_carried_out(keys, &object.location)? {
                 self.client.delete(&object.location)?;
                 removed += 1;
             }
-        }
+            Ok(())
+        })?;
         Ok(removed)
+    }
+
+    fn is_carried_out(&self, keys: &Keys, key: &Path) -> Result<bool> {
+        let Some(Some(decision)) = readable(decision::read(&self.client, key))? else {
+            return Ok(false);
+        };
+        match decision.verdict {
+            Verdict::Ended { .. } => Ok(true),
+            Verdict::Commit(_) => self.has_receipt(keys, &decision.id),
+        }
+    }
+
+    fn has_receipt(&self, keys: &Keys, id: &str) -> Result<bool> {
+        Ok(matches!(
+            readable(read_receipt(&self.client, keys, id))?,
+            Some(Some(_))
+        ))
     }
 
     fn abort_noted(&self, keys: &Keys, id: &str, notes: Vec<ObjectMeta>) -> Result<usize> {
@@ -101,7 +114,11 @@ impl ObjectStorage {
         }
         let mut decisions = Vec::new();
         for key in Rounds::list(&self.client, keys, id)?.keys() {
-            decisions.extend(decision::read(&self.client, key)?);
+            match readable(decision::read(&self.client, key))? {
+                Some(decision) => decisions.extend(decision),
+                // This decision can name any of the uploads.
+                None => return Ok(0),
+            }
         }
         let mut aborted = 0;
         for note in notes {
@@ -109,19 +126,31 @@ impl ObjectStorage {
                 continue;
             };
             if let Ok(UploadNote { key, upload }) = serde_json::from_slice(&bytes) {
-                // If a decision names the upload, a worker may still have to carry out this decision.
-                if decisions.iter().any(|decision| decision.names(&upload)) {
-                    if read_receipt(&self.client, keys, id)?.is_none() {
-                        continue;
-                    }
-                } else {
-                    self.client.abort(&stored(&key), &upload)?;
-                    aborted += 1;
+                let is_named = decisions.iter().any(|decision| decision.names(&upload));
+                // Without a receipt, a worker may still have to carry out the decision that names the upload. With a
+                // receipt, the upload is complete, or its decision could not be carried out.
+                if is_named && !self.has_receipt(keys, id)? {
+                    continue;
                 }
+                self.client.abort(&stored(&key), &upload)?;
+                aborted += usize::from(!is_named);
             }
             self.client.delete(&note.location)?;
         }
         Ok(aborted)
+    }
+}
+
+/// Returns `None` for a document that this worker cannot understand, because it is damaged or of a newer version. Such
+/// a document must not keep the worker from removing other objects.
+fn readable<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(document) => Ok(Some(document)),
+        Err(error) if matches!(error.code(), Code::OutputDamaged | Code::HostOutdated) => {
+            tracing::warn!(error = error.report(), code = %error.code(), "kept what belongs to this document");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

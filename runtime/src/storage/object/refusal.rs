@@ -1,8 +1,13 @@
 //! Explains the errors of stores: an answer with an error goes in; a sentence that says what to do, with a class and a
 //! code, comes out.
 
-use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use std::error::Error as StdError;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use quick_xml::escape::escape;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::named::SettingsPlace;
@@ -16,6 +21,166 @@ pub(crate) const ERROR_BYTES_MAX: usize = 64 << 10;
 
 /// The most characters of a store's message that are shown.
 const MESSAGE_CHARS_MAX: usize = 300;
+
+/// The codes of answers to expired credentials.
+const EXPIRED: [&str; 3] = ["ExpiredToken", "TokenRefreshRequired", "ExpiredTokenException"];
+
+const RENEW: &str = "the credentials have expired: renew them, and restart the program if they are keys in its environment or profile";
+
+/// The codes of answers to requests whose time is wrong.
+const SKEWED: [&str; 2] = ["RequestTimeTooSkewed", "RequestExpired"];
+
+const SET_CLOCK: &str = "the clock of this machine differs from the store's: set it right";
+
+/// The codes of answers of a store that is busy.
+const BUSY: [&str; 11] = [
+    "SlowDown",
+    "SlowDownRead",
+    "ServiceUnavailable",
+    "InternalError",
+    "RequestTimeout",
+    "ServerBusy",
+    "OperationTimedOut",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequests",
+];
+
+/// The fewest characters of a credential that is hidden. Shorter words are part of ordinary text.
+const CREDENTIAL_CHARS_MIN: usize = 16;
+
+/// The answer of a store that refuses a call about outputs. It has no secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CallRefusal {
+    pub(super) status: StatusCode,
+    /// The store's own code of the error. It can be empty.
+    pub(super) code: String,
+    message: String,
+    /// True if the answer cannot give a reason, because it has no body.
+    is_silent: bool,
+}
+
+impl CallRefusal {
+    /// Returns the refusal in an answer. Hides the credentials of the request, which the store may quote.
+    pub(super) fn of(status: StatusCode, headers: &HeaderMap, body: &[u8], sent: &SentCredentials) -> Self {
+        let mut error = StoreError::of(headers, body);
+        error.message = sent.hide(&error.message);
+        Self {
+            status,
+            code: redacted_start(&sent.hide(&error.code), MESSAGE_CHARS_MAX),
+            message: error.first_line(),
+            is_silent: false,
+        }
+    }
+
+    /// Returns the refusal in an answer to a request with this method. An answer to HEAD has no body.
+    #[must_use]
+    pub(super) fn in_answer_to(mut self, method: &Method) -> Self {
+        self.is_silent = method == Method::HEAD && self.code.is_empty();
+        self
+    }
+
+    /// Returns the refusal that caused an error of the library, or `None` if there is none.
+    pub(super) fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        let mut error = Some(error);
+        while let Some(found) = error {
+            if let Some(refusal) = found.downcast_ref::<Self>() {
+                return Some(refusal);
+            }
+            error = found.source();
+        }
+        None
+    }
+
+    /// Returns whether the refusal concerns the credentials or their rights. Such a refusal has the same class at each
+    /// call.
+    pub(super) fn is_of_rights(&self) -> bool {
+        matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+    }
+
+    /// Returns the class of a refusal that concerns the credentials or their rights. A refusal without a reason is
+    /// transient: the next attempt gets the reason by another call.
+    pub(super) fn class(&self) -> Class {
+        if self.is_silent {
+            return Class::Transient;
+        }
+        let code = &*self.code;
+        match [&EXPIRED[..], &SKEWED, &BUSY]
+            .iter()
+            .any(|codes| codes.contains(&code))
+        {
+            true => Class::Transient,
+            false => Class::Permanent,
+        }
+    }
+
+    /// Returns the body of an answer with this refusal.
+    pub(super) fn body(&self) -> String {
+        let Self { code, message, .. } = self;
+        if code.is_empty() && message.is_empty() {
+            return String::new();
+        }
+        let (code, message) = (escape(code.as_str()), escape(message.as_str()));
+        format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>")
+    }
+}
+
+impl fmt::Display for CallRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            status,
+            code,
+            message,
+            ..
+        } = self;
+        write!(f, "the store answered {status}")?;
+        for text in [code, message].into_iter().filter(|text| !text.is_empty()) {
+            write!(f, ", {text}")?;
+        }
+        match &**code {
+            code if EXPIRED.contains(&code) => write!(f, ": {RENEW}"),
+            code if SKEWED.contains(&code) => write!(f, ": {SET_CLOCK}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl StdError for CallRefusal {}
+
+/// The credentials of one request.
+#[derive(Default)]
+pub(super) struct SentCredentials(Vec<String>);
+
+impl SentCredentials {
+    /// Returns the credentials in the headers and the query of a request.
+    pub(super) fn of(headers: &HeaderMap, query: &str) -> Self {
+        let texts = |name| {
+            let values = headers.get_all(name).into_iter();
+            values.filter_map(|value: &HeaderValue| value.to_str().ok())
+        };
+        let mut found = Vec::from_iter(texts("x-amz-security-token").map(str::to_owned));
+        for value in texts(AUTHORIZATION.as_str()) {
+            // Such as `Bearer TOKEN`, `SharedKey ACCOUNT:SIGNATURE` and `AWS4-HMAC-SHA256 Credential=ID/..., Signature=...`.
+            let words = value.split([' ', ',', ':', '/', '=']).map(str::to_owned);
+            found.extend(value.split_once(' ').map(|(_, rest)| rest.to_owned()));
+            found.extend(words);
+        }
+        for (_, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            found.push(value.to_owned());
+            found.push(percent_decode_str(value).decode_utf8_lossy().into_owned());
+        }
+        found.retain(|text| text.len() >= CREDENTIAL_CHARS_MIN);
+        // A text comes before its parts.
+        found.sort_unstable_by_key(|text| std::cmp::Reverse(text.len()));
+        Self(found)
+    }
+
+    fn hide(&self, text: &str) -> String {
+        let hide = |text: String, credential: &String| text.replace(credential, "***");
+        self.0.iter().fold(text.to_owned(), hide)
+    }
+}
 
 /// The error that a store answers, in XML.
 #[derive(Debug, Default, Deserialize)]
@@ -72,11 +237,6 @@ impl StoreError {
 /// Returns the code of the error in a store's answer, or an empty text if there is none.
 pub(super) fn error_code(headers: &HeaderMap, body: &[u8]) -> String {
     StoreError::of(headers, body).code
-}
-
-/// Returns the beginning of the store's message about an error, or an empty text if there is none.
-pub(super) fn error_message(headers: &HeaderMap, body: &[u8]) -> String {
-    StoreError::of(headers, body).first_line()
 }
 
 impl StoredObject {
@@ -149,13 +309,11 @@ impl Asked<'_> {
                 let why = "the object is archived: restore it, and submit it again".to_owned();
                 return (Permanent, Code::InputUnreadable, why);
             }
-            "ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException" => {
-                let why = "the credentials have expired: renew them, and restart the program if they are keys in its environment or profile";
-                return (Transient, Code::CredentialsFailed, why.to_owned());
+            code if EXPIRED.contains(&code) => {
+                return (Transient, Code::CredentialsFailed, RENEW.to_owned());
             }
-            "RequestTimeTooSkewed" | "RequestExpired" => {
-                let why = "the clock of this machine differs from the store's: set it right".to_owned();
-                return (Transient, Code::StoreRefused, why);
+            code if SKEWED.contains(&code) => {
+                return (Transient, Code::StoreRefused, SET_CLOCK.to_owned());
             }
             "SignatureDoesNotMatch"
             | "InvalidAccessKeyId"
@@ -167,17 +325,7 @@ impl Asked<'_> {
             | "InvalidSecurity" => {
                 return (Permanent, Code::StoreRefused, self.bad_credentials());
             }
-            "SlowDown"
-            | "SlowDownRead"
-            | "ServiceUnavailable"
-            | "InternalError"
-            | "RequestTimeout"
-            | "ServerBusy"
-            | "OperationTimedOut"
-            | "Throttling"
-            | "ThrottlingException"
-            | "RequestLimitExceeded"
-            | "TooManyRequests" => {
+            code if BUSY.contains(&code) => {
                 return (Transient, Code::HttpStatus, "the store is busy".to_owned());
             }
             _ => {}

@@ -249,7 +249,7 @@ impl Store {
 }
 
 /// Returns whether a bucket's name can be a part of a host that TLS certificates cover.
-pub(super) fn is_host_name(bucket: &str) -> bool {
+fn is_host_name(bucket: &str) -> bool {
     (3..=63).contains(&bucket.len())
         && bucket
             .bytes()
@@ -260,11 +260,7 @@ pub(super) fn is_host_name(bucket: &str) -> bool {
 
 /// Returns the host of a bucket at an endpoint of S3; at AWS, an empty text. None if the bucket is a part of the path: at
 /// another server than AWS by default, and if TLS needs a name that the bucket does not have.
-pub(super) fn host_of_bucket(
-    endpoint: Option<&Url>,
-    is_path_style: Option<bool>,
-    bucket: &str,
-) -> Option<String> {
+fn host_of_bucket(endpoint: Option<&Url>, is_path_style: Option<bool>, bucket: &str) -> Option<String> {
     let is_in_path = is_path_style.unwrap_or(endpoint.is_some()) || !is_host_name(bucket);
     let domain = match endpoint {
         Some(endpoint) => endpoint.domain().map(|domain| format!("{bucket}.{domain}")),
@@ -273,7 +269,7 @@ pub(super) fn host_of_bucket(
     domain.filter(|_| !is_in_path)
 }
 
-pub(super) fn with_host(endpoint: &Url, host: &str) -> Result<Url> {
+fn with_host(endpoint: &Url, host: &str) -> Result<Url> {
     let mut url = endpoint.clone();
     url.set_host(Some(host))
         .map_err(|error| unusable("the endpoint of S3 with the bucket in its host").because(error))?;

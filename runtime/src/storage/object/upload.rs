@@ -191,7 +191,7 @@ impl Upload {
     }
 
     /// Aborts the upload, and removes the note about it.
-    pub(super) fn abort(&mut self) -> Result<()> {
+    fn abort(&mut self) -> Result<()> {
         self.running.abort_all();
         self.is_kept = true;
         if let Some(id) = &self.id {

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod earlier;
+mod folders;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -148,7 +148,7 @@ impl Place for ObjectPlace {
     fn open(&self) -> Destination {
         let prefix = ObjectPrefix::parse(&format!("{}/{}/", self.bucket_uri, self.prefix)).unwrap();
         let stores = ObjectStores::new(self.settings.clone());
-        let storage = stores.output(&prefix, self.runtime.handle().clone()).unwrap();
+        let storage = stores.output(&prefix).unwrap();
         Destination::in_storage(Box::new(storage))
     }
 

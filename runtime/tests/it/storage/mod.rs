@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ingest_host::commit::{self, Committed};
 use ingest_host::error::{Class, Code, Result};
 use ingest_host::format::Format;
-use ingest_host::receipt::Receipt;
+use ingest_host::receipt::{Receipt, Report};
 use ingest_host::stop::Stop;
 use ingest_host::storage::object::{ObjectStorage, PartStore};
-use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, Resumed, Storage};
+use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, Resumed, SealedAttempt, Storage};
 use tokio::runtime::Runtime;
 
 use self::steered_store::{Fault, SharedObjects, Steering};
@@ -102,6 +102,12 @@ impl StorageFixture {
         keys
     }
 
+    /// Returns the number of notes about uploads.
+    fn notes(&self) -> usize {
+        let keys = self.keys();
+        keys.iter().filter(|key| key.contains("/uploads/")).count()
+    }
+
     /// Checks the promises when all attempts have ended: outputs and receipt match, and no reader has seen a violation.
     fn check(&self, what: &str) {
         assert_eq!(self.objects.violations(), Vec::<String>::new(), "{what}");
@@ -147,6 +153,15 @@ fn attempt(storage: &dyn Storage, fence: u64, life_ms: i64) -> Result<Committed>
     commit::publish(sealed, ID, |published| receipt(fence, published))
 }
 
+fn quarantine(sealed: &mut dyn SealedAttempt, fence: u64) -> Quarantined {
+    let report = |kept: &_| Report {
+        refused: Some("too many".into()),
+        code: None,
+        receipt: receipt(fence, kept),
+    };
+    sealed.quarantine(ID, Box::new(report)).unwrap()
+}
+
 fn conclude(storage: &dyn Storage, life_ms: i64) -> Result<Concluded> {
     storage.conclude(EndedRequest {
         queue: QUEUE,
@@ -169,10 +184,7 @@ fn an_output_and_its_receipt_appear_and_nothing_else_lies_beside_the_outputs() {
     let rejects = "s3://lake/out/_ingest/orders/rejects/day-1.1.rejects.csv";
     assert_eq!(made.rejects.uri.as_deref(), Some(rejects));
     fixture.check("one attempt");
-    assert!(
-        !fixture.keys().iter().any(|key| key.contains("/uploads/")),
-        "no note stays"
-    );
+    assert_eq!(fixture.notes(), 0, "no note stays");
 
     // The request is done already, so the second attempt returns the existing receipt.
     let Committed::Existing(found) = attempt(&fixture.healthy(), 2, 0).unwrap() else {
@@ -380,12 +392,7 @@ fn a_refused_output_is_never_visible_and_its_rejects_are_kept() {
     attempt.output().take(b"n\n1\n").unwrap();
     attempt.rejects().unwrap().take(b"all of them\n").unwrap();
     let mut sealed = attempt.seal().unwrap();
-    let report = |kept: &_| ingest_host::receipt::Report {
-        refused: Some("too many".into()),
-        code: None,
-        receipt: receipt(3, kept),
-    };
-    let kept = sealed.quarantine(ID, Box::new(report)).unwrap();
+    let kept = quarantine(&mut *sealed, 3);
     drop(sealed);
     let uri = "s3://lake/out/_ingest/orders/quarantine/day-1.json";
     assert_eq!(kept, Quarantined::Report(uri.into()));
@@ -437,22 +444,64 @@ fn a_checkpoint_continues(fixture: &StorageFixture) {
     fixture.check("resumed");
 }
 
+/// Runs an attempt up to its seal, and writes a checkpoint before.
+fn sealed_after_a_checkpoint(storage: &dyn Storage) -> Box<dyn SealedAttempt> {
+    let mut attempt = storage.begin(owner(1, 1), Format::Csv).unwrap();
+    attempt.output().take(&[b'a'; 100]).unwrap();
+    attempt.checkpoint(Box::new(String::new)).unwrap();
+    while !attempt.has_checkpoint() {
+        attempt.output();
+        std::thread::yield_now();
+    }
+    attempt.seal().unwrap()
+}
+
 #[test]
-fn what_dead_attempts_uploaded_is_removed() {
+fn an_upload_that_two_attempts_share_stays_if_one_commits_and_the_other_is_refused() {
+    let (counted, fixture) = (Steering::new(None), StorageFixture::new());
+    let sealed = sealed_after_a_checkpoint(&fixture.storage(&counted));
+    // Three calls look for a receipt, for decisions and for an object with the output's name. The next one creates the
+    // decision.
+    let creates_decision = counted.calls() + 3;
+    drop(sealed);
     let fixture = StorageFixture::new();
+    let steering = Steering::new(Some((creates_decision, Fault::DiesAfter)));
+    let first = sealed_after_a_checkpoint(&fixture.storage(&steering));
     let storage = fixture.healthy();
+    let stored = storage.find_checkpoint(QUEUE, ID).unwrap().unwrap();
+    let resumed = storage.resume(owner(2, 1), Format::Csv, &stored.staged, &Stop::default());
+    let Ok(Resumed::Ready(second)) = resumed else {
+        panic!("the checkpoint can be used");
+    };
+    let mut second = second.seal().unwrap();
+    commit::publish(first, ID, |published| receipt(1, published)).expect_err("the worker dies");
+    assert!(fixture.keys().iter().any(|key| key.contains("/decisions/")));
+    assert_eq!(fixture.outputs(), Vec::<String>::new());
+
+    quarantine(&mut *second, 2);
+    drop(second);
+    let Concluded::Committed(receipt) = conclude(&storage, 1).unwrap() else {
+        panic!("the decision is carried out");
+    };
+    assert_eq!(receipt.attempt.fence, 1);
+    fixture.check("one committed, the other was refused");
+}
+
+/// Leaves an upload and a note about it, as an attempt does that dies.
+fn dies_while_it_uploads(storage: &dyn Storage) {
     let mut attempt = storage.begin(owner(1, 1), Format::Csv).unwrap();
     attempt.output().take(&[b'a'; 100]).unwrap();
     // A checkpoint sends the buffered bytes to the store. Without it, the upload would not begin.
     attempt.checkpoint(Box::new(String::new)).unwrap();
     std::mem::forget(attempt);
-    let notes = || {
-        fixture
-            .keys()
-            .iter()
-            .filter(|key| key.contains("/uploads/"))
-            .count()
-    };
+}
+
+#[test]
+fn what_dead_attempts_uploaded_is_removed() {
+    let fixture = StorageFixture::new();
+    let storage = fixture.healthy();
+    dies_while_it_uploads(&storage);
+    let notes = || fixture.notes();
     assert_eq!(notes(), 1);
     let day = std::time::Duration::from_secs(86_400);
     let at_work = [(QUEUE, "other")];
@@ -572,4 +621,146 @@ fn an_upload_that_cannot_be_aborted_waits_until_a_foreign_object_is_gone() {
     assert_eq!(receipt.attempt.fence, 1);
     let output = fixture.read(OUTPUT).unwrap();
     assert_eq!(sha256(&output), receipt.outputs[0].sha256);
+}
+
+#[test]
+fn an_upload_stays_while_another_call_for_its_object_has_not_ended() {
+    let fixture = dies_after_its_decision(Uploads::ById);
+    let runtime = fixture.runtime.handle().clone();
+    let busy = fixture.objects.connect_busily();
+    let busy = ObjectStorage::new(busy, BUCKET.to_owned(), "out", PART_BYTES, runtime).unwrap();
+    // The other call can be another worker's that completes the upload, so the request cannot end otherwise.
+    for error in [
+        attempt(&busy, 2, 1).expect_err("the store is busy"),
+        conclude(&busy, 1).expect_err("the decision says commit"),
+    ] {
+        assert_eq!(
+            (error.class(), error.code()),
+            (Class::Transient, Code::OutputUnwritable),
+            "{error}"
+        );
+        assert!(error.leaves_output());
+    }
+    let Ok(Concluded::Committed(receipt)) = conclude(&fixture.healthy(), 1) else {
+        panic!("the decision is carried out");
+    };
+    assert_eq!(receipt.attempt.fence, 1);
+    fixture.check("busy");
+}
+
+#[test]
+fn no_receipt_is_created_for_an_output_that_is_gone() {
+    let fixture = StorageFixture::new();
+    assert!(matches!(attempt(&fixture.healthy(), 1, 1), Ok(Committed::New(_))));
+    for key in [OUTPUT, RECEIPT] {
+        fixture.runtime.block_on(fixture.objects.remove(key));
+    }
+    let (store, runtime) = (
+        fixture.objects.connect_forgetfully(),
+        fixture.runtime.handle().clone(),
+    );
+    let forgetful = ObjectStorage::new(store, BUCKET.to_owned(), "out", PART_BYTES, runtime).unwrap();
+    let committed = attempt(&forgetful, 2, 2).unwrap();
+    assert!(matches!(committed, Committed::New(_)), "{committed:?}");
+    let output = fixture.read(OUTPUT).expect("the output exists");
+    assert_eq!(sha256(&output), fixture.receipt().unwrap().outputs[0].sha256);
+}
+
+#[test]
+fn a_taken_name_of_rejects_is_named() {
+    let fixture = StorageFixture::new();
+    let rejects = "out/_ingest/orders/rejects/day-1.1.rejects.csv";
+    fixture
+        .runtime
+        .block_on(fixture.objects.put(rejects, "a stranger's"));
+    let error = attempt(&fixture.healthy(), 1, 1).expect_err("the name is taken");
+    assert_eq!(
+        (error.class(), error.code()),
+        (Class::Transient, Code::OutputExists)
+    );
+    let report = error.report();
+    assert!(
+        report.contains(&format!("{BUCKET}/{rejects}: exists")),
+        "{report}"
+    );
+    assert!(matches!(attempt(&fixture.healthy(), 2, 1), Ok(Committed::New(_))));
+}
+
+#[test]
+fn one_lost_answer_does_not_end_a_worker_that_starts() {
+    for number in 0..4 {
+        for fault in [Fault::FailsBefore, Fault::FailsAfter] {
+            let fixture = StorageFixture::new();
+            let steering = Steering::new(Some((number, fault)));
+            let storage = fixture.storage(&steering);
+            storage.prepare("orders").unwrap();
+            storage.identity().unwrap();
+            assert!(steering.calls() > number, "the fault occurs");
+        }
+    }
+}
+
+#[test]
+fn an_upload_of_a_decision_that_could_not_be_carried_out_is_aborted_after_the_receipt() {
+    let fixture = dies_after_its_decision(Uploads::ById);
+    let key = fixture.keys().into_iter().find(|key| key.contains("/decisions/"));
+    let decision = fixture.read(&key.unwrap()).unwrap();
+    let decision: serde_json::Value = serde_json::from_slice(&decision).unwrap();
+    let abort = |what: &str| {
+        let [key, upload] = ["key", "upload"].map(|member| decision[what][member].as_str().unwrap());
+        fixture.runtime.block_on(fixture.objects.abort(key, upload))
+    };
+    assert!(abort("rejects"), "the upload was open");
+    assert!(matches!(attempt(&fixture.healthy(), 2, 1), Ok(Committed::New(_))));
+    fixture.check("a new round");
+    while fixture.notes() > 0 {
+        fixture.healthy().reap(std::time::Duration::ZERO, &[]).unwrap();
+    }
+    assert!(!abort("output"), "the upload was aborted");
+}
+
+#[test]
+fn a_document_that_nobody_understands_keeps_only_what_belongs_to_it() {
+    let fixture = StorageFixture::new();
+    let damaged = "out/_ingest/orders/decisions/other/0000000000000001.000000.json";
+    fixture
+        .runtime
+        .block_on(fixture.objects.put(damaged, r#"{"decision": 1}"#));
+    let storage = fixture.healthy();
+    dies_while_it_uploads(&storage);
+    while fixture.notes() > 0 {
+        storage.reap(std::time::Duration::ZERO, &[]).unwrap();
+    }
+    assert!(fixture.keys().contains(&damaged.to_owned()));
+}
+
+#[test]
+fn a_decision_of_a_newer_version_is_left_to_a_newer_worker() {
+    let fixture = StorageFixture::new();
+    let newer = "out/_ingest/orders/decisions/day-1/0000000000000001.000000.json";
+    let text = r#"{"decision": 2, "verdict": "other"}"#;
+    fixture.runtime.block_on(fixture.objects.put(newer, text));
+    let storage = fixture.healthy();
+    for error in [
+        attempt(&storage, 1, 1).unwrap_err(),
+        conclude(&storage, 1).unwrap_err(),
+    ] {
+        assert_eq!(
+            (error.class(), error.code()),
+            (Class::Transient, Code::HostOutdated),
+            "{error}"
+        );
+    }
+    // The failed attempt removes its uploads in the background.
+    while fixture.notes() > 0 {
+        std::thread::yield_now();
+    }
+    // The decision can name any upload.
+    dies_while_it_uploads(&storage);
+    let written = std::time::Instant::now();
+    while written.elapsed() < std::time::Duration::from_millis(5) {
+        std::thread::yield_now();
+    }
+    storage.reap(std::time::Duration::ZERO, &[]).unwrap();
+    assert_eq!(fixture.notes(), 1);
 }

@@ -76,6 +76,14 @@ pub(super) struct SteeredStore {
 #[derive(Debug)]
 pub(super) struct SteeredBlocks(Arc<SteeredStore>);
 
+/// A connection at which each try to complete an upload is refused, because another call for the object never ends.
+#[derive(Debug)]
+pub(super) struct BusyStore(Arc<SteeredStore>);
+
+/// A connection at which each try to complete an upload succeeds, although the upload does not exist any more.
+#[derive(Debug)]
+pub(super) struct ForgetfulStore(Arc<SteeredStore>);
+
 /// Counts the calls of one process, and says which fault hits which call.
 #[derive(Debug)]
 pub(super) struct Steering {
@@ -161,6 +169,20 @@ impl SharedObjects {
 
     pub(super) fn connect_to_blocks(self: &Arc<Self>, steering: &Arc<Steering>) -> Arc<SteeredBlocks> {
         Arc::new(SteeredBlocks(self.connect(steering)))
+    }
+
+    pub(super) fn connect_busily(self: &Arc<Self>) -> Arc<BusyStore> {
+        Arc::new(BusyStore(self.connect(&Steering::new(None))))
+    }
+
+    pub(super) fn connect_forgetfully(self: &Arc<Self>) -> Arc<ForgetfulStore> {
+        Arc::new(ForgetfulStore(self.connect(&Steering::new(None))))
+    }
+
+    /// Aborts an upload, as a rule of the bucket could do. Returns whether there was such an upload.
+    pub(super) async fn abort(&self, key: &str, upload: &str) -> bool {
+        let (key, upload) = (Path::from(key), upload.to_owned());
+        self.memory.abort_multipart(&key, &upload).await.is_ok()
     }
 
     /// Removes the blocks of all uploads, as Azure does after a week.
@@ -435,6 +457,58 @@ impl PartStore for SteeredBlocks {
 
     async fn abort_upload(&self, _: &Path, _: &str) -> Result<()> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl PartStore for BusyStore {
+    fn objects(&self) -> &dyn ObjectStore {
+        &*self.0
+    }
+
+    async fn begin_upload(&self, key: &Path, nonce: &str) -> Result<String> {
+        self.0.begin_upload(key, nonce).await
+    }
+
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
+        self.0.upload_part(key, upload, index, bytes).await
+    }
+
+    async fn complete_upload(&self, key: &Path, _: &str, _: &str, _: &[String]) -> Result<()> {
+        Err(Error::AlreadyExists {
+            path: key.to_string(),
+            source: "ConditionalRequestConflict".into(),
+        })
+    }
+
+    async fn abort_upload(&self, key: &Path, upload: &str) -> Result<()> {
+        self.0.abort_upload(key, upload).await
+    }
+}
+
+#[async_trait]
+impl PartStore for ForgetfulStore {
+    fn objects(&self) -> &dyn ObjectStore {
+        &*self.0
+    }
+
+    async fn begin_upload(&self, key: &Path, nonce: &str) -> Result<String> {
+        self.0.begin_upload(key, nonce).await
+    }
+
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
+        self.0.upload_part(key, upload, index, bytes).await
+    }
+
+    async fn complete_upload(&self, key: &Path, upload: &str, nonce: &str, parts: &[String]) -> Result<()> {
+        match self.0.complete_upload(key, upload, nonce, parts).await {
+            Err(Error::NotFound { .. }) => Ok(()),
+            completed => completed,
+        }
+    }
+
+    async fn abort_upload(&self, key: &Path, upload: &str) -> Result<()> {
+        self.0.abort_upload(key, upload).await
     }
 }
 
