@@ -60,6 +60,15 @@ fn each_mistake_is_reported_with_its_position() {
             "1:15: invalid value '0' for '--concurrency <N>': expected a whole number from 1 to 256",
         ),
         (
+            "concurrency = \"4s\"",
+            "1:15: invalid value '4s' for '--concurrency <N>': expected a whole number from 1 to 256",
+        ),
+        (
+            "retention = \"36h\"",
+            "1:13: invalid value '36h' for '--retention <DAYS>': expected a whole number of days from 0 to 65535, or a time such \
+             as 2d or 90s",
+        ),
+        (
             "retry-for = 5",
             "1:13: `retry-for`: expected a string (\"DURATION\"), found a whole number",
         ),
@@ -226,6 +235,13 @@ fn the_command_line_beats_the_environment_and_the_environment_the_file() {
         is(json!("40s"), "command line")
     );
     assert_eq!(of("", &[], worker, "retention"), is(json!(7), "default"));
+    host.write("times.toml", "lease = '2m'\nretention = '48h'\n");
+    let times = host
+        .run("config check --config-file times.toml --json")
+        .json()
+        .remove(0);
+    let times = ["lease", "retention"].map(|name| times["worker"][name]["value"].clone());
+    assert_eq!(times, ["2m", "48h"]);
 
     // The table of a queue comes before the worker's settings, and after the command line.
     assert_eq!(of("", &[], a, "profile"), is(json!(false), "ingest-host.toml:7"));
@@ -381,6 +397,31 @@ fn a_table_that_does_not_hold_is_told() {
         said.stderr
     };
     assert!(!told("").contains("table"));
+    // Also if another option, or a limit of the same name, replaces the setting.
+    host.write(
+        "ingest-host.toml",
+        "plugin = 'a.wasm'\n[queues.alarms]\nplugin-config = '{}'\nmax-rejects = ['5%']\nlimits = { memory = '16MiB', traps = 1 }\n",
+    );
+    for plugin in ["a.wasm", "b.wasm"] {
+        host.write(plugin, "");
+    }
+    assert!(!told("--limit call-time=5s").contains("table"));
+    for (more, names) in [
+        ("--on-reject fail", "max-rejects"),
+        ("--limit memory=1GiB", "limits.memory"),
+        ("--plugin b.wasm", "plugin-config"),
+        (
+            "--max-rejects 3 --limit traps=2 --limit memory=1GiB",
+            "max-rejects, limits.memory, limits.traps",
+        ),
+    ] {
+        let said = told(more);
+        assert!(said.contains(&format!("settings=\"{names}\"")), "{more}: {said}");
+    }
+    host.write(
+        "ingest-host.toml",
+        "[queues.alarms]\ncredentials = 'a.json'\nprofile = true\n[queues.b1]\n",
+    );
     let said = told("--credentials b.json");
     assert!(
         said.contains("settings=\"credentials\"") && said.contains("queue=\"alarms\""),

@@ -310,6 +310,10 @@ impl Reader<'_> {
             (Kind::Boolean, DeValue::Boolean(value)) => value.to_string(),
             (Kind::Integer, DeValue::Integer(number)) => decimal(number),
             (Kind::Text, DeValue::String(text)) => text.clone().into_owned(),
+            // Some of these options also take a time, such as "90s".
+            (Kind::Integer, DeValue::String(text)) if text.parse::<u64>().is_err() => {
+                text.clone().into_owned()
+            }
             (expected, other) => {
                 let what = format!(
                     "`{name}`: expected {}, found {}",
