@@ -10,6 +10,7 @@ use super::config_file::OF_PROGRAM;
 use super::settings::{self, Resolved, Settings};
 use super::signals::ReloadSignals;
 use super::{policies, stores};
+use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::fetch::AnsweredHosts;
 use crate::plugin::Engine;
@@ -74,22 +75,32 @@ impl Reloader {
     }
 
     /// Reads the file and hands its policies to the worker. Returns the names of changed settings that a running worker
-    /// cannot change.
+    /// cannot change. A queue that the worker will not serve after its next start keeps its former policy until then.
     async fn reloaded(&self) -> Result<Vec<String>> {
         let Some(path) = &self.settings.path else {
             return Ok(Vec::new());
         };
-        let (settings, worker, policies) = tokio::task::block_in_place(|| {
+        let (settings, worker, policies, staying) = tokio::task::block_in_place(|| {
             let file = settings::load(path)?;
             file.warn_of_others();
             let settings = self.settings.with_file(file);
             let worker = settings.resolve(None)?;
             let stores = stores::with_file(&self.stores, settings.file.as_ref())?;
-            let policies = policies::of_queues(&settings, &worker, &self.queues, &self.answered, &stores)?;
-            Ok::<_, Error>((settings, worker, policies))
+            let served = settings.queues(&worker);
+            let queues = self.queues.iter().cloned();
+            let (changing, staying): (Vec<_>, Vec<_>) = queues.partition(|queue| served.contains(queue));
+            let mut policies = policies::of_queues(&settings, &worker, &changing, &self.answered, &stores)?;
+            policies.retain(|(queues, _)| !queues.is_empty());
+            for (_, policy) in &mut policies {
+                let limits = Limits::clone(&policy.limits);
+                policy.limits = Arc::new(limits.in_worker(&self.worker.limits));
+            }
+            Ok::<_, Error>((settings, worker, policies, staying))
         })?;
+        let former = Arc::clone(&self.changing.borrow());
         let policies = Policies::new(&self.engine, policies).await?;
-        self.changing.send_replace(Arc::new(policies));
+        self.changing
+            .send_replace(Arc::new(policies.keeping(&former, &staying)));
         Ok(self.fixed(&settings, &worker))
     }
 

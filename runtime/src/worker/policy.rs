@@ -90,6 +90,26 @@ impl Policies {
         Ok(policies)
     }
 
+    /// Returns these policies and, for each of `queues`, its policy in `former`.
+    #[must_use]
+    pub fn keeping(mut self, former: &Self, queues: &[String]) -> Self {
+        for queue in queues {
+            let policy = former.of(queue);
+            self.of_queue.insert(queue.clone(), Arc::clone(policy));
+            if self.all.iter().any(|known| Arc::ptr_eq(known, policy)) {
+                continue;
+            }
+            self.all.push(Arc::clone(policy));
+            if let Some(file) = &policy.plugin_file
+                && former.watches(file)
+                && !self.watches(file)
+            {
+                self.watched.push(Arc::clone(file));
+            }
+        }
+        self
+    }
+
     /// Returns the policy of a queue that the worker serves.
     pub(super) fn of(&self, queue: &str) -> &Arc<Policy> {
         self.of_queue
@@ -119,6 +139,10 @@ impl Policies {
         for file in &self.watched {
             tokio::task::block_in_place(|| file.refresh());
         }
+    }
+
+    fn watches(&self, file: &Arc<PluginFile>) -> bool {
+        self.watched.iter().any(|watched| Arc::ptr_eq(watched, file))
     }
 
     /// Returns the plugin file of a policy. Policies share a file that they load in the same way.

@@ -10,6 +10,7 @@ on_both_queues! {
     new_claims_get_the_new_settings_and_running_attempts_keep_theirs
     a_broken_file_changes_nothing
     settings_that_cannot_change_are_named
+    a_queue_that_the_file_no_longer_names_keeps_its_settings
 }
 
 const CSV: &str = "a,b\n1,2\n";
@@ -116,12 +117,15 @@ fn settings_that_cannot_change_are_named(host: &Host) {
     let mut worker = start(host, "--lease 60");
     configure(
         host,
-        "url = 'redis://b'\nlog-format = 'human'\nconcurrency = 3\nlease = 40\n[queues.q]\n[queues.r]\n",
+        "url = 'redis://b'\nlog-format = 'human'\nconcurrency = 3\nlease = 40\ncheckpoint = '1MiB'\n\
+         limits.component-bytes = 1\n[queues.q]\n[queues.r]\n",
     );
     worker.signal("HUP");
     let line = worker.wait_for_log("only at the next start");
     assert!(
-        line.contains("\"settings\":\"url, log-format, queue, concurrency\""),
+        line.contains(
+            "\"settings\":\"url, log-format, queue, limits.component-bytes, concurrency, checkpoint\""
+        ),
         "{line}"
     );
     configure(host, "concurrency = 2\n[queues.q]\nmin-records = 5\n");
@@ -129,4 +133,33 @@ fn settings_that_cannot_change_are_named(host: &Host) {
     worker.wait_for_log("config file reloaded");
     let (_, log) = worker.stop();
     assert_eq!(log.matches("only at the next start").count(), 2, "{log}");
+}
+
+fn a_queue_that_the_file_no_longer_names_keeps_its_settings(host: &Host) {
+    host.write("in.csv", CSV);
+    let file = host.path("in.csv").display().to_string();
+    configure(
+        host,
+        "[queues.q]\noutput = 'before'\nallow-root = ['.']\n[queues.r]\noutput = 'r'\n",
+    );
+    let mut worker = start(host, "");
+    // The first two files leave the queue out.
+    for (index, text) in [
+        "[queues.r]\noutput = 'r'\n",
+        "",
+        "[queues.q]\noutput = 'after'\nallow-root = ['.']\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        configure(host, text);
+        worker.signal("HUP");
+        worker.wait_for_log("config file reloaded");
+        let line = worker.wait_for_log("only at the next start");
+        assert!(line.contains("\"settings\":\"queue\""), "{line}");
+        let (id, expected) = (format!("r{index}"), if index < 2 { "before" } else { "after" });
+        submit(host, &id, &file);
+        assert_eq!(output_folder(host, &id), expected);
+    }
+    assert!(!host.path("out").exists());
 }
