@@ -286,6 +286,11 @@ fn a_group_is_summed_up(host: &Host) {
         said.contains("3 requests: 0 new, 3 known\nqueue    q\nrequests 3: 0 waiting, 0 running, 3 done"),
         "{said}"
     );
+    // A file that two arguments name is one request.
+    let said = submit(host, &["d/?.csv", "d/[ab].csv", "--wait", "--json"]);
+    let sum = &said.json()[0];
+    assert_eq!((&sum["submitted"], &sum["done"]), (&json!(3), &json!(3)), "{sum}");
+    assert_eq!(sum["records"]["read"], 3, "{sum}");
 }
 
 on_both_queues! {
