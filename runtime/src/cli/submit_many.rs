@@ -34,6 +34,9 @@ const FOUND_MAX: usize = 2 * BATCH;
 /// The maximum number of errors of single inputs that are shown. More errors are counted.
 const ERRORS_SHOWN: u64 = 10;
 
+/// The advice for a folder in a list.
+const NO_FOLDER: &str = "a line of a list is one file: give the folder to --uri, with a slash at its end";
+
 /// The maximum number of requests that are waited for at the same time.
 const WAIT_STEP: usize = 250;
 
@@ -265,7 +268,7 @@ impl Finder {
         let input = input_at(uri, &mut self.files);
         let request = self.request(input)?;
         match self.checked_for {
-            Some(is_here) if request.input.version.is_none() => fetchable(&request, is_here)?,
+            Some(is_here) if request.input.version.is_none() => fetchable(&request, is_here, NO_FOLDER)?,
             _ => {}
         }
         Ok(request)
@@ -383,7 +386,11 @@ impl Wait<'_> {
     async fn for_step(&mut self, mut waiting: VecDeque<String>) -> Result<()> {
         let queue = &self.args.queue;
         while !waiting.is_empty() {
-            let statuses = self.backend.queue.statuses(queue, waiting.make_contiguous()).await;
+            let statuses = self
+                .backend
+                .queue
+                .statuses(queue, waiting.make_contiguous())
+                .await;
             let statuses = match statuses {
                 Ok(statuses) => statuses,
                 // The requests continue without this process, so a failing server only delays the answer.
@@ -431,7 +438,8 @@ impl Wait<'_> {
         if let Ok(counts) = counts.as_ref()
             && counts.leased == 0
         {
-            self.progress.keep(format!("{first}  waits: {}", why_waiting(counts)));
+            self.progress
+                .keep(format!("{first}  waits: {}", why_waiting(counts)));
         }
     }
 }

@@ -220,11 +220,14 @@ fn what_cannot_be_submitted_is_told(host: &Host) {
         assert_eq!(said.code, Some(code), "{arguments:?}: {}", said.stderr);
     }
     // One bad line or argument does not prevent the others.
-    host.write("list", "a.csv\nnone.csv\nhttps://me:pw@h.example/x\n\nb.csv\n");
+    host.write(
+        "list",
+        "a.csv\nnone.csv\nhttps://me:pw@h.example/x\n\nb.csv\nempty/\n",
+    );
     let said = submit(host, &["@list", "*.tsv"]);
     assert!(
         said.stdout
-            .ends_with("2 requests: 2 new, 0 known, 3 not submitted\n"),
+            .ends_with("2 requests: 2 new, 0 known, 4 not submitted\n"),
         "{}",
         said.stdout
     );
@@ -238,6 +241,10 @@ fn what_cannot_be_submitted_is_told(host: &Host) {
         "{said}"
     );
     assert!(said.contains("*.tsv: no file matches"), "{said}");
+    assert!(
+        said.contains("list line 6: ") && said.contains("give the folder to --uri"),
+        "{said}"
+    );
     assert_eq!(inputs(host), ["a.csv", "b.csv"]);
     let said = submit(host, &["*.csv", "--delimiter", ";"]).refused(1);
     assert_eq!(said.matches("[request-conflict]").count(), 2, "{said}");
