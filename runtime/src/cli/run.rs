@@ -1,5 +1,6 @@
 //! Implements `run`, which runs a worker.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -169,12 +170,16 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
         }
     }
     warn_of_bindings(&backend, &policies).await;
+    let outputs: BTreeSet<_> = policies
+        .iter()
+        .map(|(_, policy)| policy.destination.storage().uri())
+        .collect();
     let (changing, policies) = watch::channel(Arc::new(Policies::new(&engine, policies).await?));
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
         server = backend.name,
-        output = args.output.output,
+        output = Vec::from_iter(outputs).join(", "),
         limits = limits.changed(),
         memory_total = %ByteSize(memory_total),
         "worker started"

@@ -17,6 +17,7 @@ use url::{Origin, ParseError, Url};
 
 use crate::document::{near_hint, read_text};
 use crate::error::{Code, Error, Result, Stage};
+use crate::location::redact;
 use crate::trust;
 
 /// The maximum size of the file in bytes: enough for thousands of origins, each with a long token.
@@ -49,7 +50,7 @@ impl Credentials {
             Error::permanent(
                 Stage::Config,
                 Code::SettingsInvalid,
-                format!("--credentials {}: {why}", path.display()),
+                format!("--credentials {}: {why}", redact(&path.to_string_lossy())),
             )
         };
         let unread = |error| refused("cannot be read".into()).because(error);

@@ -372,6 +372,34 @@ fn no_secret_is_shown() {
 }
 
 #[test]
+fn no_secret_of_a_wrong_setting_is_shown() {
+    for setting in [
+        "allow-host = ['https://me:s3cret@h/']",
+        "allow-host = ['me:s3cret@h']",
+        "allow-bucket = ['s3://me:s3cret@b']",
+        "allow-root = ['https://me:s3cret@h/']",
+        "output = 'https://me:s3cret@h/'",
+        "rejects = 'https://me:s3cret@h/'",
+        "plugin = 'https://me:s3cret@h/x.wasm'",
+        "plugin = 'a.wasm'\nplugin-config = 's3cret'",
+        "credentials = 'https://me:s3cret@h/'",
+    ] {
+        let host = host(setting);
+        host.write("a.wasm", "");
+        for more in ["", "--json"] {
+            let said = host.run(&format!("config check --config-file ingest-host.toml {more}"));
+            assert!(
+                !said.stdout.contains("s3cret") && !said.stderr.contains("s3cret"),
+                "{setting}: {}{}",
+                said.stdout,
+                said.stderr
+            );
+            assert_eq!(said.code, Some(2), "{setting}: {}", said.stdout);
+        }
+    }
+}
+
+#[test]
 fn a_file_that_others_can_change_is_read_with_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let host = host("lease = 30\n");

@@ -189,9 +189,15 @@ fn each_mistake_in_a_store_is_reported_with_its_position() {
             format!("{s3}unsigned = true\n[queues.q]\nstores = ['a']\noutput = 's3://c/out'"),
             "queue q: s3://c: no store in `stores` of the queue lists this bucket",
         ),
+        // A table with a mistake is there.
+        (
+            "[queues.q]\nstores = ['a']\n[stores.a]\nbuckets = ['b']".into(),
+            "error: ingest-host.toml:3:9: `kind` is missing: write kind = \"s3\", \"gs\" or \"az\"\n",
+        ),
     ] {
         host.write("ingest-host.toml", &file);
         let said = run(&host, "config check").refused(2);
+        assert!(!said.contains("there is no table [stores.a]"), "{said}");
         assert!(said.contains(expected), "{file}\n{said}");
         assert!(!said.contains("s3cr3t"), "{said}");
         let document = run(&host, "config check --json").stdout;
