@@ -26,7 +26,7 @@ pub(super) enum Command {
 pub(super) struct CheckArgs {
     /// Print one JSON document.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     pub(super) run: run::Args,
 }
@@ -191,7 +191,8 @@ pub(super) fn report_faults(command: &Command, unusable: Unusable) -> ExitCode {
     ExitCode::from(WRONG_USAGE)
 }
 
-fn report_faults_in(json: bool, file: Option<&str>, error: &Error) -> ExitCode {
+/// Reports a setting that is wrong. Returns the exit code for wrong usage.
+pub(super) fn report_faults_in(json: bool, file: Option<&str>, error: &Error) -> ExitCode {
     match json {
         true => {
             let errors = [json!({ "message": error.report_without_stage() })];

@@ -215,14 +215,20 @@ async fn dispatch(cli: Cli, sources: Sources) -> Result<ExitCode> {
             run::run(settings, &environment).await
         }
         Command::Config(config::Command::Check(args)) => {
-            let of_dotenv = environment.queues_unless_given(&args.run.queue)?;
+            let of_dotenv = match environment.queues_unless_given(&args.run.queue) {
+                Ok(queues) => queues,
+                Err(error) => {
+                    let file = config.as_ref().map(|file| &*file.name);
+                    return Ok(config::report_faults_in(args.json, file, &error));
+                }
+            };
             let words = &["config", "check"];
             let settings = Settings::new(arguments, words, path, config, of_dotenv);
             config::check(&args, &settings, &environment, cli.log_format)
         }
         Command::Submit(args) => submit::submit(args, config.as_ref(), &environment).await,
         Command::Status(args) => requests::status(args, &environment).await,
-        Command::Report(args) => report::report(args, &environment).await,
+        Command::Report(args) => report::report(args, config.as_ref(), &environment).await,
         Command::Requests(args) => requests::list(args, &environment).await,
         Command::Cancel(args) => requests::cancel(args, &environment).await,
         Command::Dead(command) => dead::dead(command, &environment).await,

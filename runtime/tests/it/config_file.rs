@@ -165,6 +165,15 @@ fn all_mistakes_are_reported_at_once() {
             .refused(2);
         assert!(said.contains("ingest-host.toml:1:1: unknown key \"b\""), "{said}");
     }
+    // A fault of `.env` is in the document, too.
+    host.write(".env", "REDIS_HOST=a b\n");
+    host.write("empty.toml", "");
+    let document = host.run("config check --config-file empty.toml --json");
+    assert_eq!(document.code, Some(2));
+    let document: Value = serde_json::from_str(&document.stdout).unwrap();
+    let message = document["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains(".env: line 1 is not NAME=VALUE"), "{message}");
+    std::fs::remove_file(host.path(".env")).unwrap();
     let said = host.run("run --config-file missing.toml").refused(2);
     assert!(said.contains("missing.toml: cannot be read"), "{said}");
 }
