@@ -59,7 +59,8 @@ pub(super) struct Args {
     /// Wait until the requests have ended, and show the results.
     #[arg(long)]
     pub(super) wait: bool,
-    /// Print JSON: a receipt for each request with --wait, the status of each request without it.
+    /// Print JSON: without --wait, the status of each request; with --wait, a receipt for each request, or the sum of all
+    /// requests if there is a pattern, a folder or a list.
     #[arg(long)]
     pub(super) json: bool,
     // A group's heading also applies to the arguments after the group, so groups come last.
