@@ -235,7 +235,7 @@ impl Storage for LocalStorage {
         Ok(())
     }
 
-    fn prepare(&self, queue: &str) -> Result<()> {
+    fn prepare(&self, queue: &str, _: Option<&Stop>) -> Result<()> {
         let owner = Owner {
             queue: Some(queue.to_owned()),
             ..Owner::default()
