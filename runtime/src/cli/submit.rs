@@ -26,6 +26,9 @@ use crate::request::{NewRequest, check_uri};
 /// The interval at which `--wait` checks a request.
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(100);
 
+/// The advice if another request has the id.
+const OTHER_ID: &str = "choose another --id";
+
 /// The advice for a folder whose name is given without a slash at its end.
 const ALL_IN_FOLDER: &str = "with a slash at its end, it stands for all files in it";
 
@@ -114,7 +117,7 @@ pub(super) async fn submit(
     requests::note_new_queue(&backend, submission.new_queue);
     let mut accepted = Vec::new();
     for (request, answer) in requests.iter().zip(submission.answers) {
-        match submit::accepted(&backend, &args.queue, request, answer).await {
+        match submit::accepted(&backend, &args.queue, request, answer, OTHER_ID).await {
             Ok(answer) => {
                 print_accepted(&args, &answer);
                 accepted.push(request);

@@ -37,6 +37,9 @@ const ERRORS_SHOWN: u64 = 10;
 /// The advice for a folder in a list.
 const NO_FOLDER: &str = "a line of a list is one file: give the folder to --uri, with a slash at its end";
 
+/// The advice if an input is there with other options: the ids of many inputs are made of their URIs and versions.
+const OTHER_WAY: &str = "submit it with the same options, or by itself, with an --id";
+
 /// The maximum number of requests that are waited for at the same time.
 const WAIT_STEP: usize = 250;
 
@@ -251,9 +254,10 @@ impl Finder {
     fn read_list<R: BufRead>(&mut self, mut list: UriList<R>) -> Result<()> {
         let mut is_empty = true;
         while let Some(next) = list.next() {
-            let ListedUri { uri, line } = next?;
             is_empty = false;
-            let request = self.listed(&uri).map_err(|error| error.about(list.place(line)));
+            let request = next.and_then(|ListedUri { uri, line }| {
+                self.listed(&uri).map_err(|error| error.about(list.place(line)))
+            });
             self.send(request.map_or_else(Found::Failed, Found::Request))?;
         }
         match is_empty {
@@ -322,7 +326,8 @@ async fn submit_all(
                 Submitted::Conflict => {
                     // The details of an error cost a call, and only the first errors are shown.
                     if tally.failed < ERRORS_SHOWN {
-                        let conflict = submit::accepted(backend, &args.queue, request, answer).await;
+                        let conflict =
+                            submit::accepted(backend, &args.queue, request, answer, OTHER_WAY).await;
                         conflict.map_or_else(|error| tally.fail(&error, &progress), drop);
                     } else {
                         tally.failed += 1;

@@ -248,6 +248,15 @@ fn what_cannot_be_submitted_is_told(host: &Host) {
     assert_eq!(inputs(host), ["a.csv", "b.csv"]);
     let said = submit(host, &["*.csv", "--delimiter", ";"]).refused(1);
     assert_eq!(said.matches("[request-conflict]").count(), 2, "{said}");
+    assert!(
+        said.contains("submit it with the same options") && !said.contains("choose another --id"),
+        "{said}"
+    );
+    host.write("bad-list", b"\xff\nc.csv\n");
+    host.write("c.csv", "a\n1\n");
+    let said = submit(host, &["@bad-list"]).refused(1);
+    assert!(said.contains("bad-list line 1: is not UTF-8"), "{said}");
+    assert_eq!(inputs(host), ["a.csv", "b.csv", "c.csv"]);
 }
 
 fn a_group_is_summed_up(host: &Host) {
