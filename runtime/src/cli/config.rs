@@ -68,7 +68,10 @@ fn resolve(settings: &Settings, environment: &Environment, log_format: LogFormat
     let answered = Arc::new(AnsweredHosts::default());
     let stores = stores::with_file(&stores::object_stores()?, settings.file.as_ref())?;
     stores.check_named()?;
-    policies::of_queues(settings, &worker, &queues, &answered, &stores)?;
+    for (queues, policy) in policies::of_queues(settings, &worker, &queues, &answered, &stores)? {
+        let storage = policy.destination.storage();
+        queues.iter().try_for_each(|queue| storage.check_queue(queue))?;
+    }
     let of_program = |name: &str, value: String, origin| Resolution {
         name: name.to_owned(),
         value: value.into(),

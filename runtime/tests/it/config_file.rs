@@ -409,6 +409,21 @@ fn no_secret_of_a_wrong_setting_is_shown() {
 }
 
 #[test]
+fn an_output_that_no_worker_can_use_is_a_mistake() {
+    for (setting, why) in [
+        (
+            "output = 'o'\nrejects = 'o'\n[queues.q]",
+            "is the folder of the outputs",
+        ),
+        ("output = 's3://b/x'\n[queues.decisions]", "queue \"decisions\""),
+    ] {
+        let said = host(setting).run("config check --config-file ingest-host.toml");
+        let said = said.refused(2);
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn a_file_that_others_can_change_is_read_with_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let host = host("lease = 30\n");
