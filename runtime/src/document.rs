@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -15,18 +16,45 @@ const READ: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
+/// Is true after [`refuse_pipes`].
+static ARE_PIPES_REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// Makes [`open_named`] refuse everything but regular files from now on. A running worker calls this, because it reads
+/// files again: the second reader of a pipe gets nothing, or waits for a writer that never comes.
+pub(crate) fn refuse_pipes() {
+    ARE_PIPES_REFUSED.store(true, Ordering::Relaxed);
+}
+
+/// Opens a file that the operator names. It can be a symbolic link. It can be a pipe, except after [`refuse_pipes`].
+///
+/// # Errors
+/// Returns errors of the system. After [`refuse_pipes`], also fails if the path does not lead to a regular file; the
+/// error says what it is instead.
+pub(crate) fn open_named(path: &Path) -> io::Result<File> {
+    match ARE_PIPES_REFUSED.load(Ordering::Relaxed) {
+        true => open_regular_with(path, READ.difference(OFlags::NOFOLLOW)),
+        false => File::open(path),
+    }
+}
+
 /// Opens the regular file at a path that a program has built or that a document contains. Does not follow a symbolic
 /// link at the end of the path.
 ///
 /// # Errors
 /// Fails if the path is not a regular file; the error says what it is instead. Also returns errors of the system.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    open_regular_with(path, READ)
+}
+
+fn open_regular_with(path: &Path, flags: OFlags) -> io::Result<File> {
     let opened = File::options()
         .read(true)
-        .custom_flags(READ.bits() as i32)
+        .custom_flags(flags.bits() as i32)
         .open(path);
     let file = opened.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::LOOP) => unfit("is a symbolic link: give the file that it leads to"),
+        Some(Errno::LOOP) if flags.contains(OFlags::NOFOLLOW) => {
+            unfit("is a symbolic link: give the file that it leads to")
+        }
         // A socket gives this error.
         Some(Errno::NXIO) => unfit("is a socket, not a regular file"),
         _ => error,
@@ -50,12 +78,12 @@ pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_bounded(open_regular(path)?, bytes_max)
 }
 
-/// Reads a file that the operator names. It can be a symbolic link or a pipe.
+/// Reads a file that the operator names: see [`open_named`].
 ///
 /// # Errors
 /// Fails if the file has more than `bytes_max` bytes. Also returns errors of the system.
 pub(crate) fn read_named(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    read_bounded(File::open(path)?, bytes_max)
+    read_bounded(open_named(path)?, bytes_max)
 }
 
 /// Reads the text of a JSON document that the operator names: see [`text`].
@@ -63,7 +91,7 @@ pub(crate) fn read_named(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Fails as [`read_named`] and [`text`] do.
 pub(crate) fn read_named_text(path: &Path, bytes_max: u64) -> io::Result<String> {
-    read_text(File::open(path)?, bytes_max)
+    read_text(open_named(path)?, bytes_max)
 }
 
 /// Reads the text of a JSON document from an open file: see [`text`].

@@ -49,12 +49,13 @@ pub fn check_group_name(name: &str) -> Result<()> {
 }
 
 /// Returns an id that is the same whenever the arguments are the same: the name of the input at `uri` without its
-/// extensions, a hyphen, and the first `digest_chars` hexadecimal digits of the SHA-256 of `content`, at most 63.
+/// extensions and hyphens at its beginning, which would make it an option, a hyphen, and the first `digest_chars` hexadecimal digits of the SHA-256 of `content`, at most 63.
 pub fn derived_id(uri: &str, content: &str, digest_chars: usize) -> String {
     let name = uri.rsplit('/').next().unwrap_or_default();
     let stem = name.split(['.', '?', '#']).next().unwrap_or_default();
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let stem: String = stem.chars().filter(allowed).take(STEM_CHARS_MAX).collect();
+    let stem = stem.chars().filter(allowed).skip_while(|c| *c == '-');
+    let stem: String = stem.take(STEM_CHARS_MAX).collect();
     let stem = if stem.is_empty() { "input" } else { &stem };
     let digest = HEXLOWER.encode(&Sha256::digest(content));
     format!("{stem}-{}", &digest[..digest_chars])
@@ -111,6 +112,13 @@ mod tests {
         assert!(derived_id("/", "", 12).starts_with("input-"));
         for uri in ["/data/alarm 2017.csv", &"x".repeat(500), "/data/.hidden", "é"] {
             check_id(&derived_id(uri, uri, 63)).unwrap();
+        }
+        for (uri, stem) in [
+            ("/data/--wait.csv", "wait-"),
+            ("/data/-.csv", "input-"),
+            ("a-b", "a-b-"),
+        ] {
+            assert!(derived_id(uri, "a b", 12).starts_with(stem), "{uri}");
         }
     }
 

@@ -36,7 +36,7 @@ pub struct RollUp {
     pub records: RecordSums,
     /// The sums of the bytes, from the receipts.
     pub bytes: ByteSums,
-    /// The errors of the dead letters that were submitted first, at most [`ERRORS_MAX`].
+    /// The errors of at most [`ERRORS_MAX`] dead letters. Of a group, those that were submitted first.
     pub errors: Vec<DeadError>,
 }
 

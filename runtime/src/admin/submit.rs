@@ -70,12 +70,13 @@ pub async fn submit(backend: &Backend, queue: &str, requests: &[NewRequest]) -> 
 ///
 /// # Errors
 /// Fails with [`Code::RequestConflict`] if another request has the id. The message names the differences between the
-/// two requests.
+/// two requests, and ends with `advice`.
 pub async fn accepted(
     backend: &Backend,
     queue: &str,
     request: &NewRequest,
     answer: Submitted,
+    advice: &str,
 ) -> Result<Accepted> {
     let there = || backend.queue.status(queue, &request.id);
     let (state, ending) = match answer {
@@ -84,7 +85,7 @@ pub async fn accepted(
             (state, there().await?.and_then(|there| there.ending))
         }
         Submitted::Existing(state) => (state, None),
-        Submitted::Conflict => return Err(conflict(queue, request, there().await?.as_ref())),
+        Submitted::Conflict => return Err(conflict(queue, request, there().await?.as_ref(), advice)),
     };
     Ok(Accepted {
         ending,
@@ -105,7 +106,7 @@ fn state_of_new(request: &NewRequest) -> State {
 }
 
 /// Returns the error for an id that another request has, with the differences between the two requests.
-fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error {
+fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>, advice: &str) -> Error {
     let mut differences = Vec::new();
     let (mut state, mut way_on) = ("", String::new());
     if let Some(there) = there {
@@ -127,7 +128,7 @@ fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>) -> Error 
         false => format!("another request ({state}): {}", differences.join("; ")),
     };
     let why = format!(
-        "{}: queue {queue} has this id for {what}: choose another --id{way_on}",
+        "{}: queue {queue} has this id for {what}: {advice}{way_on}",
         request.id
     );
     Error::permanent(Stage::Request, Code::RequestConflict, why)

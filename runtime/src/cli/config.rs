@@ -26,7 +26,7 @@ pub(super) enum Command {
 pub(super) struct CheckArgs {
     /// Print one JSON document.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     pub(super) run: run::Args,
 }
@@ -68,7 +68,10 @@ fn resolve(settings: &Settings, environment: &Environment, log_format: LogFormat
     let answered = Arc::new(AnsweredHosts::default());
     let stores = stores::with_file(&stores::object_stores()?, settings.file.as_ref())?;
     stores.check_named()?;
-    policies::of_queues(settings, &worker, &queues, &answered, &stores)?;
+    for (queues, policy) in policies::of_queues(settings, &worker, &queues, &answered, &stores)? {
+        let storage = policy.destination.storage();
+        queues.iter().try_for_each(|queue| storage.check_queue(queue))?;
+    }
     let of_program = |name: &str, value: String, origin| Resolution {
         name: name.to_owned(),
         value: value.into(),
@@ -191,7 +194,8 @@ pub(super) fn report_faults(command: &Command, unusable: Unusable) -> ExitCode {
     ExitCode::from(WRONG_USAGE)
 }
 
-fn report_faults_in(json: bool, file: Option<&str>, error: &Error) -> ExitCode {
+/// Reports a setting that is wrong. Returns the exit code for wrong usage.
+pub(super) fn report_faults_in(json: bool, file: Option<&str>, error: &Error) -> ExitCode {
     match json {
         true => {
             let errors = [json!({ "message": error.report_without_stage() })];

@@ -49,6 +49,7 @@ use crate::telemetry::stderr;
 use config_file::ConfigFile;
 use environment::Environment;
 use settings::{Settings, Unusable};
+use signals::ReloadSignals;
 
 /// Streams files from a queue through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -134,6 +135,8 @@ pub fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|command| command == COMMAND) {
         return compile::run(&compile::Args::parse_from(&arguments[1..]));
     }
+    // A service manager may ask for a reload as soon as it has started the process.
+    signals::hold_hangup();
     let (mut cli, is_log_format_given) = parse(&arguments);
     let path = environment::config_file(cli.config_file.take());
     let config = path.as_deref().map(settings::load).transpose();
@@ -204,6 +207,13 @@ struct Sources {
 
 async fn dispatch(cli: Cli, sources: Sources) -> Result<ExitCode> {
     signals::survive_file_size_limit()?;
+    let reloads = match (&cli.command, &sources.config) {
+        (Command::Run(_), Ok(Some(_))) => Some(ReloadSignals::listen()?),
+        _ => {
+            signals::release_hangup();
+            None
+        }
+    };
     let (arguments, path) = (sources.arguments, sources.path);
     let config = match (sources.config, &cli.command) {
         (Err(unusable), Command::Config(command)) => return Ok(config::report_faults(command, unusable)),
@@ -217,17 +227,23 @@ async fn dispatch(cli: Cli, sources: Sources) -> Result<ExitCode> {
         Command::Run(args) => {
             let of_dotenv = environment.queues_unless_given(&args.queue)?;
             let settings = Settings::new(arguments, &["run"], path, config, of_dotenv);
-            run::run(settings, &environment).await
+            run::run(settings, reloads, &environment).await
         }
         Command::Config(config::Command::Check(args)) => {
-            let of_dotenv = environment.queues_unless_given(&args.run.queue)?;
+            let of_dotenv = match environment.queues_unless_given(&args.run.queue) {
+                Ok(queues) => queues,
+                Err(error) => {
+                    let file = config.as_ref().map(|file| &*file.name);
+                    return Ok(config::report_faults_in(args.json, file, &error));
+                }
+            };
             let words = &["config", "check"];
             let settings = Settings::new(arguments, words, path, config, of_dotenv);
             config::check(&args, &settings, &environment, cli.log_format)
         }
         Command::Submit(args) => submit::submit(args, config.as_ref(), &environment).await,
         Command::Status(args) => requests::status(args, &environment).await,
-        Command::Report(args) => report::report(args, &environment).await,
+        Command::Report(args) => report::report(args, config.as_ref(), &environment).await,
         Command::Requests(args) => requests::list(args, &environment).await,
         Command::Cancel(args) => requests::cancel(args, &environment).await,
         Command::Dead(command) => dead::dead(command, &environment).await,

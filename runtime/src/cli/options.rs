@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::Credentials;
 use crate::format::Format;
 use crate::gate::{Gate, Rule};
-use crate::location::{Location, ObjectPrefix, is_uri, redact};
+use crate::location::{Location, ObjectPrefix, redact};
 use crate::request::InputOptions;
 use crate::storage::object::ObjectStores;
 use crate::units::HumanDuration;
@@ -367,15 +367,6 @@ fn named(range: &RangeInclusive<i64>) -> String {
     }
 }
 
-/// Makes a local path absolute, so that a worker in another folder of this machine can find the file. Returns a URI
-/// unchanged.
-pub(super) fn absolute(uri: &str) -> String {
-    if is_uri(uri) {
-        return uri.to_owned();
-    }
-    std::path::absolute(PathBuf::from(uri)).map_or_else(|_| uri.to_owned(), |path| path.display().to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -478,14 +469,5 @@ mod tests {
             number::<u64>(0..=i64::MAX)("x"),
             Err("expected a whole number".into())
         );
-    }
-
-    #[test]
-    fn only_plain_paths_are_made_absolute() {
-        assert_eq!(absolute("https://example.com/a.csv"), "https://example.com/a.csv");
-        assert_eq!(absolute("file:/data/a.csv"), "file:/data/a.csv");
-        assert_eq!(absolute("http:\\\\example.com"), "http:\\\\example.com");
-        assert!(absolute("a.csv").starts_with('/'));
-        assert!(absolute("./a:b.csv").starts_with('/'));
     }
 }

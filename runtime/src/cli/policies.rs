@@ -97,7 +97,7 @@ fn warn_of_overridden(queue: &str, resolved: &Resolved) {
         tracing::warn!(
             queue,
             settings = resolved.overridden.join(", "),
-            "these settings of the queue's table do not hold: the command line or the environment sets them for all queues"
+            "these settings of the queue's table do not hold: the command line or the environment overrides them for all queues"
         );
     }
 }

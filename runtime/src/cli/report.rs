@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::config_file::ConfigFile;
 use super::environment::Environment;
 use super::{print, stores};
 use crate::admin::{report, requests};
@@ -11,6 +12,7 @@ use crate::location::{Location, ObjectUri, redact};
 use crate::receipt::{
     ColumnQuality, DOCUMENT_BYTES_MAX, EXACT_MAX, Inferred, QualityPart, RejectsPart, Report,
 };
+use crate::storage::object::ObjectStores;
 
 /// The maximum number of characters shown of a name or a value. A time with its zone is shorter, so it is shown whole.
 const CELL_CHARS: usize = 32;
@@ -29,11 +31,18 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn report(args: Args, environment: &Environment) -> Result<ExitCode> {
+pub(super) async fn report(
+    args: Args,
+    file: Option<&ConfigFile>,
+    environment: &Environment,
+) -> Result<ExitCode> {
     let report = match document(&args.what)? {
         Some(Document::File(path)) => report::read(&path)?,
-        Some(Document::Object(uri)) => read_object(&uri).await?,
-        None => find(args.what, args.queue, environment).await?,
+        Some(Document::Object(uri)) => {
+            let stores = stores::with_file(&stores::object_stores()?, file)?;
+            read_object(&stores, &uri).await?
+        }
+        None => find(args.what, args.queue, file, environment).await?,
     };
     if args.json {
         print::json(&report);
@@ -72,7 +81,12 @@ fn is_document(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
 }
 
-async fn find(id: String, queue: Option<String>, environment: &Environment) -> Result<Report> {
+async fn find(
+    id: String,
+    queue: Option<String>,
+    file: Option<&ConfigFile>,
+    environment: &Environment,
+) -> Result<Report> {
     // What `ingest` has processed is in no queue, so the hint names the path of the receipt.
     let name = id.strip_suffix(".json").unwrap_or(&id);
     let hint =
@@ -94,14 +108,17 @@ async fn find(id: String, queue: Option<String>, environment: &Environment) -> R
         Some(words) => error.about(words),
         None => error,
     })?;
-    report::of_request(&status, read_object).await
+    report::of_request(&status, async |uri: &ObjectUri| {
+        read_object(&stores::of_queue(&status.queue, file)?, uri).await
+    })
+    .await
 }
 
 /// Reads a receipt, or a report in quarantine, from an object store.
-async fn read_object(uri: &ObjectUri) -> Result<Report> {
+async fn read_object(stores: &ObjectStores, uri: &ObjectUri) -> Result<Report> {
     let shown = redact(&uri.to_string());
     let missing = |why| Error::permanent(Stage::Config, Code::ReportMissing, format!("{shown}: {why}"));
-    let document = stores::object_stores()?.read(uri, DOCUMENT_BYTES_MAX).await;
+    let document = stores.read(uri, DOCUMENT_BYTES_MAX).await;
     let document = document.map_err(|error| missing("cannot be read").because(error))?;
     let document = document.ok_or_else(|| missing("there is no such object"))?;
     report::parse(&document, &shown)

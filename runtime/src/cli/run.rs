@@ -1,5 +1,6 @@
 //! Implements `run`, which runs a worker.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -122,7 +123,12 @@ pub(super) struct Args {
     pub(super) credentials: CredentialArgs,
 }
 
-pub(super) async fn run(settings: Settings, environment: &Environment) -> Result<ExitCode> {
+/// Runs a worker, which reloads its config file at each signal of `reloads`.
+pub(super) async fn run(
+    settings: Settings,
+    reloads: Option<ReloadSignals>,
+    environment: &Environment,
+) -> Result<ExitCode> {
     let worker = settings.resolve(None)?;
     let queues = settings.queues(&worker);
     if queues.is_empty() {
@@ -153,8 +159,6 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
             ..LeasePolicy::of_lease(Duration::from_secs(args.lease.into()))
         },
     };
-    // With a config file, SIGHUP reloads it.
-    let reloads = settings.file.is_some().then(ReloadSignals::listen).transpose()?;
     let shutdown = shutdown_on_signals(reloads.is_some())?;
     let engine = environment.engine(limits)?;
     let backend = connect(environment, shutdown.clone()).await?;
@@ -169,12 +173,16 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
         }
     }
     warn_of_bindings(&backend, &policies).await;
+    let outputs: BTreeSet<_> = policies
+        .iter()
+        .map(|(_, policy)| policy.destination.storage().uri())
+        .collect();
     let (changing, policies) = watch::channel(Arc::new(Policies::new(&engine, policies).await?));
     tracing::info!(
         worker = options.name,
         queues = options.queues.join(","),
         server = backend.name,
-        output = args.output.output,
+        output = Vec::from_iter(outputs).join(", "),
         limits = limits.changed(),
         memory_total = %ByteSize(memory_total),
         "worker started"
@@ -182,16 +190,22 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
     tracing::debug!(named = %limits, ?limits, policy = ?options.policy, "bounds");
     let (burst, after) = (options.burst, backend.clone());
     let reloader = Reloader {
-        settings,
         worker,
         queues: queues.clone(),
         engine: engine.clone(),
         answered,
         stores,
         changing,
+        of_tables: queues
+            .iter()
+            .filter(|queue| settings.has_table(queue))
+            .cloned()
+            .collect(),
+        settings,
     };
-    let _reloading = reloader.start(reloads);
-    let summary = worker::run(&environment.url()?, backend, engine, policies, options, shutdown).await?;
+    let reloading = reloader.start(reloads);
+    let summary = worker::run(&environment.url()?, backend, engine, policies, options, shutdown).await;
+    drop(reloading);
     let Summary {
         done,
         dead,
@@ -200,7 +214,7 @@ pub(super) async fn run(settings: Settings, environment: &Environment) -> Result
         released,
         lost,
         left,
-    } = summary;
+    } = summary?;
     tracing::info!(
         done,
         dead,

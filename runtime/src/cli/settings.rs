@@ -79,7 +79,7 @@ pub(super) struct Resolved {
     pub(super) limits: Limits,
     /// The names of the object stores that the requests may use; none for all.
     pub(super) stores: Option<Vec<String>>,
-    /// The settings of the queue's table that do not hold, because the command line or the environment has set them
+    /// The settings of the queue's table that do not hold, because of the command line or the environment, which hold
     /// for all queues.
     pub(super) overridden: Vec<String>,
     /// All settings, in the order of the help.
@@ -263,15 +263,40 @@ impl Settings {
                 is_of_queue: true,
             });
         }
-        let overridden = table.iter().flat_map(|table| table.settings.keys());
-        let overridden = overridden.filter(|name| is_given(name)).cloned();
         Ok(Resolved {
+            overridden: queue.map_or_else(Vec::new, |queue| self.overridden(queue, &settings)),
             args,
             limits,
             stores: stores.map(|stores| stores.values.clone()),
-            overridden: overridden.collect(),
             settings,
         })
+    }
+
+    /// Returns the names of the settings in a queue's table that do not hold.
+    fn overridden(&self, queue: &str, settings: &[Resolution]) -> Vec<String> {
+        let Some((file, table)) = self
+            .file
+            .as_ref()
+            .and_then(|file| Some((file, file.queues.get(queue)?)))
+        else {
+            return Vec::new();
+        };
+        let in_table = table
+            .settings
+            .iter()
+            .map(|(name, setting)| (name.clone(), setting.at));
+        let limits = table
+            .limits
+            .iter()
+            .map(|(limit, at)| (of_limit(limit.name()), *at));
+        let holds = |(name, at): &(String, Position)| {
+            let origin = Origin::File(file.name.clone(), *at);
+            settings
+                .iter()
+                .any(|setting| setting.name == *name && setting.origin == origin)
+        };
+        let overridden = in_table.chain(limits).filter(|setting| !holds(setting));
+        overridden.map(|(name, _)| name).collect()
     }
 
     /// Parses the arguments of the program, with `chosen` as the defaults of options.
@@ -348,7 +373,7 @@ impl Settings {
             let (name, value) = limit.parts();
             Resolution {
                 origin: origins.remove(&*name).unwrap_or(Origin::Default),
-                name: format!("limits.{name}"),
+                name: of_limit(&name),
                 value: value.into(),
                 is_of_queue: limit.in_queue().is_ok(),
             }
@@ -356,6 +381,11 @@ impl Settings {
         let settings = settings.collect();
         (limits, settings)
     }
+}
+
+/// Returns the name of the setting for a limit.
+fn of_limit(name: &str) -> String {
+    format!("limits.{name}")
 }
 
 /// Returns a command of the program.

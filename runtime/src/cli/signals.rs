@@ -16,9 +16,12 @@ pub(super) struct Signals {
 pub(super) struct ReloadSignals(Signal);
 
 impl ReloadSignals {
-    /// Starts to handle SIGHUP. From now on, it does not end the process, whether or not it was ignored before.
+    /// Starts to handle SIGHUP. From now on, it does not end the process, whether or not it was ignored before. A signal
+    /// that [`hold_hangup`] has held arrives.
     pub(super) fn listen() -> Result<Self> {
-        listen(SignalKind::hangup()).map(Self)
+        let signals = listen(SignalKind::hangup()).map(Self);
+        release_hangup();
+        signals
     }
 
     /// Waits for the next signal.
@@ -59,6 +62,28 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = hangup => {}
         }
+    }
+}
+
+/// Holds SIGHUP back until [`release_hangup`]: until the program knows whether the signal asks to reload. It must be
+/// called before the process has a second thread.
+pub(super) fn hold_hangup() {
+    mask_hangup(libc::SIG_BLOCK);
+}
+
+/// Lets SIGHUP arrive. The thread that has held it back must call this.
+pub(super) fn release_hangup() {
+    mask_hangup(libc::SIG_UNBLOCK);
+}
+
+fn mask_hangup(how: libc::c_int) {
+    #[expect(unsafe_code, reason = "no library in use sets the mask")]
+    // SAFETY: the set is initialized by `sigemptyset`, and all pointers are valid for the calls.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGHUP);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::config_file::ConfigFile;
 use super::environment::Environment;
 use super::inputs;
-use super::options::{InputArgs, NO_FILE_NAME, absolute, number, unread_file};
+use super::options::{InputArgs, NO_FILE_NAME, number, unread_file};
 use super::print::{self, ProgressLine};
 use super::{requests, stores, submit_many};
 use crate::admin;
@@ -17,7 +17,7 @@ use crate::admin::groups::RollUp;
 use crate::admin::submit::{self, Accepted};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fetch::check_fetchable;
-use crate::listing::{Several, UriList};
+use crate::listing::{Several, UriList, absolute};
 use crate::location::Location;
 use crate::names::{check_group_name, check_usable_queue_name};
 use crate::queue::{Backend, Counts, Progress, State, Status, StatusDocument, is_on_this_machine};
@@ -25,6 +25,12 @@ use crate::request::{NewRequest, check_uri};
 
 /// The interval at which `--wait` checks a request.
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// The advice if another request has the id.
+const OTHER_ID: &str = "choose another --id";
+
+/// The advice for a folder whose name is given without a slash at its end.
+const ALL_IN_FOLDER: &str = "with a slash at its end, it stands for all files in it";
 
 /// The time after which `--wait` explains why a request has not begun.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,7 +62,8 @@ pub(super) struct Args {
     /// Wait until the requests have ended, and show the results.
     #[arg(long)]
     pub(super) wait: bool,
-    /// Print JSON: a receipt for each request with --wait, the status of each request without it.
+    /// Print JSON: without --wait, the status of each request; with --wait, a receipt for each request, or the sum of all
+    /// requests if there is a pattern, a folder or a list.
     #[arg(long)]
     pub(super) json: bool,
     // A group's heading also applies to the arguments after the group, so groups come last.
@@ -98,7 +105,7 @@ pub(super) async fn submit(
     if !args.no_check {
         requests
             .iter()
-            .try_for_each(|request| fetchable(request, is_here))?;
+            .try_for_each(|request| fetchable(request, is_here, ALL_IN_FOLDER))?;
     }
     if !many.is_empty() {
         let stores = stores::of_queue(&args.queue, file)?;
@@ -110,7 +117,7 @@ pub(super) async fn submit(
     requests::note_new_queue(&backend, submission.new_queue);
     let mut accepted = Vec::new();
     for (request, answer) in requests.iter().zip(submission.answers) {
-        match submit::accepted(&backend, &args.queue, request, answer).await {
+        match submit::accepted(&backend, &args.queue, request, answer, OTHER_ID).await {
             Ok(answer) => {
                 print_accepted(&args, &answer);
                 accepted.push(request);
@@ -214,14 +221,12 @@ fn new_request(args: &Args, uri: &str) -> Result<NewRequest> {
     Ok(request)
 }
 
-/// Refuses a request that could only become a dead letter.
-pub(super) fn fetchable(request: &NewRequest, is_here: bool) -> Result<()> {
+/// Refuses a request that could only become a dead letter. `for_folder` is the advice if its input is a folder.
+pub(super) fn fetchable(request: &NewRequest, is_here: bool, for_folder: &str) -> Result<()> {
     let checked = check_fetchable(&request.uri, is_here);
     checked.map_err(|error| {
         if error.code() == Code::NotAFile && is_folder(&request.uri) {
-            return error.with_hint(
-                "with a slash at its end, it stands for all files in it; --no-check submits it all the same",
-            );
+            return error.with_hint(format!("{for_folder}; --no-check submits it all the same"));
         }
         let near = match error.code() {
             Code::InputMissing => inputs::near(&request.uri),

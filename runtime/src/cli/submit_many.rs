@@ -1,9 +1,10 @@
 //! Submits the inputs of patterns, folders and lists of URIs. A thread finds the inputs while the requests are submitted,
 //! so that any number of them takes little memory.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -33,8 +34,17 @@ const FOUND_MAX: usize = 2 * BATCH;
 /// The maximum number of errors of single inputs that are shown. More errors are counted.
 const ERRORS_SHOWN: u64 = 10;
 
+/// The advice for a folder in a list.
+const NO_FOLDER: &str = "a line of a list is one file: give the folder to --uri, with a slash at its end";
+
+/// The advice if an input is there with other options: the ids of many inputs are made of their URIs and versions.
+const OTHER_WAY: &str = "submit it with the same options, or by itself, with an --id";
+
 /// The maximum number of requests that are waited for at the same time.
 const WAIT_STEP: usize = 250;
+
+/// The maximum number of requests that are waited for in one pass over their ids. They take up to 16 bytes each.
+const PASS_MAX: u64 = 1 << 20;
 
 /// A message of the thread that looks for inputs.
 enum Found {
@@ -111,12 +121,7 @@ pub(super) async fn submit(
     };
     // The program does not wait for this thread at its end, because the thread may be waiting for standard input.
     let finding = std::thread::spawn(move || finder.find_all(requests, many));
-    let mut ids = match args.wait {
-        true => Some(BufWriter::new(
-            tempfile::tempfile().map_err(|error| no_space(&error))?,
-        )),
-        false => None,
-    };
+    let mut ids = args.wait.then(IdFile::new).transpose()?;
     let mut tally = Tally::default();
     let submitted = submit_all(args, &backend, found, &mut tally, &mut ids).await;
     if tally.new > 0 {
@@ -133,9 +138,7 @@ pub(super) async fn submit(
     }
     let mut failed = tally.failed > 0;
     if let Some(ids) = ids {
-        let mut ids = ids.into_inner().map_err(|error| no_space(error.error()))?;
-        ids.rewind().map_err(|error| no_space(&error))?;
-        let (sum, are_all_there) = wait_for_all(args, &backend, BufReader::new(ids)).await?;
+        let (sum, are_all_there) = wait_for_all(args, &backend, ids).await?;
         failed |= !are_all_there || !sum.is_all_done();
         requests::show_sum(&sum, args.json);
     }
@@ -146,7 +149,51 @@ pub(super) async fn submit(
     })
 }
 
-fn no_space(error: &std::io::Error) -> Error {
+/// A temporary file with the ids of requests, one on each line.
+struct IdFile {
+    file: BufWriter<File>,
+    count: u64,
+}
+
+impl IdFile {
+    fn new() -> Result<Self> {
+        let file = tempfile::tempfile().map_err(|error| no_space(&error))?;
+        Ok(Self {
+            file: BufWriter::new(file),
+            count: 0,
+        })
+    }
+
+    fn add(&mut self, id: &str) -> Result<()> {
+        self.count += 1;
+        writeln!(self.file, "{id}").map_err(|error| no_space(&error))
+    }
+
+    /// Returns a file to read the ids, from the first one on.
+    fn reopened(&mut self) -> io::Result<File> {
+        self.file.rewind()?;
+        self.file.get_ref().try_clone()
+    }
+}
+
+/// Returns the ids that belong to one of several passes, each id once: two arguments can name the same input. Keeps a hash
+/// of each of these ids. Two of a million ids have the same hash with a probability below 1 in 10 million.
+fn distinct(
+    ids: impl BufRead,
+    pass: u64,
+    passes: u64,
+    hasher: &RandomState,
+) -> impl Iterator<Item = io::Result<String>> {
+    let mut seen = HashSet::new();
+    ids.lines().filter(move |id| {
+        id.as_ref().map_or(true, |id| {
+            let hash = hasher.hash_one(id);
+            hash % passes == pass && seen.insert(hash)
+        })
+    })
+}
+
+fn no_space(error: &io::Error) -> Error {
     let what = "the ids of the requests cannot be kept in a temporary file";
     Error::permanent(Stage::Config, Code::HostFailure, what).because(error.to_string())
 }
@@ -207,9 +254,10 @@ impl Finder {
     fn read_list<R: BufRead>(&mut self, mut list: UriList<R>) -> Result<()> {
         let mut is_empty = true;
         while let Some(next) = list.next() {
-            let ListedUri { uri, line } = next?;
             is_empty = false;
-            let request = self.listed(&uri).map_err(|error| error.about(list.place(line)));
+            let request = next.and_then(|ListedUri { uri, line }| {
+                self.listed(&uri).map_err(|error| error.about(list.place(line)))
+            });
             self.send(request.map_or_else(Found::Failed, Found::Request))?;
         }
         match is_empty {
@@ -224,7 +272,7 @@ impl Finder {
         let input = input_at(uri, &mut self.files);
         let request = self.request(input)?;
         match self.checked_for {
-            Some(is_here) if request.input.version.is_none() => fetchable(&request, is_here)?,
+            Some(is_here) if request.input.version.is_none() => fetchable(&request, is_here, NO_FOLDER)?,
             _ => {}
         }
         Ok(request)
@@ -246,13 +294,13 @@ impl Finder {
     }
 }
 
-/// Submits the inputs until the thread has found all of them. Writes the ids of the requests that are in the queue to `ids`.
+/// Submits the inputs until the thread has found all of them. Adds the ids of the requests that are in the queue to `ids`.
 async fn submit_all(
     args: &Args,
     backend: &Backend,
     mut found: Receiver<Found>,
     tally: &mut Tally,
-    ids: &mut Option<BufWriter<File>>,
+    ids: &mut Option<IdFile>,
 ) -> Result<()> {
     let progress = ProgressLine::spinner();
     let mut next = Vec::with_capacity(BATCH);
@@ -278,7 +326,8 @@ async fn submit_all(
                 Submitted::Conflict => {
                     // The details of an error cost a call, and only the first errors are shown.
                     if tally.failed < ERRORS_SHOWN {
-                        let conflict = submit::accepted(backend, &args.queue, request, answer).await;
+                        let conflict =
+                            submit::accepted(backend, &args.queue, request, answer, OTHER_WAY).await;
                         conflict.map_or_else(|error| tally.fail(&error, &progress), drop);
                     } else {
                         tally.failed += 1;
@@ -290,7 +339,7 @@ async fn submit_all(
                 print::json(&Accepted::at_once(&args.queue, request, answer));
             }
             if let Some(ids) = ids {
-                writeln!(ids, "{}", request.id).map_err(|error| no_space(&error))?;
+                ids.add(&request.id)?;
             }
         }
         progress.say(tally.text());
@@ -299,27 +348,59 @@ async fn submit_all(
 }
 
 /// Waits until each of these requests has ended. Returns their sum, and whether all of them were still in the queue.
-async fn wait_for_all(args: &Args, backend: &Backend, ids: impl BufRead) -> Result<(RollUp, bool)> {
-    let progress = ProgressLine::spinner();
-    let mut sum = RollUp::of(&args.queue, args.group.as_deref());
-    let (mut are_all_there, mut is_told, started) = (true, false, Instant::now());
-    let mut ids = ids.lines();
-    loop {
-        let step = ids.by_ref().take(WAIT_STEP).collect::<std::io::Result<Vec<_>>>();
-        let mut waiting = VecDeque::from(step.map_err(|error| no_space(&error))?);
-        if waiting.is_empty() {
-            return Ok((sum, are_all_there));
+async fn wait_for_all(args: &Args, backend: &Backend, mut ids: IdFile) -> Result<(RollUp, bool)> {
+    let mut wait = Wait {
+        args,
+        backend,
+        progress: ProgressLine::spinner(),
+        started: Instant::now(),
+        is_told: false,
+        sum: RollUp::of(&args.queue, args.group.as_deref()),
+        are_all_there: true,
+    };
+    let (passes, hasher) = (ids.count.div_ceil(PASS_MAX), RandomState::new());
+    for pass in 0..passes {
+        let file = ids.reopened().map_err(|error| no_space(&error))?;
+        let mut ids = distinct(BufReader::new(file), pass, passes, &hasher);
+        loop {
+            let step = ids.by_ref().take(WAIT_STEP).collect::<io::Result<Vec<_>>>();
+            let step = step.map_err(|error| no_space(&error))?;
+            if step.is_empty() {
+                break;
+            }
+            wait.for_step(step.into()).await?;
         }
+    }
+    Ok((wait.sum, wait.are_all_there))
+}
+
+/// A wait for the end of requests.
+struct Wait<'a> {
+    args: &'a Args,
+    backend: &'a Backend,
+    progress: ProgressLine,
+    started: Instant,
+    /// Set if the user was told why no request has begun.
+    is_told: bool,
+    /// The sum of the requests that have ended.
+    sum: RollUp,
+    are_all_there: bool,
+}
+
+impl Wait<'_> {
+    async fn for_step(&mut self, mut waiting: VecDeque<String>) -> Result<()> {
+        let queue = &self.args.queue;
         while !waiting.is_empty() {
-            let statuses = match backend
+            let statuses = self
+                .backend
                 .queue
-                .statuses(&args.queue, waiting.make_contiguous())
-                .await
-            {
+                .statuses(queue, waiting.make_contiguous())
+                .await;
+            let statuses = match statuses {
                 Ok(statuses) => statuses,
                 // The requests continue without this process, so a failing server only delays the answer.
                 Err(error) if error.class() == Class::Transient => {
-                    progress.say(error.report());
+                    self.progress.say(error.report());
                     tokio::time::sleep(POLL_EVERY).await;
                     continue;
                 }
@@ -328,32 +409,73 @@ async fn wait_for_all(args: &Args, backend: &Backend, ids: impl BufRead) -> Resu
             for status in statuses {
                 let id = waiting.pop_front().unwrap_or_default();
                 match status {
-                    Some(status) if has_ended(&status) => sum.add(&status),
+                    Some(status) if has_ended(&status) => self.sum.add(&status),
                     Some(_) => waiting.push_back(id),
                     None => {
-                        are_all_there = false;
-                        progress.keep(print::error_text(&removed(&id, &args.queue)));
+                        self.are_all_there = false;
+                        self.progress.keep(print::error_text(&removed(&id, queue)));
                     }
                 }
             }
-            if waiting.is_empty() {
-                break;
+            if let Some(first) = waiting.front() {
+                self.say(first).await;
+                tokio::time::sleep(POLL_EVERY).await;
             }
-            progress.say(format!("{} done, {} dead, waiting for more", sum.done, sum.dead));
-            if !is_told && sum.submitted == 0 && started.elapsed() > PATIENCE {
-                is_told = true;
-                let counts = backend.queue.counts(&args.queue).await;
-                if let Ok(counts) = counts.as_ref()
-                    && counts.leased == 0
-                {
-                    progress.keep(format!("{}  waits: {}", waiting[0], why_waiting(counts)));
-                }
-            }
-            tokio::time::sleep(POLL_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Shows the progress. If no request has begun for a while, also says why `first` waits.
+    async fn say(&mut self, first: &str) {
+        let RollUp {
+            done,
+            dead,
+            submitted,
+            ..
+        } = &self.sum;
+        self.progress
+            .say(format!("{done} done, {dead} dead, waiting for more"));
+        if self.is_told || *submitted > 0 || self.started.elapsed() <= PATIENCE {
+            return;
+        }
+        self.is_told = true;
+        let counts = self.backend.queue.counts(&self.args.queue).await;
+        if let Ok(counts) = counts.as_ref()
+            && counts.leased == 0
+        {
+            self.progress
+                .keep(format!("{first}  waits: {}", why_waiting(counts)));
         }
     }
 }
 
 fn has_ended(status: &Status) -> bool {
     matches!(status.state, State::Done | State::Dead | State::Cancelled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_id_belongs_to_one_pass_and_comes_once() {
+        let (mut file, hasher) = (IdFile::new().unwrap(), RandomState::new());
+        let ids: Vec<_> = (0..1_000).map(|n| format!("id-{}", n % 700)).collect();
+        ids.iter().for_each(|id| file.add(id).unwrap());
+        assert_eq!(file.count, 1_000);
+        for passes in [1, 3] {
+            let mut found = Vec::new();
+            for pass in 0..passes {
+                let reader = BufReader::new(file.reopened().unwrap());
+                let ids = distinct(reader, pass, passes, &hasher);
+                let before = found.len();
+                found.extend(ids.map(Result::unwrap));
+                assert!(found.len() > before);
+            }
+            if passes > 1 {
+                found.sort_by_key(|id| id[3..].parse::<u32>().unwrap());
+            }
+            assert_eq!(found, ids[..700]);
+        }
+    }
 }

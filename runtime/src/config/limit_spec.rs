@@ -158,6 +158,16 @@ impl Limits {
         }
     }
 
+    /// Returns these limits, except that the limits of a whole worker are those of `worker`.
+    #[must_use]
+    pub fn in_worker(mut self, worker: &Self) -> Self {
+        self.checkpoint_bytes = worker.checkpoint_bytes;
+        for limit in LIMITS.iter().filter(|limit| limit.set_by == SetBy::Worker) {
+            (limit.set)(&mut self, (limit.get)(worker));
+        }
+        self
+    }
+
     /// Returns these limits, lowered by the binding: if the binding has a lower value for a limit, the result has this
     /// value.
     ///
@@ -355,6 +365,24 @@ mod tests {
             let default = (limit.get)(&Limits::default());
             assert!(limit.range.contains(&default), "{}", limit.name);
         }
+    }
+
+    #[test]
+    fn the_limits_of_a_worker_stay() {
+        let limits = |texts: &[&str]| {
+            Limits::default().with(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>())
+        };
+        let mut worker = limits(&["memory=32MiB", "compile-time=5m", "component-bytes=1MiB"]);
+        worker.checkpoint_bytes = 7;
+        let changed = limits(&["memory=64MiB", "compile-time=9m", "redirects=3"]).in_worker(&worker);
+        let expected = limits(&[
+            "memory=64MiB",
+            "compile-time=5m",
+            "component-bytes=1MiB",
+            "redirects=3",
+        ]);
+        assert_eq!(changed.to_string(), expected.to_string());
+        assert_eq!(changed.checkpoint_bytes, 7);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Access {
             Error::permanent(
                 Stage::Config,
                 Code::Usage,
-                format!("--allow-host {text}: {rules}"),
+                format!("--allow-host {}: {rules}", redact(text)),
             )
         };
         let (host, port) = match text.rsplit_once(':') {
@@ -160,7 +160,10 @@ impl Access {
             Error::permanent(
                 Stage::Config,
                 Code::Usage,
-                format!("--allow-root {}: not a folder to read from", folder.display()),
+                format!(
+                    "--allow-root {}: not a folder to read from",
+                    redact(&folder.to_string_lossy())
+                ),
             )
             .because(error)
         };

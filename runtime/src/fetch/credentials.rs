@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::path::Path;
 
 use reqwest::header::{
@@ -15,8 +15,9 @@ use reqwest::header::{
 };
 use url::{Origin, ParseError, Url};
 
-use crate::document::{near_hint, read_text};
+use crate::document::{near_hint, open_named, read_text};
 use crate::error::{Code, Error, Result, Stage};
+use crate::location::redact;
 use crate::trust;
 
 /// The maximum size of the file in bytes: enough for thousands of origins, each with a long token.
@@ -49,11 +50,11 @@ impl Credentials {
             Error::permanent(
                 Stage::Config,
                 Code::SettingsInvalid,
-                format!("--credentials {}: {why}", path.display()),
+                format!("--credentials {}: {why}", redact(&path.to_string_lossy())),
             )
         };
         let unread = |error| refused("cannot be read".into()).because(error);
-        let file = File::open(path).map_err(|error| {
+        let file = open_named(path).map_err(|error| {
             let hint = near_hint(path, &error);
             let refused = unread(error);
             match hint {

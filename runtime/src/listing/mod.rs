@@ -11,6 +11,7 @@ use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 pub use self::objects::ObjectPattern;
@@ -71,7 +72,7 @@ pub enum Several {
 pub struct Listed {
     /// The number of matches that were left out because they are no regular files.
     pub left_out: u64,
-    /// The error of a folder that could not be read, or of a list of objects that broke off.
+    /// The error of a folder or a file that could not be examined, or of a list of objects that broke off.
     pub unread: Option<Error>,
 }
 
@@ -134,19 +135,34 @@ fn for_each_file(
     walk: impl FnOnce(&mut dyn FnMut(&Path) -> Result<()>) -> Result<Option<Error>>,
 ) -> Result<Listed> {
     let (mut files, mut listed, mut has_found) = (LocalFiles::default(), Listed::default(), false);
-    let mut visit = |path: &Path| match files.input(path) {
-        Ok(Some(input)) => {
-            has_found = true;
-            each(input)
+    let mut unknown = None;
+    let mut visit = |path: &Path| {
+        match files.input(path) {
+            Ok(Some(input)) => {
+                has_found = true;
+                return each(input);
+            }
+            Ok(None) => listed.left_out += 1,
+            Err(error) if leads_nowhere(&error) => listed.left_out += 1,
+            Err(error) => {
+                unknown.get_or_insert_with(|| {
+                    let what = format!(
+                        "{name}: {} cannot be examined, so it and files beside it may be left out",
+                        shown(path)
+                    );
+                    Error::permanent(Stage::Fetch, Code::InputUnreadable, what)
+                        .because(error)
+                        .with_hint("let this user examine it, or name a narrower pattern")
+                });
+            }
         }
-        // The file is gone since its folder was read, or it is a link that leads nowhere.
-        Ok(None) | Err(_) => {
-            listed.left_out += 1;
-            Ok(())
-        }
+        Ok(())
     };
-    let unread = walk(&mut visit)?;
+    let unread = walk(&mut visit)?.or(unknown);
     if !has_found {
+        if let Some(error) = unread {
+            return Err(error);
+        }
         let what = format!(
             "{name}: none of its {} matches is a regular file",
             listed.left_out
@@ -157,17 +173,30 @@ fn for_each_file(
     Ok(listed)
 }
 
-/// Returns the input at a URI or path. If it is a local file, the input has a version.
-pub fn input_at(uri: &str, files: &mut LocalFiles) -> ListedInput {
-    let local = match Location::parse(uri, Stage::Fetch) {
-        Ok(Location::File(path)) => files.input(&path).ok().flatten(),
-        _ => None,
-    };
-    local.unwrap_or_else(|| ListedInput::at(&absolute(uri)))
+/// Returns whether an error means that a file is gone since its folder was read, or is a link that leads nowhere.
+fn leads_nowhere(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
-/// Returns a URI unchanged, and a path as an absolute path.
-fn absolute(uri: &str) -> String {
+/// Returns the input at a URI or path. If it is a local file, the input has a version. All spellings of the URI of an
+/// object give the same input.
+pub fn input_at(uri: &str, files: &mut LocalFiles) -> ListedInput {
+    let uri = match Location::parse(uri, Stage::Fetch) {
+        Ok(Location::File(path)) => match files.input(&path) {
+            Ok(Some(input)) => return input,
+            _ => absolute(uri),
+        },
+        Ok(Location::Object(object)) => object.to_string(),
+        _ => absolute(uri),
+    };
+    ListedInput::at(&uri)
+}
+
+/// Returns a URI unchanged, and a path as an absolute path, so that a worker in another folder of this machine can find
+/// the file.
+pub fn absolute(uri: &str) -> String {
     if is_uri(uri) {
         return uri.to_owned();
     }
@@ -307,5 +336,53 @@ mod tests {
         assert_eq!(one, at("https://h.example/a.csv?x=1"));
         assert_ne!(one.id, at("https://h.example/a.csv?x=2").id);
         assert_eq!(at("/no/such.csv").version, None);
+        let object = at("s3://b/x y/a.csv?versionId=1");
+        assert_eq!(object, at("S3://b/x%20y/%61.csv?versionId=1"));
+        assert_ne!(object.id, at("s3://b/x y/a.csv").id);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_examined_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("a.csv"), "").unwrap();
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        let files = |names: &[&str]| {
+            let mut count = 0;
+            let each = |_: ListedInput| {
+                count += 1;
+                Ok(())
+            };
+            let listed = for_each_file("d", each, |visit| {
+                names
+                    .iter()
+                    .try_for_each(|name| visit(&path(name)))
+                    .map(|()| None)
+            });
+            (listed, count)
+        };
+        // The system refuses this name, in the place of a folder whose files this user may not examine.
+        let refused = "\0";
+        let (listed, count) = files(&["none", "a.csv", refused, "loop", "none/x", "a.csv/x"]);
+        let listed = listed.unwrap();
+        assert_eq!((listed.left_out, count), (4, 1));
+        assert_eq!(listed.unread.expect("an error").code(), Code::InputUnreadable);
+        assert_eq!(
+            files(&["none", refused]).0.expect_err("no file").code(),
+            Code::InputUnreadable
+        );
+        assert_eq!(
+            files(&["none", "loop"]).0.expect_err("no file").code(),
+            Code::NotAFile
+        );
+    }
+
+    #[test]
+    fn only_plain_paths_are_made_absolute() {
+        assert_eq!(absolute("https://example.com/a.csv"), "https://example.com/a.csv");
+        assert_eq!(absolute("file:/data/a.csv"), "file:/data/a.csv");
+        assert_eq!(absolute("http:\\\\example.com"), "http:\\\\example.com");
+        assert!(absolute("a.csv").starts_with('/') && absolute("./a:b.csv").starts_with('/'));
+        assert!(absolute("a\n.csv").starts_with("file:///"));
     }
 }

@@ -48,6 +48,8 @@ impl<R: BufRead> UriList<R> {
         Error::permanent(Stage::Config, Code::InputMissing, what)
     }
 
+    /// Returns the next line. After an error about a line, the next call returns the line after it. After an error of the
+    /// reader, the list is over.
     fn read(&mut self) -> Result<Option<String>> {
         let failed = |code, line: u64, why: String| {
             let what = format!("{} line {line}: {why}", self.name);
@@ -57,13 +59,21 @@ impl<R: BufRead> UriList<R> {
         let mut limited = std::io::Read::take(&mut self.reader, LINE_BYTES_MAX + 1);
         self.line += 1;
         let read = limited.read_until(b'\n', &mut bytes);
+        let unread = |error| failed(Code::SettingsInvalid, self.line, "cannot be read".into()).because(error);
         let read = read.map_err(|error| {
-            failed(Code::SettingsInvalid, self.line, "cannot be read".into()).because(error)
+            self.is_over = true;
+            unread(error)
         })?;
         if read == 0 {
             return Ok(None);
         }
         if bytes.len() as u64 > LINE_BYTES_MAX {
+            if bytes.last() != Some(&b'\n') {
+                self.reader.skip_until(b'\n').map_err(|error| {
+                    self.is_over = true;
+                    unread(error)
+                })?;
+            }
             let why = format!("has more than {LINE_BYTES_MAX} bytes: is this a list of URIs?");
             return Err(failed(Code::RequestInvalid, self.line, why));
         }
@@ -85,7 +95,7 @@ impl<R: BufRead> UriList<R> {
 impl<R: BufRead> Iterator for UriList<R> {
     type Item = Result<ListedUri>;
 
-    /// Returns the next URI. After an error, there are no more.
+    /// Returns the next URI, or the error about a line that has none. The lines after it follow.
     fn next(&mut self) -> Option<Result<ListedUri>> {
         while !self.is_over {
             match self.read() {
@@ -95,10 +105,7 @@ impl<R: BufRead> Iterator for UriList<R> {
                     return Some(Ok(ListedUri { uri, line }));
                 }
                 Ok(None) => self.is_over = true,
-                Err(error) => {
-                    self.is_over = true;
-                    return Some(Err(error));
-                }
+                Err(error) => return Some(Err(error)),
             }
         }
         None
@@ -133,15 +140,18 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_line_and_ends_the_list() {
+    fn an_error_names_the_line_and_the_next_lines_follow() {
         let long = [b"a\n".to_vec(), vec![b'x'; 40_000], b"\nb\n".to_vec()].concat();
+        let one_too_long = [b"a\n".to_vec(), vec![b'x'; 32 * 1024], b"\nb\n".to_vec()].concat();
         for (text, why) in [
             (&b"a\n\xff\nb\n"[..], "list.txt line 2: is not UTF-8"),
             (&long, "list.txt line 2: has more than 32768 bytes"),
+            (&one_too_long, "list.txt line 2: has more than 32768 bytes"),
         ] {
             let found = read(text);
-            assert_eq!(found.len(), 2);
+            assert_eq!(found.len(), 3);
             assert_eq!(found[0], Ok((1, "a".to_owned())));
+            assert_eq!(found[2], Ok((3, "b".to_owned())));
             let error = found[1].as_ref().expect_err("an error");
             assert!(error.contains(why), "{error}");
         }

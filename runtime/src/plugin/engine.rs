@@ -25,6 +25,7 @@ use crate::config::{Limits, cores};
 use crate::document::{near_file, read_named};
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
+use crate::location::redact;
 use crate::stop::Stop;
 
 /// The interface of WASI for waiting, in the version that wasmtime-wasi provides. If a plugin imports an earlier 0.2
@@ -387,7 +388,7 @@ pub fn component_metadata(path: &Path) -> Result<Metadata> {
             std::io::ErrorKind::NotFound => ": a component is named by its path",
             _ => "",
         };
-        let refused = missing(format!("{}{hint}", path.display())).because(error);
+        let refused = missing(format!("{}{hint}", redact(&path.to_string_lossy()))).because(error);
         let component = path.with_added_extension("wasm");
         if component.is_file() {
             refused.with_hint(format!("{} is here: did you mean it?", component.display()))

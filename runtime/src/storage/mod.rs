@@ -187,11 +187,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// folder of this name, for example for receipts.
     fn check_queue(&self, queue: &str) -> Result<()>;
 
-    /// Prepares the place for the requests of a queue, and checks that it can be written.
+    /// Prepares the place for the requests of a queue, and checks that it can be written. If `stop` is given, an object
+    /// store has 10 s to answer, and the call ends when the stop is requested.
     ///
     /// # Errors
-    /// Fails as [`Storage::begin`] does.
-    fn prepare(&self, queue: &str) -> Result<()>;
+    /// Fails as [`Storage::begin`] does. Also fails transiently if a store does not answer in time, or if a stop is
+    /// requested.
+    fn prepare(&self, queue: &str, stop: Option<&Stop>) -> Result<()>;
 
     /// Begins an attempt, whose output will have this format.
     ///

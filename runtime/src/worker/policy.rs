@@ -14,6 +14,7 @@ use crate::gate::Gate;
 use crate::plugin::Engine;
 use crate::queue::OutputId;
 use crate::request::InputOptions;
+use crate::stop::Stop;
 
 /// The settings for the requests of one or more queues.
 pub struct PolicyOptions {
@@ -61,22 +62,47 @@ impl Policies {
     /// # Errors
     /// Fails if a plugin cannot be used or an output cannot be written.
     pub async fn new(engine: &Engine, settings: Vec<(Vec<String>, PolicyOptions)>) -> Result<Self> {
+        Self::prepared(engine, settings, None).await
+    }
+
+    /// Returns the policies as [`Policies::new`] does, but for a worker that runs already: an object store has 10 s to
+    /// answer. The thread that waits for it ends when the stop is requested, even if this future was dropped.
+    ///
+    /// # Errors
+    /// Fails as [`Policies::new`] does, and if a store does not answer in time.
+    pub async fn anew(
+        engine: &Engine,
+        settings: Vec<(Vec<String>, PolicyOptions)>,
+        stop: &Stop,
+    ) -> Result<Self> {
+        Self::prepared(engine, settings, Some(stop.clone())).await
+    }
+
+    async fn prepared(
+        engine: &Engine,
+        settings: Vec<(Vec<String>, PolicyOptions)>,
+        stop: Option<Stop>,
+    ) -> Result<Self> {
         let engine = engine.clone();
-        let preparing = tokio::task::spawn_blocking(move || Self::prepare(&engine, settings));
+        let preparing = tokio::task::spawn_blocking(move || Self::prepare(&engine, settings, stop.as_ref()));
         preparing.await.unwrap_or_else(|error| {
             let what = "outputs and plugins could not be prepared";
             Err(Error::permanent(Stage::Worker, Code::HostFailure, what).because(error))
         })
     }
 
-    fn prepare(engine: &Engine, settings: Vec<(Vec<String>, PolicyOptions)>) -> Result<Self> {
+    fn prepare(
+        engine: &Engine,
+        settings: Vec<(Vec<String>, PolicyOptions)>,
+        stop: Option<&Stop>,
+    ) -> Result<Self> {
         let mut policies = Self {
             of_queue: HashMap::new(),
             all: Vec::new(),
             watched: Vec::new(),
         };
         for (queues, options) in settings {
-            let output = prepared_output(&options.destination, &queues)?;
+            let output = prepared_output(&options.destination, &queues, stop)?;
             let plugin_file = policies.plugin_file(engine, &options)?;
             let policy = Arc::new(Policy {
                 options,
@@ -88,6 +114,26 @@ impl Policies {
             policies.all.push(policy);
         }
         Ok(policies)
+    }
+
+    /// Returns these policies and, for each of `queues`, its policy in `former`.
+    #[must_use]
+    pub fn keeping(mut self, former: &Self, queues: &[String]) -> Self {
+        for queue in queues {
+            let policy = former.of(queue);
+            self.of_queue.insert(queue.clone(), Arc::clone(policy));
+            if self.all.iter().any(|known| Arc::ptr_eq(known, policy)) {
+                continue;
+            }
+            self.all.push(Arc::clone(policy));
+            if let Some(file) = &policy.plugin_file
+                && former.watches(file)
+                && !self.watches(file)
+            {
+                self.watched.push(Arc::clone(file));
+            }
+        }
+        self
     }
 
     /// Returns the policy of a queue that the worker serves.
@@ -121,6 +167,10 @@ impl Policies {
         }
     }
 
+    fn watches(&self, file: &Arc<PluginFile>) -> bool {
+        self.watched.iter().any(|watched| Arc::ptr_eq(watched, file))
+    }
+
     /// Returns the plugin file of a policy. Policies share a file that they load in the same way.
     fn plugin_file(&mut self, engine: &Engine, options: &PolicyOptions) -> Result<Option<Arc<PluginFile>>> {
         let PluginSource::File { path, config, watch } = &options.plugin else {
@@ -142,10 +192,10 @@ impl Policies {
 }
 
 /// Checks that queues can have their outputs in a destination, and returns the identity of its output.
-fn prepared_output(destination: &Destination, queues: &[String]) -> Result<OutputId> {
+fn prepared_output(destination: &Destination, queues: &[String], stop: Option<&Stop>) -> Result<OutputId> {
     let storage = destination.storage();
     for queue in queues {
-        storage.prepare(queue)?;
+        storage.prepare(queue, stop)?;
     }
     Ok(OutputId {
         id: storage.identity()?,

@@ -60,6 +60,15 @@ fn each_mistake_is_reported_with_its_position() {
             "1:15: invalid value '0' for '--concurrency <N>': expected a whole number from 1 to 256",
         ),
         (
+            "concurrency = \"4s\"",
+            "1:15: invalid value '4s' for '--concurrency <N>': expected a whole number from 1 to 256",
+        ),
+        (
+            "retention = \"36h\"",
+            "1:13: invalid value '36h' for '--retention <DAYS>': expected a whole number of days from 0 to 65535, or a time such \
+             as 2d or 90s",
+        ),
+        (
             "retry-for = 5",
             "1:13: `retry-for`: expected a string (\"DURATION\"), found a whole number",
         ),
@@ -156,6 +165,15 @@ fn all_mistakes_are_reported_at_once() {
             .refused(2);
         assert!(said.contains("ingest-host.toml:1:1: unknown key \"b\""), "{said}");
     }
+    // A fault of `.env` is in the document, too.
+    host.write(".env", "REDIS_HOST=a b\n");
+    host.write("empty.toml", "");
+    let document = host.run("config check --config-file empty.toml --json");
+    assert_eq!(document.code, Some(2));
+    let document: Value = serde_json::from_str(&document.stdout).unwrap();
+    let message = document["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains(".env: line 1 is not NAME=VALUE"), "{message}");
+    std::fs::remove_file(host.path(".env")).unwrap();
     let said = host.run("run --config-file missing.toml").refused(2);
     assert!(said.contains("missing.toml: cannot be read"), "{said}");
 }
@@ -226,6 +244,13 @@ fn the_command_line_beats_the_environment_and_the_environment_the_file() {
         is(json!("40s"), "command line")
     );
     assert_eq!(of("", &[], worker, "retention"), is(json!(7), "default"));
+    host.write("times.toml", "lease = '2m'\nretention = '48h'\n");
+    let times = host
+        .run("config check --config-file times.toml --json")
+        .json()
+        .remove(0);
+    let times = ["lease", "retention"].map(|name| times["worker"][name]["value"].clone());
+    assert_eq!(times, ["2m", "48h"]);
 
     // The table of a queue comes before the worker's settings, and after the command line.
     assert_eq!(of("", &[], a, "profile"), is(json!(false), "ingest-host.toml:7"));
@@ -356,6 +381,49 @@ fn no_secret_is_shown() {
 }
 
 #[test]
+fn no_secret_of_a_wrong_setting_is_shown() {
+    for setting in [
+        "allow-host = ['https://me:s3cret@h/']",
+        "allow-host = ['me:s3cret@h']",
+        "allow-bucket = ['s3://me:s3cret@b']",
+        "allow-root = ['https://me:s3cret@h/']",
+        "output = 'https://me:s3cret@h/'",
+        "rejects = 'https://me:s3cret@h/'",
+        "plugin = 'https://me:s3cret@h/x.wasm'",
+        "plugin = 'a.wasm'\nplugin-config = 's3cret'",
+        "credentials = 'https://me:s3cret@h/'",
+    ] {
+        let host = host(setting);
+        host.write("a.wasm", "");
+        for more in ["", "--json"] {
+            let said = host.run(&format!("config check --config-file ingest-host.toml {more}"));
+            assert!(
+                !said.stdout.contains("s3cret") && !said.stderr.contains("s3cret"),
+                "{setting}: {}{}",
+                said.stdout,
+                said.stderr
+            );
+            assert_eq!(said.code, Some(2), "{setting}: {}", said.stdout);
+        }
+    }
+}
+
+#[test]
+fn an_output_that_no_worker_can_use_is_a_mistake() {
+    for (setting, why) in [
+        (
+            "output = 'o'\nrejects = 'o'\n[queues.q]",
+            "is the folder of the outputs",
+        ),
+        ("output = 's3://b/x'\n[queues.decisions]", "queue \"decisions\""),
+    ] {
+        let said = host(setting).run("config check --config-file ingest-host.toml");
+        let said = said.refused(2);
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn a_file_that_others_can_change_is_read_with_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let host = host("lease = 30\n");
@@ -381,6 +449,31 @@ fn a_table_that_does_not_hold_is_told() {
         said.stderr
     };
     assert!(!told("").contains("table"));
+    // Also if another option, or a limit of the same name, replaces the setting.
+    host.write(
+        "ingest-host.toml",
+        "plugin = 'a.wasm'\n[queues.alarms]\nplugin-config = '{}'\nmax-rejects = ['5%']\nlimits = { memory = '16MiB', traps = 1 }\n",
+    );
+    for plugin in ["a.wasm", "b.wasm"] {
+        host.write(plugin, "");
+    }
+    assert!(!told("--limit call-time=5s").contains("table"));
+    for (more, names) in [
+        ("--on-reject fail", "max-rejects"),
+        ("--limit memory=1GiB", "limits.memory"),
+        ("--plugin b.wasm", "plugin-config"),
+        (
+            "--max-rejects 3 --limit traps=2 --limit memory=1GiB",
+            "max-rejects, limits.memory, limits.traps",
+        ),
+    ] {
+        let said = told(more);
+        assert!(said.contains(&format!("settings=\"{names}\"")), "{more}: {said}");
+    }
+    host.write(
+        "ingest-host.toml",
+        "[queues.alarms]\ncredentials = 'a.json'\nprofile = true\n[queues.b1]\n",
+    );
     let said = told("--credentials b.json");
     assert!(
         said.contains("settings=\"credentials\"") && said.contains("queue=\"alarms\""),

@@ -220,11 +220,14 @@ fn what_cannot_be_submitted_is_told(host: &Host) {
         assert_eq!(said.code, Some(code), "{arguments:?}: {}", said.stderr);
     }
     // One bad line or argument does not prevent the others.
-    host.write("list", "a.csv\nnone.csv\nhttps://me:pw@h.example/x\n\nb.csv\n");
+    host.write(
+        "list",
+        "a.csv\nnone.csv\nhttps://me:pw@h.example/x\n\nb.csv\nempty/\n",
+    );
     let said = submit(host, &["@list", "*.tsv"]);
     assert!(
         said.stdout
-            .ends_with("2 requests: 2 new, 0 known, 3 not submitted\n"),
+            .ends_with("2 requests: 2 new, 0 known, 4 not submitted\n"),
         "{}",
         said.stdout
     );
@@ -238,9 +241,22 @@ fn what_cannot_be_submitted_is_told(host: &Host) {
         "{said}"
     );
     assert!(said.contains("*.tsv: no file matches"), "{said}");
+    assert!(
+        said.contains("list line 6: ") && said.contains("give the folder to --uri"),
+        "{said}"
+    );
     assert_eq!(inputs(host), ["a.csv", "b.csv"]);
     let said = submit(host, &["*.csv", "--delimiter", ";"]).refused(1);
     assert_eq!(said.matches("[request-conflict]").count(), 2, "{said}");
+    assert!(
+        said.contains("submit it with the same options") && !said.contains("choose another --id"),
+        "{said}"
+    );
+    host.write("bad-list", b"\xff\nc.csv\n");
+    host.write("c.csv", "a\n1\n");
+    let said = submit(host, &["@bad-list"]).refused(1);
+    assert!(said.contains("bad-list line 1: is not UTF-8"), "{said}");
+    assert_eq!(inputs(host), ["a.csv", "b.csv", "c.csv"]);
 }
 
 fn a_group_is_summed_up(host: &Host) {
@@ -286,6 +302,11 @@ fn a_group_is_summed_up(host: &Host) {
         said.contains("3 requests: 0 new, 3 known\nqueue    q\nrequests 3: 0 waiting, 0 running, 3 done"),
         "{said}"
     );
+    // A file that two arguments name is one request.
+    let said = submit(host, &["d/?.csv", "d/[ab].csv", "--wait", "--json"]);
+    let sum = &said.json()[0];
+    assert_eq!((&sum["submitted"], &sum["done"]), (&json!(3), &json!(3)), "{sum}");
+    assert_eq!(sum["records"]["read"], 3, "{sum}");
 }
 
 on_both_queues! {

@@ -1,7 +1,9 @@
 //! Tests that SIGHUP makes a worker with a config file read it again. The new settings hold for new claims, and a broken
 //! file changes nothing.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpListener;
 
 use crate::support::host::{Host, Worker, component, path_of};
 use crate::support::http::Files;
@@ -10,6 +12,10 @@ on_both_queues! {
     new_claims_get_the_new_settings_and_running_attempts_keep_theirs
     a_broken_file_changes_nothing
     settings_that_cannot_change_are_named
+    a_queue_that_the_file_no_longer_names_keeps_its_settings
+    a_queue_that_loses_its_table_keeps_its_settings
+    a_pipe_is_read_once
+    a_store_that_does_not_answer_holds_up_neither_a_newer_reload_nor_the_end
 }
 
 const CSV: &str = "a,b\n1,2\n";
@@ -82,6 +88,8 @@ fn a_broken_file_changes_nothing(host: &Host) {
             "ingest-host.toml:2:1: unknown key",
         ),
         ("[queues.q", "ingest-host.toml:1:10"),
+        ("", "sets nothing"),
+        ("# [queues.q]\n", "sets nothing"),
         ("[queues.q]\nallow-root = ['missing']\n", "missing"),
         ("[queues.q]\noutput = 'a-file/'\nallow-root = ['.']\n", "a-file"),
     ]
@@ -116,12 +124,15 @@ fn settings_that_cannot_change_are_named(host: &Host) {
     let mut worker = start(host, "--lease 60");
     configure(
         host,
-        "url = 'redis://b'\nlog-format = 'human'\nconcurrency = 3\nlease = 40\n[queues.q]\n[queues.r]\n",
+        "url = 'redis://b'\nlog-format = 'human'\nconcurrency = 3\nlease = 40\ncheckpoint = '1MiB'\n\
+         limits.component-bytes = 1\n[queues.q]\n[queues.r]\n",
     );
     worker.signal("HUP");
     let line = worker.wait_for_log("only at the next start");
     assert!(
-        line.contains("\"settings\":\"url, log-format, queue, concurrency\""),
+        line.contains(
+            "\"settings\":\"url, log-format, queue, limits.component-bytes, concurrency, checkpoint\""
+        ),
         "{line}"
     );
     configure(host, "concurrency = 2\n[queues.q]\nmin-records = 5\n");
@@ -129,4 +140,133 @@ fn settings_that_cannot_change_are_named(host: &Host) {
     worker.wait_for_log("config file reloaded");
     let (_, log) = worker.stop();
     assert_eq!(log.matches("only at the next start").count(), 2, "{log}");
+}
+
+fn a_queue_that_the_file_no_longer_names_keeps_its_settings(host: &Host) {
+    host.write("in.csv", CSV);
+    let file = host.path("in.csv").display().to_string();
+    configure(
+        host,
+        "[queues.q]\noutput = 'before'\nallow-root = ['.']\n[queues.r]\noutput = 'r'\n",
+    );
+    let mut worker = start(host, "");
+    // The first two files leave the queue out.
+    for (index, text) in [
+        "[queues.r]\noutput = 'r'\n",
+        "output = 'r'\nqueue = ['r']\n",
+        "[queues.q]\noutput = 'after'\nallow-root = ['.']\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        configure(host, text);
+        worker.signal("HUP");
+        worker.wait_for_log("config file reloaded");
+        let line = worker.wait_for_log("only at the next start");
+        assert!(line.contains("\"settings\":\"queue\""), "{line}");
+        let (id, expected) = (format!("r{index}"), if index < 2 { "before" } else { "after" });
+        submit(host, &id, &file);
+        assert_eq!(output_folder(host, &id), expected);
+    }
+    assert!(!host.path("out").exists());
+}
+
+fn a_queue_that_loses_its_table_keeps_its_settings(host: &Host) {
+    host.write("in.csv", CSV);
+    let file = host.path("in.csv").display().to_string();
+    let of_worker = "queue = ['q']\noutput = 'worker'\nallow-root = ['.']\n";
+    configure(host, of_worker);
+    let mut worker = start(host, "");
+    for (index, (table, expected)) in [
+        ("[queues.q]\noutput = 'before'\n", "before"),
+        ("", "before"),
+        ("[queues.q]\noutput = 'after'\n", "after"),
+        ("[queues.r]\n", "after"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        configure(host, &format!("{of_worker}{table}"));
+        worker.signal("HUP");
+        worker.wait_for_log("config file reloaded");
+        if index % 2 == 1 {
+            let line = worker.wait_for_log("have no table in the config file any more");
+            assert!(
+                line.contains("\"level\":\"WARN\"") && line.contains("\"queues\":\"q\""),
+                "{line}"
+            );
+        }
+        let id = format!("r{index}");
+        submit(host, &id, &file);
+        assert_eq!(output_folder(host, &id), expected);
+    }
+}
+
+fn make_pipe(host: &Host, name: &str) {
+    let _ = fs::remove_file(host.path(name));
+    host.bash(&format!("mkfifo {name}")).ok();
+}
+
+fn a_pipe_is_read_once(host: &Host) {
+    make_pipe(host, "ingest-host.toml");
+    let plugin = component("clean").display().to_string();
+    let mut worker = host.worker(&format!("--config-file ingest-host.toml --plugin {plugin}"));
+    // This waits until the worker opens the pipe, which it does before it knows that SIGHUP asks to reload.
+    let mut pipe = File::options()
+        .write(true)
+        .open(host.path("ingest-host.toml"))
+        .unwrap();
+    worker.signal("HUP");
+    pipe.write_all(b"[queues.q]\nallow-root = ['.']\n").unwrap();
+    drop(pipe);
+    worker.wait_for_log("worker started");
+    let is_refused = |worker: &mut Worker, why: &str| {
+        let line = worker.wait_for_log("config file not reloaded");
+        assert!(line.contains(why), "{line}");
+    };
+    let is_pipe = "is a pipe, not a regular file";
+    is_refused(&mut worker, is_pipe);
+    make_pipe(host, "credentials.json");
+    make_pipe(host, "key");
+    for (text, why) in [
+        ("[queues.q]\ncredentials = 'credentials.json'\n", is_pipe),
+        (
+            "output = 's3://b/x'\n[queues.q]\n[stores.s]\nkind = 's3'\nbuckets = ['b']\naccess-key-id-file = 'key'\n\
+         secret-access-key-file = 'key'\n",
+            "`access-key-id-file`: this file cannot be read",
+        ),
+    ] {
+        fs::remove_file(host.path("ingest-host.toml")).unwrap();
+        configure(host, text);
+        worker.signal("HUP");
+        is_refused(&mut worker, why);
+    }
+    let (code, log) = worker.stop();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+fn a_store_that_does_not_answer_holds_up_neither_a_newer_reload_nor_the_end(host: &Host) {
+    let store = TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = format!(
+        "output = 's3://b/x'\n[queues.q]\n[stores.s]\nkind = 's3'\nbuckets = ['b']\nunsigned = true\nendpoint = 'http://{}'\n",
+        store.local_addr().unwrap()
+    );
+    host.write("in.csv", CSV);
+    configure(host, "[queues.q]\noutput = 'before'\n");
+    let mut worker = start(host, "");
+    configure(host, &slow);
+    worker.signal("HUP");
+    let _first = store.accept().unwrap();
+    configure(host, "[queues.q]\noutput = 'after'\nallow-root = ['.']\n");
+    worker.signal("HUP");
+    worker.wait_for_log("reload ended by a newer one");
+    worker.wait_for_log("config file reloaded");
+    submit(host, "r", &host.path("in.csv").display().to_string());
+    assert_eq!(output_folder(host, "r"), "after");
+    configure(host, &slow);
+    worker.signal("HUP");
+    let _second = store.accept().unwrap();
+    let (code, log) = worker.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
 }

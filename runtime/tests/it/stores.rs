@@ -189,9 +189,15 @@ fn each_mistake_in_a_store_is_reported_with_its_position() {
             format!("{s3}unsigned = true\n[queues.q]\nstores = ['a']\noutput = 's3://c/out'"),
             "queue q: s3://c: no store in `stores` of the queue lists this bucket",
         ),
+        // A table with a mistake is there.
+        (
+            "[queues.q]\nstores = ['a']\n[stores.a]\nbuckets = ['b']".into(),
+            "error: ingest-host.toml:3:9: `kind` is missing: write kind = \"s3\", \"gs\" or \"az\"\n",
+        ),
     ] {
         host.write("ingest-host.toml", &file);
         let said = run(&host, "config check").refused(2);
+        assert!(!said.contains("there is no table [stores.a]"), "{said}");
         assert!(said.contains(expected), "{file}\n{said}");
         assert!(!said.contains("s3cr3t"), "{said}");
         let document = run(&host, "config check --json").stdout;
@@ -486,6 +492,57 @@ fn a_reload_changes_stores_for_new_claims() {
     let (code, log) = worker.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains(SECRET_KEY) && Path::new(&host.path("secret")).exists());
+}
+
+#[test]
+fn a_report_is_read_from_the_store_of_its_bucket() {
+    let server = S3Server::start();
+    server.create_bucket("out");
+    let host = Host::embedded();
+    host.write("in.csv", CSV);
+    configure(
+        &host,
+        &format!(
+            "{}[queues.q]\nallow-root = ['.']\noutput = 's3://out/x'\nmin-records = 5\n",
+            store("lake", &server, "key-id", "buckets = ['out']")
+        ),
+    );
+    submit(&host, "q", "few", &host.path("in.csv").display().to_string());
+    burst(&host);
+    assert_eq!(host.status("few")["code"], "gate-exceeded");
+    for what in ["few", "s3://out/x/_ingest/q/quarantine/few.json"] {
+        let report = run(&host, &format!("report --json {what}")).json().remove(0);
+        assert_eq!(report["request"]["id"], "few", "{report}");
+    }
+}
+
+#[test]
+fn a_reload_reads_the_files_of_stores_again() {
+    let server = S3Server::start();
+    server.put("lake", "in.csv", CSV);
+    let host = Host::embedded();
+    let credentials = |key_id: &str| {
+        let text = format!("[default]\naws_access_key_id = {key_id}\naws_secret_access_key = {SECRET_KEY}\n");
+        host.write("credentials", text);
+    };
+    credentials(OTHER_KEY);
+    configure(
+        &host,
+        &format!(
+            "[stores.lake]\nkind = 's3'\nbuckets = ['lake']\nendpoint = '{}'\ncredentials-file = 'credentials'\n\
+             [queues.q]\nallow-bucket = ['s3://lake']\n",
+            server.endpoint()
+        ),
+    );
+    let mut worker = host.worker("--config-file ingest-host.toml");
+    worker.wait_for_log("worker started");
+    submit(&host, "q", "first", "s3://lake/in.csv");
+    host.wait_for_state("first", "dead");
+    credentials(ACCESS_KEY);
+    worker.signal("HUP");
+    worker.wait_for_log("config file reloaded");
+    submit(&host, "q", "second", "s3://lake/in.csv");
+    host.wait_for_state("second", "done");
 }
 
 #[test]

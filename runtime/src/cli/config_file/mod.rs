@@ -6,7 +6,6 @@ mod toml_text;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 
 use clap::{Command, ValueEnum};
@@ -15,7 +14,7 @@ pub(super) use self::parse::{Kind, excluded, is_list, is_of_queue};
 pub(super) use self::stores::{FILE, StoreTable, VARIABLE};
 use super::settings::Origin;
 use crate::config::LimitValue;
-use crate::document::read_text;
+use crate::document::{open_named, read_text};
 use crate::error::{Code, Error, Result, Stage};
 use crate::telemetry::log::LogFormat;
 use crate::trust;
@@ -56,13 +55,24 @@ impl ConfigFile {
             let what = format!("--config-file {}: cannot be read", path.display());
             Unusable::Unread(Error::permanent(Stage::Config, Code::SettingsInvalid, what).because(error))
         };
-        let file = File::open(path).map_err(unread)?;
+        let file = open_named(path).map_err(unread)?;
         let found = file.metadata().map_err(unread)?;
         let text = read_text(file, FILE_BYTES_MAX).map_err(unread)?;
         let mut parsed =
             parse::parse(&path.display().to_string(), &text, program).map_err(Unusable::Wrong)?;
         parsed.changed_by_others = trust::changed_by_others(&found);
         Ok(parsed)
+    }
+
+    /// Returns whether the file sets nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self {
+            worker,
+            queues,
+            stores,
+            ..
+        } = self;
+        worker.settings.is_empty() && worker.limits.is_empty() && queues.is_empty() && stores.is_empty()
     }
 
     /// Warns if others can change the file, because it decides what requests may reach.

@@ -134,6 +134,8 @@ impl Reader<'_> {
     /// Returns the settings of the worker, and puts the tables of queues and stores into `file`.
     fn worker(&mut self, table: &DeTable<'_>, file: &mut ConfigFile) -> Table {
         let settings = self.table(table, Scope::Worker);
+        // A store with a fault also has a name.
+        let mut names_of_stores = Vec::new();
         for (key, value) in table {
             match &**key.get_ref() {
                 QUEUES => self.queues(value, &mut file.queues),
@@ -141,23 +143,21 @@ impl Reader<'_> {
                     let (stores, faults) = stores::parse(value, self.text);
                     file.stores = stores;
                     self.faults.extend(faults);
+                    let tables = value.get_ref().as_table().into_iter().flatten();
+                    names_of_stores.extend(tables.map(|(name, _)| &**name.get_ref()));
                 }
                 _ => {}
             }
         }
-        self.check_names_of_stores(file);
+        self.check_names_of_stores(file, &names_of_stores);
         settings
     }
 
     /// Finds names of stores, in tables of queues, that have no table.
-    fn check_names_of_stores(&mut self, file: &ConfigFile) {
+    fn check_names_of_stores(&mut self, file: &ConfigFile, known: &[&str]) {
         for setting in file.queues.values().filter_map(|table| table.stores.as_ref()) {
-            for name in setting
-                .values
-                .iter()
-                .filter(|name| !file.stores.contains_key(*name))
-            {
-                let near = nearest(file.stores.keys().map(String::as_str), name);
+            for name in setting.values.iter().filter(|name| !known.contains(&&***name)) {
+                let near = nearest(known.iter().copied(), name);
                 let hint = near.map_or(String::new(), |near| format!(", did you mean \"{near}\"?"));
                 self.faults.push(Fault {
                     at: setting.at,
@@ -310,6 +310,10 @@ impl Reader<'_> {
             (Kind::Boolean, DeValue::Boolean(value)) => value.to_string(),
             (Kind::Integer, DeValue::Integer(number)) => decimal(number),
             (Kind::Text, DeValue::String(text)) => text.clone().into_owned(),
+            // Some of these options also take a time, such as "90s".
+            (Kind::Integer, DeValue::String(text)) if text.parse::<u64>().is_err() => {
+                text.clone().into_owned()
+            }
             (expected, other) => {
                 let what = format!(
                     "`{name}`: expected {}, found {}",

@@ -178,12 +178,7 @@ impl LocalStorage {
         }
         let folders = Folders::open(paths)?;
         if folders.output.path() == folders.rejects.path() {
-            let what = format!(
-                "--rejects: {} is the folder of the outputs, where the rejects of a request `x` and the output of a request \
-                 `x.rejects` would have one name: give it a folder of its own",
-                folders.rejects.path().display()
-            );
-            return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
+            return Err(is_output_folder(folders.rejects.path()));
         }
         self.keep_identity()?;
         let folders = Arc::new(folders);
@@ -194,6 +189,16 @@ impl LocalStorage {
         kept.insert(key, Arc::clone(&folders));
         Ok(folders)
     }
+}
+
+/// Returns the error for a folder of rejects that is also the folder of outputs.
+fn is_output_folder(rejects: &Path) -> Error {
+    let what = format!(
+        "--rejects: {} is the folder of the outputs, where the rejects of a request `x` and the output of a request `x.rejects` \
+         would have one name: give it a folder of its own",
+        rejects.display()
+    );
+    Error::permanent(Stage::Config, Code::OutputFolder, what)
 }
 
 impl Storage for LocalStorage {
@@ -227,6 +232,9 @@ impl Storage for LocalStorage {
 
     fn check_queue(&self, queue: &str) -> Result<()> {
         check_usable_queue_name(queue)?;
+        if self.rejects.as_ref() == Some(&self.output) {
+            return Err(is_output_folder(&self.output));
+        }
         if let Some(rejects) = &self.rejects
             && (self.output.join(queue) == *rejects || rejects.join(queue) == self.output)
         {
@@ -236,7 +244,7 @@ impl Storage for LocalStorage {
         Ok(())
     }
 
-    fn prepare(&self, queue: &str) -> Result<()> {
+    fn prepare(&self, queue: &str, _: Option<&Stop>) -> Result<()> {
         let owner = Owner {
             queue: Some(queue.to_owned()),
             ..Owner::default()

@@ -2,12 +2,11 @@
 //! credentials comes out.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use super::settings::{S3Settings, Secret};
-use crate::document::read_text;
+use crate::document::{open_named, read_text};
 use crate::error::{Code, Error, Result, Stage};
 
 /// The most bytes of a file with profiles.
@@ -225,7 +224,7 @@ fn keys(members: &HashMap<String, String>, name: &str) -> Result<Option<ProfileS
 /// Adds the profiles of a file. Members of a later file take precedence. A missing file has none.
 fn add_file(profiles: &mut Profiles, path: &Path, is_config: bool) -> Result<()> {
     let unread = |error| refused(format!("{}: cannot be read", path.display())).because(error);
-    let text = match File::open(path) {
+    let text = match open_named(path) {
         Ok(file) => read_text(file, FILE_BYTES_MAX).map_err(unread)?,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
         Err(error) => return Err(unread(error)),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{
     Attribute, AttributeValue, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
 use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::keys::stored;
 use super::parts::PartStore;
@@ -22,6 +23,8 @@ use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::redacted_start;
 use crate::location::escaped_key;
+use crate::stop::Stop;
+use crate::units::HumanDuration;
 
 /// The most tries of a call that the store refuses because of another call that has not ended.
 const CONFLICTS_MAX: u32 = 6;
@@ -39,8 +42,18 @@ pub(super) struct Client {
     runtime: Handle,
     /// The URI of the bucket, such as `s3://lake`.
     bucket: String,
+    /// The end of the calls; none if they last as long as the library repeats them.
+    end: Option<CallsEnd>,
     /// The length in bytes of each part of an upload. Only the last part can be shorter.
     part_bytes: usize,
+}
+
+/// The end of the calls of a client that must not wait long.
+#[derive(Clone)]
+struct CallsEnd {
+    deadline: Instant,
+    patience: Duration,
+    stop: Stop,
 }
 
 /// The result of [`Client::create`].
@@ -67,8 +80,42 @@ impl Client {
             store,
             runtime,
             bucket,
+            end: None,
             part_bytes,
         }
+    }
+
+    /// Returns the same client, whose calls fail after this time, and when the stop is requested. A thread that waits for
+    /// a call when the runtime ends would panic, so whoever ends the runtime requests the stop first.
+    pub(super) fn bounded(&self, patience: Duration, stop: &Stop) -> Self {
+        let end = CallsEnd {
+            deadline: Instant::now() + patience,
+            patience,
+            stop: stop.clone(),
+        };
+        Self {
+            end: Some(end),
+            ..self.clone()
+        }
+    }
+
+    fn block_on<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+        let Some(end) = &self.end else {
+            return self.runtime.block_on(call);
+        };
+        let ended = |why: String| object_store::Error::Generic {
+            store: "object store",
+            source: why.into(),
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = end.stop.requested() => Err(ended(end.stop.error().report())),
+                result = tokio::time::timeout_at(end.deadline, call) => result.unwrap_or_else(|_| {
+                    Err(ended(format!("no answer within {}", HumanDuration(end.patience))))
+                }),
+            }
+        })
     }
 
     pub(super) fn part_bytes(&self) -> usize {
@@ -87,7 +134,7 @@ impl Client {
     /// Returns the bytes of an object, or `None` if there is no such object. Fails if the object has more than
     /// `bytes_max` bytes.
     pub(super) fn read(&self, key: &Path, bytes_max: u64) -> Result<Option<Bytes>> {
-        let read = self.runtime.block_on(async {
+        let read = self.block_on(async {
             let found = match self.store.objects().get(key).await {
                 Ok(found) => found,
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -119,7 +166,7 @@ impl Client {
 
     /// Returns the digest of an object's bytes, or `None` if there is no such object.
     pub(super) fn digest(&self, key: &Path) -> Result<Option<Digest>> {
-        let digest = self.runtime.block_on(async {
+        let digest = self.block_on(async {
             let found = match self.store.objects().get(key).await {
                 Ok(found) => found,
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -153,7 +200,7 @@ impl Client {
             let options = PutOptions::from(PutMode::Create);
             let payload = PutPayload::from(bytes.clone());
             let put = self.store.objects().put_opts(key, payload, options);
-            let refusal = match self.runtime.block_on(put) {
+            let refusal = match self.block_on(put) {
                 Ok(_) => return Ok(Created::New),
                 Err(
                     error @ (object_store::Error::AlreadyExists { .. }
@@ -175,16 +222,14 @@ impl Client {
 
     /// Writes an object, and replaces any object of that name.
     pub(super) fn put(&self, key: &Path, bytes: Bytes) -> Result<()> {
-        let put = self
-            .runtime
-            .block_on(self.store.objects().put(key, PutPayload::from(bytes)));
+        let put = self.block_on(self.store.objects().put(key, PutPayload::from(bytes)));
         put.map(drop)
             .map_err(|error| self.failed(&error, "cannot be written", key))
     }
 
     /// Removes an object, if it exists.
     pub(super) fn delete(&self, key: &Path) -> Result<()> {
-        match self.runtime.block_on(self.store.delete_object(key)) {
+        match self.block_on(self.store.delete_object(key)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(&error, "cannot be removed", key)),
         }
@@ -192,9 +237,7 @@ impl Client {
 
     /// Returns the objects below a prefix, in the order of their names.
     pub(super) fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
-        let listed = self
-            .runtime
-            .block_on(self.store.objects().list(Some(prefix)).try_collect::<Vec<_>>());
+        let listed = self.block_on(self.store.objects().list(Some(prefix)).try_collect::<Vec<_>>());
         let mut listed = listed.map_err(|error| self.failed(&error, "cannot be listed", prefix))?;
         listed.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(listed)
@@ -207,17 +250,16 @@ impl Client {
         mut each: impl FnMut(ObjectMeta) -> Result<()>,
     ) -> Result<()> {
         let mut listed = self.store.objects().list(Some(prefix));
-        while let Some(object) = self.runtime.block_on(listed.next()) {
-            each(object.map_err(|error| self.failed(&error, "cannot be listed", prefix))?)?;
+        let failed = |error| self.failed(&error, "cannot be listed", prefix);
+        while let Some(object) = self.block_on(listed.try_next()).map_err(failed)? {
+            each(object)?;
         }
         Ok(())
     }
 
     /// Returns the names of the folders directly below a prefix.
     pub(super) fn folders(&self, prefix: &Path) -> Result<Vec<String>> {
-        let listed = self
-            .runtime
-            .block_on(self.store.objects().list_with_delimiter(Some(prefix)));
+        let listed = self.block_on(self.store.objects().list_with_delimiter(Some(prefix)));
         let listed = listed.map_err(|error| self.failed(&error, "cannot be listed", prefix))?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
         Ok(names.map(str::to_owned).collect())
@@ -229,7 +271,7 @@ impl Client {
             head: true,
             ..GetOptions::default()
         };
-        match self.runtime.block_on(self.store.objects().get_opts(key, options)) {
+        match self.block_on(self.store.objects().get_opts(key, options)) {
             Ok(found) => Ok(Some(ObjectFacts {
                 bytes: found.meta.size,
                 upload: found
@@ -244,8 +286,7 @@ impl Client {
 
     /// Begins an upload, and returns its id. The object that the upload makes will have `nonce` in its metadata.
     pub(super) fn create_upload(&self, key: &Path, nonce: &str) -> Result<String> {
-        self.runtime
-            .block_on(self.store.begin_upload(key, nonce))
+        self.block_on(self.store.begin_upload(key, nonce))
             .map_err(|error| self.failed(&error, "an upload cannot be begun", key))
     }
 
@@ -272,7 +313,7 @@ impl Client {
         let mut tries = 0;
         loop {
             let completing = self.store.complete_upload(key, upload, nonce, parts);
-            match self.runtime.block_on(completing) {
+            match self.block_on(completing) {
                 // Another call for the object has not ended.
                 Err(error @ object_store::Error::AlreadyExists { .. }) => {
                     tries += 1;
@@ -294,7 +335,7 @@ impl Client {
 
     /// Aborts an upload. Does nothing if the upload does not exist any more.
     pub(super) fn abort(&self, key: &Path, upload: &str) -> Result<()> {
-        match self.runtime.block_on(self.store.abort_upload(key, upload)) {
+        match self.block_on(self.store.abort_upload(key, upload)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(&error, "an upload cannot be aborted", key)),
         }

@@ -82,17 +82,13 @@ impl ObjectStores {
         }
     }
 
-    /// Returns the same stores of the environment, with these named ones. Named stores whose settings have changed share
-    /// nothing with earlier ones.
+    /// Returns the same stores of the environment, with these named ones. They share nothing with earlier named stores,
+    /// because a file that their settings name can have changed.
     #[must_use]
     pub fn with_named(&self, named: Vec<NamedSettings>) -> Self {
-        let is_same = self.named.iter().map(|store| &store.settings).eq(&named);
         Self {
             environment: Arc::clone(&self.environment),
-            named: match is_same {
-                true => Arc::clone(&self.named),
-                false => named.into_iter().map(NamedStore::new).collect(),
-            },
+            named: named.into_iter().map(NamedStore::new).collect(),
             allowed: None,
         }
     }

@@ -41,6 +41,10 @@ const PREPARE_RETRIES: u32 = 6;
 /// The pause before the first of these retries. It grows with each one.
 const PREPARE_PAUSE: Duration = Duration::from_millis(200);
 
+/// The time within which a store must answer while a running worker reloads its settings. A worker that starts waits as
+/// long as the library repeats its calls.
+const PREPARE_TIME: Duration = Duration::from_secs(10);
+
 /// A prefix of a bucket, below which outputs, rejects, receipts and checkpoints are stored.
 #[derive(Debug)]
 pub struct ObjectStorage {
@@ -87,7 +91,7 @@ impl ObjectStorage {
     /// Checks that the store can create an object only if there is no object of that name: if this function tries to
     /// create an object twice, the store must refuse at least the second time. The object is not removed, so the check
     /// needs no right to remove objects.
-    fn check_store(&self) -> Result<()> {
+    fn check_store(&self, client: &Client) -> Result<()> {
         let mut is_checked = self.is_checked.lock();
         if *is_checked {
             return Ok(());
@@ -95,13 +99,13 @@ impl ObjectStorage {
         let key = of_output(&self.prefix, "create-check");
         let create = || {
             let text = "This object shows that the store creates an object only if it is absent.\n";
-            self.client.create(&key, &Bytes::from_static(text.as_bytes()))
+            client.create(&key, &Bytes::from_static(text.as_bytes()))
         };
         if create()? == Created::New && create()? == Created::New {
             let what = format!(
                 "{}: this store replaces an object that it was asked to create only if absent, so two workers could commit \
                  one request: use a store with conditional writes (If-None-Match)",
-                self.client.uri(&key)
+                client.uri(&key)
             );
             return Err(Error::permanent(Stage::Config, Code::StoreUnsuitable, what));
         }
@@ -174,13 +178,7 @@ fn patiently<T>(call: impl Fn() -> Result<T>) -> Result<T> {
 
 impl Storage for ObjectStorage {
     fn identity(&self) -> Result<String> {
-        let mut identity = self.identity.lock();
-        if let Some(identity) = &*identity {
-            return Ok(identity.clone());
-        }
-        let found = self.read_or_create_identity()?;
-        *identity = Some(found.clone());
-        Ok(found)
+        self.identity_with(&self.client)
     }
 
     fn check_identity(&self) -> Result<()> {
@@ -210,10 +208,15 @@ impl Storage for ObjectStorage {
         Ok(())
     }
 
-    fn prepare(&self, queue: &str) -> Result<()> {
+    fn prepare(&self, queue: &str, stop: Option<&Stop>) -> Result<()> {
         self.check_queue(queue)?;
-        patiently(|| self.check_store())?;
-        patiently(|| self.identity()).map(drop)
+        let Some(stop) = stop else {
+            patiently(|| self.check_store(&self.client))?;
+            return patiently(|| self.identity()).map(drop);
+        };
+        let client = self.client.bounded(PREPARE_TIME, stop);
+        self.check_store(&client)?;
+        self.identity_with(&client).map(drop)
     }
 
     fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {
@@ -296,7 +299,7 @@ impl Storage for ObjectStorage {
 
     fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
         if let Some(identity) = &*self.identity.lock()
-            && self.read_or_create_identity()? != *identity
+            && self.read_or_create_identity(&self.client)? != *identity
         {
             self.is_replaced.store(true, Ordering::Relaxed);
         }
@@ -315,27 +318,34 @@ impl ObjectStorage {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         };
         check_id(&id)?;
-        self.check_store()?;
+        self.check_store(&self.client)?;
         let keys = self.keys(owner.queue.as_deref());
         Ok(ObjectAttempt::new(self.client.clone(), keys, owner, id, format))
     }
 
-    fn read_or_create_identity(&self) -> Result<String> {
+    fn identity_with(&self, client: &Client) -> Result<String> {
+        let mut identity = self.identity.lock();
+        if let Some(identity) = &*identity {
+            return Ok(identity.clone());
+        }
+        let found = self.read_or_create_identity(client)?;
+        *identity = Some(found.clone());
+        Ok(found)
+    }
+
+    fn read_or_create_identity(&self, client: &Client) -> Result<String> {
         let key = of_output(&self.prefix, OUTPUT_ID);
         let random = uuid::Uuid::new_v4().simple().to_string();
         // If another worker has created the object first, the id of that worker counts.
-        let found = match self.client.create(&key, &Bytes::from(format!("{random}\n")))? {
+        let found = match client.create(&key, &Bytes::from(format!("{random}\n")))? {
             Created::New => return Ok(random),
-            Created::Exists => self.client.read(&key, IDENTITY_BYTES_MAX)?,
+            Created::Exists => client.read(&key, IDENTITY_BYTES_MAX)?,
         };
         let text = String::from_utf8_lossy(&found.unwrap_or_default())
             .trim()
             .to_owned();
         if text.is_empty() || text.contains(char::is_whitespace) {
-            let what = format!(
-                "{}: is damaged: remove it if no worker runs",
-                self.client.uri(&key)
-            );
+            let what = format!("{}: is damaged: remove it if no worker runs", client.uri(&key));
             return Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what));
         }
         Ok(text)

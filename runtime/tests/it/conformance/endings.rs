@@ -105,7 +105,7 @@ pub(crate) fn a_refused_output_is_never_visible_and_its_rejects_are_kept(place: 
 
 pub(crate) fn what_is_not_published_leaves_nothing(place: &dyn Place) {
     let worker = place.open();
-    worker.storage().prepare(QUEUE).unwrap();
+    worker.storage().prepare(QUEUE, None).unwrap();
     let before = place.everything();
     let mut running = worker.storage().begin(owner(1, 0), Format::Csv).unwrap();
     running.output().take(&vec![b'x'; 9 << 20]).unwrap();

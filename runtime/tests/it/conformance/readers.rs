@@ -138,10 +138,10 @@ pub(crate) fn names_that_cannot_be_queues_are_refused(place: &dyn Place) {
             (Stage::Config, Class::Permanent),
             "{queue}"
         );
-        storage.prepare(queue).expect_err(queue);
+        storage.prepare(queue, None).expect_err(queue);
     }
     storage.check_queue(super::QUEUE).unwrap();
-    storage.prepare(super::QUEUE).unwrap();
+    storage.prepare(super::QUEUE, None).unwrap();
     // A worker that starts again prepares the place again.
-    place.open().storage().prepare(super::QUEUE).unwrap();
+    place.open().storage().prepare(super::QUEUE, None).unwrap();
 }

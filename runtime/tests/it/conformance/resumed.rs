@@ -56,7 +56,7 @@ pub(crate) fn a_checkpoint_is_resumed_by_another_worker(place: &dyn Place) {
 
 pub(crate) fn a_forgotten_checkpoint_is_gone(place: &dyn Place) {
     let worker = place.open();
-    worker.storage().prepare(QUEUE).unwrap();
+    worker.storage().prepare(QUEUE, None).unwrap();
     let before = place.everything();
     let mut first = worker.storage().begin(owner(1, 1), Format::Csv).unwrap();
     first.output().take(&vec![b'a'; LONG]).unwrap();
