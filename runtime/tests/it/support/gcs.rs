@@ -19,10 +19,12 @@ use quick_xml::escape::escape;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
+use super::server_thread::serve_on_thread;
+
 /// The most objects and prefixes in a page of a listing. It is small, so that tests have listings of several pages.
 const PAGE: usize = 20;
 
-/// The length of each part of an upload but the last, in bytes.
+/// The minimum length of each part of an upload except the last one, in bytes.
 const PART_BYTES_MIN: usize = 5 << 20;
 
 /// A running server. It ends when this is dropped.
@@ -86,26 +88,12 @@ impl GcsServer {
             token: token.map(str::to_owned),
             buckets: Mutex::new(buckets.collect()),
         });
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (running, stopped) = oneshot::channel::<()>();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let app = axum::Router::new()
-                    .fallback(answer)
-                    .layer(DefaultBodyLimit::disable())
-                    .with_state(store);
-                tokio::select! {
-                    _ = stopped => {}
-                    _ = async { axum::serve(listener, app).await } => {}
-                }
-            });
+        let app = axum::Router::new()
+            .fallback(answer)
+            .layer(DefaultBodyLimit::disable())
+            .with_state(store);
+        let (address, running) = serve_on_thread(async move |listener| {
+            axum::serve(listener, app).await.unwrap();
         });
         Self {
             address,
