@@ -106,6 +106,7 @@ async fn several_cuts_and_stalls_in_one_transfer_are_survived() {
     ];
     let count = actions.len();
     let limits = Limits {
+        http_first_byte: Duration::from_millis(500),
         http_idle: Duration::from_millis(500),
         ..limits()
     };

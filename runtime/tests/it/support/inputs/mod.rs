@@ -21,6 +21,7 @@ pub(crate) const CSV: &[u8] = b"id,name\n1,Ada\n2,Grace\n";
 pub(crate) fn limits() -> Limits {
     Limits {
         http_connect: Duration::from_secs(5),
+        http_first_byte: Duration::from_secs(5),
         http_idle: Duration::from_secs(5),
         http_resume_pause: Duration::from_millis(1),
         ..Limits::default()
