@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::host::{Host, component, path_of};
-use crate::support::inputs::scripted_server::ScriptedServer;
 use crate::support::inputs::served_file::{Action, ServedFile};
 use crate::support::redis::RedisServer;
 use crate::worker_process::{WorkerProcess, unshare};
@@ -22,7 +21,7 @@ pub(crate) const QUEUE: &str = "q";
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// The maximum time that a row waits without progress.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The number of records that all inputs of a fixture have together. If this allows fewer than two inputs, the fixture
 /// has two.
@@ -149,7 +148,7 @@ impl FaultsFixture {
     /// Serves a file from a server of its own, and submits a request for it. The server's first responses follow
     /// `actions`.
     pub(crate) fn serve(&mut self, file: ServedFile, actions: Vec<Action>, sha256: &str) {
-        let uri = uri(&file.serve(actions));
+        let uri = file.serve(actions).uri();
         let id = self.submit_uri(&uri);
         self.outputs.insert(uri.clone().into(), sha256.to_owned());
         self.accepted.insert(id, uri.into());
@@ -157,7 +156,7 @@ impl FaultsFixture {
 
     /// Serves a file that must not lead to an output, submits a request for it, and returns the request's id.
     pub(crate) fn serve_bad(&mut self, bytes: &[u8]) -> String {
-        let uri = uri(&ServedFile::new(bytes, None).serve(Vec::new()));
+        let uri = ServedFile::new(bytes, None).serve(Vec::new()).uri();
         self.submit_uri(&uri)
     }
 
@@ -237,14 +236,7 @@ impl FaultsFixture {
     /// Returns the number of requests in a state, or `None` if the server does not answer.
     pub(crate) fn try_count(&self, state: &str) -> Option<u64> {
         match &self.server {
-            Server::Redis(redis) => {
-                let client = redis::Client::open(redis.url()).unwrap();
-                let mut connection = client.get_connection_with_timeout(Duration::from_secs(1)).ok()?;
-                let mut ask = redis::cmd("ZCARD");
-                ask.arg(format!("ingest:{{{QUEUE}}}:{state}"))
-                    .query(&mut connection)
-                    .ok()
-            }
+            Server::Redis(redis) => count_on_redis(redis, state),
             Server::Sqlite => {
                 let path = self.host.url.strip_prefix("sqlite:").unwrap();
                 let db = rusqlite::Connection::open(path).ok()?;
@@ -259,27 +251,14 @@ impl FaultsFixture {
     pub(crate) fn wait_for_all(&self) -> Duration {
         let start = Instant::now();
         self.wait_until("all requests to end", |fixture| {
-            ["ready", "delayed", "leased"]
-                .iter()
-                .all(|state| fixture.try_count(state) == Some(0))
+            have_all_ended(|state| fixture.try_count(state))
         });
         start.elapsed()
     }
 
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
-        let (mut before, mut changed) = (None, Instant::now());
-        while !is_so(self) {
-            let states = ["ready", "delayed", "leased", "done", "dead"].map(|state| self.try_count(state));
-            if before != Some(states) {
-                (before, changed) = (Some(states), Instant::now());
-            }
-            assert!(
-                changed.elapsed() < PATIENCE,
-                "waited in vain for {what}; the states hold {states:?}"
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait_with_progress(what, |state| self.try_count(state), || is_so(self));
     }
 
     /// Retries poison requests until no request is dead, and returns the number of these retries. Random kills can make
@@ -370,6 +349,45 @@ impl FaultsFixture {
     }
 }
 
+/// Returns the number of requests in a state on a Redis server, or `None` if the server does not answer.
+pub(crate) fn count_on_redis(redis: &RedisServer, state: &str) -> Option<u64> {
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_connection_with_timeout(Duration::from_secs(1)).ok()?;
+    let mut ask = redis::cmd("ZCARD");
+    ask.arg(format!("ingest:{{{QUEUE}}}:{state}"))
+        .query(&mut connection)
+        .ok()
+}
+
+/// Returns true if no request waits or is worked on. `count` returns the number of requests in a state.
+pub(crate) fn have_all_ended(count: impl Fn(&str) -> Option<u64>) -> bool {
+    ["ready", "delayed", "leased"]
+        .iter()
+        .all(|state| count(state) == Some(0))
+}
+
+/// Waits until `is_so` returns true. Panics if no request changes its state for [`PATIENCE`]. `count` returns the number
+/// of requests in a state.
+#[track_caller]
+pub(crate) fn wait_with_progress(
+    what: &str,
+    count: impl Fn(&str) -> Option<u64>,
+    mut is_so: impl FnMut() -> bool,
+) {
+    let (mut before, mut changed) = (None, Instant::now());
+    while !is_so() {
+        let states = ["ready", "delayed", "leased", "done", "dead"].map(&count);
+        if before != Some(states) {
+            (before, changed) = (Some(states), Instant::now());
+        }
+        assert!(
+            changed.elapsed() < PATIENCE,
+            "waited in vain for {what}; the states hold {states:?}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// A user who has all rights on the Redis server. [`FaultsFixture::operator`] creates it.
 pub(crate) struct Operator(redis::Client);
 
@@ -394,10 +412,6 @@ impl Operator {
             .find_map(|line| line.strip_prefix("total_commands_processed:"));
         count.unwrap().trim().parse().unwrap()
     }
-}
-
-fn uri(server: &ScriptedServer) -> String {
-    format!("http://{}/a.csv", server.address)
 }
 
 /// Returns a `submit` command for these inputs.

@@ -5,17 +5,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::Scale;
-use crate::fixture::{LEASE, QUEUE};
+use crate::fixture::{LEASE, QUEUE, count_on_redis, have_all_ended, wait_with_progress};
 use crate::proxy::Proxy;
 use crate::support::host::{Host, component};
+use crate::support::inputs::sha256;
 use crate::support::redis::RedisServer;
-use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+use crate::support::s3::{S3Server, environment};
 use crate::worker_process::WorkerProcess;
 
 const BUCKET: &str = "lake";
@@ -31,9 +31,6 @@ const MANY: usize = 400_000;
 
 /// The number of different inputs of a row.
 const INPUTS: usize = 8;
-
-/// The maximum time that a row waits without progress.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The fail points that a successful attempt passes on an object store, in this order (see `runtime/src/fail_points.rs`).
 const STEPS: [&str; 9] = [
@@ -117,9 +114,7 @@ impl ObjectsFixture {
             .args(words.split_whitespace())
             .arg("--plugin")
             .arg(component("alarms"))
-            .env("AWS_ENDPOINT_URL_S3", endpoint)
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+            .envs(environment(endpoint));
         if let Some(fault) = fault {
             command.env("INGEST_HOST_FAULT", fault);
         }
@@ -128,27 +123,13 @@ impl ObjectsFixture {
 
     /// Returns the number of requests in a state.
     fn count(&self, state: &str) -> usize {
-        let client = redis::Client::open(self.redis.url()).unwrap();
-        let mut ask = redis::cmd("ZCARD");
-        ask.arg(format!("ingest:{{{QUEUE}}}:{state}"))
-            .query(&mut client.get_connection().unwrap())
-            .unwrap()
+        count_on_redis(&self.redis, state).unwrap().try_into().unwrap()
     }
 
     #[track_caller]
     fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
-        let (mut before, mut changed) = (None, Instant::now());
-        while !is_so(self) {
-            let states = ["ready", "delayed", "leased", "done", "dead"].map(|state| self.count(state));
-            if before != Some(states) {
-                (before, changed) = (Some(states), Instant::now());
-            }
-            assert!(
-                changed.elapsed() < PATIENCE,
-                "waited in vain for {what}; the states hold {states:?}"
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let count = |state: &str| count_on_redis(&self.redis, state);
+        wait_with_progress(what, count, || is_so(self));
     }
 
     /// Waits until all requests have ended. Retries those that became dead because they lost three workers or failed
@@ -157,9 +138,7 @@ impl ObjectsFixture {
         let mut retried = 0;
         loop {
             self.wait_until("all requests to end", |fixture| {
-                ["ready", "delayed", "leased"]
-                    .iter()
-                    .all(|state| fixture.count(state) == 0)
+                have_all_ended(|state| count_on_redis(&fixture.redis, state))
             });
             if self.count("dead") == 0 {
                 return retried;
@@ -190,7 +169,7 @@ impl ObjectsFixture {
     fn check(&self) {
         self.machines[0].run(&format!("queue audit --queue {QUEUE}")).ok();
         assert_eq!(self.count("done"), self.accepted.len());
-        let mut named = HashSet::new();
+        let mut named = HashMap::new();
         for (id, input) in &self.accepted {
             let receipt = self
                 .server
@@ -204,11 +183,14 @@ impl ObjectsFixture {
             assert_eq!(output["uri"], format!("s3://{BUCKET}/{key}"));
             let bytes = self.server.read(BUCKET, &key).unwrap();
             assert_eq!(sha256(&bytes), *digest, "{id}");
-            named.insert(key);
+            named.insert(key, digest.clone());
         }
         let mut visible = self.server.keys(BUCKET);
         visible.retain(|key| key.starts_with(OUTPUTS));
-        assert_eq!(visible.into_iter().collect::<HashSet<_>>(), named);
+        assert_eq!(
+            visible.iter().collect::<HashSet<_>>(),
+            named.keys().collect::<HashSet<_>>()
+        );
         self.watcher.check(&named);
     }
 }
@@ -258,13 +240,15 @@ impl Watcher {
         Self { stop, seen }
     }
 
-    /// Checks that the watcher has seen no violation, and no output but those that receipts name.
-    fn check(&self, named: &HashSet<String>) {
+    /// Checks that the watcher has seen no violation, and no output but those that receipts name, with their bytes.
+    /// `named` has the digest of each of them.
+    fn check(&self, named: &HashMap<String, String>) {
         let seen = self.seen.lock().unwrap();
         assert!(seen.listings > 0, "the watcher has looked");
         assert_eq!(seen.violations, Vec::<String>::new());
-        let orphans: Vec<_> = seen.outputs.keys().filter(|key| !named.contains(*key)).collect();
-        assert!(orphans.is_empty(), "no receipt names {orphans:?}");
+        for (key, digest) in &seen.outputs {
+            assert_eq!(named.get(key), Some(digest), "{key}, as the watcher saw it");
+        }
     }
 }
 
@@ -274,7 +258,8 @@ impl Drop for Watcher {
     }
 }
 
-/// Kills workers after each step of an attempt. The next worker runs on the other machine.
+/// Kills workers after each step of an attempt. In the whole suite, workers die on both machines. At the end, each machine
+/// has a worker that does the rest.
 pub(crate) fn kills_at_each_step(scale: &Scale) -> String {
     let kills = scale.of(20, 1);
     let mut random = scale.random(15);
@@ -447,8 +432,4 @@ pub(crate) fn bad_network(scale: &Scale) -> String {
         "{requests} requests, {}: 0 lost, 0 doubled; {retried} became dead and were retried by hand",
         proxy.counts()
     )
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use crate::support::host::Host;
+use crate::support::process::{is_suspended, peak_bytes, send_signal};
 
 /// A worker process whose log is written to a file. Dropping this value kills the worker.
 pub(crate) struct WorkerProcess {
@@ -70,12 +71,7 @@ impl WorkerProcess {
 
     /// Returns the worker's peak memory in MiB.
     pub(crate) fn peak_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+        peak_bytes(self.child.id()) >> 20
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -83,17 +79,12 @@ impl WorkerProcess {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
-        assert!(status.success());
+        send_signal(self.child.id(), name);
     }
 
     /// Returns true if the worker's process is suspended.
     pub(crate) fn stands_still(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim_start().starts_with('T'))
+        is_suspended(self.child.id())
     }
 
     /// Waits until the worker ends, and returns its exit code.

@@ -1,8 +1,8 @@
 //! Tests that a burst always ends, whatever its queues contain. A burst reports the requests that it waits for and the
 //! requests that it leaves. The tests run with the embedded queue and with Redis.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader, Lines, Read};
+use std::process::{ChildStderr, Stdio};
 use std::time::{Duration, Instant};
 
 use ingest_host::queue::{Backend, ClaimOptions, Next, OutputId};
@@ -10,6 +10,7 @@ use ingest_host::queue::{Backend, ClaimOptions, Next, OutputId};
 use crate::support::host::{CommandOutput, Host, Worker, component};
 use crate::support::http::Files;
 use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
+use crate::support::process::{KillOnDrop, send_signal};
 
 on_both_queues! {
     what_is_delayed_for_a_year_is_told_and_no_failure
@@ -89,19 +90,8 @@ fn what_is_due_soon_is_waited_for(host: &Host) {
     for (id, delay_ms) in [("soon", 1_800_000), ("sooner", 1_700_000), ("late", 7_200_000)] {
         host.push(&format!(r#"{{"uri":"{url}","id":"{id}","delay_ms":{delay_ms}}}"#));
     }
-    let burst = host
-        .command()
-        .arg("run")
-        .args(words("--burst-wait 1h").split_whitespace())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut burst = KillOnDrop(burst);
-    let mut log = BufReader::new(burst.0.stderr.take().unwrap())
-        .lines()
-        .map(Result::unwrap);
-    let told = log.find(|line| line.contains(WAITS)).expect("it waits");
+    let mut burst = RunningBurst::start(host, "--burst-wait 1h");
+    let told = burst.wait_for_log(WAITS);
     let word = |name: &str| {
         let mut words = told.split(' ');
         let value = words.find_map(|word| word.strip_prefix(name)).expect(name);
@@ -115,33 +105,53 @@ fn what_is_due_soon_is_waited_for(host: &Host) {
     for id in ["sooner", "soon"] {
         host.make_due(id);
     }
-    let mut summary = String::new();
-    let rest = log.collect::<Vec<_>>();
-    burst
-        .0
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut summary)
-        .unwrap();
-    assert_eq!(burst.0.wait().unwrap().code(), Some(0), "{summary}{rest:#?}");
-    assert!(summary.starts_with("2 done"), "{summary}");
-    assert!(summary.contains(" lost, 1 for later"), "{summary}");
+    let said = burst.ended();
+    assert_said(&said, 0, "2 done");
+    assert!(said.stdout.contains(" lost, 1 for later"), "{}", said.stdout);
     // The burst can log twice that it waits, because it can claim one of the two requests before the other is due.
-    let told_again = rest.iter().filter(|line| line.contains(WAITS)).count();
-    assert!(told_again <= 1, "{rest:#?}");
+    let told_again = said.stderr.matches(WAITS).count();
+    assert!(told_again <= 1, "{}", said.stderr);
     for (id, state) in [("sooner", "done"), ("soon", "done"), ("late", "delayed")] {
         assert_eq!(host.status(id)["state"], state, "{id}");
     }
 }
 
-/// A process that is killed when the test ends, even if the test fails.
-struct KillOnDrop(Child);
+/// A burst in the background. It is killed when the test ends, even if the test fails.
+struct RunningBurst {
+    child: KillOnDrop,
+    log: Lines<BufReader<ChildStderr>>,
+}
 
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+impl RunningBurst {
+    fn start(host: &Host, more: &str) -> Self {
+        let mut command = host.command();
+        command.arg("run").args(words(more).split_whitespace());
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self {
+            child: KillOnDrop(child),
+            log,
+        }
+    }
+
+    /// Waits until the burst logs a line with this text, and returns the line.
+    fn wait_for_log(&mut self, text: &str) -> String {
+        let mut lines = self.log.by_ref().map(Result::unwrap);
+        let found = lines.find(|line| line.contains(text));
+        found.unwrap_or_else(|| panic!("the burst has ended and not logged {text:?}"))
+    }
+
+    /// Waits for the end of the burst. Returns its output, but of its log only the lines that were not waited for.
+    fn ended(mut self) -> CommandOutput {
+        let stderr = self.log.by_ref().map(|line| line.unwrap() + "\n").collect();
+        let (mut stdout, out) = (String::new(), self.child.stdout.take());
+        out.unwrap().read_to_string(&mut stdout).unwrap();
+        let code = self.child.wait().unwrap().code();
+        CommandOutput { code, stdout, stderr }
     }
 }
 
@@ -346,23 +356,13 @@ fn a_stopped_burst_tells_what_is_left(host: &Host) {
     for id in ["next", "last"] {
         host.run(&format!("submit --queue q --uri {url} --id {id}")).ok();
     }
-    let mut command = host.command();
-    command
-        .arg("run")
-        .args(words("--concurrency 1").split_whitespace());
-    let stopped = command
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    host.wait_for_state("held", "leased");
-    let pid = rustix::process::Pid::from_child(&stopped);
-    // After two signals, the worker hands its request back.
-    for _ in 0..2 {
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(200));
-    }
-    let said = CommandOutput::new(&stopped.wait_with_output().unwrap());
+    let mut stopped = RunningBurst::start(host, "--concurrency 1");
+    stopped.wait_for_log("claimed");
+    send_signal(stopped.child.id(), "TERM");
+    // After a second signal, the worker hands its request back.
+    stopped.wait_for_log("a second signal hands them back now");
+    send_signal(stopped.child.id(), "TERM");
+    let said = stopped.ended();
     files.let_go("held.csv");
     assert_said(&said, 1, "0 done, 0 dead");
     assert!(

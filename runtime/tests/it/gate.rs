@@ -4,7 +4,12 @@
 use serde_json::Value;
 
 use crate::support::host::{CommandOutput, Host, component, path_of};
-use crate::support::redis::RedisServer;
+
+on_both_queues! {
+    the_limit_passes_and_one_more_does_not
+    mostly_rejected_is_no_success
+    a_binding_has_a_gate
+}
 
 /// Returns a CSV file with the given numbers of good records, ragged records and records with a stray quote.
 fn csv(good: usize, ragged: usize, stray: usize) -> String {
@@ -112,17 +117,6 @@ fn the_limit_passes_and_one_more_does_not(host: &Host) {
     host.run("dead retry bad").ok();
     assert!(run(host, "--max-rejects 3").starts_with("1 done, 0 dead"));
     assert!(files(host).contains(&"q/bad.csv".to_owned()));
-}
-
-#[test]
-fn the_limit_passes_and_one_more_does_not_on_a_file() {
-    the_limit_passes_and_one_more_does_not(&Host::embedded());
-}
-
-#[test]
-fn the_limit_passes_and_one_more_does_not_on_redis() {
-    let redis = RedisServer::start();
-    the_limit_passes_and_one_more_does_not(&Host::on(&redis.url()));
 }
 
 #[test]
@@ -271,17 +265,6 @@ fn mostly_rejected_is_no_success(host: &Host) {
     assert_eq!(host.status("most")["receipt"]["records"]["rejected"], 11);
 }
 
-#[test]
-fn mostly_rejected_is_no_success_on_a_file() {
-    mostly_rejected_is_no_success(&Host::embedded());
-}
-
-#[test]
-fn mostly_rejected_is_no_success_on_redis() {
-    let redis = RedisServer::start();
-    mostly_rejected_is_no_success(&Host::on(&redis.url()));
-}
-
 /// Checks that the gate of a binding replaces the default for its queue. A binding can also require a minimum number of
 /// records.
 #[test]
@@ -370,17 +353,6 @@ fn a_binding_has_a_gate(host: &Host) {
     assert!(run("--max-rejects 1").starts_with("0 done, 1 dead"));
     host.run("dead retry bad").ok();
     assert!(run("").starts_with("1 done, 0 dead"));
-}
-
-#[test]
-fn a_binding_has_a_gate_on_a_file() {
-    a_binding_has_a_gate(&Host::embedded());
-}
-
-#[test]
-fn a_binding_has_a_gate_on_redis() {
-    let redis = RedisServer::start();
-    a_binding_has_a_gate(&Host::on(&redis.url()));
 }
 
 /// Checks that all rejects are counted and kept, even if several lanes each fill more than one batch with rejects.

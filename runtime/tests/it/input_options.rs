@@ -2,7 +2,11 @@
 //! takes precedence over a binding's option, and a binding's option over a worker's option.
 
 use crate::support::host::{Host, component, path_of};
-use crate::support::redis::RedisServer;
+
+on_both_queues! {
+    the_request_counts_before_the_binding_and_that_before_the_worker
+    the_first_side_leaves_no_room_for_what_contradicts_it
+}
 
 /// A typical report that contains irregular lines.
 const REPORT: &[u8] = b"\xef\xbb\xbfReport, \"2024\n\
@@ -156,17 +160,6 @@ fn the_request_counts_before_the_binding_and_that_before_the_worker(host: &Host)
 }
 
 #[test]
-fn the_request_counts_first_on_sqlite() {
-    the_request_counts_before_the_binding_and_that_before_the_worker(&Host::embedded());
-}
-
-#[test]
-fn the_request_counts_first_on_redis() {
-    let redis = RedisServer::start();
-    the_request_counts_before_the_binding_and_that_before_the_worker(&Host::on(&redis.url()));
-}
-
-#[test]
 fn options_that_contradict_each_other_are_refused_where_they_are_said() {
     let host = Host::embedded();
     host.write("a.csv", "a,b\n1,2\n");
@@ -285,17 +278,6 @@ fn the_first_side_leaves_no_room_for_what_contradicts_it(host: &Host) {
             assert_eq!(output(&status["receipt"]), expected, "{id} {first} {second}");
         }
     }
-}
-
-#[test]
-fn the_first_side_leaves_no_room_on_sqlite() {
-    the_first_side_leaves_no_room_for_what_contradicts_it(&Host::embedded());
-}
-
-#[test]
-fn the_first_side_leaves_no_room_on_redis() {
-    let redis = RedisServer::start();
-    the_first_side_leaves_no_room_for_what_contradicts_it(&Host::on(&redis.url()));
 }
 
 #[test]

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::support::documents::block;
 use crate::support::host::{CommandOutput, Host, component};
 use crate::support::process::{is_own, peak_bytes};
-use crate::support::redis::RedisServer;
 
 const FILES: usize = 10_000;
 
@@ -312,6 +311,7 @@ fn a_group_is_summed_up(host: &Host) {
 on_both_queues! {
     each_form_gives_one_request_a_file only_what_is_new_is_added a_replaced_file_is_new_and_its_old_version_is_never_read
     a_receipt_is_found_before_the_input_is_fetched what_cannot_be_submitted_is_told a_group_is_summed_up
+    ten_thousand_files_are_submitted_once
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn the_commands_of_the_document_run() {
 }
 
 /// Submits 10,000 files twice. The second submit must add nothing.
-fn many(host: &Host) {
+fn ten_thousand_files_are_submitted_once(host: &Host) {
     for n in 0..FILES {
         let name = format!("d/{:02}/part-{n:05}.csv", n % 7);
         if n < 7 {
@@ -369,17 +369,6 @@ fn many(host: &Host) {
     );
     let listed = inputs(host);
     assert!(listed.is_sorted() && listed.len() == FILES);
-}
-
-#[test]
-fn ten_thousand_files_are_submitted_once_on_a_file() {
-    many(&Host::embedded());
-}
-
-#[test]
-fn ten_thousand_files_are_submitted_once_on_redis() {
-    let server = RedisServer::start();
-    many(&Host::on(&server.url()));
 }
 
 /// The memory of a submit must not grow with the number of inputs.

@@ -8,9 +8,9 @@ use std::process::Stdio;
 use serde_json::Value;
 use wait4::Wait4;
 
-use crate::support::compress::gzip;
 use crate::support::host::{Host, component, path_of};
 use crate::support::http::Files;
+use crate::support::inputs::gzip;
 use crate::support::process;
 
 /// The memory, in bytes, that a worker needs beyond its budget. It contains the program, compiled plugins, SQLite,

@@ -6,25 +6,20 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::host::{CommandOutput, Host, component, path_of};
+use crate::support::host::{CommandOutput, Host, component, path_of, wait_for};
+use crate::support::inputs::objects::AZURE_KEY;
 use crate::support::inputs::scripted_server::{answer, serve};
-use crate::support::process::{is_own, peak_bytes};
-use crate::support::s3::{ACCESS_KEY, FORBIDDEN, S3Server, SECRET_KEY};
+use crate::support::process::{KillOnDrop, is_own, peak_bytes};
+use crate::support::s3::{FORBIDDEN, S3Server, environment};
 
 const CSV: &str = "a,b\n1,2\n";
-
-/// The key of Azure's emulator, which Microsoft has published.
-const AZURE_KEY: &str =
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 fn command(host: &Host, server: &S3Server, words: &str, more: &[&str]) -> std::process::Command {
     let mut command = host.command();
     command
         .args(words.split_whitespace())
         .args(more)
-        .env("AWS_ENDPOINT_URL_S3", server.endpoint())
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        .envs(environment(&server.endpoint()));
     command
 }
 
@@ -326,19 +321,19 @@ fn the_memory_of_a_list_does_not_grow() {
     };
     let peak_of = |first: usize| {
         let (server, host) = (serve((first..=PAGES).map(page).collect()), Host::embedded());
-        let mut child = host
+        let child = host
             .command()
             .args(["submit", "--queue", "q", "--uri", "s3://lake/", "-"])
             .env("AWS_ENDPOINT_URL_S3", format!("http://{}", server.address))
             .env("AWS_SKIP_SIGNATURE", "true")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+            .spawn();
+        let mut child = KillOnDrop(child.unwrap());
         // The child reads the list of URIs on standard input after the list of objects.
-        while server.requests().len() < PAGES + 1 - first {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        wait_for("the list of objects to be read", || {
+            (server.requests().len() == PAGES + 1 - first).then_some(())
+        });
         let mut stdin = child.stdin.take().unwrap();
         for n in 0..5_000 {
             writeln!(stdin, "https://h.example/{n}.csv").unwrap();

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::host::{CommandOutput, Host, component, path_of};
 use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
-use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+use crate::support::s3::{S3Server, environment};
 
 on_both_queues! {
     a_queue_reaches_only_its_own_folders_and_hosts
@@ -24,11 +24,6 @@ const CSV: &str = "a,b\n1,2\n";
 fn configure(host: &Host, queues: &str) {
     let clean = component("clean").display().to_string();
     host.write("ingest-host.toml", format!("plugin = '{clean}'\n{queues}"));
-}
-
-fn submit(host: &Host, queue: &str, id: &str, uri: &str) {
-    host.run_with("submit --no-check --uri", &[uri, "--queue", queue, "--id", id])
-        .ok();
 }
 
 /// Runs one worker for all queues of the file until nothing is left.
@@ -92,7 +87,7 @@ fn a_queue_reaches_only_its_own_folders_and_hosts(host: &Host) {
         format!("http://{b}/in.csv"),
     ];
     for (index, uri) in allowed_b.iter().enumerate() {
-        submit(host, "b", &format!("b{index}"), uri);
+        host.submit("b", &format!("b{index}"), uri);
     }
     burst(host, "");
     let redirects: Vec<_> = (0..4).map(|_| format!("http://{a}/in.csv")).collect();
@@ -121,7 +116,7 @@ fn a_queue_reaches_only_its_own_folders_and_hosts(host: &Host) {
     let before = of_b.requests().len();
     let refused: Vec<_> = redirects.into_iter().chain(spellings).collect();
     for (index, uri) in refused.iter().enumerate() {
-        submit(host, "a", &format!("a{index}"), uri);
+        host.submit("a", &format!("a{index}"), uri);
         burst(host, "");
         let status = host.status(&format!("a{index}"));
         assert_eq!(status["state"], "dead", "{uri}: {status}");
@@ -141,9 +136,9 @@ fn a_queue_reaches_only_its_own_folders_and_hosts(host: &Host) {
         "no request of `a` has reached the host of `b`"
     );
     // What belongs to `a` itself is still there for it, and what belongs to `b` for `b`.
-    submit(host, "a", "file", &format!("{x}/in.csv"));
-    submit(host, "a", "http", &format!("http://{a}/in.csv"));
-    submit(host, "b", "again", &format!("http://{b}/in.csv"));
+    host.submit("a", "file", &format!("{x}/in.csv"));
+    host.submit("a", "http", &format!("http://{a}/in.csv"));
+    host.submit("b", "again", &format!("http://{b}/in.csv"));
     burst(host, "");
     assert_eq!(of_a.requests().len(), 5, "each redirect was followed to its end");
     for (id, output) in [
@@ -176,8 +171,7 @@ fn credentials_are_those_of_the_queue(host: &Host) {
     );
     for round in 0..2 {
         for queue in ["a", "b", "c"] {
-            submit(
-                host,
+            host.submit(
                 queue,
                 &format!("{queue}{round}"),
                 &format!("http://{address}/{queue}.csv"),
@@ -207,16 +201,14 @@ fn a_queue_reads_only_its_own_buckets_and_has_its_own_store(host: &Host) {
         command
             .args(words.split_whitespace())
             .args(["--config-file", "ingest-host.toml"])
-            .env("AWS_ENDPOINT_URL_S3", server.endpoint())
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+            .envs(environment(&server.endpoint()));
         CommandOutput::new(&command.output().unwrap())
     };
     with_keys("config check").ok();
     for queue in ["a", "b", "c"] {
         for folder in ["a", "b"] {
             let uri = format!("s3://lake/{folder}/in.csv");
-            submit(host, queue, &format!("{queue}-{folder}"), &uri);
+            host.submit(queue, &format!("{queue}-{folder}"), &uri);
         }
     }
     let said = with_keys("run --burst --burst-wait 0s");
@@ -267,15 +259,10 @@ fn outputs_gates_limits_and_input_options_are_those_of_the_queue(host: &Host) {
         ("narrow", "semicolons.csv"),
     ] {
         let uri = host.path(file).display().to_string();
-        submit(host, queue, queue, &uri);
+        host.submit(queue, queue, &uri);
     }
     // A queue without a table has the worker's settings.
-    submit(
-        host,
-        "plain",
-        "plain",
-        &host.path("pipes.csv").display().to_string(),
-    );
+    host.submit("plain", "plain", &host.path("pipes.csv").display().to_string());
     burst(host, "--queue strict,lax,filling,narrow,plain");
     assert_eq!(host.status("strict")["code"], "gate-exceeded");
     assert_eq!(host.status("narrow")["code"], "header-invalid");
@@ -315,7 +302,7 @@ fn each_queue_can_have_its_own_plugin(host: &Host) {
         &format!("allow-root = ['.']\n[queues.a]\nplugin = '{alarms}'\n[queues.b]\n"),
     );
     for queue in ["a", "b"] {
-        submit(host, queue, queue, &host.path("alarms.csv").display().to_string());
+        host.submit(queue, queue, &host.path("alarms.csv").display().to_string());
     }
     burst(host, "");
     let plugin = |id| receipt(host, id)["steps"][0]["name"].clone();
@@ -330,7 +317,7 @@ fn the_command_line_holds_for_all_queues(host: &Host) {
     );
     fs::create_dir(host.path("out")).unwrap();
     for queue in ["a", "b"] {
-        submit(host, queue, queue, &host.path("in.csv").display().to_string());
+        host.submit(queue, queue, &host.path("in.csv").display().to_string());
     }
     burst(host, "--output given --allow-root .");
     for queue in ["a", "b"] {

@@ -34,11 +34,6 @@ fn start(host: &Host, more: &str) -> Worker {
     worker
 }
 
-fn submit(host: &Host, id: &str, uri: &str) {
-    host.run_with("submit --queue q --no-check --uri", &[uri, "--id", id])
-        .ok();
-}
-
 fn output_folder(host: &Host, id: &str) -> String {
     let status = host.wait_for_state(id, "done");
     let path = path_of(&status["receipt"]["outputs"][0]["uri"]);
@@ -57,7 +52,7 @@ fn new_claims_get_the_new_settings_and_running_attempts_keep_theirs(host: &Host)
         "[queues.q]\noutput = 'before'\nallow-host = ['127.0.0.1']\n",
     );
     let mut worker = start(host, "");
-    submit(host, "held", &held);
+    host.submit("q", "held", &held);
     host.wait_for_state("held", "leased");
     worker.wait_for_log("claimed");
 
@@ -65,9 +60,9 @@ fn new_claims_get_the_new_settings_and_running_attempts_keep_theirs(host: &Host)
     worker.signal("HUP");
     worker.wait_for_log("config file reloaded");
     // The folder is allowed only now, and the host no longer.
-    submit(host, "file", &file);
+    host.submit("q", "file", &file);
     assert_eq!(output_folder(host, "file"), "after");
-    submit(host, "http", &held);
+    host.submit("q", "http", &held);
     assert_eq!(host.wait_for_state("http", "dead")["code"], "address-refused");
 
     files.let_go("held.csv");
@@ -103,7 +98,7 @@ fn a_broken_file_changes_nothing(host: &Host) {
             line.contains("\"level\":\"ERROR\"") && line.contains(why),
             "{line}"
         );
-        submit(host, &format!("r{index}"), &file);
+        host.submit("q", &format!("r{index}"), &file);
         host.wait_for_state(&format!("r{index}"), "done");
     }
     fs::remove_file(host.path("ingest-host.toml")).unwrap();
@@ -112,7 +107,7 @@ fn a_broken_file_changes_nothing(host: &Host) {
     configure(host, "[queues.q]\nallow-root = ['.']\noutput = 'after'\n");
     worker.signal("HUP");
     worker.wait_for_log("config file reloaded");
-    submit(host, "last", &file);
+    host.submit("q", "last", &file);
     assert_eq!(output_folder(host, "last"), "after");
 }
 

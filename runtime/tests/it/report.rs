@@ -7,8 +7,12 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::host::{Host, component, path_of};
-use crate::support::redis::RedisServer;
 use crate::support::sqlite::{take_back_to_version, version_of};
+
+on_both_queues! {
+    an_error_leads_nowhere
+    a_request_is_reported
+}
 
 const READINGS: &str = "\
 station,at,value,note
@@ -342,17 +346,6 @@ fn an_error_leads_nowhere(host: &Host) {
     }
 }
 
-#[test]
-fn an_error_leads_nowhere_on_a_file() {
-    an_error_leads_nowhere(&Host::embedded());
-}
-
-#[test]
-fn an_error_leads_nowhere_on_redis() {
-    let redis = RedisServer::start();
-    an_error_leads_nowhere(&Host::on(&redis.url()));
-}
-
 /// Checks that requests in a queue file of an older version are kept. After the upgrade, the file also stores reports.
 #[test]
 fn a_queue_of_before_is_used_on() {
@@ -392,17 +385,6 @@ fn a_queue_of_before_is_used_on() {
         said.contains("is dead, so it has no receipt: ") && said.contains("(see file:///"),
         "{said}"
     );
-}
-
-#[test]
-fn a_request_is_reported_on_a_file() {
-    a_request_is_reported(&Host::embedded());
-}
-
-#[test]
-fn a_request_is_reported_on_redis() {
-    let redis = RedisServer::start();
-    a_request_is_reported(&Host::on(&redis.url()));
 }
 
 #[test]

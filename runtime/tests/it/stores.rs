@@ -2,12 +2,11 @@
 //! file never has a secret.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::documents;
-use crate::support::host::{CommandOutput, Host, component};
+use crate::support::host::{CommandOutput, Host, component, wait_for};
 use crate::support::inputs::scripted_server::{answer, serve};
 use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
@@ -34,11 +33,6 @@ fn store(name: &str, server: &S3Server, key_id: &str, more: &str) -> String {
 
 fn run(host: &Host, words: &str) -> CommandOutput {
     host.run(&format!("{words} --config-file ingest-host.toml"))
-}
-
-fn submit(host: &Host, queue: &str, id: &str, uri: &str) {
-    host.run_with("submit --no-check --uri", &[uri, "--queue", queue, "--id", id])
-        .ok();
 }
 
 fn burst(host: &Host) -> CommandOutput {
@@ -299,10 +293,10 @@ fn a_queue_reads_no_bucket_of_another_queues_store() {
     );
     // The requests of `b` come first, so that its store is open when `a` asks for it.
     for (index, uri) in ["s3://vault/in.csv", "s3://shared/in.csv"].iter().enumerate() {
-        submit(&host, "b", &format!("b{index}"), uri);
+        host.submit("b", &format!("b{index}"), uri);
     }
-    submit(&host, "a", "own", "s3://lake/in.csv");
-    submit(&host, "a", "shared", "s3://shared/in.csv");
+    host.submit("a", "own", "s3://lake/in.csv");
+    host.submit("a", "shared", "s3://shared/in.csv");
     let said = burst(&host);
     assert!(
         said.stdout.starts_with("4 done, 0 dead"),
@@ -348,7 +342,7 @@ fn a_queue_reads_no_bucket_of_another_queues_store() {
         "no request of `a` has reached the store of `b`"
     );
     assert_eq!(redirecting.requests().len(), 1);
-    submit(&host, "b", "again", "s3://vault/in.csv");
+    host.submit("b", "again", "s3://vault/in.csv");
     burst(&host);
     assert_eq!(host.status("again")["state"], "done");
 }
@@ -371,7 +365,7 @@ fn outputs_use_the_store_of_their_bucket_and_its_key() {
         ),
     );
     for queue in ["a", "b", "c"] {
-        submit(&host, queue, queue, "s3://input/in.csv");
+        host.submit(queue, queue, "s3://input/in.csv");
     }
     let said = burst(&host);
     assert!(
@@ -410,11 +404,7 @@ fn the_reaper_lists_each_output_once() {
         lists.iter().filter(is_first).count()
     };
     // The outputs have their turn in the order of the queues.
-    let patience = Instant::now() + Duration::from_secs(30);
-    while of("last") == 0 {
-        assert!(Instant::now() < patience, "{:?}", server.lists());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("the last output's turn", || (of("last") > 0).then_some(()));
     assert_eq!(of("one"), 1, "{:?}", server.lists());
     worker.stop();
 }
@@ -472,7 +462,7 @@ fn a_reload_changes_stores_for_new_claims() {
     );
     let mut worker = host.worker("--config-file ingest-host.toml");
     worker.wait_for_log("worker started");
-    submit(&host, "q", "first", "s3://lake/in.csv");
+    host.submit("q", "first", "s3://lake/in.csv");
     host.wait_for_state("first", "done");
     let changed = format!(
         "{}{queue}",
@@ -486,7 +476,7 @@ fn a_reload_changes_stores_for_new_claims() {
     configure(&host, &changed);
     worker.signal("HUP");
     worker.wait_for_log("config file reloaded");
-    submit(&host, "q", "second", "s3://lake/in.csv");
+    host.submit("q", "second", "s3://lake/in.csv");
     host.wait_for_state("second", "done");
     assert_eq!((before.requests().len(), after.requests().len()), (1, 1));
     let (code, log) = worker.stop();

@@ -10,6 +10,13 @@ use ingest_host::queue::{Backend, ClaimOptions, OutputId};
 use crate::support::host::{CommandOutput, Host, component};
 use crate::support::redis::RedisServer;
 
+on_both_queues! {
+    a_queue_that_is_new_is_told
+    what_no_worker_can_fetch_is_refused
+    a_used_id_that_is_being_cancelled_says_so
+    a_used_id_says_what_differs
+}
+
 fn note(host: &Host, said: &CommandOutput) -> String {
     let line = said.stderr.lines().next().expect("a note");
     line.replace(host.folder.path().to_str().unwrap(), "DIR")
@@ -82,17 +89,6 @@ fn a_queue_that_is_new_is_told(host: &Host) {
     );
     let said = host.run("plugin bind --queue order clean@0.1.0");
     assert_eq!(said.stderr, "");
-}
-
-#[test]
-fn a_queue_that_is_new_is_told_on_a_file() {
-    a_queue_that_is_new_is_told(&Host::embedded());
-}
-
-#[test]
-fn a_queue_that_is_new_is_told_on_redis() {
-    let redis = RedisServer::start();
-    a_queue_that_is_new_is_told(&Host::on(&redis.url()));
 }
 
 /// Checks that `--wait` says why the request waits. Without this message, the command would be silent forever if no
@@ -187,17 +183,6 @@ fn what_no_worker_can_fetch_is_refused(host: &Host) {
         let said = host.run(&format!("submit --queue q --no-check --id n{index} --uri {uri}"));
         assert_eq!(said.ok(), format!("n{index}  submitted (ready)\n"));
     }
-}
-
-#[test]
-fn what_no_worker_can_fetch_is_refused_on_a_file() {
-    what_no_worker_can_fetch_is_refused(&Host::embedded());
-}
-
-#[test]
-fn what_no_worker_can_fetch_is_refused_on_redis() {
-    let redis = RedisServer::start();
-    what_no_worker_can_fetch_is_refused(&Host::on(&redis.url()));
 }
 
 /// Checks that a missing file is accepted if workers run on other machines, because these machines can have the file.
@@ -373,17 +358,6 @@ fn a_used_id_that_is_being_cancelled_says_so(host: &Host) {
 }
 
 #[test]
-fn a_used_id_that_is_being_cancelled_says_so_on_a_file() {
-    a_used_id_that_is_being_cancelled_says_so(&Host::embedded());
-}
-
-#[test]
-fn a_used_id_that_is_being_cancelled_says_so_on_redis() {
-    let server = RedisServer::start();
-    a_used_id_that_is_being_cancelled_says_so(&Host::on(&server.url()));
-}
-
-#[test]
 fn what_cannot_be_a_path_is_refused() {
     let host = Host::embedded();
     std::os::unix::fs::symlink("loop", host.path("loop")).unwrap();
@@ -391,15 +365,4 @@ fn what_cannot_be_a_path_is_refused() {
         let said = host.run(&format!("submit --queue q --uri {uri}")).refused(1);
         assert!(said.contains("cannot be the path of a file"), "{said}");
     }
-}
-
-#[test]
-fn a_used_id_says_what_differs_on_a_file() {
-    a_used_id_says_what_differs(&Host::embedded());
-}
-
-#[test]
-fn a_used_id_says_what_differs_on_redis() {
-    let redis = RedisServer::start();
-    a_used_id_says_what_differs(&Host::on(&redis.url()));
 }

@@ -4,9 +4,9 @@
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
-use std::time::Duration;
 
 use crate::support::host::{Host, component, wait_for};
+use crate::support::process::{KillOnDrop, send_signal};
 
 /// Submits `count` small inputs to the queue `q`.
 fn submit(host: &Host, count: usize) {
@@ -26,33 +26,27 @@ fn a_worker_whose_log_nobody_reads_works_on_and_hears_signals() {
     // The log of these requests is larger than the buffer of a pipe.
     submit(&host, 500);
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut worker = host
+    let worker = host
         .command()
         .arg("run")
         .args(words().split_whitespace())
         .stdout(Stdio::null())
         .stderr(Stdio::from(writer))
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut worker = KillOnDrop(worker.unwrap());
     wait_for("all requests to be done", || {
         let done = host
             .run("requests --queue q --state done --limit 1000 --json")
             .json();
         (done.len() == 500).then_some(())
     });
-    // When the log is read again, a line reports the number of missing lines.
-    let (sender, log) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut log = String::new();
-        reader.read_to_string(&mut log).unwrap();
-        sender.send(log).unwrap();
-    });
-    std::thread::sleep(Duration::from_millis(100));
-    let id = i32::try_from(worker.id()).unwrap();
-    let id = rustix::process::Pid::from_raw(id).unwrap();
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-    assert!(worker.wait().unwrap().success());
-    let log = log.recv().unwrap();
+    // When the log is read again, a line reports the number of missing lines. The pipe is full, so this read makes room.
+    let mut log = vec![0; 16 << 10];
+    reader.read_exact(&mut log).unwrap();
+    send_signal(worker.id(), "TERM");
+    reader.read_to_end(&mut log).unwrap();
+    let log = String::from_utf8(log).unwrap();
+    assert!(worker.wait().unwrap().success(), "{log}");
     assert!(log.contains("lines of it were lost lines="), "{log}");
     assert!(log.contains("worker stopped"), "{log}");
 }

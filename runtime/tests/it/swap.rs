@@ -7,39 +7,11 @@ use serde_json::Value;
 
 use crate::support::host::{Host, component, path_of, wait_for};
 use crate::support::http::Files;
-use crate::support::redis::RedisServer;
 
-#[test]
-fn twenty_swaps_under_load_embedded() {
-    twenty_swaps_under_load(&Host::embedded());
-}
-
-#[test]
-fn twenty_swaps_under_load_redis() {
-    let server = RedisServer::start();
-    twenty_swaps_under_load(&Host::on(&server.url()));
-}
-
-#[test]
-fn an_attempt_keeps_its_binding_embedded() {
-    an_attempt_keeps_its_binding(&Host::embedded());
-}
-
-#[test]
-fn an_attempt_keeps_its_binding_redis() {
-    let server = RedisServer::start();
-    an_attempt_keeps_its_binding(&Host::on(&server.url()));
-}
-
-#[test]
-fn a_bad_candidate_changes_nothing_embedded() {
-    a_bad_candidate_changes_nothing(&Host::embedded());
-}
-
-#[test]
-fn a_bad_candidate_changes_nothing_redis() {
-    let server = RedisServer::start();
-    a_bad_candidate_changes_nothing(&Host::on(&server.url()));
+on_both_queues! {
+    twenty_swaps_under_load
+    an_attempt_keeps_its_binding
+    a_bad_candidate_changes_nothing
 }
 
 /// Checks that a running attempt keeps its plugin until its end, even if the binding changes. The next attempt uses the

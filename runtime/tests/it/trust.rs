@@ -15,7 +15,7 @@ use ingest_host::request::NewRequest;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::support::host::{CommandOutput, Host, component, wait_for};
-use crate::support::process::is_own;
+use crate::support::process::{KillOnDrop, is_own, send_signal};
 
 const CSV: &str = "n\n1\n2\n";
 
@@ -368,14 +368,13 @@ fn the_queues_files_are_this_users_alone() {
         "--url {url} --log-format json run --queue q --plugin {}",
         clean.display()
     );
-    let mut worker = shell(&run).stderr(Stdio::null()).spawn().unwrap();
+    let worker = KillOnDrop(shell(&run).stderr(Stdio::null()).spawn().unwrap());
     for suffix in ["-wal", "-shm"] {
         let path = host.path(&format!("new/folder/queue.db{suffix}"));
         wait_for("a file of the queue's", || path.exists().then_some(()));
         assert_eq!(mode(&path), 0o600, "{suffix}");
     }
-    worker.kill().unwrap();
-    worker.wait().unwrap();
+    drop(worker);
     for (file_mode, why) in [
         (0o644, "everybody can read it"),
         (0o666, "everybody can write to it"),
@@ -437,20 +436,15 @@ fn a_hangup_drains_a_worker_unless_it_is_to_be_ignored() {
         .current_dir(host.folder.path())
         .stderr(fs::File::create(&log).unwrap())
         .args(["-c", script, env!("CARGO_BIN_EXE_ingest-host"), &plugin]);
-    let mut worker = command.spawn().unwrap();
+    let mut worker = KillOnDrop(command.spawn().unwrap());
     let has = |text: &str| fs::read_to_string(&log).unwrap().contains(text).then_some(());
     wait_for("the start", || has("worker started"));
-    let signal = |name: &str| {
-        let pid = worker.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
-        assert!(sent.success());
-    };
-    signal("HUP");
+    send_signal(worker.id(), "HUP");
     // If the worker had drained its work and stopped, it would not claim this request.
     host.write("in.csv", CSV);
     host.run("submit --queue q --uri in.csv --id after").ok();
     host.wait_for_state("after", "dead");
-    signal("TERM");
+    send_signal(worker.id(), "TERM");
     assert!(worker.wait().unwrap().success());
 }
 

@@ -12,6 +12,7 @@ use ingest_host::queue::DeadLetterOutcome::{Done, Gone};
 use ingest_host::queue::{ListPosition, Next, State};
 
 use crate::support::host::{CommandOutput, Host};
+use crate::support::process::send_signal;
 use crate::test_server::{PATIENCE, Q, TestServer, eventually, how, request};
 
 const MANY: usize = 500;
@@ -343,9 +344,7 @@ pub(crate) async fn an_interrupted_retry_leaves_whole_steps(server: TestServer) 
     let mut first = String::new();
     lines.read_line(&mut first).unwrap();
     assert!(first.ends_with("  ready\n"), "{first}");
-    let pid = child.id().to_string();
-    let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
-    assert!(sent.unwrap().success());
+    send_signal(child.id(), "TERM");
     assert!(!child.wait().unwrap().success());
     let counts = server.queue().counts(Q).await.unwrap();
     assert_eq!(counts.ready + counts.dead, 1_500);

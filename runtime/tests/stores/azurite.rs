@@ -11,11 +11,11 @@ use crate::conformance::inputs::InputStore;
 use crate::conformance::places::ObjectPlace;
 use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
 use crate::installed_server::{InstalledServer, create_bucket};
+use crate::support::inputs::objects::AZURE_KEY;
 use crate::support::object_client::{self, Bucket, PlainHttp};
 
-/// The account of the emulator, and its key, which Microsoft has published.
+/// The account of the emulator.
 const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 static SERVER: LazyLock<InstalledServer> = LazyLock::new(|| {
     InstalledServer::start("node_modules/.bin/azurite-blob", |port, folder| {
@@ -68,13 +68,13 @@ async fn container(name: &str) -> Bucket {
     let url = format!("{}/{name}?restype=container", endpoint());
     *request.uri_mut() = url.parse().unwrap();
     request.headers_mut().insert("content-length", 0.into());
-    let credential = AzureCredential::AccessKey(AzureAccessKey::try_new(KEY).unwrap());
+    let credential = AzureCredential::AccessKey(AzureAccessKey::try_new(AZURE_KEY).unwrap());
     let authorizer = AzureAuthorizer::new(&credential, ACCOUNT);
     authorizer.try_authorize(&mut request).unwrap();
     create_bucket(request).await;
     let builder = MicrosoftAzureBuilder::new()
         .with_account(ACCOUNT)
-        .with_access_key(KEY)
+        .with_access_key(AZURE_KEY)
         .with_container_name(name)
         .with_endpoint(endpoint())
         .with_allow_http(true)
@@ -84,11 +84,12 @@ async fn container(name: &str) -> Bucket {
 
 async fn store() -> InputStore {
     // A key of the right form, which is not the account's.
-    let wrong = format!("{}{}", "wr0ng", &KEY["wr0ng".len()..]);
+    let wrong = format!("{}{}", "wr0ng", &AZURE_KEY["wr0ng".len()..]);
     InputStore {
         bucket: container("lake").await,
-        settings: settings(KEY),
-        wrong_settings: Some(settings(&wrong)),
+        settings: settings(AZURE_KEY),
+        wrong_settings: settings(&wrong),
+        checks_credentials: true,
         address: SERVER.address,
         bucket_uri: "az://lake",
         version_parameter: None,
@@ -99,7 +100,7 @@ async fn store() -> InputStore {
 fn place() -> ObjectPlace {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let bucket = runtime.block_on(container("out"));
-    ObjectPlace::new(settings(KEY), "az://out", bucket, runtime)
+    ObjectPlace::new(settings(AZURE_KEY), "az://out", bucket, runtime)
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn a_worker_that_dies_leaves_one_output_in_azurite() {
     a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
         environment: vec![
             ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT.to_owned()),
-            ("AZURE_STORAGE_ACCOUNT_KEY", KEY.to_owned()),
+            ("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY.to_owned()),
             ("AZURE_STORAGE_ENDPOINT", endpoint()),
         ],
         bucket_uri: "az://workers",

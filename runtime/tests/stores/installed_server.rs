@@ -19,13 +19,14 @@ const START: Duration = Duration::from_secs(60);
 /// The number of ports that are tried. Another program could take a port before the server does.
 const PORTS_MAX: usize = 3;
 
-/// A running server. It ends soon after this process has ended.
+/// A running server. It ends soon after this process has ended, and its files are removed. A static variable is never
+/// dropped, so a process besides this one does both.
 pub(crate) struct InstalledServer {
     pub(crate) address: SocketAddr,
     /// The files of the server.
-    folder: tempfile::TempDir,
+    folder: PathBuf,
     process: Child,
-    /// A process that ends the server when its standard input is closed.
+    /// A process that ends the server and removes its files when the standard input of that process is closed.
     _guard: Child,
 }
 
@@ -46,11 +47,11 @@ impl InstalledServer {
         );
         let mut log = String::new();
         for _ in 0..PORTS_MAX {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = tempfile::tempdir().unwrap().keep();
             let port = free_port();
-            let output = File::create(folder.path().join("log")).unwrap();
+            let output = File::create(folder.join("log")).unwrap();
             let process = Command::new(&path)
-                .args(arguments(port, folder.path()))
+                .args(arguments(port, &folder))
                 .stdin(Stdio::null())
                 .stdout(output.try_clone().unwrap())
                 .stderr(output)
@@ -58,8 +59,8 @@ impl InstalledServer {
                 .unwrap();
             let mut server = Self {
                 address: SocketAddr::from(([127, 0, 0, 1], port)),
+                _guard: guard(&process, &folder),
                 folder,
-                _guard: guard(&process),
                 process,
             };
             if server.accepts() {
@@ -67,7 +68,7 @@ impl InstalledServer {
             }
             let _ = server.process.kill();
             let _ = server.process.wait();
-            log = std::fs::read_to_string(server.folder.path().join("log")).unwrap();
+            log = std::fs::read_to_string(server.folder.join("log")).unwrap();
         }
         panic!("{} does not start: {log}", path.display());
     }
@@ -89,11 +90,15 @@ impl InstalledServer {
     }
 }
 
-/// Starts a process that ends the server when this process has ended, also if it is killed.
-fn guard(server: &Child) -> Child {
+/// Starts a process that ends the server and removes its files when this process has ended, also if it is killed.
+fn guard(server: &Child, folder: &Path) -> Child {
+    // The server may write its files until it has ended.
+    let script =
+        r#"read -r _; kill "$0"; for _ in 1 2 3 4 5; do kill -0 "$0" || break; sleep 1; done; rm -r "$1""#;
     Command::new("sh")
-        .args(["-c", "read -r _; kill \"$0\""])
+        .args(["-c", script])
         .arg(server.id().to_string())
+        .arg(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

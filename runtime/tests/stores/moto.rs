@@ -11,7 +11,7 @@ use crate::conformance::places::ObjectPlace;
 use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
 use crate::installed_server::{InstalledServer, create_bucket};
 use crate::support::object_client::{self, Bucket};
-use crate::support::s3::{ACCESS_KEY, SECRET_KEY};
+use crate::support::s3::{ACCESS_KEY, SECRET_KEY, environment};
 
 static SERVER: LazyLock<InstalledServer> = LazyLock::new(|| {
     InstalledServer::start("venv/bin/moto_server", |port, _| {
@@ -35,12 +35,12 @@ async fn moto_lets_one_client_create_an_object() {
     object_client::check_creates(bucket("creates").await).await;
 }
 
-fn settings() -> StoreSettings {
+fn settings(secret: &str) -> StoreSettings {
     StoreSettings {
         s3: S3Settings {
             endpoint: Some(SERVER.url()),
             access_key_id: Some(ACCESS_KEY.to_owned()),
-            secret_access_key: Some(SECRET_KEY.to_owned().into()),
+            secret_access_key: Some(secret.to_owned().into()),
             ..S3Settings::default()
         },
         ..StoreSettings::default()
@@ -63,8 +63,9 @@ async fn bucket(name: &str) -> Bucket {
 async fn store() -> InputStore {
     InputStore {
         bucket: bucket("lake").await,
-        settings: settings(),
-        wrong_settings: None,
+        settings: settings(SECRET_KEY),
+        wrong_settings: settings("wr0ng"),
+        checks_credentials: false,
         address: SERVER.address,
         bucket_uri: "s3://lake",
         version_parameter: Some("versionId"),
@@ -75,7 +76,7 @@ async fn store() -> InputStore {
 fn place() -> ObjectPlace {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let bucket = runtime.block_on(bucket("out"));
-    let mut place = ObjectPlace::new(settings(), "s3://out", bucket, runtime);
+    let mut place = ObjectPlace::new(settings(SECRET_KEY), "s3://out", bucket, runtime);
     place.knows_aborted_uploads = false;
     place
 }
@@ -84,11 +85,7 @@ fn place() -> ObjectPlace {
 fn a_worker_that_dies_leaves_one_output_in_moto() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
-        environment: vec![
-            ("AWS_ENDPOINT_URL_S3", SERVER.url()),
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
-        ],
+        environment: environment(&SERVER.url()).into(),
         bucket_uri: "s3://workers",
         bucket: runtime.block_on(bucket("workers")),
         runtime,

@@ -21,7 +21,6 @@ use ingest_host::storage::Owner;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::support::inputs::scripted_server::ScriptedServer;
 use crate::support::pipeline::{self as run, execution, placement, plugin};
 
 /// The target size of a chunk, in bytes.
@@ -113,10 +112,6 @@ pub(crate) fn undisturbed(bytes: &[u8], settings: &AttemptSettings) -> AttemptOu
         (digest.bytes, &digest.sha256)
     );
     AttemptOutcome::of(&receipt)
-}
-
-pub(crate) fn uri(server: &ScriptedServer) -> String {
-    format!("http://{}/a.csv", server.address)
 }
 
 /// Returns the first offset that an HTTP request asks for, or `None` if it asks for the whole file.

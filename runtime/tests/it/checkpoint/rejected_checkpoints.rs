@@ -18,7 +18,6 @@ use serde_json::Value;
 
 use super::fixture::{
     AttemptOutcome, AttemptSettings, BATCH_BYTES, CheckpointFixture, alarms, limits, range_of, undisturbed,
-    uri,
 };
 use crate::support::inputs::scripted_server::{ScriptedServer, answer};
 use crate::support::inputs::served_file::{Action, CustomAnswer, Framing, ServedFile};
@@ -58,7 +57,7 @@ impl LostAttempt {
             settings,
         };
         lost.fixture
-            .attempt(&uri(&lost.server), &lost.settings)
+            .attempt(&lost.server.uri(), &lost.settings)
             .unwrap_err();
         lost
     }
@@ -76,13 +75,13 @@ impl LostAttempt {
 
     fn try_attempt_changed(&self, change: impl FnOnce(&mut Job)) -> Result<Receipt, Error> {
         self.fixture
-            .attempt_changed(&uri(&self.server), &self.settings, limits(), change)
+            .attempt_changed(&self.server.uri(), &self.settings, limits(), change)
     }
 
     /// Checks that the next attempt starts at offset 0 and has the expected outcome.
     #[track_caller]
     fn starts_over(&self, expected: &AttemptOutcome) {
-        let receipt = self.fixture.attempt(&uri(&self.server), &self.settings).unwrap();
+        let receipt = self.fixture.attempt(&self.server.uri(), &self.settings).unwrap();
         assert_eq!(receipt.attempt.resumed_from, None);
         assert_eq!(&AttemptOutcome::of(&receipt), expected);
         let asked = self.server.requests();
@@ -144,7 +143,7 @@ fn no_answer_to_the_range_that_leaves_a_doubt_is_taken() {
     let lost = LostAttempt::new(vec![Action::Custom(|bytes, from| {
         part(TAG, from, bytes.len(), bytes)
     })]);
-    let receipt = lost.fixture.attempt(&uri(&lost.server), &lost.settings).unwrap();
+    let receipt = lost.fixture.attempt(&lost.server.uri(), &lost.settings).unwrap();
     assert!(receipt.attempt.resumed_from.is_some());
 }
 
@@ -189,7 +188,7 @@ fn an_input_that_is_soon_at_its_end_does_not_wait_for_a_checkpoint() {
         let fixture = CheckpointFixture::new();
         let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Cut(bytes.len() - 1)]);
         fixture
-            .attempt_within(&uri(&server), &settings, limits)
+            .attempt_within(&server.uri(), &settings, limits)
             .unwrap_err();
         assert_eq!(
             fixture.staged(".checkpoint").len(),
@@ -360,7 +359,7 @@ fn a_checkpoint_of_version_1_is_none() {
     let document = document.to_string();
     let digest = digest(document.as_bytes()).sha256;
     fs::write(&path, format!("{document}\n{digest}\n")).unwrap();
-    let receipt = lost.fixture.attempt(&uri(&lost.server), &lost.settings).unwrap();
+    let receipt = lost.fixture.attempt(&lost.server.uri(), &lost.settings).unwrap();
     assert_eq!(receipt.attempt.resumed_from, None);
     assert_eq!(
         AttemptOutcome::of(&receipt),
@@ -406,7 +405,7 @@ fn a_checkpoint_that_was_damaged_or_has_lost_its_files_is_none() {
         println!("harm {number}");
         let lost = LostAttempt::new(Vec::new()).has_checkpoint();
         harm(&lost);
-        let receipt = lost.fixture.attempt(&uri(&lost.server), &lost.settings).unwrap();
+        let receipt = lost.fixture.attempt(&lost.server.uri(), &lost.settings).unwrap();
         assert_eq!(receipt.attempt.resumed_from, None, "harm {number}");
         assert_eq!(
             AttemptOutcome::of(&receipt),
@@ -434,7 +433,7 @@ fn what_was_written_behind_a_checkpoint_does_not_count() {
             .unwrap();
         file.write_all(b"of nobody\n").unwrap();
     }
-    let receipt = lost.fixture.attempt(&uri(&lost.server), &lost.settings).unwrap();
+    let receipt = lost.fixture.attempt(&lost.server.uri(), &lost.settings).unwrap();
     assert!(receipt.attempt.resumed_from.is_some());
     assert_eq!(
         AttemptOutcome::of(&receipt),

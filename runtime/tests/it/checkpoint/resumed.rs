@@ -14,7 +14,6 @@ use ingest_host::receipt::Receipt;
 
 use super::fixture::{
     AttemptOutcome, AttemptSettings, BATCH_BYTES, CheckpointFixture, alarms, range_of, shown, undisturbed,
-    uri,
 };
 use crate::support::inputs::digest;
 use crate::support::inputs::scripted_server::answer;
@@ -153,7 +152,7 @@ fn whatever_the_input_and_wherever_its_attempts_are_lost_the_output_is_the_same(
                 std::fs::write(&path, &bytes).unwrap();
                 path.to_str().unwrap().to_owned()
             }
-            false => uri(&server),
+            false => server.uri(),
         };
         let receipt = attempts_at(&fixture, &uri, &mut settings, &mut random, bytes.len(), is_file);
         assert_eq!(AttemptOutcome::of(&receipt), expected, "round {round}");
@@ -172,13 +171,13 @@ fn the_rest_is_asked_for_and_no_more_and_progress_starts_there() {
     let fixture = CheckpointFixture::new();
     let cuts = vec![Action::Cut(bytes.len() / 2), Action::Cut(5 * BATCH_BYTES)];
     let server = ServedFile::new(bytes.clone(), A).serve(cuts);
-    let error = fixture.attempt(&uri(&server), &settings).unwrap_err();
+    let error = fixture.attempt(&server.uri(), &settings).unwrap_err();
     assert_eq!(error.class(), Class::Transient, "{}", error.report());
     let first = shown(&settings);
     settings.progress = Arc::new(ProgressCounters::default());
-    fixture.attempt(&uri(&server), &settings).unwrap_err();
+    fixture.attempt(&server.uri(), &settings).unwrap_err();
     let second = shown(&settings);
-    let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
+    let receipt = fixture.attempt(&server.uri(), &settings).unwrap();
     assert_eq!(AttemptOutcome::of(&receipt), expected);
 
     let from = receipt.attempt.resumed_from.unwrap();
@@ -218,14 +217,14 @@ fn an_attempt_that_comes_no_further_than_the_one_before_has_none_like_it() {
     let fixture = CheckpointFixture::new();
     let cuts = vec![Action::Cut(bytes.len() / 2), Action::Cut(10), Action::Serve];
     let server = ServedFile::new(bytes, A).serve(cuts);
-    fixture.attempt(&uri(&server), &settings).unwrap_err();
+    fixture.attempt(&server.uri(), &settings).unwrap_err();
     assert_eq!(fixture.staged(".checkpoint").len(), 1);
     settings.progress = Arc::default();
-    fixture.attempt(&uri(&server), &settings).unwrap_err();
+    fixture.attempt(&server.uri(), &settings).unwrap_err();
     // The progress includes the bytes before the checkpoint.
     assert!(shown(&settings) > BATCH_BYTES as u64 / 2);
     fixture.is_tidy();
-    let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
+    let receipt = fixture.attempt(&server.uri(), &settings).unwrap();
     let ranges: Vec<_> = server
         .requests()
         .iter()
@@ -243,11 +242,11 @@ fn a_server_that_is_away_for_a_while_costs_nothing() {
     let away = || Action::Send(answer("503 Service Unavailable", "", b""));
     let actions = vec![Action::Cut(bytes.len() / 2), away(), away(), Action::Serve];
     let server = ServedFile::new(bytes.clone(), A).serve(actions);
-    fixture.attempt(&uri(&server), &settings).unwrap_err();
+    fixture.attempt(&server.uri(), &settings).unwrap_err();
     // The server now answers with 503, both for the rest and for the whole file.
-    let error = fixture.attempt(&uri(&server), &settings).unwrap_err();
+    let error = fixture.attempt(&server.uri(), &settings).unwrap_err();
     assert!(error.report().contains("503"), "{}", error.report());
-    let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
+    let receipt = fixture.attempt(&server.uri(), &settings).unwrap();
     assert!(receipt.attempt.resumed_from.is_some());
     assert_eq!(AttemptOutcome::of(&receipt), undisturbed(&bytes, &settings));
     assert_eq!(server.requests().len(), 4);
@@ -265,8 +264,8 @@ fn the_digest_of_the_whole_is_checked_also_where_only_the_rest_came() {
         let server = ServedFile::new(bytes.clone(), A)
             .with(header)
             .serve(vec![Action::Cut(bytes.len() / 2)]);
-        fixture.attempt(&uri(&server), &settings).unwrap_err();
-        let result = fixture.attempt(&uri(&server), &settings);
+        fixture.attempt(&server.uri(), &settings).unwrap_err();
+        let result = fixture.attempt(&server.uri(), &settings);
         fixture.is_tidy();
         assert!(range_of(&server.requests()[1]).is_some());
         result
@@ -301,9 +300,9 @@ fn what_a_plugin_counted_before_a_checkpoint_counts_once() {
         let fixture = CheckpointFixture::new();
         let cuts = vec![Action::Cut(bytes.len() / 3), Action::Cut(bytes.len() / 3)];
         let server = ServedFile::new(bytes.clone(), A).serve(cuts);
-        fixture.attempt(&uri(&server), &settings).unwrap_err();
-        fixture.attempt(&uri(&server), &settings).unwrap_err();
-        let receipt = fixture.attempt(&uri(&server), &settings).unwrap();
+        fixture.attempt(&server.uri(), &settings).unwrap_err();
+        fixture.attempt(&server.uri(), &settings).unwrap_err();
+        let receipt = fixture.attempt(&server.uri(), &settings).unwrap();
         assert!(receipt.attempt.resumed_from.is_some());
         assert_eq!(AttemptOutcome::of(&receipt), expected);
         // Ragged records are not given to the plugin.

@@ -104,10 +104,6 @@ fn staged(host: &Host) -> Vec<String> {
         .collect()
 }
 
-fn uri(server: &ScriptedServer) -> String {
-    format!("http://{}/a.csv", server.address)
-}
-
 /// Tests both queue backends. The input comes from an HTTP server.
 #[test]
 fn the_successor_of_a_killed_worker_goes_on_where_that_was() {
@@ -115,7 +111,7 @@ fn the_successor_of_a_killed_worker_goes_on_where_that_was() {
     for (host, format) in [(Host::embedded(), "csv"), (Host::on(&redis.url()), "jsonl")] {
         let (input, more) = (alarms(20_000), format!("{OFTEN} --format {format}"));
         let server = ServedFile::new(input.clone(), A).serve(Vec::new());
-        submit(&host, &uri(&server));
+        submit(&host, &server.uri());
         kill(&host, &more, 1).unwrap();
         assert!(staged(&host).iter().any(|name| name.ends_with(".checkpoint")));
         let log = burst(&host, &more);
@@ -190,7 +186,7 @@ fn a_stopped_worker_that_wakes_up_while_its_successor_is_at_work_changes_nothing
 fn stalled() -> (Host, ScriptedServer, Vec<u8>, Worker) {
     let (host, input) = (Host::embedded(), alarms(20_000));
     let server = ServedFile::new(input.clone(), A).serve(vec![Action::Stall(input.len() / 2)]);
-    submit(&host, &uri(&server));
+    submit(&host, &server.uri());
     let worker = worker(&host, &format!("{OFTEN} --lease 5"), "");
     wait_for("a checkpoint", || {
         staged(&host)

@@ -9,22 +9,27 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::*;
 
-/// Creates a receipt in the same way as version 0.1.0. Returns whether there was none of this name.
-fn create_like_0_1_0(fixture: &CommitFixture, receipts: &str, id: &str, text: &str) -> std::io::Result<bool> {
+/// Creates the receipt of a request in the same way as version 0.1.0. Returns whether there was none.
+fn create_like_0_1_0(fixture: &CommitFixture, id: &str, text: &str) -> bool {
     let staging = fixture.path(".staging");
-    fs::create_dir_all(&staging)?;
+    fs::create_dir_all(&staging).unwrap();
     let staged = staging.join(format!("{:032x}.receipt", fastrand::u128(..)));
-    fs::write(&staged, text)?;
-    let path = fixture.path(receipts).join(format!("{id}.json"));
-    let renamed = renameat_with(CWD, &staged, CWD, &path, RenameFlags::NOREPLACE);
-    if renamed.is_err() {
-        fs::remove_file(staged)?;
+    fs::write(&staged, text).unwrap();
+    let path = fixture.path("orders/receipts").join(format!("{id}.json"));
+    match renameat_with(CWD, &staged, CWD, &path, RenameFlags::NOREPLACE) {
+        Ok(()) => true,
+        Err(rustix::io::Errno::EXIST) => {
+            fs::remove_file(staged).unwrap();
+            false
+        }
+        Err(error) => panic!("{}: {error}", path.display()),
     }
-    match renamed {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+}
+
+/// Creates the receipt of a request, which has none, for the output `orders/day-1.csv` in the same way as version 0.1.0.
+fn commit_like_0_1_0(fixture: &CommitFixture, id: &str) {
+    let text = text(fixture, "orders/day-1.csv");
+    assert!(create_like_0_1_0(fixture, id, &text), "{id} had no receipt");
 }
 
 /// Returns the text of a receipt of the tests' request, whose output has this path and the bytes `a\n`.
@@ -49,15 +54,7 @@ fn committed_by_0_1_0() -> CommitFixture {
     let fixture = CommitFixture::new();
     fs::create_dir_all(fixture.path("orders/receipts")).unwrap();
     fs::write(fixture.path("orders/day-1.csv"), "a\n").unwrap();
-    assert!(
-        create_like_0_1_0(
-            &fixture,
-            "orders/receipts",
-            ID,
-            &text(&fixture, "orders/day-1.csv")
-        )
-        .unwrap()
-    );
+    commit_like_0_1_0(&fixture, ID);
     fixture
 }
 
@@ -97,7 +94,7 @@ fn a_late_attempt_of_0_1_0_and_a_new_one_never_both_commit() {
     let fixture = CommitFixture::new();
     fs::create_dir_all(fixture.path("orders/receipts")).unwrap();
     fixture.commit(2, b"b\n").unwrap();
-    assert!(!create_like_0_1_0(&fixture, "orders/receipts", ID, "{}").unwrap());
+    assert!(!create_like_0_1_0(&fixture, ID, "{}"));
     assert_eq!(fixture.receipt().attempt.fence, 2);
 
     // The attempt of 0.1.0 is the faster one.
@@ -106,7 +103,7 @@ fn a_late_attempt_of_0_1_0_and_a_new_one_never_both_commit() {
     let committed = commit::publish(fixture.seal(2, b"b\n", b"r\n"), ID, |published| {
         let of_0_1_0 = text(&fixture, "orders/day-1.5.csv");
         fs::write(fixture.path("orders/day-1.5.csv"), "a\n").unwrap();
-        assert!(create_like_0_1_0(&fixture, "orders/receipts", ID, &of_0_1_0).unwrap());
+        assert!(create_like_0_1_0(&fixture, ID, &of_0_1_0));
         receipt(2, published)
     });
     assert!(matches!(committed, Ok(Committed::Existing(_))), "{committed:?}");
@@ -125,15 +122,7 @@ fn a_worker_of_0_1_0_that_begins_later_is_found_out() {
     let fixture = CommitFixture::new();
     let sealed = fixture.seal(1, b"b\n", b"");
     fs::create_dir_all(fixture.path("orders/receipts")).unwrap();
-    assert!(
-        create_like_0_1_0(
-            &fixture,
-            "orders/receipts",
-            ID,
-            &text(&fixture, "orders/day-1.csv")
-        )
-        .unwrap()
-    );
+    commit_like_0_1_0(&fixture, ID);
     let error = publish(sealed, 1).expect_err("another folder has receipts");
     assert_eq!(
         (error.class(), error.code()),
@@ -153,15 +142,7 @@ fn of_two_receipts_that_exist_already_the_new_one_counts() {
     let own = fixture.receipt();
     fs::create_dir_all(fixture.path("orders/receipts")).unwrap();
     for id in [ID, "day-2"] {
-        assert!(
-            create_like_0_1_0(
-                &fixture,
-                "orders/receipts",
-                id,
-                &text(&fixture, "orders/day-1.csv")
-            )
-            .unwrap()
-        );
+        commit_like_0_1_0(&fixture, id);
     }
     fixture.seal(3, b"", b"");
     is_moved(&fixture);
@@ -194,7 +175,7 @@ fn workers_of_both_versions_that_begin_at_once_share_the_receipts() {
                     let storage = LocalStorage::new(fixture.path(""), None);
                     for id in (0..ids).map(|id| format!("day-{id}")) {
                         let is_mine = if worker % 2 == 0 {
-                            create_like_0_1_0(fixture, "orders/receipts", &id, "{}").unwrap()
+                            create_like_0_1_0(fixture, &id, "{}")
                         } else {
                             loop {
                                 let mut attempt =
@@ -287,17 +268,9 @@ fn links_to_folders_of_0_1_0_are_followed() {
     fs::create_dir_all(elsewhere.join("receipts")).unwrap();
     fs::create_dir_all(fixture.path("")).unwrap();
     symlink(&elsewhere, fixture.path("orders")).unwrap();
-    assert!(
-        create_like_0_1_0(
-            &fixture,
-            "orders/receipts",
-            ID,
-            &text(&fixture, "orders/day-1.csv")
-        )
-        .unwrap()
-    );
+    commit_like_0_1_0(&fixture, ID);
     assert!(matches!(fixture.commit(2, b"b\n"), Ok(Committed::Existing(_))));
-    assert!(!create_like_0_1_0(&fixture, "orders/receipts", ID, "{}").unwrap());
+    assert!(!create_like_0_1_0(&fixture, ID, "{}"));
 
     // The folder of the receipts is a link.
     let fixture = CommitFixture::new();
@@ -307,7 +280,7 @@ fn links_to_folders_of_0_1_0_are_followed() {
     symlink(&elsewhere, fixture.path("orders/receipts")).unwrap();
     fixture.commit(2, b"b\n").unwrap();
     assert!(elsewhere.join("day-1.json").exists());
-    assert!(!create_like_0_1_0(&fixture, "orders/receipts", ID, "{}").unwrap());
+    assert!(!create_like_0_1_0(&fixture, ID, "{}"));
     // Another place that has receipts already is not replaced.
     fs::remove_file(fixture.path("orders/receipts")).unwrap();
     symlink(fixture.folder.path(), fixture.path("orders/receipts")).unwrap();

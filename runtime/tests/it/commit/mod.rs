@@ -10,14 +10,14 @@ use std::sync::Barrier;
 use std::time::{Duration, SystemTime};
 
 use ingest_host::commit::{self, Committed, Destination};
-use ingest_host::digest::{Digest, Digesting};
 use ingest_host::encode::RejectWriter;
 use ingest_host::error::{Class, Error, Result, Stage};
 use ingest_host::format::Format;
 use ingest_host::receipt::{Receipt, RejectsPart};
 use ingest_host::record::Position;
-use ingest_host::storage::{EndedRequest, FileRole, Owner, SealedAttempt};
+use ingest_host::storage::{Attempt, EndedRequest, FileRole, Owner, SealedAttempt};
 
+use crate::support::inputs::digest;
 use crate::support::receipts::{ID, receipt};
 
 const QUEUE: Option<&str> = Some("orders");
@@ -41,6 +41,11 @@ impl CommitFixture {
 
     fn uri(&self, path: &str) -> String {
         format!("file://{}", self.path(path).display())
+    }
+
+    /// Begins an attempt at the request [`ID`].
+    fn begin(&self, fence: u64) -> Result<Box<dyn Attempt>> {
+        self.destination.storage().begin(owner(ID, fence), Format::Csv)
     }
 
     fn seal(&self, fence: u64, output: &[u8], rejects: &[u8]) -> Box<dyn SealedAttempt> {
@@ -132,12 +137,6 @@ fn publish_other(sealed: Box<dyn SealedAttempt>, fence: u64) -> Result<Committed
     })
 }
 
-fn digest(bytes: &[u8]) -> Digest {
-    let mut digesting = Digesting::default();
-    digesting.update(bytes);
-    digesting.finish()
-}
-
 #[test]
 fn output_rejects_and_receipt_appear_under_their_names() {
     let fixture = CommitFixture::new();
@@ -153,11 +152,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
     RejectWriter::default()
         .append(&mut rejects, position, "bad-id", "id is empty", b",x")
         .unwrap();
-    let mut staging = fixture
-        .destination
-        .storage()
-        .begin(owner(ID, 1), Format::Csv)
-        .unwrap();
+    let mut staging = fixture.begin(1).unwrap();
     // Some writes are smaller than the buffer, and some are larger.
     let (mut rest, mut size) = (output.as_slice(), 1);
     while !rest.is_empty() {
@@ -199,11 +194,7 @@ fn output_rejects_and_receipt_appear_under_their_names() {
 #[test]
 fn without_rejects_there_is_no_file_of_them() {
     let fixture = CommitFixture::new();
-    let mut staging = fixture
-        .destination
-        .storage()
-        .begin(owner(ID, 1), Format::Csv)
-        .unwrap();
+    let mut staging = fixture.begin(1).unwrap();
     staging.rejects().unwrap().write_all(b"").unwrap();
     let sealed = staging.seal().unwrap();
     assert_eq!(
@@ -224,11 +215,7 @@ fn without_rejects_there_is_no_file_of_them() {
 #[test]
 fn what_is_not_published_leaves_nothing() {
     let fixture = CommitFixture::new();
-    let mut staging = fixture
-        .destination
-        .storage()
-        .begin(owner(ID, 1), Format::Csv)
-        .unwrap();
+    let mut staging = fixture.begin(1).unwrap();
     staging.output().write_all(&[b'x'; 1 << 20]).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     assert_eq!(fixture.files().len(), 2);
@@ -260,11 +247,7 @@ fn abandoned_staging_is_reaped_and_nothing_else() {
         "before there is anything"
     );
     fixture.commit(1, b"a\n").unwrap();
-    let mut staging = fixture
-        .destination
-        .storage()
-        .begin(owner(ID, 1), Format::Csv)
-        .unwrap();
+    let mut staging = fixture.begin(1).unwrap();
     staging.rejects().unwrap().write_all(b"x").unwrap();
     std::mem::forget(staging);
     assert_eq!(
@@ -344,11 +327,7 @@ fn staging_of_a_request_at_work_is_kept_for_all_workers() {
 #[test]
 fn staging_in_which_a_file_grows_is_not_reaped() {
     let fixture = CommitFixture::new();
-    let mut staging = fixture
-        .destination
-        .storage()
-        .begin(owner(ID, 1), Format::Csv)
-        .unwrap();
+    let mut staging = fixture.begin(1).unwrap();
     let staged = fixture.path(&fixture.files()[0]);
     let long_ago = SystemTime::now() - Duration::from_secs(7_200);
     let hour = Duration::from_secs(3_600);
@@ -410,11 +389,7 @@ fn an_output_that_is_another_one_than_at_the_start_is_found_out() {
     fs::remove_dir_all(fixture.path("")).unwrap();
     fs::create_dir_all(fixture.path("_ingest")).unwrap();
     fs::write(fixture.path("_ingest/output-id"), "another\n").unwrap();
-    let error = fixture
-        .destination
-        .storage()
-        .begin(owner(ID, 3), Format::Csv)
-        .expect_err("another output");
+    let error = fixture.begin(3).expect_err("another output");
     assert_eq!(error.class(), Class::Transient, "{error}");
     let error = fixture
         .destination

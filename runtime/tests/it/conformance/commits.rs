@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 
 use ingest_host::commit::{self, Committed};
-use ingest_host::digest::{Digest, Digesting};
+use ingest_host::digest::Digest;
 use ingest_host::error::{Class, Code, Stage};
 use ingest_host::format::Format;
 use ingest_host::storage::FileRole;
@@ -12,6 +12,7 @@ use super::{
     Place, QUEUE, attempt, check_committed, check_nothing, output_of, owner, publish, receipt, receipt_at,
     seal, sha256,
 };
+use crate::support::inputs::digest;
 use crate::support::receipts::{ID, SUBMITTED_AT};
 
 /// More bytes than a part of an upload has.
@@ -56,12 +57,6 @@ pub(crate) fn an_output_its_rejects_and_its_receipt_appear(place: &dyn Place) {
     assert_eq!(has(uri, &digest).unwrap(), Some(true));
     assert_eq!(has(uri, &other_digest).unwrap(), Some(false));
     assert_eq!(has(&uri.replace("day-1", "day-2"), &digest).unwrap(), None);
-}
-
-fn digest(bytes: &[u8]) -> Digest {
-    let mut digesting = Digesting::default();
-    digesting.update(bytes);
-    digesting.finish()
 }
 
 pub(crate) fn without_rejects_there_is_no_object_of_them(place: &dyn Place) {

@@ -14,14 +14,14 @@ pub(crate) mod readers;
 pub(crate) mod resumed;
 pub(crate) mod workers;
 
-use std::time::{Duration, Instant};
-
 use ingest_host::commit::{self, Committed, Destination};
 use ingest_host::error::Result;
 use ingest_host::format::Format;
 use ingest_host::receipt::Receipt;
 use ingest_host::storage::{Concluded, EndedRequest, Owner, Published, SealedAttempt, Storage};
 
+use crate::support::host::wait_for;
+use crate::support::inputs::sha256;
 use crate::support::receipts::{self, ID, SUBMITTED_AT};
 
 /// Runs each test of the suite on each of these kinds of places. The expression after a kind's name makes a new place.
@@ -55,9 +55,6 @@ macro_rules! on_each {
 }
 
 pub(crate) const QUEUE: &str = "orders";
-
-/// The longest wait for something that happens in the background.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A place for outputs, and a view of it that does not use the storage.
 pub(crate) trait Place: Send + Sync {
@@ -185,17 +182,8 @@ fn check_nothing(place: &dyn Place) {
     assert_eq!(receipt_at(place, ID), None);
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes))
-}
-
 /// Waits until a condition holds.
 #[track_caller]
 fn wait_until(mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("a condition to hold", || holds().then_some(()));
 }

@@ -31,7 +31,8 @@ pub(crate) fn a_reader_that_lists_sees_whole_outputs_of_one_attempt(place: &dyn 
             named.insert((receipt.outputs[0].uri.clone(), receipt.outputs[0].sha256.clone()));
         }
     }
-    assert!(!named.is_empty(), "each second request is committed");
+    // Each second request is committed, and some of the others can be, too.
+    assert!(named.len() >= REQUESTS / 2, "{named:?}");
     let now = place.outputs();
     assert_eq!(
         now.iter().collect::<BTreeSet<_>>(),

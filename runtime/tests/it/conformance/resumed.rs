@@ -11,7 +11,7 @@ use crate::support::receipts::ID;
 /// More bytes than a part of an upload has.
 const LONG: usize = 9 << 20;
 
-/// Writes until there is a checkpoint of the bytes that were written so far.
+/// Makes a checkpoint of the bytes that were written so far, and waits until it exists.
 fn write_checkpoint(attempt: &mut dyn Attempt) {
     attempt.checkpoint(Box::new(|| "half".to_owned())).unwrap();
     wait_until(|| {

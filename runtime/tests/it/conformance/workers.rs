@@ -8,9 +8,8 @@ use object_store::{ObjectStoreExt, PutPayload};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::sha256;
 use crate::support::host::{CommandOutput, Host, component};
-use crate::support::inputs::CSV;
+use crate::support::inputs::{CSV, sha256};
 use crate::support::object_client::Bucket;
 
 /// A bucket with inputs and outputs of workers.

@@ -108,7 +108,7 @@ async fn a_resumed_file_has_the_digest_that_its_first_answer_announced() {
             Action::Cut(10),
             partial("Content-Range: bytes 10-99/100\r\n", &bytes[10..]),
         ]);
-        let uri = format!("http://{}/a.csv", server.address);
+        let uri = server.uri();
         assert_eq!(
             fetch(&uri).await.expect(&right),
             (bytes.clone(), digest(&bytes)),
@@ -117,7 +117,7 @@ async fn a_resumed_file_has_the_digest_that_its_first_answer_announced() {
         let server = ServedFile::new(bytes.clone(), A)
             .with(&wrong)
             .serve(vec![Action::Cut(10)]);
-        let error = fails(&format!("http://{}/a.csv", server.address)).await;
+        let error = fails(&server.uri()).await;
         assert_eq!(error.class(), Class::Transient, "{wrong}");
         assert!(
             error.to_string().contains("damaged on its way"),
@@ -134,7 +134,7 @@ async fn a_content_digest_is_of_its_own_answer() {
         let lines = format!("{range}Content-Digest: sha-256=:{}:\r\n", sha256(of));
         let server =
             ServedFile::new(bytes.clone(), A).serve(vec![Action::Cut(10), partial(&lines, &bytes[10..])]);
-        let result = fetch(&format!("http://{}/a.csv", server.address)).await;
+        let result = fetch(&server.uri()).await;
         match result {
             Ok((read, _)) => assert!(holds && read == bytes),
             Err(error) => {
@@ -188,7 +188,7 @@ fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
         (Framing::Close, vec!["--sha256", &sha256], false),
     ] {
         let server = ServedFile::new(CSV, A).framed(framing).serve(vec![]);
-        let said = ingest(&host, &format!("http://{}/a.csv", server.address), &more);
+        let said = ingest(&host, &server.uri(), &more);
         let is_warned = said.stderr.contains("if it is cut off, nobody will know");
         assert_eq!(is_warned, warned, "{framing:?}: {}", said.stderr);
         said.ok();
@@ -230,11 +230,7 @@ fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
     for (head, body, is_warned) in published {
         let answer = format!("{head}\r\nConnection: close\r\n\r\n{body}");
         let server = serve(vec![answer.into_bytes()]);
-        let said = ingest(
-            &host,
-            &format!("http://{}/a.csv", server.address),
-            &["--id", "one"],
-        );
+        let said = ingest(&host, &server.uri(), &["--id", "one"]);
         let warned = said.stderr.contains("if it is cut off, nobody will know");
         assert_eq!(warned, is_warned, "{head:?}: {}", said.stderr);
         said.ok();
@@ -253,11 +249,7 @@ fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
     ];
     for answer in cut {
         let server = serve(vec![answer.as_bytes().to_vec()]);
-        let said = ingest(
-            &host,
-            &format!("http://{}/a.csv", server.address),
-            &["--id", "one"],
-        );
+        let said = ingest(&host, &server.uri(), &["--id", "one"]);
         let error = said.refused(1);
         assert!(error.contains("error: fetch http://"), "{answer:?}: {error}");
         assert_eq!(

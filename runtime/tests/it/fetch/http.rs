@@ -130,7 +130,7 @@ async fn a_body_that_breaks_off_is_a_transient_error() {
 async fn two_lengths_that_disagree_are_a_transient_error() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nTransfer-Encoding: chunked\r\n\r\n";
     let server = serve(vec![[&head[..], b"3\r\na\n1\r\n0\r\n\r\n"].concat()]);
-    let uri = format!("http://{}/a.csv", server.address);
+    let uri = server.uri();
     let error = fails(&uri).await;
     assert_eq!(error.class(), Class::Transient);
     assert_eq!(
@@ -144,7 +144,7 @@ async fn what_follows_the_announced_length_is_not_the_body() {
     let server = serve(vec![
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\na\n1\nHTTP/1.1 200 OK".to_vec(),
     ]);
-    let (read, fetched) = fetch(&format!("http://{}/a.csv", server.address)).await.unwrap();
+    let (read, fetched) = fetch(&server.uri()).await.unwrap();
     assert_eq!((read.as_slice(), fetched), (&b"a\n1\n"[..], digest(b"a\n1\n")));
 }
 
@@ -216,7 +216,7 @@ async fn redirects_are_followed_up_to_a_limit() {
     );
 
     let around = serve(vec![answer("302 Found", "Location: /a.csv\r\n", b""); 11]);
-    let uri = format!("http://{}/a.csv", around.address);
+    let uri = around.uri();
     let error = fails(&uri).await;
     assert_eq!(
         error.to_string(),
@@ -276,7 +276,7 @@ async fn a_server_that_falls_silent_is_a_transient_error() {
         };
         let fetcher = Fetcher::new(Access::default(), &limits);
         let server = scripted_server::silent_after(sent.as_bytes().to_vec());
-        let uri = format!("http://{}/a.csv", server.address);
+        let uri = server.uri();
         let result = match fetcher.open(&uri, RequestedBy::Typed, &Stop::default()).await {
             Ok(source) => read(source).await.map(|_| ()),
             Err(error) => Err(error),
@@ -291,7 +291,7 @@ async fn a_server_that_falls_silent_is_a_transient_error() {
 async fn a_stop_ends_a_blocked_read_and_a_blocked_open() {
     for sent in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"] {
         let server = scripted_server::silent_after(sent.as_bytes().to_vec());
-        let (stop, uri) = (Stop::default(), format!("http://{}/a.csv", server.address));
+        let (stop, uri) = (Stop::default(), server.uri());
         let fetcher = Fetcher::new(Access::default(), &Limits::default());
         let attempt = async {
             let source = fetcher.open(&uri, RequestedBy::Typed, &stop).await?;

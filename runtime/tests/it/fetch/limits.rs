@@ -8,16 +8,11 @@ use ingest_host::config::Limits;
 use ingest_host::digest::Digesting;
 use ingest_host::error::{Class, Code, Error, Stage};
 
-use crate::support::inputs::scripted_server::ScriptedServer;
 use crate::support::inputs::served_file::{Action, Framing, ServedFile};
 use crate::support::inputs::{digest, fails_with, file, gzip, limits, open_with, read, zstd};
 use crate::support::process;
 
 const A: Option<&str> = Some("\"a\"");
-
-fn uri(server: &ScriptedServer) -> String {
-    format!("http://{}/a.csv", server.address)
-}
 
 #[track_caller]
 fn is(error: &Error, stage: Stage, class: Class, what: &str) {
@@ -43,7 +38,7 @@ async fn a_server_that_drips_is_given_up() {
             let server = ServedFile::new(vec![b'x'; at_once + 300], A)
                 .framed(framing)
                 .serve(vec![drip]);
-            let error = fails_with(&uri(&server), &limits).await;
+            let error = fails_with(&server.uri(), &limits).await;
             is(
                 &error,
                 Stage::Fetch,
@@ -66,7 +61,7 @@ async fn a_reader_that_takes_its_time_is_not_the_servers_fault() {
     let bytes: Vec<u8> = (0..60).collect();
     let drip = Action::Trickle(30, Duration::from_millis(40));
     let server = ServedFile::new(bytes.clone(), A).serve(vec![drip]);
-    let source = open_with(&uri(&server), &limits).await.unwrap();
+    let source = open_with(&server.uri(), &limits).await.unwrap();
     let (runtime, sent) = (tokio::runtime::Handle::current(), server.sent.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let (mut reader, _) = source.into_reader(Digesting::default()).unwrap();
@@ -91,7 +86,7 @@ async fn a_stall_that_was_resumed_is_not_held_against_the_rate() {
     };
     let bytes = vec![b'x'; 10_000];
     let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Stall(100)]);
-    let source = open_with(&uri(&server), &limits).await.unwrap();
+    let source = open_with(&server.uri(), &limits).await.unwrap();
     assert_eq!(
         read(source).await.expect("resumed"),
         (bytes.clone(), digest(&bytes))
@@ -118,7 +113,7 @@ async fn what_is_fetched_may_be_as_long_as_its_limit() {
                     framing != Framing::Close
                 )
             ]);
-            uris.push((uri(&server), framing == Framing::Length));
+            uris.push((server.uri(), framing == Framing::Length));
             servers.push(server);
         }
         for (uri, announced) in uris {
@@ -198,7 +193,7 @@ async fn a_bomb_is_found_out_and_takes_no_memory() {
         ..limits()
     };
     let server = ServedFile::new(gzip_bomb, A).serve(vec![]);
-    let source = open_with(&uri(&server), &limits).await.unwrap();
+    let source = open_with(&server.uri(), &limits).await.unwrap();
     assert_eq!(drain(source).await.expect("allowed"), BYTES as u64);
     let grown = process::peak_bytes(std::process::id()) - before;
     assert!(grown < 32 << 20, "{grown} bytes");

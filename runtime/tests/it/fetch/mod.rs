@@ -1,6 +1,7 @@
 //! Tests fetching and decompression. Complete data is returned, and incomplete data is an error.
 
 mod access;
+mod compression;
 mod credentials;
 mod digests;
 mod http;

@@ -12,7 +12,7 @@ use ingest_host::error::{Class, Error, Stage};
 use ingest_host::fetch::{Access, Fetcher, RequestedBy};
 use ingest_host::stop::Stop;
 
-use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
+use crate::support::inputs::scripted_server::{answer, serve};
 use crate::support::inputs::served_file::{Action, Framing, ServedFile, partial, untagged_partial};
 use crate::support::inputs::{digest, fails, fails_with, fetch, gzip, limits, open_with, read};
 
@@ -20,10 +20,6 @@ const A: Option<&str> = Some("\"a\"");
 
 fn random(random: &mut Rng, bytes: usize) -> Vec<u8> {
     std::iter::repeat_with(|| random.u8(..)).take(bytes).collect()
-}
-
-fn uri(server: &ScriptedServer) -> String {
-    format!("http://{}/a.csv", server.address)
 }
 
 #[track_caller]
@@ -50,7 +46,7 @@ async fn a_connection_cut_anywhere_is_resumed_byte_for_byte() {
         let server = ServedFile::new(bytes.clone(), A)
             .framed(framing)
             .serve(vec![Action::Cut(cut)]);
-        let (read, fetched) = fetch(&uri(&server)).await.unwrap();
+        let (read, fetched) = fetch(&server.uri()).await.unwrap();
         assert!(
             read == bytes,
             "round {round}: {length} bytes cut at {cut}: the content differs"
@@ -88,7 +84,7 @@ async fn without_a_strong_etag_a_cut_anywhere_is_an_error() {
         let server = ServedFile::new(bytes, etags[round % 4])
             .framed(framing)
             .serve(vec![Action::Cut(cut)]);
-        is_transient(&fails(&uri(&server)).await, "the transfer broke off after ");
+        is_transient(&fails(&server.uri()).await, "the transfer broke off after ");
         assert_eq!(server.requests().len(), 1, "round {round}: it was asked again");
     }
 }
@@ -110,11 +106,12 @@ async fn several_cuts_and_stalls_in_one_transfer_are_survived() {
     ];
     let count = actions.len();
     let limits = Limits {
+        http_first_byte: Duration::from_millis(500),
         http_idle: Duration::from_millis(500),
         ..limits()
     };
     let server = ServedFile::new(bytes.clone(), A).serve(actions);
-    let source = open_with(&uri(&server), &limits).await.unwrap();
+    let source = open_with(&server.uri(), &limits).await.unwrap();
     let (read, fetched) = read(source).await.unwrap();
     assert!(read == bytes, "the content differs");
     assert_eq!(fetched, digest(&bytes));
@@ -137,7 +134,7 @@ async fn a_server_may_give_the_rest_in_parts() {
         .framed(Framing::Chunked)
         .serve(actions);
     assert_eq!(
-        fetch(&uri(&server)).await.unwrap(),
+        fetch(&server.uri()).await.unwrap(),
         (bytes.clone(), digest(&bytes))
     );
     assert!(
@@ -157,7 +154,7 @@ async fn resumes_in_vain_have_an_end() {
     let mut actions = vec![Action::Cut(10)];
     actions.extend((0..10).map(|_| Action::Cut(0)));
     let server = ServedFile::new(bytes.clone(), A).serve(actions);
-    let error = fails_with(&uri(&server), &limits).await;
+    let error = fails_with(&server.uri(), &limits).await;
     is_transient(&error, "broke off after 10 bytes, resumed 3 times");
     assert_eq!(server.requests().len(), 4);
 
@@ -166,7 +163,7 @@ async fn resumes_in_vain_have_an_end() {
         ..limits
     };
     let server = ServedFile::new(bytes, A).serve((0..100).map(|_| Action::Cut(1)).collect());
-    let error = fails_with(&uri(&server), &limits).await;
+    let error = fails_with(&server.uri(), &limits).await;
     is_transient(&error, "broke off after 8 bytes, resumed 7 times");
     assert_eq!(server.requests().len(), 8);
 }
@@ -282,7 +279,7 @@ async fn a_rest_may_begin_late() {
     };
     let late = Action::Late(Duration::from_millis(900));
     let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Cut(10), late.clone()]);
-    let source = open_with(&uri(&server), &limits).await.unwrap();
+    let source = open_with(&server.uri(), &limits).await.unwrap();
     assert_eq!(read(source).await.unwrap(), (bytes.clone(), digest(&bytes)));
     assert_eq!(server.requests().len(), 2, "{:?}", server.requests());
 
@@ -290,7 +287,7 @@ async fn a_rest_may_begin_late() {
     let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Serve, late]);
     let fetcher = Fetcher::new(Access::default(), &limits);
     let source = fetcher
-        .open(&uri(&server), RequestedBy::Typed, &Stop::default())
+        .open(&server.uri(), RequestedBy::Typed, &Stop::default())
         .await
         .unwrap();
     let reading = tokio::task::spawn_blocking(move || {
@@ -299,7 +296,7 @@ async fn a_rest_may_begin_late() {
         reader.read_to_end(&mut read).unwrap();
         let identity = fetched.identity().expect("a strong ETag");
         let source = fetcher
-            .open_rest_blocking(&uri(&server), RequestedBy::Typed, identity, 40, &Stop::default())
+            .open_rest_blocking(&server.uri(), RequestedBy::Typed, identity, 40, &Stop::default())
             .unwrap();
         let mut before = Digesting::default();
         before.update(&read[..40]);
@@ -317,7 +314,7 @@ async fn nothing_is_ever_spliced() {
     let bytes: Vec<u8> = (0..100).collect();
     for (lie, what) in lies(&bytes) {
         let server = ServedFile::new(bytes.clone(), A).serve(vec![Action::Cut(10), lie]);
-        let error = fails(&uri(&server)).await;
+        let error = fails(&server.uri()).await;
         is_transient(&error, what);
         assert!(
             error
@@ -334,7 +331,7 @@ async fn more_than_was_announced_is_an_error() {
     let head = "HTTP/1.1 206 Partial Content\r\nETag: \"a\"\r\nContent-Range: bytes 10-98/100\r\nTransfer-Encoding: chunked\r\n\r\n5a\r\n";
     let longer = [head.as_bytes(), &bytes[10..], b"\r\n0\r\n\r\n"].concat();
     let server = ServedFile::new(bytes, A).serve(vec![Action::Cut(10), Action::Send(longer)]);
-    is_transient(&fails(&uri(&server)).await, "announced 89 bytes and sent more");
+    is_transient(&fails(&server.uri()).await, "announced 89 bytes and sent more");
 }
 
 #[tokio::test]
@@ -374,11 +371,7 @@ async fn a_resumed_request_is_redirected_and_guarded_as_the_first_was() {
     ]);
     let access = Access::new(&["127.0.0.1".to_owned()], &[]).unwrap();
     let source = Fetcher::new(access, &limits())
-        .open(
-            &format!("http://{}/a.csv", server.address),
-            RequestedBy::Queued,
-            &Stop::default(),
-        )
+        .open(&server.uri(), RequestedBy::Queued, &Stop::default())
         .await
         .unwrap();
     is_transient(
@@ -398,7 +391,7 @@ async fn a_stop_ends_a_transfer_that_waits_to_be_resumed() {
     let stop = Stop::default();
     let fetcher = Fetcher::new(Access::default(), &limits);
     let source = fetcher
-        .open(&uri(&server), RequestedBy::Typed, &stop)
+        .open(&server.uri(), RequestedBy::Typed, &stop)
         .await
         .unwrap();
     let requesting = async {
@@ -420,14 +413,14 @@ async fn a_truncated_body_is_never_taken_for_a_whole_one() {
             let cut = rng.usize(1..bytes.len());
             let file = ServedFile::new(bytes.clone(), None).framed(framing);
             let server = file.serve(vec![Action::Cut(cut)]);
-            is_transient(&fails(&uri(&server)).await, "the transfer broke off");
+            is_transient(&fails(&server.uri()).await, "the transfer broke off");
         }
         // If the body ends with its connection, only the content can show that the body was cut.
         let cut = rng.usize(50..bytes.len() - 50);
         let server = ServedFile::new(bytes, A)
             .framed(Framing::Close)
             .serve(vec![Action::Cut(cut)]);
-        let error = fails(&uri(&server)).await;
+        let error = fails(&server.uri()).await;
         assert_eq!(error.stage(), Stage::Decompress, "{}", error.report());
         assert!(error.to_string().contains("ends too early"), "{error}");
     }

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::support::host::{CommandOutput, Host, component, path_of, wait_for};
+use crate::support::process::send_signal;
 
 const ROWS: &str = "a,b\n1,x\n2,y\n";
 
@@ -103,12 +104,5 @@ fn wait_until_read(child: &Child) {
 }
 
 fn interrupt(child: &Child) {
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-s", "INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    send_signal(child.id(), "INT");
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::{ROWS, clean, interrupted, leaves_no_staging, names, output, piped, receipt, said};
-use crate::support::compress::gzip;
 use crate::support::host::{CommandOutput, Host, sha256sum};
+use crate::support::inputs::gzip;
 use crate::support::process::peak_bytes;
 
 #[test]

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::process::Stdio;
 
 use super::{ROWS, clean, interrupt, leaves_no_staging, names, said};
-use crate::support::compress::gzip;
 use crate::support::host::{CommandOutput, Host, component};
+use crate::support::inputs::gzip;
 
 #[test]
 fn stdout_has_the_records_and_nothing_else() {

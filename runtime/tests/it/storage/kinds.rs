@@ -43,7 +43,8 @@ fn gcs_store() -> InputStore {
     let closed = GcsServer::start_with_token(&["lake"], "t0ken");
     InputStore {
         settings: server.settings(),
-        wrong_settings: Some(closed.settings()),
+        wrong_settings: closed.settings(),
+        checks_credentials: true,
         address: server.address,
         bucket_uri: "gs://lake",
         bucket: object_client::gcs(&server.endpoint(), "lake", ""),

@@ -18,6 +18,8 @@ use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, Resumed,
 use tokio::runtime::Runtime;
 
 use self::steered_store::{Fault, SharedObjects, Steering};
+use crate::support::host::wait_for;
+use crate::support::inputs::sha256;
 use crate::support::receipts::{ID, receipt};
 
 const QUEUE: &str = "orders";
@@ -124,11 +126,6 @@ impl StorageFixture {
             }
         }
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::{Digest, Sha256};
-    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 fn owner(fence: u64, life_ms: i64) -> Owner {
@@ -512,9 +509,10 @@ fn what_dead_attempts_uploaded_is_removed() {
     );
     // The call before wrote the note again, so the note may be too new for the next call. A thread may still write the
     // checkpoint, so the numbers of removed objects are not compared.
-    while notes() > 0 {
+    wait_for("the note to be removed", || {
         storage.reap(std::time::Duration::ZERO, &at_work).unwrap();
-    }
+        (notes() == 0).then_some(())
+    });
 }
 
 #[test]

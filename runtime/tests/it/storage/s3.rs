@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::BUCKET;
 use crate::support::host::{CommandOutput, Host, component};
-use crate::support::inputs::CSV;
-use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+use crate::support::inputs::{CSV, sha256};
+use crate::support::s3::{S3Server, environment};
 
 /// A server, and a machine whose workers write to it.
 struct S3Fixture {
@@ -34,9 +34,7 @@ impl S3Fixture {
         let mut command = self.host.command();
         command
             .args(words.split_whitespace())
-            .env("AWS_ENDPOINT_URL_S3", self.server.endpoint())
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+            .envs(environment(&self.server.endpoint()));
         command
     }
 
@@ -114,7 +112,7 @@ fn a_worker_that_dies_at_any_step_leaves_one_output() {
         let receipt = fixture.receipt(step).unwrap();
         assert_eq!(fixture.host.status(step)["receipt"], receipt, "{step}");
         let output = fixture.server.read("lake", &format!("out/q/{step}.csv")).unwrap();
-        assert_eq!(super::sha256(&output), receipt["outputs"][0]["sha256"], "{step}");
+        assert_eq!(sha256(&output), receipt["outputs"][0]["sha256"], "{step}");
     }
     assert_eq!(fixture.outputs().len(), 6, "{:?}", fixture.outputs());
 }
@@ -146,7 +144,7 @@ fn a_store_that_fails_at_random_gets_each_output_once() {
     for id in ids {
         let output = fixture.server.read("lake", &format!("out/q/{id}.csv")).unwrap();
         let receipt = fixture.receipt(id).unwrap();
-        assert_eq!(super::sha256(&output), receipt["outputs"][0]["sha256"], "{id}");
+        assert_eq!(sha256(&output), receipt["outputs"][0]["sha256"], "{id}");
     }
 }
 

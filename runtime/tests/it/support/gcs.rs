@@ -19,10 +19,12 @@ use quick_xml::escape::escape;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
+use super::server_thread::serve_on_thread;
+
 /// The most objects and prefixes in a page of a listing. It is small, so that tests have listings of several pages.
 const PAGE: usize = 20;
 
-/// The length of each part of an upload but the last, in bytes.
+/// The minimum length of each part of an upload except the last one, in bytes.
 const PART_BYTES_MIN: usize = 5 << 20;
 
 /// A running server. It ends when this is dropped.
@@ -56,8 +58,9 @@ struct Version {
     changed: SystemTime,
     /// False if the object was removed, and only this version can be read.
     is_live: bool,
-    /// False if the object was uploaded in parts. Google has no MD5 of such an object.
-    has_md5: bool,
+    etag: String,
+    /// The value of the header `x-goog-hash`.
+    hash: String,
 }
 
 struct Upload {
@@ -86,26 +89,12 @@ impl GcsServer {
             token: token.map(str::to_owned),
             buckets: Mutex::new(buckets.collect()),
         });
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (running, stopped) = oneshot::channel::<()>();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let app = axum::Router::new()
-                    .fallback(answer)
-                    .layer(DefaultBodyLimit::disable())
-                    .with_state(store);
-                tokio::select! {
-                    _ = stopped => {}
-                    _ = async { axum::serve(listener, app).await } => {}
-                }
-            });
+        let app = axum::Router::new()
+            .fallback(answer)
+            .layer(DefaultBodyLimit::disable())
+            .with_state(store);
+        let (address, running) = serve_on_thread(async move |listener| {
+            axum::serve(listener, app).await.unwrap();
         });
         Self {
             address,
@@ -218,16 +207,28 @@ impl Bucket {
         version.read(headers)
     }
 
-    /// Makes a version, and returns the answer with its facts.
+    /// Makes a version, and returns the answer with its facts. Google has no MD5 of an object that was uploaded in parts.
     fn make(&mut self, key: &str, headers: HeaderMap, bytes: Bytes, has_md5: bool) -> Response<Body> {
         self.made += 1;
+        let generation = 1_700_000_000_000_000 + self.made;
+        let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes);
+        let crc = u32::try_from(crc).expect("32 bits").to_be_bytes();
+        let (mut etag, mut hash) = (
+            format!("\"-{generation:x}\""),
+            format!("crc32c={}", STANDARD.encode(crc)),
+        );
+        if has_md5 {
+            etag = self::etag(&bytes);
+            hash += &format!(",md5={}", STANDARD.encode(Md5::digest(&bytes)));
+        }
         let version = Version {
-            generation: 1_700_000_000_000_000 + self.made,
+            generation,
             bytes,
             headers,
             changed: SystemTime::now(),
             is_live: true,
-            has_md5,
+            etag,
+            hash,
         };
         let mut answer = response(StatusCode::OK, Body::empty());
         version.describe(answer.headers_mut());
@@ -390,28 +391,15 @@ impl Bucket {
 }
 
 impl Version {
-    fn etag(&self) -> String {
-        match self.has_md5 {
-            true => etag(&self.bytes),
-            false => format!("\"-{:x}\"", self.generation),
-        }
-    }
-
     /// Adds the headers that describe the version.
     fn describe(&self, headers: &mut HeaderMap) {
         headers.extend(self.headers.clone());
-        let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &self.bytes);
-        let crc = u32::try_from(crc).expect("32 bits").to_be_bytes();
-        let mut hash = format!("crc32c={}", STANDARD.encode(crc));
-        if self.has_md5 {
-            hash += &format!(",md5={}", STANDARD.encode(Md5::digest(&self.bytes)));
-        }
         for (name, value) in [
-            ("etag", self.etag()),
+            ("etag", self.etag.clone()),
             ("last-modified", httpdate::fmt_http_date(self.changed)),
             ("x-goog-generation", self.generation.to_string()),
             ("x-goog-metageneration", "1".to_owned()),
-            ("x-goog-hash", hash),
+            ("x-goog-hash", self.hash.clone()),
             ("accept-ranges", "bytes".to_owned()),
         ] {
             headers.insert(name, HeaderValue::try_from(value).unwrap());
@@ -420,7 +408,7 @@ impl Version {
 
     fn read(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let header = |name| headers.get(name).map(|value| value.to_str().unwrap());
-        let etag = self.etag();
+        let etag = &self.etag;
         if header("if-match").is_some_and(|wanted| wanted != etag) {
             return Err((StatusCode::PRECONDITION_FAILED, "PreconditionFailed"));
         }
@@ -454,7 +442,7 @@ impl Version {
              <Size>{}</Size></Contents>",
             escape(key),
             self.generation,
-            escape(self.etag()),
+            escape(&self.etag),
             self.bytes.len()
         )
     }

@@ -2,14 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use ingest_host::plugin::Cache;
 use serde_json::Value;
 
-use super::process::peak_bytes;
+use super::process::{KillOnDrop, is_suspended, peak_bytes, send_signal};
 
 /// The maximum time that a test waits for an event.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -178,6 +178,12 @@ impl Host {
         CommandOutput::new(&output.expect("the program runs"))
     }
 
+    /// Submits a request. Does not check the input, which a worker may reach and this host not.
+    pub(crate) fn submit(&self, queue: &str, id: &str, uri: &str) {
+        let words = format!("submit --no-check --queue {queue} --id {id} --uri");
+        self.run_with(&words, &[uri]).ok();
+    }
+
     /// Runs a script with `bash -e`. The program's folder is in `PATH`, and temporary files are written to the host's
     /// folder.
     pub(crate) fn bash(&self, script: &str) -> CommandOutput {
@@ -226,7 +232,7 @@ impl Host {
             }
         });
         Worker {
-            child,
+            child: KillOnDrop(child),
             lines,
             log: String::new(),
         }
@@ -355,7 +361,7 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 
 /// A worker in the background. Dropping this value kills the worker.
 pub(crate) struct Worker {
-    child: Child,
+    child: KillOnDrop,
     lines: std::sync::mpsc::Receiver<String>,
     log: String,
 }
@@ -408,11 +414,8 @@ impl Worker {
     /// Waits until a signal has suspended the process.
     #[track_caller]
     pub(crate) fn wait_until_stopped(&self) {
-        let stat = format!("/proc/{}/stat", self.child.id());
         wait_for("the worker to stand still", || {
-            let stat = std::fs::read_to_string(&stat).ok()?;
-            let (_, rest) = stat.rsplit_once(") ")?;
-            rest.starts_with('T').then_some(())
+            is_suspended(self.child.id()).then_some(())
         });
     }
 
@@ -423,12 +426,7 @@ impl Worker {
 
     /// Sends the signal with this name to the worker.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill")
-            .args(["-s", name, &pid])
-            .status()
-            .expect("kill runs");
-        assert!(status.success());
+        send_signal(self.child.id(), name);
     }
 
     /// Asks the worker to stop, and waits for its end. Returns the worker's exit code and its whole log.
@@ -442,13 +440,6 @@ impl Worker {
         let status = self.child.wait().expect("the worker ends");
         self.log.extend(self.lines.iter().map(|line| line + "\n"));
         (status.code(), std::mem::take(&mut self.log))
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

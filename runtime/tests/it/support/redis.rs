@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::process::send_signal;
+
 const START: Duration = Duration::from_secs(20);
 
 /// A running server. Dropping this value ends the server, even if the test panics.
@@ -72,20 +74,12 @@ impl RedisServer {
 
     /// Suspends the server's process: connections stay open, and no request is answered.
     pub(crate) fn freeze(&self) {
-        self.signal("-STOP");
+        send_signal(self.process.id(), "STOP");
     }
 
     /// Resumes the process of a suspended server.
     pub(crate) fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill")
-            .arg(signal)
-            .arg(self.process.id().to_string())
-            .status();
-        assert!(status.expect("the program `kill`").success());
+        send_signal(self.process.id(), "CONT");
     }
 }
 

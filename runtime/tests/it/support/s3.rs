@@ -20,8 +20,9 @@ use s3s::dto::*;
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+use super::server_thread::serve_on_thread;
 
 pub(crate) const ACCESS_KEY: &str = "AKIATEST";
 pub(crate) const SECRET_KEY: &str = "s3cr3t/of+the=test";
@@ -111,31 +112,17 @@ impl S3Server {
         });
         service.set_auth(SimpleAuth::from_single(access_key, SECRET_KEY));
         let service = service.build();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (running, mut stopped) = oneshot::channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::from_std(listener).unwrap();
-                loop {
-                    let connection = tokio::select! {
-                        _ = &mut stopped => return,
-                        connection = listener.accept() => TokioIo::new(connection.unwrap().0),
-                    };
-                    let service = service.clone();
-                    tokio::spawn(async move {
-                        // A client that has read enough closes the connection.
-                        let _ = auto::Builder::new(TokioExecutor::new())
-                            .serve_connection(connection, service)
-                            .await;
-                    });
-                }
-            });
+        let (address, running) = serve_on_thread(async move |listener| {
+            loop {
+                let connection = TokioIo::new(listener.accept().await.unwrap().0);
+                let service = service.clone();
+                tokio::spawn(async move {
+                    // A client that has read enough closes the connection.
+                    let _ = auto::Builder::new(TokioExecutor::new())
+                        .serve_connection(connection, service)
+                        .await;
+                });
+            }
         });
         Self {
             address,
@@ -258,6 +245,15 @@ impl S3Server {
     pub(crate) fn encryption(&self) -> Vec<String> {
         self.state.encryption.lock().unwrap().clone()
     }
+}
+
+/// Returns the variables with which the program reaches a server at this endpoint, which knows the key [`ACCESS_KEY`].
+pub(crate) fn environment(endpoint: &str) -> [(&'static str, String); 3] {
+    [
+        ("AWS_ENDPOINT_URL_S3", endpoint.to_owned()),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+    ]
 }
 
 pub(crate) fn stores(s3: S3Settings) -> ObjectStores {

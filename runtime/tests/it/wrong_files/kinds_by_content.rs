@@ -1,9 +1,12 @@
 //! Tests that a file of another type is recognized by its content, whatever its name is.
 
 use super::{assert_refused, assert_taken, host_of, ingest, output, refused};
-use crate::support::compress::gzip;
 use crate::support::host::{Host, component};
-use crate::support::redis::RedisServer;
+use crate::support::inputs::gzip;
+
+on_both_queues! {
+    in_a_queue_it_is_a_dead_letter
+}
 
 fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -359,7 +362,7 @@ fn the_decoded_text_is_looked_at() {
     );
 }
 
-fn dead_letters(host: &Host) {
+fn in_a_queue_it_is_a_dead_letter(host: &Host) {
     let clean = component("clean").display().to_string();
     let (mut files, mut expected) = (vec![], vec![]);
     for (name, bytes, message) in binaries() {
@@ -386,17 +389,6 @@ fn dead_letters(host: &Host) {
         assert!(error.contains(message), "{name}: {error}");
         assert_eq!(status["attempts"], 1, "it is not tried again: {status}");
     }
-}
-
-#[test]
-fn in_a_queue_it_is_a_dead_letter_on_a_file() {
-    dead_letters(&Host::embedded());
-}
-
-#[test]
-fn in_a_queue_it_is_a_dead_letter_on_redis() {
-    let server = RedisServer::start();
-    dead_letters(&Host::on(&server.url()));
 }
 
 #[test]

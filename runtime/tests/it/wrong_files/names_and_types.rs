@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{assert_refused, assert_taken, ingest, output};
-use crate::support::compress::gzip;
 use crate::support::host::{Host, path_of};
 use crate::support::http::Files;
+use crate::support::inputs::gzip;
 
 #[test]
 fn a_name_tells_the_format_and_the_delimiter() {

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::support::documents;
-use crate::support::host::{Host, component};
+use crate::support::host::{CommandOutput, Host, component};
 use crate::support::inputs::CSV;
-use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY, environment};
 
 fn host() -> Host {
     let host = Host::embedded();
@@ -41,12 +41,10 @@ fn a_worker_reads_the_allowed_bucket_and_no_other() {
     server.put("other", "a.csv", CSV);
     let with_keys = |words: &str| {
         let mut command = host.command();
-        command.args(words.split_whitespace());
-        command.env("AWS_ENDPOINT_URL_S3", server.endpoint());
         command
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
-        crate::support::host::CommandOutput::new(&command.output().unwrap())
+            .args(words.split_whitespace())
+            .envs(environment(&server.endpoint()));
+        CommandOutput::new(&command.output().unwrap())
     };
     for (id, uri) in [("mine", "s3://lake/in/a.csv"), ("theirs", "s3://other/a.csv")] {
         host.run(&format!("submit --queue q --id {id} --uri {uri}")).ok();

@@ -7,40 +7,17 @@ mod roles;
 
 use std::io::Read;
 
-use fastrand::Rng;
 use ingest_host::digest::Digesting;
-use ingest_host::error::{Class, Code, Error, Result, Stage};
-use ingest_host::fetch::{Access, Fetcher, RequestedBy, Source};
+use ingest_host::error::{Class, Code, Error, Stage};
+use ingest_host::fetch::{Access, Fetcher, RequestedBy};
 use ingest_host::format::Format;
 use ingest_host::stop::Stop;
 use ingest_host::storage::object::{ObjectStores, S3Settings};
 
+use crate::support::inputs::objects::{fails, is, open, random};
 use crate::support::inputs::scripted_server::{answer, serve};
 use crate::support::inputs::{CSV, digest, limits, read};
 use crate::support::s3::{S3Server, stores};
-
-async fn open(stores: ObjectStores, uri: &str) -> Result<Source> {
-    let fetcher = Fetcher::new(Access::default(), &limits()).with_stores(stores);
-    fetcher.open(uri, RequestedBy::Typed, &Stop::default()).await
-}
-
-async fn fails(stores: ObjectStores, uri: &str) -> Error {
-    let fetched = async { read(open(stores, uri).await?).await };
-    let error = fetched.await.expect_err(uri);
-    assert!(!error.report().contains("s3cr3t"), "{}", error.report());
-    error
-}
-
-#[track_caller]
-fn is(error: &Error, class: Class, code: Code, what: &str) {
-    assert_eq!((error.class(), error.code()), (class, code), "{}", error.report());
-    assert!(error.report().contains(what), "{}, not {what}", error.report());
-}
-
-fn random(bytes: usize) -> Vec<u8> {
-    let mut random = Rng::with_seed(20_171_023);
-    std::iter::repeat_with(|| random.u8(..)).take(bytes).collect()
-}
 
 #[tokio::test]
 async fn an_object_is_read_whole_whatever_its_key() {

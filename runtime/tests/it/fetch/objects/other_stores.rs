@@ -9,13 +9,9 @@ use ingest_host::error::{Class, Code};
 use ingest_host::storage::object::{AzureSettings, GcsSettings, ObjectStores, StoreSettings};
 use sha2::Sha256;
 
-use super::{fails, is, open};
+use crate::support::inputs::objects::{AZURE_KEY, fails, is, open};
 use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
 use crate::support::inputs::{CSV, gzip, read};
-
-/// The key of Azure's emulator, which Microsoft has published.
-const AZURE_KEY: &str =
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 fn gcs(server: &ScriptedServer, credentials: Option<&Path>) -> ObjectStores {
     ObjectStores::new(StoreSettings {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ingest_host::error::{Class, Code};
 use ingest_host::storage::object::S3Settings;
 
-use super::{fails, is, open};
+use crate::support::inputs::objects::{fails, is, open};
 use crate::support::inputs::scripted_server::{ScriptedServer, answer, serve};
 use crate::support::inputs::{CSV, read};
 use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY, stores};

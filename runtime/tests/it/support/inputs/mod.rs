@@ -1,5 +1,6 @@
 //! Helpers for tests of inputs: bytes to fetch, functions that fetch them, and HTTP servers that serve them.
 
+pub(crate) mod objects;
 pub(crate) mod scripted_server;
 pub(crate) mod served_file;
 
@@ -13,12 +14,14 @@ use ingest_host::digest::{Digest, Digesting};
 use ingest_host::error::{Class, Code, Error, Result, Stage};
 use ingest_host::fetch::{Access, Fetcher, RequestedBy, Source};
 use ingest_host::stop::Stop;
+use sha2::{Digest as _, Sha256};
 
 pub(crate) const CSV: &[u8] = b"id,name\n1,Ada\n2,Grace\n";
 
 pub(crate) fn limits() -> Limits {
     Limits {
         http_connect: Duration::from_secs(5),
+        http_first_byte: Duration::from_secs(5),
         http_idle: Duration::from_secs(5),
         http_resume_pause: Duration::from_millis(1),
         ..Limits::default()
@@ -75,8 +78,13 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
     digesting.finish()
 }
 
+/// Returns the SHA-256 digest of these bytes in hex, computed without the program's own code.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
+}
+
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }

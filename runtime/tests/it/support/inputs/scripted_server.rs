@@ -14,6 +14,11 @@ pub(crate) struct ScriptedServer {
 }
 
 impl ScriptedServer {
+    /// Returns the URI of a CSV file on the server.
+    pub(crate) fn uri(&self) -> String {
+        format!("http://{}/a.csv", self.address)
+    }
+
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
