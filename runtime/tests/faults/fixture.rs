@@ -14,6 +14,7 @@ use crate::support::host::{Host, component, path_of};
 use crate::support::inputs::scripted_server::ScriptedServer;
 use crate::support::inputs::served_file::{Action, ServedFile};
 use crate::support::redis::RedisServer;
+use crate::time_limit;
 use crate::worker_process::{WorkerProcess, unshare};
 
 pub(crate) const QUEUE: &str = "q";
@@ -274,10 +275,9 @@ impl FaultsFixture {
             if before != Some(states) {
                 (before, changed) = (Some(states), Instant::now());
             }
-            assert!(
-                changed.elapsed() < PATIENCE,
-                "waited in vain for {what}; the states hold {states:?}"
-            );
+            let waiting = || format!("waits for {what}; the states hold {states:?}");
+            time_limit::check(waiting);
+            assert!(changed.elapsed() < PATIENCE, "{}", waiting());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -20,6 +20,7 @@ use url::Url;
 
 use super::refusal::error_code;
 use crate::error::Result;
+use crate::fail_points;
 use crate::net::{self, closed_before_answer, has_kind};
 
 /// The longest wait for a connection to a server that gives credentials. A machine that is not in a cloud has no such
@@ -56,7 +57,7 @@ pub(super) fn data_retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig::default(),
         max_retries: 8,
-        retry_timeout: Duration::from_secs(120),
+        retry_timeout: fail_points::limit(Duration::from_secs(120)),
     }
 }
 
@@ -81,7 +82,8 @@ impl HttpConnector for Connector {
 #[async_trait]
 impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let build = async || net::build(net::client_builder(DATA_CONNECT).timeout(DATA_ANSWER));
+        let build =
+            async || net::build(net::client_builder(DATA_CONNECT).timeout(fail_points::limit(DATA_ANSWER)));
         let client = self
             .client
             .get_or_try_init(build)
