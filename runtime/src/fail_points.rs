@@ -1,5 +1,8 @@
-//! Defines points at which a test can kill or pause a worker. The test then checks that the guarantees hold. Builds
-//! without debug assertions, such as releases, contain no fail points.
+//! Defines points at which a test can kill or pause a worker, and shortens time limits that a test cannot wait for. The
+//! test then checks that the guarantees hold. Builds without debug assertions, such as releases, contain no fail points
+//! and no shorter limits.
+
+use std::time::Duration;
 
 /// Must be called where the worker passes the point `place`. `id` is the id of the request that it works on.
 ///
@@ -14,7 +17,7 @@ pub(crate) fn pass(place: &str, id: &str) {
     use rustix::process::{Signal, getpid, kill_process};
 
     /// The pause during which the signal arrives.
-    const DELIVERY_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+    const DELIVERY_PAUSE: Duration = Duration::from_millis(100);
     static FAULT: OnceLock<Option<String>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
@@ -46,3 +49,23 @@ pub(crate) fn pass(place: &str, id: &str) {
 
 #[cfg(not(debug_assertions))]
 pub(crate) fn pass(_: &str, _: &str) {}
+
+/// Returns a time limit. If the environment has `INGEST_HOST_LIMITS_DIVIDED_BY=NUMBER`, the limit is divided by this
+/// number.
+#[cfg(debug_assertions)]
+pub(crate) fn limit(limit: Duration) -> Duration {
+    use std::sync::OnceLock;
+
+    static DIVISOR: OnceLock<Option<u32>> = OnceLock::new();
+
+    let number = || {
+        let number = std::env::var("INGEST_HOST_LIMITS_DIVIDED_BY").ok()?;
+        number.parse().ok().filter(|number| *number > 0)
+    };
+    limit / DIVISOR.get_or_init(number).unwrap_or(1)
+}
+
+#[cfg(not(debug_assertions))]
+pub(crate) fn limit(limit: Duration) -> Duration {
+    limit
+}

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::support::host::{Host, component, path_of};
 use crate::support::inputs::served_file::{Action, ServedFile};
 use crate::support::redis::RedisServer;
+use crate::time_limit;
 use crate::worker_process::{WorkerProcess, unshare};
 
 pub(crate) const QUEUE: &str = "q";
@@ -380,10 +381,9 @@ pub(crate) fn wait_with_progress(
         if before != Some(states) {
             (before, changed) = (Some(states), Instant::now());
         }
-        assert!(
-            changed.elapsed() < PATIENCE,
-            "waited in vain for {what}; the states hold {states:?}"
-        );
+        let waiting = || format!("waits for {what}; the states hold {states:?}");
+        time_limit::check(waiting);
+        assert!(changed.elapsed() < PATIENCE, "{}", waiting());
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -8,12 +8,17 @@
 
 mod endings;
 mod fixture;
+mod object_answers;
+mod object_endings;
+mod object_journal;
 mod objects;
+mod objects_fixture;
 mod proxy;
 mod report;
 mod server_faults;
 mod servers;
 mod storage;
+mod time_limit;
 mod transfers;
 mod worker_process;
 mod workers;
@@ -28,6 +33,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use support::host::component;
 
 /// The size of the run: the whole suite, or the slice.
 pub(crate) struct Scale {
@@ -164,6 +171,16 @@ static ROWS: &[Row] = &[
         fault: "S3: answers dropped, halved, stalled, connections reset",
         run: objects::bad_network,
     },
+    Row {
+        number: "21",
+        fault: "S3: the answer to a step of a commit is lost, late, missing or a refusal",
+        run: object_answers::bad_answers,
+    },
+    Row {
+        number: "22",
+        fault: "S3, two homes: a request ends, or its objects change, while an attempt is suspended in its commit",
+        run: object_endings::endings,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -183,6 +200,8 @@ fn main() -> ExitCode {
         .iter()
         .filter(|row| wanted.as_deref().is_none_or(|wanted| wanted == row.number))
         .collect();
+    // The first call builds the plugins. The time for this counts for no row.
+    component("alarms");
     let seen = run(&rows, &scale);
     if let Some(path) = value("--report").map(PathBuf::from) {
         report::write(&path, &seen, &scale).unwrap();
@@ -210,6 +229,7 @@ fn run(rows: &[&'static Row], scale: &Scale) -> Vec<RowOutcome> {
                         return;
                     };
                     let start = Instant::now();
+                    time_limit::begin(scale);
                     let outcome = catch_unwind(AssertUnwindSafe(|| (row.run)(scale)));
                     let (holds, figures) = match outcome {
                         Ok(figures) => (true, figures),

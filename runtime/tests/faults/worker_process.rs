@@ -2,9 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use crate::support::host::Host;
 use crate::support::process::{is_suspended, peak_bytes, send_signal};
+use crate::time_limit;
+
+/// The pause between two looks at a worker that is to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A worker process whose log is written to a file. Dropping this value kills the worker.
 pub(crate) struct WorkerProcess {
@@ -88,23 +93,26 @@ impl WorkerProcess {
     }
 
     /// Waits until the worker ends, and returns its exit code.
+    #[track_caller]
     pub(crate) fn wait(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        loop {
+            if let Some(ended) = self.child.try_wait().unwrap() {
+                return ended.code();
+            }
+            time_limit::check(|| format!("waits for the end of a worker, whose log is {}", self.log()));
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Resumes the worker whenever it is suspended, until it ends.
     pub(crate) fn wake_until_it_ends(&mut self) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !self.has_ended() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "it does not end: {}",
-                self.log()
-            );
+            assert!(Instant::now() < deadline, "it does not end: {}", self.log());
             if self.stands_still() {
                 self.signal("CONT");
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 

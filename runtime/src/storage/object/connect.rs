@@ -21,6 +21,7 @@ use url::Url;
 use super::list::PAGE_BYTES_MAX;
 use super::refusal::{CallRefusal, ERROR_BYTES_MAX, SentCredentials, error_code};
 use crate::error::Result;
+use crate::fail_points;
 use crate::net::{self, closed_before_answer, has_kind};
 
 /// The longest wait for a connection to a server that gives credentials. A machine that is not in a cloud has no such
@@ -59,7 +60,7 @@ pub(super) fn data_retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig::default(),
         max_retries: 8,
-        retry_timeout: Duration::from_secs(120),
+        retry_timeout: fail_points::limit(Duration::from_secs(120)),
     }
 }
 
@@ -84,7 +85,7 @@ impl HttpConnector for Connector {
 #[async_trait]
 impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let build = async || data_client(DATA_ANSWER);
+        let build = async || data_client(fail_points::limit(DATA_ANSWER));
         let client = self
             .client
             .get_or_try_init(build)

@@ -42,7 +42,8 @@ macro_rules! on_each {
                     what_an_attempt_at_work_wrote_is_kept;
                 readers: a_reader_that_lists_sees_whole_outputs_of_one_attempt,
                     all_workers_find_the_same_identity, names_that_cannot_be_queues_are_refused;
-                resumed: a_checkpoint_is_resumed_by_another_worker, a_forgotten_checkpoint_is_gone;
+                resumed: a_checkpoint_is_resumed_by_another_worker,
+                    an_attempt_that_fails_late_leaves_what_its_successor_continues, a_forgotten_checkpoint_is_gone;
             }
         }
     )+};

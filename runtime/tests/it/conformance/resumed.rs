@@ -54,6 +54,25 @@ pub(crate) fn a_checkpoint_is_resumed_by_another_worker(place: &dyn Place) {
     assert!(storage.find_checkpoint(QUEUE, ID).unwrap().is_none());
 }
 
+pub(crate) fn an_attempt_that_fails_late_leaves_what_its_successor_continues(place: &dyn Place) {
+    let (worker, other) = (place.open(), place.open());
+    let mut first = worker.storage().begin(owner(1, 1), Format::Csv).unwrap();
+    first.output().take(&vec![b'a'; LONG]).unwrap();
+    write_checkpoint(&mut *first);
+    let storage = other.storage();
+    let stored = storage.find_checkpoint(QUEUE, ID).unwrap().expect("a checkpoint");
+    let resumed = storage.resume(owner(2, 1), Format::Csv, &stored.staged, &Stop::default());
+    let Resumed::Ready(mut second) = resumed.unwrap() else {
+        panic!("the checkpoint can be used");
+    };
+    drop(first);
+    second.output().take(&vec![b'b'; LONG]).unwrap();
+    let committed = publish(second.seal().unwrap(), 2);
+    assert!(matches!(committed, Ok(Committed::New(_))), "{committed:?}");
+    let receipt = check_committed(place);
+    assert_eq!(receipt.outputs[0].bytes, 2 * LONG as u64);
+}
+
 pub(crate) fn a_forgotten_checkpoint_is_gone(place: &dyn Place) {
     let worker = place.open();
     worker.storage().prepare(QUEUE, None).unwrap();

@@ -585,6 +585,22 @@ fn dies_after_its_decision(uploads: Uploads) -> StorageFixture {
 }
 
 #[test]
+fn the_reaper_keeps_what_a_decision_names_that_nobody_has_carried_out() {
+    for uploads in Uploads::ALL {
+        let fixture = dies_after_its_decision(uploads);
+        // The reaper counts the age of notes and decisions in milliseconds.
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let reaped = fixture.healthy().reap(std::time::Duration::ZERO, &[]);
+        assert_eq!(reaped.unwrap(), 0, "{uploads:?}");
+        let Ok(Committed::Existing(receipt)) = attempt(&fixture.healthy(), 2, 1) else {
+            panic!("{uploads:?}: the second attempt carries out the decision of the first one");
+        };
+        assert_eq!(receipt.attempt.fence, 1, "{uploads:?}");
+        fixture.check("reaped");
+    }
+}
+
+#[test]
 fn a_decision_whose_blocks_are_gone_is_followed_by_a_new_round() {
     let fixture = dies_after_its_decision(Uploads::ByBlocks);
     fixture.objects.remove_blocks();

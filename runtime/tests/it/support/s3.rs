@@ -1,6 +1,8 @@
 //! An S3 server for tests. It checks signatures and keeps objects in a folder (crates `s3s` and `s3s-fs`). This module adds
 //! `If-Match`, versions, and faults.
 
+pub(crate) mod script;
+
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -22,10 +24,14 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::sync::oneshot;
 
+use self::script::{Change, Creates, PlannedFault, Script};
 use super::server_thread::serve_on_thread;
 
 pub(crate) const ACCESS_KEY: &str = "AKIATEST";
 pub(crate) const SECRET_KEY: &str = "s3cr3t/of+the=test";
+
+/// The maximum size of a written object whose bytes are in the journal.
+const DOCUMENT_BYTES_MAX: usize = 64 << 10;
 
 /// A bucket whose objects nobody may list.
 pub(crate) const FORBIDDEN: &str = "forbidden";
@@ -63,6 +69,7 @@ struct State {
     random: Mutex<Option<fastrand::Rng>>,
     /// The number of times that each disturbance has occurred.
     disturbances: [AtomicU64; DISTURBANCES.len()],
+    script: Script,
 }
 
 /// A fault that hits a random request.
@@ -104,7 +111,7 @@ impl S3Server {
     pub(crate) fn with_key(access_key: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = Arc::<State>::default();
-        let files = FileSystem::new(folder.path()).unwrap();
+        let files = Arc::new(FileSystem::new(folder.path()).unwrap());
         let mut service = S3ServiceBuilder::new(Faulty {
             files,
             root: folder.path().to_owned(),
@@ -211,6 +218,38 @@ impl S3Server {
         texts.collect::<Vec<_>>().join(", ")
     }
 
+    /// Lets these faults hit the next requests that create an object in this way, if its key begins with `prefix`.
+    pub(crate) fn plan(&self, creates: Creates, prefix: &str, faults: &[PlannedFault]) {
+        self.state.script.plan(creates, prefix, faults);
+    }
+
+    /// Returns the number of planned faults that have hit no request yet.
+    pub(crate) fn planned_faults_left(&self) -> usize {
+        self.state.script.left()
+    }
+
+    /// Lets the requests with the fault [`PlannedFault::LateUntilReleased`] take effect.
+    pub(crate) fn release_late_requests(&self) {
+        self.state.script.release();
+    }
+
+    /// Returns the number of requests for a change that have not taken effect yet.
+    pub(crate) fn pending_changes(&self) -> usize {
+        self.state.script.pending()
+    }
+
+    /// Returns the requests that took effect, in this order.
+    pub(crate) fn journal(&self) -> Vec<Change> {
+        self.state.script.journal()
+    }
+
+    /// Removes an object, as another program does.
+    pub(crate) fn remove(&self, bucket: &str, key: &str) {
+        fs::remove_file(self.folder.path().join(bucket).join(key)).unwrap();
+        let key = key.to_owned();
+        self.state.script.note(Change::Removed { key });
+    }
+
     /// Returns each part that was uploaded: the upload's id and the part's number. A part that was uploaded twice is
     /// listed twice.
     pub(crate) fn parts(&self) -> Vec<(String, i32)> {
@@ -268,7 +307,7 @@ fn version_key(key: &str, version: &str) -> String {
 }
 
 struct Faulty {
-    files: FileSystem,
+    files: Arc<FileSystem>,
     root: std::path::PathBuf,
     state: Arc<State>,
 }
@@ -359,6 +398,51 @@ impl Faulty {
     }
 }
 
+impl Faulty {
+    /// Makes a request that creates an object at this key. A planned fault or a disturbance may hit the request.
+    /// `change` returns the entry for the journal.
+    async fn creating<T: Send + 'static>(
+        &self,
+        creates: Creates,
+        key: &str,
+        request: impl Future<Output = S3Result<T>> + Send + 'static,
+        change: impl FnOnce() -> Change + Send + 'static,
+    ) -> S3Result<T> {
+        let fault = self.state.script.next_fault(creates, key);
+        match fault {
+            Some(PlannedFault::Conflict) => return Err(s3_error!(ConditionalRequestConflict)),
+            Some(PlannedFault::Refused) => return Err(s3_error!(ExpiredToken)),
+            _ => {}
+        }
+        let answer = self.disturbed(self.alone(fault, request, change)).await?;
+        match fault {
+            Some(PlannedFault::AnswerLost) => Err(s3_error!(InternalError)),
+            Some(PlannedFault::Silent) => std::future::pending().await,
+            _ => Ok(answer),
+        }
+    }
+
+    /// Makes a request that changes something, while no other such request is made. The request takes effect even if its
+    /// client closes the connection.
+    async fn alone<T: Send + 'static>(
+        &self,
+        fault: Option<PlannedFault>,
+        request: impl Future<Output = S3Result<T>> + Send + 'static,
+        change: impl FnOnce() -> Change + Send + 'static,
+    ) -> S3Result<T> {
+        let state = Arc::clone(&self.state);
+        let made = tokio::spawn(async move {
+            let _pending = state.script.wait_if_late(fault).await;
+            // The server checks whether the object exists and then writes it. S3 does both in one step.
+            let _alone = state.writes.lock().await;
+            let answer = request.await?;
+            state.script.note(change());
+            Ok(answer)
+        });
+        made.await.unwrap()
+    }
+}
+
 /// Returns the error that S3 returns for an upload that does not exist. The files return the error of a missing right.
 /// They cannot miss a right otherwise, because [`SimpleAuth`] has checked the signature.
 fn unknown_upload(error: S3Error) -> S3Error {
@@ -394,7 +478,19 @@ impl S3 for Faulty {
         head_object(HeadObjectInput) -> HeadObjectOutput;
         delete_object(DeleteObjectInput) -> DeleteObjectOutput;
         delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
-        abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        if self.is_busy() {
+            return Err(s3_error!(SlowDown));
+        }
+        let (files, upload) = (Arc::clone(&self.files), request.input.upload_id.clone());
+        let abort = async move { files.abort_multipart_upload(request).await };
+        let change = move || Change::Aborted { upload };
+        self.disturbed(self.alone(None, abort, change)).await
     }
 
     async fn list_objects_v2(
@@ -438,9 +534,19 @@ impl S3 for Faulty {
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         self.note_encryption(&request.headers);
-        // The server checks whether the object exists and then writes it. S3 does both in one step.
-        let _alone = self.state.writes.lock().await;
-        self.disturbed(self.files.put_object(request)).await
+        let (files, key) = (Arc::clone(&self.files), request.input.key.clone());
+        let path = self.root.join(&request.input.bucket).join(&key);
+        let written = key.clone();
+        let change = move || {
+            let mut document = fs::read(path).unwrap_or_default();
+            if document.len() > DOCUMENT_BYTES_MAX {
+                document.clear();
+            }
+            let key = written;
+            Change::Written { key, document }
+        };
+        let put = async move { files.put_object(request).await };
+        self.creating(Creates::Whole, &key, put, change).await
     }
 
     async fn upload_part(
@@ -450,9 +556,15 @@ impl S3 for Faulty {
         if self.is_busy() {
             return Err(s3_error!(SlowDown));
         }
-        let part = (request.input.upload_id.clone(), request.input.part_number);
+        let (upload, number) = (request.input.upload_id.clone(), request.input.part_number);
+        let bytes = request.input.content_length.unwrap_or_default() as u64;
         let answer = self.disturbed(self.files.upload_part(request)).await?;
-        self.state.parts.lock().unwrap().push(part);
+        self.state.parts.lock().unwrap().push((upload.clone(), number));
+        self.state.script.note(Change::Part {
+            upload,
+            number,
+            bytes,
+        });
         Ok(answer)
     }
 
@@ -460,9 +572,15 @@ impl S3 for Faulty {
         &self,
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-        let _alone = self.state.writes.lock().await;
-        self.disturbed(self.files.complete_multipart_upload(request))
-            .await
+        let (files, key) = (Arc::clone(&self.files), request.input.key.clone());
+        let upload = request.input.upload_id.clone();
+        let completed = key.clone();
+        let change = move || {
+            let key = completed;
+            Change::Completed { key, upload }
+        };
+        let complete = async move { files.complete_multipart_upload(request).await };
+        self.creating(Creates::FromParts, &key, complete, change).await
     }
 
     async fn get_object(
