@@ -160,7 +160,7 @@ fn a_queue_that_the_file_no_longer_names_keeps_its_settings(host: &Host) {
         let line = worker.wait_for_log("only at the next start");
         assert!(line.contains("\"settings\":\"queue\""), "{line}");
         let (id, expected) = (format!("r{index}"), if index < 2 { "before" } else { "after" });
-        submit(host, &id, &file);
+        host.submit("q", &id, &file);
         assert_eq!(output_folder(host, &id), expected);
     }
     assert!(!host.path("out").exists());
@@ -192,7 +192,7 @@ fn a_queue_that_loses_its_table_keeps_its_settings(host: &Host) {
             );
         }
         let id = format!("r{index}");
-        submit(host, &id, &file);
+        host.submit("q", &id, &file);
         assert_eq!(output_folder(host, &id), expected);
     }
 }
@@ -256,7 +256,7 @@ fn a_store_that_does_not_answer_holds_up_neither_a_newer_reload_nor_the_end(host
     worker.signal("HUP");
     worker.wait_for_log("reload ended by a newer one");
     worker.wait_for_log("config file reloaded");
-    submit(host, "r", &host.path("in.csv").display().to_string());
+    host.submit("q", "r", &host.path("in.csv").display().to_string());
     assert_eq!(output_folder(host, "r"), "after");
     configure(host, &slow);
     worker.signal("HUP");

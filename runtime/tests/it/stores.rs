@@ -497,7 +497,7 @@ fn a_report_is_read_from_the_store_of_its_bucket() {
             store("lake", &server, "key-id", "buckets = ['out']")
         ),
     );
-    submit(&host, "q", "few", &host.path("in.csv").display().to_string());
+    host.submit("q", "few", &host.path("in.csv").display().to_string());
     burst(&host);
     assert_eq!(host.status("few")["code"], "gate-exceeded");
     for what in ["few", "s3://out/x/_ingest/q/quarantine/few.json"] {
@@ -526,12 +526,12 @@ fn a_reload_reads_the_files_of_stores_again() {
     );
     let mut worker = host.worker("--config-file ingest-host.toml");
     worker.wait_for_log("worker started");
-    submit(&host, "q", "first", "s3://lake/in.csv");
+    host.submit("q", "first", "s3://lake/in.csv");
     host.wait_for_state("first", "dead");
     credentials(ACCESS_KEY);
     worker.signal("HUP");
     worker.wait_for_log("config file reloaded");
-    submit(&host, "q", "second", "s3://lake/in.csv");
+    host.submit("q", "second", "s3://lake/in.csv");
     host.wait_for_state("second", "done");
 }
 

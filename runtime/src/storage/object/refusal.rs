@@ -6,8 +6,8 @@ use std::fmt;
 
 use percent_encoding::percent_decode_str;
 use quick_xml::escape::escape;
+use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::named::SettingsPlace;
@@ -57,8 +57,6 @@ pub(super) struct CallRefusal {
     /// The store's own code of the error. It can be empty.
     pub(super) code: String,
     message: String,
-    /// True if the answer cannot give a reason, because it has no body.
-    is_silent: bool,
 }
 
 impl CallRefusal {
@@ -70,15 +68,7 @@ impl CallRefusal {
             status,
             code: redacted_start(&sent.hide(&error.code), MESSAGE_CHARS_MAX),
             message: error.first_line(),
-            is_silent: false,
         }
-    }
-
-    /// Returns the refusal in an answer to a request with this method. An answer to HEAD has no body.
-    #[must_use]
-    pub(super) fn in_answer_to(mut self, method: &Method) -> Self {
-        self.is_silent = method == Method::HEAD && self.code.is_empty();
-        self
     }
 
     /// Returns the refusal that caused an error of the library, or `None` if there is none.
@@ -99,12 +89,8 @@ impl CallRefusal {
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
     }
 
-    /// Returns the class of a refusal that concerns the credentials or their rights. A refusal without a reason is
-    /// transient: the next attempt gets the reason by another call.
+    /// Returns the class of a refusal that concerns the credentials or their rights.
     pub(super) fn class(&self) -> Class {
-        if self.is_silent {
-            return Class::Transient;
-        }
         let code = &*self.code;
         match [&EXPIRED[..], &SKEWED, &BUSY]
             .iter()
@@ -132,7 +118,6 @@ impl fmt::Display for CallRefusal {
             status,
             code,
             message,
-            ..
         } = self;
         write!(f, "the store answered {status}")?;
         for text in [code, message].into_iter().filter(|text| !text.is_empty()) {

@@ -681,33 +681,13 @@ fn no_receipt_is_created_for_an_output_that_is_gone() {
 }
 
 #[test]
-fn a_taken_name_of_rejects_is_named() {
-    let fixture = StorageFixture::new();
-    let rejects = "out/_ingest/orders/rejects/day-1.1.rejects.csv";
-    fixture
-        .runtime
-        .block_on(fixture.objects.put(rejects, "a stranger's"));
-    let error = attempt(&fixture.healthy(), 1, 1).expect_err("the name is taken");
-    assert_eq!(
-        (error.class(), error.code()),
-        (Class::Transient, Code::OutputExists)
-    );
-    let report = error.report();
-    assert!(
-        report.contains(&format!("{BUCKET}/{rejects}: exists")),
-        "{report}"
-    );
-    assert!(matches!(attempt(&fixture.healthy(), 2, 1), Ok(Committed::New(_))));
-}
-
-#[test]
 fn one_lost_answer_does_not_end_a_worker_that_starts() {
     for number in 0..4 {
         for fault in [Fault::FailsBefore, Fault::FailsAfter] {
             let fixture = StorageFixture::new();
             let steering = Steering::new(Some((number, fault)));
             let storage = fixture.storage(&steering);
-            storage.prepare("orders").unwrap();
+            storage.prepare("orders", None).unwrap();
             storage.identity().unwrap();
             assert!(steering.calls() > number, "the fault occurs");
         }

@@ -2,10 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::process::Command;
-use std::sync::mpsc;
 
 use serde_json::Value;
 
@@ -219,55 +216,6 @@ fn two_creates_at_once_have_one_winner() {
         });
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     }
-}
-
-#[test]
-fn a_call_ends_after_the_runtime_of_its_thread() {
-    use ingest_host::location::ObjectPrefix;
-    use ingest_host::storage::Storage;
-    use ingest_host::storage::object::{ObjectStores, S3Settings, StoreSettings};
-
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let (asked, is_asked) = mpsc::channel();
-    let (ended, has_ended) = mpsc::channel::<()>();
-    std::thread::spawn(move || {
-        for connection in listener.incoming() {
-            let mut connection = BufReader::new(connection.unwrap());
-            let mut method = String::new();
-            connection.read_line(&mut method).unwrap();
-            let head = connection.by_ref().lines().map(Result::unwrap);
-            head.take_while(|line| !line.is_empty()).for_each(drop);
-            asked.send(()).unwrap();
-            // After the end of the runtime, the channel is closed, and this waits no longer.
-            let _ = has_ended.recv();
-            let status = if method.starts_with("HEAD") {
-                "200 OK"
-            } else {
-                "412 Precondition Failed"
-            };
-            let facts = "ETag: \"e\"\r\nLast-Modified: Sun, 29 Nov 2026 00:00:00 GMT\r\nContent-Length: 0";
-            let answer = format!("HTTP/1.1 {status}\r\n{facts}\r\nConnection: close\r\n\r\n");
-            connection.get_mut().write_all(answer.as_bytes()).unwrap();
-        }
-    });
-    let stores = ObjectStores::new(StoreSettings {
-        s3: S3Settings {
-            endpoint: Some(endpoint),
-            ..S3Server::start().settings()
-        },
-        ..StoreSettings::default()
-    });
-    let prefix = ObjectPrefix::parse(&format!("{BUCKET}/out/")).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let storage = runtime.block_on(async { stores.output(&prefix).unwrap() });
-    let (prepared, is_prepared) = mpsc::channel();
-    runtime.spawn_blocking(move || prepared.send(storage.prepare("q")));
-    is_asked.recv().unwrap();
-    runtime.shutdown_background();
-    drop(ended);
-    let result = is_prepared.recv().expect("the call does not panic");
-    result.unwrap();
 }
 
 #[test]
