@@ -20,6 +20,7 @@ macro_rules! on_both_queues {
     };
 }
 
+#[expect(dead_code, reason = "other programs use the rest")]
 mod support;
 
 #[macro_use]
