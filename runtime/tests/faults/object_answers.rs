@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Scale;
 use crate::objects_fixture::{ObjectsFixture, decisions_prefix, output_key, receipt_key};
-use crate::support::s3::script::{Creates, PlannedFault};
+use crate::support::s3::script::{Call, PlannedFault};
 use crate::worker_process::WorkerProcess;
 
 const FEW: usize = 100;
@@ -85,12 +85,12 @@ impl Step {
 
     /// Plans faults for this step of a request.
     fn plan(self, fixture: &ObjectsFixture, id: &str, faults: &[PlannedFault]) {
-        let (creates, key) = match self {
-            Self::Decision => (Creates::Whole, decisions_prefix(id)),
-            Self::Output => (Creates::FromParts, output_key(id)),
-            Self::Receipt => (Creates::Whole, receipt_key(id)),
+        let (call, key) = match self {
+            Self::Decision => (Call::Put, decisions_prefix(id)),
+            Self::Output => (Call::Complete, output_key(id)),
+            Self::Receipt => (Call::Put, receipt_key(id)),
         };
-        fixture.server.plan(creates, &key, faults);
+        fixture.server.plan(call, &key, faults);
     }
 }
 

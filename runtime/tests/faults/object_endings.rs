@@ -4,6 +4,7 @@
 use crate::Scale;
 use crate::fixture::QUEUE;
 use crate::objects_fixture::{BUCKET, ObjectsFixture, decisions_prefix, output_key, receipt_key};
+use crate::support::s3::script::{Call, PlannedFault};
 use crate::worker_process::WorkerProcess;
 
 const FEW: usize = 100;
@@ -90,6 +91,11 @@ fn state(fixture: &ObjectsFixture, id: &str) -> String {
 
 fn end_while_suspended(fixture: &mut ObjectsFixture, id: &str, step: &str, is_committed: bool, end: End) {
     let mut first = suspended(fixture, id, step);
+    // The worker that ends the request cannot abort the output's upload.
+    let uploads = output_key(id);
+    fixture
+        .server
+        .plan(Call::Abort, &uploads, &[PlannedFault::Refused]);
     match end {
         End::Cancel => {
             fixture.machines[0].run(&format!("cancel {id}")).ok();
@@ -136,7 +142,13 @@ fn two_decide(fixture: &mut ObjectsFixture, id: &str) {
 fn two_complete(fixture: &mut ObjectsFixture, id: &str) {
     let mut first = suspended(fixture, id, "decided");
     fixture.machines[0].expire_lease(id);
+    let parts = fixture.server.parts().len();
     let mut second = suspend(fixture, 1, id, "completed");
+    assert_eq!(
+        fixture.server.parts().len(),
+        parts,
+        "{id}: the output was uploaded again, although there was a decision"
+    );
     first.wake_until_it_ends();
     second.wake_until_it_ends();
     finish(fixture);
@@ -158,15 +170,16 @@ fn the_decision_is_reaped(fixture: &mut ObjectsFixture, id: &str) {
     let [bytes, before] = [&output, &receipt].map(|key| fixture.server.read(BUCKET, key).unwrap());
     fixture.server.remove(BUCKET, &output);
     first.wake_until_it_ends();
-    assert_eq!(fixture.server.read(BUCKET, &output), None, "it was made again");
+    let again = fixture.server.read(BUCKET, &output).is_some();
+    assert!(!again, "the output was made again");
     assert_eq!(fixture.server.read(BUCKET, &receipt), Some(before));
     fixture.server.put(BUCKET, &output, bytes);
 }
 
 /// Another program has stored an object with the output's name before the attempt begins.
 fn a_strange_object_is_there(fixture: &mut ObjectsFixture, id: &str) {
-    fixture.put_strange(id);
     fixture.submit_as(id);
+    fixture.put_strange(id);
     finish(fixture);
     check_refused(fixture, id);
 }

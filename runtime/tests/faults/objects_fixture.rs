@@ -26,19 +26,29 @@ pub(crate) const OUTPUTS: &str = "out/q/";
 /// The prefix of the queue's objects that are not outputs.
 pub(crate) const PRIVATE: &str = "out/_ingest/q/";
 
-/// The bytes of an object that no attempt makes.
-pub(crate) const STRANGE: &[u8] = b"an object of another program\n";
+/// An input, and its expected output.
+struct Input {
+    uri: String,
+    output_sha256: String,
+    output_bytes: usize,
+}
+
+impl Input {
+    /// Returns an object of another program that is as long as the output.
+    fn strange(&self) -> Vec<u8> {
+        vec![b'?'; self.output_bytes]
+    }
+}
 
 /// The queue, the inputs, the machines and the requests of one row.
 pub(crate) struct ObjectsFixture {
     redis: RedisServer,
     pub(crate) server: Arc<S3Server>,
     pub(crate) machines: [Host; 2],
-    /// The URIs of the inputs, and the SHA-256 digests of the expected outputs.
-    inputs: Vec<(String, String)>,
+    inputs: Vec<Input>,
     /// The acknowledged requests: for each id, the number of the input.
     pub(crate) accepted: BTreeMap<String, usize>,
-    /// The keys of outputs' names at which another program has stored [`STRANGE`].
+    /// The keys of outputs at which another program has stored an object.
     strange: HashSet<String>,
     /// The variables that each worker gets.
     pub(crate) variables: Vec<(&'static str, String)>,
@@ -59,13 +69,18 @@ impl ObjectsFixture {
             let said = host.run_with("ingest --json --output undisturbed --plugin", &arguments);
             let receipt = said.json().remove(0);
             server.put(BUCKET, &format!("in/{at}.csv"), &bytes);
-            let digest = receipt["outputs"][0]["sha256"].as_str().unwrap();
-            (format!("s3://{BUCKET}/in/{at}.csv"), digest.to_owned())
+            let output = &receipt["outputs"][0];
+            Input {
+                uri: format!("s3://{BUCKET}/in/{at}.csv"),
+                output_sha256: output["sha256"].as_str().unwrap().to_owned(),
+                output_bytes: output["bytes"].as_u64().unwrap() as usize,
+            }
         };
         let inputs: Vec<_> = (0..inputs).map(undisturbed).collect();
-        let mut expected: HashSet<_> = inputs.iter().map(|(_, digest)| digest.clone()).collect();
-        expected.insert(sha256(STRANGE));
-        let watcher = Watcher::start(&server, expected);
+        let expected = inputs
+            .iter()
+            .flat_map(|input| [input.output_sha256.clone(), sha256(&input.strange())]);
+        let watcher = Watcher::start(&server, expected.collect());
         Self {
             redis,
             server,
@@ -88,14 +103,18 @@ impl ObjectsFixture {
     pub(crate) fn submit_as(&mut self, id: &str) {
         let at = self.accepted.len();
         let input = at % self.inputs.len();
-        let submit = format!("submit --queue {QUEUE} --id {id} --uri {}", self.inputs[input].0);
+        let submit = format!(
+            "submit --queue {QUEUE} --id {id} --uri {}",
+            self.inputs[input].uri
+        );
         self.machines[at % 2].run(&submit).ok();
         self.accepted.insert(id.to_owned(), input);
     }
 
-    /// Stores an object of another program under the name of a request's output.
+    /// Stores an object of another program under the name of a request's output. It is as long as the output.
     pub(crate) fn put_strange(&mut self, id: &str) {
-        self.server.put(BUCKET, &output_key(id), STRANGE);
+        let object = self.inputs[self.accepted[id]].strange();
+        self.server.put(BUCKET, &output_key(id), object);
         self.strange.insert(output_key(id));
     }
 
@@ -183,7 +202,11 @@ impl ObjectsFixture {
         for (id, input) in &self.accepted {
             let receipt = self.server.read(BUCKET, &receipt_key(id));
             let receipt: Value = serde_json::from_slice(&receipt.unwrap()).unwrap();
-            let (uri, digest) = &self.inputs[*input];
+            let Input {
+                uri,
+                output_sha256: digest,
+                ..
+            } = &self.inputs[*input];
             assert_eq!(receipt["request"]["uri"], uri.as_str(), "{id}");
             let output = &receipt["outputs"][0];
             assert_eq!(output["sha256"], digest.as_str(), "{id}");
@@ -194,9 +217,11 @@ impl ObjectsFixture {
             named.insert(key, digest.clone());
         }
         for key in &self.strange {
-            assert_eq!(self.server.read(BUCKET, key).as_deref(), Some(STRANGE), "{key}");
+            let object = self.server.read(BUCKET, key).unwrap();
+            let is_strange = object.iter().all(|byte| *byte == b'?');
+            assert!(is_strange, "{key} was replaced");
+            named.insert(key.clone(), sha256(&object));
         }
-        named.extend(self.strange.iter().map(|key| (key.clone(), sha256(STRANGE))));
         let mut visible = self.server.keys(BUCKET);
         visible.retain(|key| key.starts_with(OUTPUTS));
         assert_eq!(

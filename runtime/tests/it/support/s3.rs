@@ -24,7 +24,7 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::sync::oneshot;
 
-use self::script::{Change, Creates, PlannedFault, Script};
+use self::script::{Call, Change, PlannedFault, Script};
 use super::server_thread::serve_on_thread;
 
 pub(crate) const ACCESS_KEY: &str = "AKIATEST";
@@ -218,9 +218,9 @@ impl S3Server {
         texts.collect::<Vec<_>>().join(", ")
     }
 
-    /// Lets these faults hit the next requests that create an object in this way, if its key begins with `prefix`.
-    pub(crate) fn plan(&self, creates: Creates, prefix: &str, faults: &[PlannedFault]) {
-        self.state.script.plan(creates, prefix, faults);
+    /// Lets these faults hit the next requests of one kind for objects whose keys begin with `prefix`.
+    pub(crate) fn plan(&self, call: Call, prefix: &str, faults: &[PlannedFault]) {
+        self.state.script.plan(call, prefix, faults);
     }
 
     /// Returns the number of planned faults that have hit no request yet.
@@ -399,16 +399,16 @@ impl Faulty {
 }
 
 impl Faulty {
-    /// Makes a request that creates an object at this key. A planned fault or a disturbance may hit the request.
-    /// `change` returns the entry for the journal.
-    async fn creating<T: Send + 'static>(
+    /// Makes a request that changes something at this key. A planned fault or a disturbance may hit the request. `change`
+    /// returns the entry for the journal.
+    async fn changing<T: Send + 'static>(
         &self,
-        creates: Creates,
+        call: Call,
         key: &str,
         request: impl Future<Output = S3Result<T>> + Send + 'static,
         change: impl FnOnce() -> Change + Send + 'static,
     ) -> S3Result<T> {
-        let fault = self.state.script.next_fault(creates, key);
+        let fault = self.state.script.next_fault(call, key);
         match fault {
             Some(PlannedFault::Conflict) => return Err(s3_error!(ConditionalRequestConflict)),
             Some(PlannedFault::Refused) => return Err(s3_error!(ExpiredToken)),
@@ -487,10 +487,11 @@ impl S3 for Faulty {
         if self.is_busy() {
             return Err(s3_error!(SlowDown));
         }
-        let (files, upload) = (Arc::clone(&self.files), request.input.upload_id.clone());
+        let (files, key) = (Arc::clone(&self.files), request.input.key.clone());
+        let upload = request.input.upload_id.clone();
         let abort = async move { files.abort_multipart_upload(request).await };
         let change = move || Change::Aborted { upload };
-        self.disturbed(self.alone(None, abort, change)).await
+        self.changing(Call::Abort, &key, abort, change).await
     }
 
     async fn list_objects_v2(
@@ -546,7 +547,7 @@ impl S3 for Faulty {
             Change::Written { key, document }
         };
         let put = async move { files.put_object(request).await };
-        self.creating(Creates::Whole, &key, put, change).await
+        self.changing(Call::Put, &key, put, change).await
     }
 
     async fn upload_part(
@@ -580,7 +581,7 @@ impl S3 for Faulty {
             Change::Completed { key, upload }
         };
         let complete = async move { files.complete_multipart_upload(request).await };
-        self.creating(Creates::FromParts, &key, complete, change).await
+        self.changing(Call::Complete, &key, complete, change).await
     }
 
     async fn get_object(

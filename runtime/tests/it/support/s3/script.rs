@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// The kind of a request that creates an object.
+/// The kind of a request that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Creates {
-    /// The request has the bytes of the object.
-    Whole,
+pub(crate) enum Call {
+    /// The request writes a whole object.
+    Put,
     /// The request completes an upload.
-    FromParts,
+    Complete,
+    /// The request aborts an upload.
+    Abort,
 }
 
-/// A fault that hits a request which creates an object.
+/// A fault that hits a request which changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PlannedFault {
     /// The request takes effect, and its answer is 500. Clients repeat such a request.
@@ -60,7 +62,7 @@ pub(super) struct Script {
 
 /// The faults of the next requests of one kind for one object.
 struct Planned {
-    creates: Creates,
+    call: Call,
     /// The beginning of the object's key.
     prefix: String,
     faults: VecDeque<PlannedFault>,
@@ -76,18 +78,18 @@ impl Drop for Pending<'_> {
 }
 
 impl Script {
-    pub(super) fn plan(&self, creates: Creates, prefix: &str, faults: &[PlannedFault]) {
+    pub(super) fn plan(&self, call: Call, prefix: &str, faults: &[PlannedFault]) {
         self.planned.lock().unwrap().push(Planned {
-            creates,
+            call,
             prefix: prefix.to_owned(),
             faults: faults.iter().copied().collect(),
         });
     }
 
     /// Returns the fault that hits this request, if one is planned.
-    pub(super) fn next_fault(&self, creates: Creates, key: &str) -> Option<PlannedFault> {
+    pub(super) fn next_fault(&self, call: Call, key: &str) -> Option<PlannedFault> {
         let mut planned = self.planned.lock().unwrap();
-        let is_for = |planned: &&mut Planned| planned.creates == creates && key.starts_with(&planned.prefix);
+        let is_for = |planned: &&mut Planned| planned.call == call && key.starts_with(&planned.prefix);
         planned.iter_mut().find(is_for)?.faults.pop_front()
     }
 
