@@ -171,13 +171,19 @@ pub(crate) fn kills_between_parts(scale: &Scale) -> String {
     )
 }
 
-/// Disturbs random requests to the store.
+/// Disturbs random requests of running workers to the store. A worker does not start if the store refuses its
+/// credentials, so the disturbances begin when all workers have started.
 pub(crate) fn disturbed(scale: &Scale) -> String {
     let requests = scale.of(500, 30);
     let mut fixture = ObjectsFixture::new(FEW, INPUTS);
-    fixture.submit(requests);
-    fixture.server.disturb(Some(scale.random(19)));
     let workers = [0, 1].map(|machine| fixture.worker(machine, "--concurrency 8", None));
+    fixture.wait_until("the workers to start", |_| {
+        workers
+            .iter()
+            .all(|worker| worker.log().contains("worker started"))
+    });
+    fixture.server.disturb(Some(scale.random(19)));
+    fixture.submit(requests);
     let retried = fixture.wait_for_all();
     fixture.server.disturb(None);
     workers.into_iter().for_each(WorkerProcess::stop);
