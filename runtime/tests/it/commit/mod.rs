@@ -445,16 +445,13 @@ fn a_queue_whose_folder_is_taken_is_refused() {
         (Some(out.join("bad")), "rejects"),
         (Some(out.join("bad")), "bad"),
         (Some(out.clone()), "receipts"),
+        (Some(out.clone()), "orders"),
         (Some(folder.path().to_owned()), "out"),
     ] {
         let error = check(rejects, queue).expect_err(queue);
         assert_eq!((error.stage(), error.class()), (Stage::Config, Class::Permanent));
     }
-    for (rejects, queue) in [
-        (None, "orders"),
-        (Some(out.join("bad")), "good"),
-        (Some(out.clone()), "orders"),
-    ] {
+    for (rejects, queue) in [(None, "orders"), (Some(out.join("bad")), "good")] {
         check(rejects, queue).expect(queue);
     }
     assert!(!out.exists(), "a check leaves nothing");
@@ -554,10 +551,11 @@ fn a_folder_that_cannot_be_written_to_shows_at_once() {
     fs::write(&file, "").unwrap();
     let sys = PathBuf::from("/sys/ingest");
     // Root ignores the permissions of a folder, but even root cannot create a folder in sysfs.
-    for (path, blamed) in [
-        (file.clone(), &file),
-        (file.join("out"), &file),
-        (sys.clone(), &sys),
+    let no_right = ": give the user of this process the right to read and write there";
+    for (path, blamed, advice) in [
+        (file.clone(), &file, ""),
+        (file.join("out"), &file, ""),
+        (sys.clone(), &sys, no_right),
     ] {
         let error = Destination::new(path.to_str().unwrap(), None)
             .unwrap()
@@ -572,7 +570,10 @@ fn a_folder_that_cannot_be_written_to_shows_at_once() {
         );
         assert_eq!(
             error.to_string(),
-            format!("commit {}: the folder cannot be created", blamed.display())
+            format!(
+                "commit {}: the folder cannot be created{advice}",
+                blamed.display()
+            )
         );
     }
 }
