@@ -17,7 +17,7 @@ use url::Url;
 use super::ObjectStores;
 use super::list_page::{Page, PageObject};
 use super::named::SettingsPlace;
-use super::refusal::{Asked, ERROR_BYTES_MAX};
+use super::refusal::{Asked, CallRefusal, ERROR_BYTES_MAX};
 use super::sign::Store;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::{ObjectUri, Provider, redact};
@@ -180,21 +180,24 @@ impl ObjectList {
         *request.headers_mut() = headers;
         let broken = |why: &str| self.failed(Class::Transient, Code::TransferBroken, why);
         let answer = self.http.execute(request).await;
-        let answer = answer.map_err(|error| {
-            let what = "the store cannot be reached";
-            self.failed(Class::Transient, Code::HostUnreachable, what)
-                .because(error)
+        let asked = Asked {
+            shown: &self.shown,
+            provider: self.place.provider,
+            bucket: &self.place.bucket,
+            place: &self.settings,
+            object: None,
+        };
+        let answer = answer.map_err(|error| match CallRefusal::cause_of(&error) {
+            Some(refusal) => asked.refused(refusal.status, &HeaderMap::new(), refusal.body().as_bytes()),
+            None => {
+                let what = "the store cannot be reached";
+                self.failed(Class::Transient, Code::HostUnreachable, what)
+                    .because(error)
+            }
         })?;
         let (head, body) = answer.into_parts();
         if !head.status.is_success() {
             let body = read(body, ERROR_BYTES_MAX).await.unwrap_or_default();
-            let asked = Asked {
-                shown: &self.shown,
-                provider: self.place.provider,
-                bucket: &self.place.bucket,
-                place: &self.settings,
-                object: None,
-            };
             return Err(asked.refused(head.status, &head.headers, &body));
         }
         let body = read(body, PAGE_BYTES_MAX)
