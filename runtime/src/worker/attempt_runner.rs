@@ -175,7 +175,8 @@ impl AttemptRunner {
         stop: Stop,
     ) -> Outcome {
         let Ticket { queue, id, .. } = &claim.ticket;
-        let span = tracing::info_span!("request", queue, id, attempt = claim.attempt);
+        // At a lower level, `RUST_LOG=warn` would remove the request's id from warnings and errors.
+        let span = tracing::error_span!("request", queue, id, attempt = claim.attempt);
         let work = async {
             tracing::info!(uri = redact(&claim.request.uri), "claimed");
             fail_points::pass("claimed", id);

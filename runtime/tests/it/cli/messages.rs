@@ -33,6 +33,32 @@ fn an_error_is_logged_whatever_the_filter() {
     }
 }
 
+/// Checks that a worker's line about a request names the request, even if the filter leaves out the usual lines.
+#[test]
+fn a_failed_request_is_named_whatever_the_filter() {
+    let host = Host::embedded();
+    let clean = component("clean").display().to_string();
+    host.write("a.csv", "");
+    for filter in ["info", "warn", "error"] {
+        let id = format!("r-{filter}");
+        host.run(&format!("submit --queue q --uri a.csv --id {id}")).ok();
+        let mut command = host.command();
+        command.env("RUST_LOG", filter).args([
+            "run",
+            "--queue",
+            "q",
+            "--burst",
+            "--allow-root",
+            ".",
+            "--plugin",
+            &clean,
+        ]);
+        let log = CommandOutput::new(&command.output().unwrap()).refused(1);
+        let line = log.lines().find(|line| line.contains("given up: a dead letter"));
+        assert!(line.is_some_and(|line| line.contains(&id)), "{filter}: {log}");
+    }
+}
+
 /// Checks that with several inputs each note names its input, even if all inputs share one output.
 #[test]
 fn a_note_begins_with_its_input() {
