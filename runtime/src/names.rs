@@ -49,7 +49,8 @@ pub fn check_group_name(name: &str) -> Result<()> {
 }
 
 /// Returns an id that is the same whenever the arguments are the same: the name of the input at `uri` without its
-/// extensions and hyphens at its beginning, which would make it an option, a hyphen, and the first `digest_chars` hexadecimal digits of the SHA-256 of `content`, at most 63.
+/// extensions, a hyphen, and the first `digest_chars` hexadecimal digits of the SHA-256 of `content`, at most 63. Hyphens
+/// at the beginning of the stem are left out, because they would make the id an option.
 pub fn derived_id(uri: &str, content: &str, digest_chars: usize) -> String {
     let name = uri.rsplit('/').next().unwrap_or_default();
     let stem = name.split(['.', '?', '#']).next().unwrap_or_default();

@@ -366,22 +366,19 @@ pub(super) fn complete(
     if found()?.as_ref().is_some_and(is_of_upload) {
         return Ok(Ok(()));
     }
-    match is_gone || client.can_abort() {
-        true if is_gone => {
-            let why = shown(&failed);
-            Ok(Err(LostUpload::Removed(format!(
-                "{}: the upload was removed before it was complete: {why}",
-                client.uri(&key)
-            ))))
-        }
-        true => Ok(Err(LostUpload::NameTaken(format!(
-            "{}: exists, and no attempt at this request made it",
-            client.uri(&key)
-        )))),
-        // The upload stays. Another worker could complete it as soon as the other object is removed. So the decision
-        // must be carried out, and no new round may begin.
-        false => Err(exists(client, &key).leaving_output()),
+    let uri = client.uri(&key);
+    if is_gone {
+        let why = shown(&failed);
+        let what = format!("{uri}: the upload was removed before it was complete: {why}");
+        return Ok(Err(LostUpload::Removed(what)));
     }
+    if client.can_abort() {
+        let what = format!("{uri}: exists, and no attempt at this request made it");
+        return Ok(Err(LostUpload::NameTaken(what)));
+    }
+    // The upload stays. Another worker could complete it as soon as the other object is removed. So the decision must be
+    // carried out, and no new round may begin.
+    Err(exists(client, &key).leaving_output())
 }
 
 /// Returns the error for an object that has the output's name, although no attempt at this request made it.
