@@ -84,8 +84,8 @@ pub fn check_usable_queue_name(name: &str) -> Result<()> {
 }
 
 fn check(what: &str, name: &str, bytes_max: usize) -> Result<()> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name.is_empty() || name.len() > bytes_max || name.starts_with('.') || !name.chars().all(allowed) {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > bytes_max || name.starts_with('.') || !name.bytes().all(allowed) {
         return Err(Error::permanent(
             Stage::Config,
             Code::NameInvalid,

@@ -72,6 +72,7 @@ impl ChangesWriter {
         self.verdicts.clear();
         self.operands.clear();
         self.text.clear();
+        self.unwritable.clear();
         self.start_row();
     }
 
@@ -161,11 +162,10 @@ impl ChangesWriter {
     /// Ends the current row with a verdict.
     #[inline]
     pub(crate) fn settle(&mut self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
-        let verdict = match verdict {
-            Ok(verdict) if !self.unwritable.is_empty() || self.emitted.unwritable().is_some() => {
-                self.checked(verdict)
-            }
-            verdict => verdict,
+        let verdict = if self.unwritable.is_empty() && self.emitted.is_writable() {
+            verdict
+        } else {
+            self.checked(verdict)
         };
         match verdict {
             Ok(Verdict::Keep) => self.keep(),
@@ -177,11 +177,14 @@ impl ChangesWriter {
         Ok(())
     }
 
-    /// Returns the verdict, or a reject if the verdict needs a value that cannot be written.
+    /// Returns the verdict, or a reject if the verdict needs a value that cannot be written. Forgets the cells that
+    /// cannot be written.
     #[cold]
-    fn checked(&self, verdict: Verdict) -> Result<Verdict, Reject> {
+    fn checked(&mut self, verdict: Result<Verdict, Reject>) -> Result<Verdict, Reject> {
+        let unwritable = std::mem::take(&mut self.unwritable);
+        let verdict = verdict?;
         let cell = match verdict {
-            Verdict::Keep => self.unwritable.first().copied(),
+            Verdict::Keep => unwritable.first().copied(),
             Verdict::Drop => None,
         };
         match cell.or(self.emitted.unwritable()) {
@@ -265,9 +268,6 @@ impl ChangesWriter {
         self.text_start = self.text.len();
         self.cells = 0;
         self.next = 0;
-        if !self.unwritable.is_empty() {
-            self.unwritable.clear();
-        }
     }
 }
 

@@ -55,8 +55,12 @@ impl Rows {
         self.unwritable.clear();
     }
 
-    /// Returns the column of the first cell whose last value cannot be written, or `None` if all cells can be written.
     #[inline]
+    pub(crate) fn is_writable(&self) -> bool {
+        self.unwritable.is_empty()
+    }
+
+    /// Returns the column of the first cell whose last value cannot be written, or `None` if all cells can be written.
     pub(crate) fn unwritable(&self) -> Option<u32> {
         let cell = self.unwritable.first()?;
         Some(offset(cell % self.layout.width))

@@ -55,7 +55,8 @@ pub fn members(raw: &[u8]) -> impl Iterator<Item = Member> + use<'_> {
 /// An index of the names of columns. It finds the column of a member by the member's raw key.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
-    names: Vec<Vec<u8>>,
+    /// The name of each column as a JSON string. Most files write their keys in the same way.
+    strings: Vec<Vec<u8>>,
     index: HashMap<Vec<u8>, usize>,
     unescaped: Vec<u8>,
 }
@@ -64,11 +65,16 @@ impl Keys {
     /// Returns an index of the columns with these names, in the order of the columns. The names must differ: for two
     /// equal names, the result of [`Keys::find`] would depend on the guess.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let names: Vec<Vec<u8>> = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
-        let index: HashMap<_, _> = names.iter().cloned().zip(0..).collect();
+        let names: Vec<_> = names.into_iter().map(str::as_bytes).collect();
+        let index: HashMap<_, _> = names.iter().map(|name| name.to_vec()).zip(0..).collect();
         debug_assert_eq!(index.len(), names.len(), "no two names are equal");
+        let string = |name: &&[u8]| {
+            let mut string = Vec::with_capacity(name.len() + 2);
+            write_string(name, &mut string);
+            string
+        };
         Self {
-            names,
+            strings: names.iter().map(string).collect(),
             index,
             unescaped: Vec::new(),
         }
@@ -80,6 +86,9 @@ impl Keys {
     /// # Errors
     /// Fails if the key cannot be a text.
     pub fn find(&mut self, key: &[u8], guess: usize) -> Result<Option<usize>, Untextual> {
+        if self.strings.get(guess).is_some_and(|string| string == key) {
+            return Ok(Some(guess));
+        }
         let inner = inner(key);
         let name = if memchr(b'\\', inner).is_some() {
             self.unescaped.clear();
@@ -88,9 +97,6 @@ impl Keys {
         } else {
             inner
         };
-        if self.names.get(guess).is_some_and(|guessed| guessed == name) {
-            return Ok(Some(guess));
-        }
         Ok(self.index.get(name).copied())
     }
 }
@@ -203,7 +209,9 @@ pub fn is_number(text: &[u8]) -> bool {
 /// Returns whether a text is a JSON integer within the range of a 64-bit float.
 pub fn is_integer(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.iter().all(u8::is_ascii_digit) && is_finite(text)
+    matches!(digits, [b'0'] | [b'1'..=b'9', ..])
+        && digits.iter().all(u8::is_ascii_digit)
+        && (digits.len() <= FINITE_BYTES_MAX || is_finite(text))
 }
 
 /// Returns whether a number is within the range of a 64-bit float.

@@ -432,7 +432,8 @@ pub(super) fn of(bytes: &[u8], is_utf8: bool, is_named: bool) -> Option<Kind> {
     if let Some(tar) = tar(bytes) {
         return Some(tar);
     }
-    let has = |(at, mark, ..): &&MagicMark| bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark));
+    // Comparing the first byte alone is faster than a call that compares the whole mark.
+    let has = |(at, mark, ..): &&MagicMark| bytes.get(*at) == mark.first() && bytes[*at..].starts_with(mark);
     let found = |(at, mark, what, advice, is_proved): &MagicMark| {
         // A mark of up to four letters can be the start of a field that is padded with NUL. So the mark and NULs are
         // not enough for a guess. A mark at offset 8 or later is not enough either, unless the file begins with `RIFF`.
