@@ -345,6 +345,7 @@ fn progress_text(status: &Status) -> String {
             bytes,
             records,
             rejects,
+            ..
         }) => {
             format!("{id}  {state}  {}", print::measures(bytes, records, rejects))
         }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::atomic::Ordering;
 
 use super::checkpoint::{Checkpoint, CheckpointBase, CheckpointMark, CheckpointProgress};
 use super::job::Job;
@@ -206,6 +207,12 @@ impl<'a> OutputAssembler<'a> {
                 written: self.written,
             };
             self.staging.checkpoint(Box::new(|| base.document(progress)))?;
+            let offset = self.origin.0.offset;
+            self.job
+                .execution
+                .progress
+                .checkpoint
+                .store(offset, Ordering::Relaxed);
         }
         let bytes_max = SPARE_BATCHES_MAX * self.job.work.limits.batch_bytes;
         let spare = SpareBuffers {

@@ -128,6 +128,8 @@ pub struct ProgressCounters {
     pub records: AtomicU64,
     /// The number of rejects in the processed chunks.
     pub rejects: AtomicU64,
+    /// The number of bytes before the last checkpoint, counted after decompression, or 0 without a checkpoint.
+    pub checkpoint: AtomicU64,
 }
 
 impl ProgressCounters {

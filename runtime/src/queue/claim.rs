@@ -177,6 +177,10 @@ pub struct Progress {
     pub records: u64,
     /// The number of records that were rejected.
     pub rejects: u64,
+    /// The number of decompressed bytes that the last checkpoint covers, or 0 without a checkpoint. The queue compares it
+    /// with earlier checkpoints of the request, and does not show it to people.
+    #[serde(skip)]
+    pub checkpoint: u64,
 }
 
 /// The reason why a claim ends as failed.

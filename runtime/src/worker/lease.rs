@@ -59,6 +59,8 @@ struct HeldLease {
     good_until: Instant,
     renew_at: Instant,
     progress: Arc<ProgressCounters>,
+    /// The checkpoint in the last renewal, even if that renewal failed: see [`Progress::checkpoint`].
+    checkpoint: u64,
     cancelled: bool,
     /// Set while an operation that ends the claim is running.
     is_ending: bool,
@@ -167,6 +169,7 @@ impl Leases {
             good_until: asked_at + self.policy.lease,
             renew_at: asked_at + self.policy.renew_every,
             progress,
+            checkpoint: 0,
             cancelled: false,
             is_ending: false,
         };
@@ -259,9 +262,13 @@ impl LeaseRenewer {
             let now = Instant::now();
             let due: Vec<_> = state
                 .held
-                .iter()
-                .filter(|(_, held)| held.renew_at <= now)
-                .map(|(&key, held)| (key, held.ticket.clone(), held.progress()))
+                .iter_mut()
+                .filter(|(_, held)| held.is_due(now))
+                .map(|(&key, held)| {
+                    let progress = held.progress();
+                    held.checkpoint = progress.checkpoint;
+                    (key, held.ticket.clone(), progress)
+                })
                 .collect();
             drop(state);
             let is_failing = matches!(*self.health.borrow(), RenewalHealth::Fails(..));
@@ -390,7 +397,14 @@ impl HeldLease {
             bytes: self.progress.bytes.load(Ordering::Relaxed),
             records: self.progress.records.load(Ordering::Relaxed),
             rejects: self.progress.rejects.load(Ordering::Relaxed),
+            checkpoint: self.progress.checkpoint.load(Ordering::Relaxed),
         }
+    }
+
+    /// Returns whether the lease is to be renewed now. A new checkpoint is reported soon, so that the queue knows of it
+    /// if the worker is lost.
+    fn is_due(&self, now: Instant) -> bool {
+        self.renew_at <= now || self.progress.checkpoint.load(Ordering::Relaxed) > self.checkpoint
     }
 }
 

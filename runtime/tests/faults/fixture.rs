@@ -288,10 +288,12 @@ impl FaultsFixture {
     /// - The audit of the queue has no findings.
     pub(crate) fn check(&self) {
         let accepted: HashSet<_> = self.accepted.keys().cloned().collect();
-        assert_eq!(
-            self.count("done"),
-            accepted.len() as u64,
-            "requests that are done"
+        let done = self.count("done");
+        assert!(
+            done == accepted.len() as u64,
+            "{done} of {} requests are done; dead letters: {}",
+            accepted.len(),
+            self.host.run(&format!("dead list --queue {QUEUE} --json")).ok()
         );
         self.check_done(&accepted);
     }

@@ -301,6 +301,7 @@ fn status() -> Status {
             bytes: 5,
             records: 6,
             rejects: 7,
+            checkpoint: 0,
         }),
         ending: Some("ending".into()),
         output: Some("file:///out".into()),

@@ -80,6 +80,7 @@ pub(crate) async fn progress_shows_while_leased(server: TestServer) {
             bytes,
             records: 20,
             rejects: 1,
+            checkpoint: 0,
         };
         queue.renew(&claim.ticket, PATIENCE, progress).await.unwrap();
         progress

@@ -437,6 +437,52 @@ pub(crate) async fn the_third_loss_is_poison(server: TestServer) {
     server.audit_is_clean().await;
 }
 
+pub(crate) async fn lost_leases_do_not_count_after_a_new_checkpoint(server: TestServer) {
+    let lose_after = async |claim: &Claim, checkpoint: u64| {
+        let progress = Progress {
+            checkpoint,
+            ..Progress::default()
+        };
+        let renewed = server
+            .queue()
+            .renew(&claim.ticket, Duration::ZERO, progress)
+            .await;
+        renewed.unwrap();
+    };
+    server.submit(&["a"]).await;
+    for checkpoint in 1..=10 {
+        let claim = server.claim().await;
+        assert_eq!((claim.attempt, claim.lost), (1, u32::from(checkpoint > 1)));
+        lose_after(&claim, checkpoint).await;
+    }
+    // These attempts do not get further.
+    for (lost, checkpoint) in [(1, 10), (2, 7)] {
+        let claim = server.claim().await;
+        assert_eq!((claim.lost, &claim.ending), (lost, &None));
+        lose_after(&claim, checkpoint).await;
+    }
+    let claim = server.claim().await;
+    assert!(
+        matches!(claim.ending, Some(Ending::Dead(_))),
+        "{:?}",
+        claim.ending
+    );
+    server
+        .queue()
+        .fail(&claim.ticket, "poison", Next::Dead)
+        .await
+        .unwrap();
+
+    // A new life begins without checkpoints.
+    assert!(server.queue().retry_dead(Q, "a").await.unwrap());
+    server.claim_briefly().await;
+    let claim = server.claim().await;
+    assert_eq!(claim.lost, 1);
+    lose_after(&claim, 1).await;
+    assert_eq!(server.claim().await.lost, 1);
+    server.audit_is_clean().await;
+}
+
 pub(crate) async fn a_request_of_a_lost_worker_stays_with_its_output(server: TestServer) {
     let elsewhere = |move_output| ClaimOptions {
         output: output("elsewhere"),

@@ -51,7 +51,8 @@ on_both! {
         several_are_claimed_at_once, the_same_nonce_gives_the_same_claims,
         a_request_that_one_more_loss_makes_poison_is_claimed_alone,
         an_unreadable_request_is_claimed_among_others,
-        a_delayed_request_waits, a_lost_lease_goes_to_another, the_third_loss_is_poison, a_renewed_lease_is_kept,
+        a_delayed_request_waits, a_lost_lease_goes_to_another, the_third_loss_is_poison,
+        lost_leases_do_not_count_after_a_new_checkpoint, a_renewed_lease_is_kept,
         a_request_of_a_lost_worker_stays_with_its_output, requests_of_another_output_do_not_hide_others, what_is_to_be_ended_is_given_while_claims_are_withheld,
         each_request_is_claimed_by_one, a_submit_wakes_a_waiting_worker, a_wait_ends;
     claim_endings: a_settle_is_final, only_the_holder_ends_a_claim, a_failed_request_comes_back,

@@ -44,6 +44,7 @@ async fn fill() -> FilledQueue {
         bytes: 7,
         records: 2,
         rejects: 1,
+        checkpoint: 0,
     };
     queue
         .renew(&held, Duration::from_secs(600), progress)
@@ -137,14 +138,17 @@ async fn a_look_at_an_older_file_leaves_it_as_it_is() {
     }
 }
 
-/// A program that does not know groups may have made a file of the latest version.
+/// A program that does not know groups and reported checkpoints may have made a file of the latest version.
 #[tokio::test]
 async fn a_file_without_groups_gets_them() {
     let filled = fill().await;
     let latest = view(&Backend::connect(&filled.url).await.unwrap()).await;
     let without = rusqlite::Connection::open(filled.file()).unwrap();
     without
-        .execute_batch("DROP INDEX request_group; ALTER TABLE request DROP COLUMN group_name")
+        .execute_batch(
+            "DROP INDEX request_group; ALTER TABLE request DROP COLUMN group_name;
+             ALTER TABLE request DROP COLUMN checkpoint",
+        )
         .unwrap();
     drop(without);
     let reader = Backend::connect_to_read(&filled.url).await.unwrap();

@@ -77,7 +77,11 @@ impl Claims for RedisServer {
         let mut call = on_ticket(&self.scripts.renew, ticket)?;
         let answer: String = self
             .connections
-            .invoke(call.arg(millis(lease)).arg(progress_text(progress)))
+            .invoke(
+                call.arg(millis(lease))
+                    .arg(progress_text(progress))
+                    .arg(progress.checkpoint),
+            )
             .await?;
         match answer.as_str() {
             "lost" => Err(ticket.lost()),

@@ -262,7 +262,7 @@ fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> r
     let moved = db
         // This begins a new life of the request, so that earlier attempts that still run cannot commit it.
         .prepare_cached(&format!(
-            "UPDATE request SET state = 'ready', attempts = 0, lost = 0, waited_ms = 0, error = NULL, coded = NULL, {FORGET_MARKS},
+            "UPDATE request SET state = 'ready', attempts = 0, lost = 0, checkpoint = 0, waited_ms = 0, error = NULL, coded = NULL, {FORGET_MARKS},
                  life_ms = max(?4, coalesce(life_ms, submitted_ms) + 1)
              WHERE queue = ?1 AND id = ?2 AND state = 'dead' AND at_ms = coalesce(?3, at_ms)"
         ))?

@@ -50,7 +50,7 @@ impl Claims for SqliteFile {
         let (renewed, is_known) = {
             let ticket = ticket.clone();
             let renew = self.database.write(move |db| {
-                let renewed = renew(db, &ticket, millis(lease), &progress_text(progress))?;
+                let renewed = renew(db, &ticket, millis(lease), progress)?;
                 let is_known = renewed.is_some() || is_known(db, &ticket)?;
                 Ok((renewed, is_known))
             });
@@ -507,16 +507,23 @@ fn is_known(db: &Connection, ticket: &Ticket) -> rusqlite::Result<bool> {
 
 /// Extends a lease. Returns whether somebody has asked to cancel the request, or `None` if the claim is no longer
 /// valid.
-fn renew(db: &Connection, ticket: &Ticket, lease_ms: u64, progress: &str) -> rusqlite::Result<Option<bool>> {
+fn renew(
+    db: &Connection,
+    ticket: &Ticket,
+    lease_ms: u64,
+    progress: Progress,
+) -> rusqlite::Result<Option<bool>> {
+    // A request whose checkpoints get further does not kill its workers, so its lost leases count no longer.
     db.prepare_cached(
-        "UPDATE request SET at_ms = :until, progress = :progress
+        "UPDATE request SET at_ms = :until, progress = :progress,
+             lost = CASE WHEN :checkpoint > checkpoint THEN 0 ELSE lost END, checkpoint = max(checkpoint, :checkpoint)
          WHERE queue = :queue AND id = :id AND state = 'leased' AND fence = :fence AND nonce = :nonce
          RETURNING cancel",
     )?
     .query_row(
         named_params! {
             ":until": now_ms().saturating_add_unsigned(lease_ms), ":queue": ticket.queue, ":id": ticket.id,
-            ":fence": ticket.fence, ":nonce": ticket.nonce, ":progress": progress,
+            ":fence": ticket.fence, ":nonce": ticket.nonce, ":progress": progress_text(progress), ":checkpoint": progress.checkpoint,
         },
         |row| row.get(0),
     )

@@ -172,14 +172,15 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
         transaction.pragma_update(None, "user_version", is)?;
     }
     // These columns were added without a new version, so that programs that do not know them can still use the file.
-    for (table, column) in [
-        ("request", "coded"),
-        ("invalid", "code"),
-        ("request", "group_name"),
+    for (table, column, type_name) in [
+        ("request", "coded", "TEXT"),
+        ("invalid", "code", "TEXT"),
+        ("request", "group_name", "TEXT"),
+        ("request", "checkpoint", "INTEGER NOT NULL DEFAULT 0"),
     ] {
         let has_it = || columns(&transaction, table).map(|all| all.iter().any(|(name, _)| name == column));
         if is == SCHEMA_VERSION && !has_it()? {
-            transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} TEXT"))?;
+            transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} {type_name}"))?;
         }
     }
     if is == SCHEMA_VERSION {

@@ -21,7 +21,8 @@ CREATE TABLE request (
     state        TEXT    NOT NULL CHECK (state IN ('ready', 'delayed', 'leased', 'done', 'dead', 'cancelled')),
     at_ms        INTEGER NOT NULL, -- when a delayed request is due, a lease ends, or an ended request ended
     attempts     INTEGER NOT NULL DEFAULT 0,
-    lost         INTEGER NOT NULL DEFAULT 0,
+    lost         INTEGER NOT NULL DEFAULT 0, -- the leases that were lost since the last new checkpoint
+    checkpoint   INTEGER NOT NULL DEFAULT 0, -- the bytes that the furthest checkpoint covers
     cancel       INTEGER NOT NULL DEFAULT 0, -- 1 if somebody has asked for a cancel
     error        TEXT,
     progress     TEXT, -- JSON, of the last claim

@@ -359,7 +359,7 @@ impl Client {
     /// permission is missing. All other errors are transient.
     pub(super) fn failed(&self, error: &object_store::Error, what: &str, key: &Path) -> Error {
         use object_store::Error as Store;
-        let refusal = CallRefusal::cause_of(error).filter(|refusal| refusal.is_of_rights());
+        let refusal = CallRefusal::cause_of(error).filter(|refusal| refusal.is_of_settings());
         let class = match (refusal, &error) {
             (Some(refusal), _) => refusal.class(),
             (

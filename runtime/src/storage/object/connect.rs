@@ -106,13 +106,13 @@ impl HttpService for Connector {
 /// it.
 ///
 /// # Errors
-/// Fails with a [`CallRefusal`] if the refusal concerns the credentials or their rights. The library does not say this
-/// about each call, so [`CallRefusal::cause_of`] finds it.
+/// Fails with a [`CallRefusal`] if the refusal concerns the credentials, their rights or the bucket. The library does not
+/// say this about each call, so [`CallRefusal::cause_of`] finds it.
 async fn refusal(answer: HttpResponse, sent: &SentCredentials) -> Result<HttpResponse, HttpError> {
     let (mut head, body) = answer.into_parts();
     let body = beginning(body, ERROR_BYTES_MAX).await;
     let refusal = CallRefusal::of(head.status, &head.headers, &body, sent);
-    if refusal.is_of_rights() {
+    if refusal.is_of_settings() {
         return Err(HttpError::new(HttpErrorKind::Unknown, refusal));
     }
     let body = refusal.body();
@@ -433,14 +433,19 @@ mod tests {
 
         for (code, class) in [
             ("AccessDenied", Class::Permanent),
+            ("NoSuchBucket", Class::Transient),
             ("InvalidAccessKeyId", Class::Permanent),
             ("ExpiredToken", Class::Transient),
             ("RequestTimeTooSkewed", Class::Transient),
             ("SlowDown", Class::Transient),
         ] {
+            let status = match code {
+                "NoSuchBucket" => "404 Not Found",
+                _ => "403 Forbidden",
+            };
             let body = format!("<Error><Code>{code}</Code></Error>");
             let store = || {
-                let server = answer("403 Forbidden", body.clone().into());
+                let server = answer(status, body.clone().into());
                 let builder = object_store::aws::AmazonS3Builder::new()
                     .with_bucket_name("lake")
                     .with_endpoint(format!("http://{server}"))

@@ -32,6 +32,9 @@ const SKEWED: [&str; 2] = ["RequestTimeTooSkewed", "RequestExpired"];
 
 const SET_CLOCK: &str = "the clock of this machine differs from the store's: set it right";
 
+/// The codes of answers about a bucket that does not exist.
+const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
+
 /// The codes of answers of a store that is busy.
 const BUSY: [&str; 11] = [
     "SlowDown",
@@ -83,16 +86,17 @@ impl CallRefusal {
         None
     }
 
-    /// Returns whether the refusal concerns the credentials or their rights. Such a refusal has the same class at each
-    /// call.
-    pub(super) fn is_of_rights(&self) -> bool {
+    /// Returns whether the refusal concerns the credentials, their rights or the bucket, and not one object. Such a
+    /// refusal has the same class at each call.
+    pub(super) fn is_of_settings(&self) -> bool {
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            || NO_BUCKET.contains(&&*self.code)
     }
 
-    /// Returns the class of a refusal that concerns the credentials or their rights.
+    /// Returns the class of a refusal that concerns the credentials, their rights or the bucket.
     pub(super) fn class(&self) -> Class {
         let code = &*self.code;
-        match [&EXPIRED[..], &SKEWED, &BUSY]
+        match [&EXPIRED[..], &SKEWED, &BUSY, &NO_BUCKET]
             .iter()
             .any(|codes| codes.contains(&code))
         {
@@ -126,6 +130,9 @@ impl fmt::Display for CallRefusal {
         match &**code {
             code if EXPIRED.contains(&code) => write!(f, ": {RENEW}"),
             code if SKEWED.contains(&code) => write!(f, ": {SET_CLOCK}"),
+            code if NO_BUCKET.contains(&code) => {
+                f.write_str(": create the bucket, or correct its name, the endpoint or the region")
+            }
             _ => Ok(()),
         }
     }
@@ -271,7 +278,7 @@ impl Asked<'_> {
 
         let bucket = self.bucket;
         match error.code.as_str() {
-            "NoSuchBucket" | "ContainerNotFound" => {
+            code if NO_BUCKET.contains(&code) => {
                 let why = format!("there is no bucket {bucket} at this store");
                 return (Permanent, Code::InputMissing, why);
             }

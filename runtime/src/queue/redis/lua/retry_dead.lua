@@ -27,7 +27,7 @@ local function retry(id, died_ms)
   local before = redis.call('HMGET', hash, 'life_ms', 'submitted_ms')
   local life_ms = math.max(now_ms(), (tonumber(before[1] or before[2] or nil) or 0) + 1)
   redis.call('HSET', hash, 'attempts', 0, 'lost', 0, 'life_ms', string.format('%.0f', life_ms))
-  redis.call('HDEL', hash, 'error', 'coded', 'waited_ms')
+  redis.call('HDEL', hash, 'error', 'coded', 'waited_ms', 'checkpoint')
   forget_marks(id)
   make_ready(id)
   return 'done'
