@@ -65,7 +65,8 @@ pub(super) struct OutputArgs {
     /// az://CONTAINER/PREFIX.
     #[arg(long, value_name = "URI", default_value = "./out/")]
     pub(super) output: String,
-    /// Folder for rejects [default: `_ingest/` below the output].
+    /// Folder for rejects, or a place in an object store if the output is in one: s3://BUCKET/PREFIX, also with gs: and
+    /// az: [default: `_ingest/` below the output].
     #[arg(long, value_name = "URI")]
     pub(super) rejects: Option<String>,
     /// Format of the output [default: that of the input].
@@ -85,55 +86,77 @@ impl OutputArgs {
 
     /// Returns the prefix of an object store that the output is in, or `None` if it is elsewhere or cannot be used.
     pub(super) fn prefix(&self) -> Option<ObjectPrefix> {
-        object_prefix(&self.output).ok().flatten()
+        object_prefix("--output", &self.output).ok().flatten()
+    }
+
+    /// Returns the prefix of an object store that the rejects are in, or `None` if they are elsewhere or cannot be there.
+    pub(super) fn rejects_prefix(&self) -> Option<ObjectPrefix> {
+        object_prefix("--rejects", self.rejects.as_deref()?)
+            .ok()
+            .flatten()
     }
 
     /// Returns the destination of output and rejects.
     pub(super) fn destination(&self, stores: &ObjectStores) -> Result<Destination> {
         check_folder("--output", &self.output)?;
-        self.check_rejects()?;
-        let Some(prefix) = object_prefix(&self.output)? else {
+        let output = object_prefix("--output", &self.output)?;
+        let rejects = self.check_rejects(output.is_some())?;
+        let Some(output) = output else {
             return Destination::new(&self.output, self.rejects.as_deref());
         };
-        if self.rejects.is_some() {
-            let what = "--rejects: rejects go to an object store with their output, below the prefix _ingest: leave it out";
-            return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
-        }
-        let storage = stores.output(&prefix)?;
+        let storage = stores.output(&output, rejects.as_ref())?;
         Ok(Destination::in_storage(Box::new(storage)))
     }
 
     /// Returns a destination whose output goes to stdout after it was staged in the given folder.
     pub(super) fn staged_in(&self, folder: &Path) -> Result<Destination> {
-        self.check_rejects()?;
+        self.check_rejects(false)?;
         Destination::for_passing_on(folder, self.rejects.as_deref())
     }
 
-    fn check_rejects(&self) -> Result<()> {
-        self.rejects
-            .as_deref()
-            .map_or(Ok(()), |rejects| check_folder("--rejects", rejects))
+    /// Returns the prefix of the rejects, if they go to an object store. Output and rejects must both be in object
+    /// stores or both be in folders: otherwise, no worker could commit both of them if another worker dies.
+    fn check_rejects(&self, is_object_output: bool) -> Result<Option<ObjectPrefix>> {
+        let Some(rejects) = self.rejects.as_deref() else {
+            return Ok(None);
+        };
+        check_folder("--rejects", rejects)?;
+        let prefix = object_prefix("--rejects", rejects)?;
+        let why = match (is_object_output, &prefix) {
+            (true, Some(_)) | (false, None) => return Ok(prefix),
+            (true, None) => {
+                "the output is in an object store, so that any worker can commit it with its rejects, and other machines do \
+                 not have this folder: name a place in an object store (s3:, gs: or az:), or leave --rejects out"
+            }
+            (false, Some(_)) if self.is_stdout() => {
+                "the records go to stdout, and nothing commits them together with an object: name a folder, or leave \
+                 --rejects out"
+            }
+            (false, Some(_)) => {
+                "the output is in a folder, whose commit cannot include an object: name a folder, write the output to an \
+                 object store, too, or leave --rejects out"
+            }
+        };
+        let what = format!("--rejects {}: {why}", redact(rejects));
+        Err(Error::permanent(Stage::Config, Code::OutputFolder, what))
     }
 }
 
-/// Returns the prefix of an object store that an output names, or `None` if it names something else.
-fn object_prefix(output: &str) -> Result<Option<ObjectPrefix>> {
-    match Location::parse(output, Stage::Config) {
+/// Returns the prefix of an object store that the value of an option names, or `None` if it names something else.
+fn object_prefix(option: &str, uri: &str) -> Result<Option<ObjectPrefix>> {
+    match Location::parse(uri, Stage::Config) {
         Ok(Location::File(_) | Location::Http(_) | Location::Other(_)) => return Ok(None),
         Ok(Location::Object(_)) => {}
         // A bucket alone names no object.
-        Err(_)
-            if ["s3:", "gs:", "az:"]
-                .iter()
-                .any(|scheme| output.starts_with(scheme)) => {}
-        Err(error) => return Err(error.about("--output")),
+        Err(_) if ["s3:", "gs:", "az:"].iter().any(|scheme| uri.starts_with(scheme)) => {}
+        Err(error) => return Err(error.about(option)),
     }
-    let folder = match output.ends_with('/') {
-        true => output.to_owned(),
-        false => format!("{output}/"),
+    let folder = match uri.ends_with('/') {
+        true => uri.to_owned(),
+        false => format!("{uri}/"),
     };
     let prefix = ObjectPrefix::parse(&folder).map_err(|why| {
-        let what = format!("--output {}: {why}", redact(output));
+        let what = format!("{option} {}: {why}", redact(uri));
         Error::permanent(Stage::Config, Code::OutputFolder, what)
     })?;
     Ok(Some(prefix))

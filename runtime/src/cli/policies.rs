@@ -35,13 +35,26 @@ struct Reach {
 enum Places {
     /// Output and rejects, as given.
     Given { output: String, rejects: Option<String> },
-    /// A prefix in an object store.
+    /// Prefixes in object stores: of the output, and of the rejects if they have one of their own.
     Objects {
-        prefix: ObjectPrefix,
-        rejects: Option<String>,
-        /// The name of the store; none for that of the environment.
-        store: Option<String>,
+        output: PlaceInStore,
+        rejects: Option<PlaceInStore>,
     },
+}
+
+/// A prefix in an object store.
+#[derive(PartialEq, Eq)]
+struct PlaceInStore {
+    prefix: ObjectPrefix,
+    /// The name of the store; none for that of the environment.
+    store: Option<String>,
+}
+
+impl PlaceInStore {
+    fn new(prefix: ObjectPrefix, stores: &ObjectStores) -> Self {
+        let store = stores.name_of(prefix.provider, &prefix.bucket).map(str::to_owned);
+        Self { prefix, store }
+    }
 }
 
 /// Makes policies. Queues with the same settings share what they open.
@@ -174,26 +187,25 @@ impl PolicyMaker<'_> {
 
     fn destination(&mut self, args: &Args, stores: Option<&[String]>) -> Result<Arc<Destination>> {
         let stores = self.stores.allowing_only(stores)?;
-        let rejects = args.output.rejects.clone();
+        // This also checks that output and rejects can be where they are.
+        let opened = args.output.destination(&stores)?;
         let places = match args.output.prefix() {
-            Some(prefix) => {
-                stores.check(prefix.provider, &prefix.bucket)?;
-                let store = stores.name_of(prefix.provider, &prefix.bucket).map(str::to_owned);
-                Places::Objects {
-                    prefix,
-                    rejects,
-                    store,
-                }
-            }
+            Some(prefix) => Places::Objects {
+                output: PlaceInStore::new(prefix, &stores),
+                rejects: args
+                    .output
+                    .rejects_prefix()
+                    .map(|prefix| PlaceInStore::new(prefix, &stores)),
+            },
             None => Places::Given {
                 output: args.output.output.clone(),
-                rejects,
+                rejects: args.output.rejects.clone(),
             },
         };
         if let Some((_, destination)) = self.destinations.iter().find(|(of, _)| *of == places) {
             return Ok(Arc::clone(destination));
         }
-        let destination = Arc::new(args.output.destination(&stores)?);
+        let destination = Arc::new(opened);
         self.destinations.push((places, Arc::clone(&destination)));
         Ok(destination)
     }

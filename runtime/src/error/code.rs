@@ -191,6 +191,8 @@ codes! {
     OutputDamaged = "output-damaged",
     /// The output folder was replaced by a different folder.
     OutputReplaced = "output-replaced",
+    /// The rejects that a decision or a receipt names are in a bucket that this worker does not use.
+    RejectsElsewhere = "rejects-elsewhere",
     /// An object of the output's name exists that no attempt at the request made.
     OutputExists = "output-exists",
     /// The object store lacks a promise that the commit needs.

@@ -193,12 +193,26 @@ impl ObjectPrefix {
         })
     }
 
+    /// Returns whether one of the two prefixes is within the other, or both are the same.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.provider == other.provider
+            && self.bucket == other.bucket
+            && (self.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&self.prefix))
+    }
+
     /// Returns whether an object is below this prefix.
     pub fn contains(&self, object: &ObjectUri) -> bool {
         object.provider == self.provider
             && object.bucket == self.bucket
             && object.key.starts_with(&self.prefix)
             && object.key != self.prefix
+    }
+}
+
+impl fmt::Display for ObjectPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = utf8_percent_encode(&self.prefix, ESCAPED_IN_KEYS);
+        write!(f, "{}://{}/{prefix}", self.provider.scheme(), self.bucket)
     }
 }
 

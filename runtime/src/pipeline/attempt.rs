@@ -49,7 +49,8 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
         id: id_in_advance(job, format),
         ..job.placement.owner.clone()
     };
-    let staging = job.placement.destination.storage().begin(owner, format)?;
+    let mut staging = job.placement.destination.storage().begin(owner, format)?;
+    staging.hold_in(&job.work.limits.memory);
     let mut assembler = OutputAssembler::new(job, staging, opened.decoding.splitter.origin());
     assembler.count(opened.lane.runner.take_counters());
     let begin = opened.lane.begin();

@@ -72,6 +72,7 @@ fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSo
         format,
         staged,
         &job.execution.stop,
+        &job.work.limits.memory,
     );
     let mut staging = match resumed {
         Ok(Resumed::Ready(staging)) => staging,

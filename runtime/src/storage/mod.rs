@@ -40,6 +40,7 @@ pub use self::staged::StagedWriter;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::Format;
+use crate::memory::MemoryShare;
 use crate::receipt::{Receipt, Report};
 use crate::stop::Stop;
 
@@ -205,11 +206,19 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
     /// Begins an attempt that already has the bytes that an earlier attempt at the same request had written before its
     /// checkpoint. `part` describes these bytes. When the new attempt ends, the remaining bytes of the earlier attempt
-    /// are removed. The owner must be a request of a queue.
+    /// are removed. The owner must be a request of a queue. The buffers of the new attempt count as memory of `memory`:
+    /// see [`Attempt::hold_in`].
     ///
     /// # Errors
-    /// Fails as [`Storage::begin`] does. Also fails if a stop is requested.
-    fn resume(&self, owner: Owner, format: Format, part: &StagedPart, stop: &Stop) -> Result<Resumed>;
+    /// Fails as [`Storage::begin`] does. Also fails if a stop is requested, or if the buffers need too much memory.
+    fn resume(
+        &self,
+        owner: Owner,
+        format: Format,
+        part: &StagedPart,
+        stop: &Stop,
+        memory: &MemoryShare,
+    ) -> Result<Resumed>;
 
     /// Returns the last checkpoint of a request, or `None` if there is no checkpoint.
     ///
@@ -264,6 +273,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
 /// The output of a running attempt, which no reader sees. When this value is dropped, its bytes are removed.
 pub trait Attempt: fmt::Debug + Send {
+    /// Counts the attempt's large buffers as memory of `memory`, from now on. Then each writer waits if there is no
+    /// memory for a buffer, and fails as [`Held::raise`](crate::memory::Held::raise) does. Must be called before bytes
+    /// are written. A storage without large buffers need not do anything.
+    fn hold_in(&mut self, _memory: &MemoryShare) {}
+
     /// Returns the writer of the output's bytes.
     fn output(&mut self) -> &mut dyn StagedWriter;
 

@@ -12,6 +12,7 @@ use crate::support::host::{Host, component, path_of};
 use crate::support::http::Files;
 use crate::support::inputs::gzip;
 use crate::support::process;
+use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 /// The memory, in bytes, that a worker needs beyond its budget. It contains the program, compiled plugins, SQLite,
 /// threads, and the unused memory that the allocator keeps.
@@ -31,6 +32,8 @@ struct Case<'a> {
     /// Additional arguments for the worker.
     arguments: &'a str,
     over_http: bool,
+    /// The server that outputs and rejects go to. They go to a folder by default.
+    outputs_at: Option<&'a S3Server>,
 }
 
 impl Default for Case<'_> {
@@ -42,6 +45,7 @@ impl Default for Case<'_> {
             config: "{}",
             arguments: "",
             over_http: false,
+            outputs_at: None,
         }
     }
 }
@@ -74,10 +78,24 @@ fn run(case: &Case<'_>, total: &str, requests: usize) -> (Outcomes, u64) {
         "run --queue q --burst --allow-root . --allow-host 127.0.0.1 --memory-total {total} {}",
         case.arguments
     );
-    let mut worker = host
-        .command()
+    let mut command = host.command();
+    if let Some(server) = case.outputs_at {
+        command
+            .args(words.split_whitespace())
+            .args([
+                "--output",
+                &format!("s3://lake/{requests}"),
+                "--rejects",
+                &format!("s3://refused/{requests}"),
+            ])
+            .env("AWS_ENDPOINT_URL_S3", server.endpoint())
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    } else {
+        command.args(words.split_whitespace());
+    }
+    let mut worker = command
         .env("RUST_LOG", "info")
-        .args(words.split_whitespace())
         .stdout(Stdio::null())
         .stderr(File::create(host.path("log")).unwrap())
         .spawn()
@@ -96,7 +114,9 @@ fn run(case: &Case<'_>, total: &str, requests: usize) -> (Outcomes, u64) {
 /// Returns the part of a request's result that does not depend on the request's id.
 fn outcome(status: &Value) -> Value {
     let receipt = &status["receipt"];
-    if let Some(output) = receipt["outputs"].get(0) {
+    if let Some(output) = receipt["outputs"].get(0)
+        && output["uri"].as_str().is_some_and(|uri| uri.starts_with("file:"))
+    {
         let written = path_of(&output["uri"]).metadata().unwrap().len();
         assert_eq!(output["bytes"].as_u64(), Some(written));
     }
@@ -335,6 +355,41 @@ fn a_long_line_of_json_with_many_late_members() {
     // With a single attempt, the allocator keeps less unused memory than with many attempts.
     let max = SLACK / 3 * 2 + 3 * text.len() as u64;
     assert!(peak < max, "{} MiB, and {} are the most", peak >> 20, max >> 20);
+}
+
+#[test]
+fn uploads_of_large_outputs_and_rejects() {
+    if !process::is_own() {
+        return;
+    }
+    // Output and rejects have more than a part of 8 MiB each. Without a bound, 16 requests would hold 16 times two to
+    // six parts.
+    let (record, count) = (64 << 10, 2 * 17 * 8);
+    let mut text = long_records(count, record, b'x');
+    for number in (1..=count).step_by(2) {
+        text[2 + number * (record + 1) - 2] = 0xff;
+    }
+    let server = S3Server::start();
+    server.create_bucket("lake");
+    server.create_bucket("refused");
+    let case = Case {
+        input: &text,
+        arguments: "--max-rejects 100%",
+        outputs_at: Some(&server),
+        ..Case::default()
+    };
+    let outcome = runs_within(&case, 64);
+    is_done(&outcome, "kept", count as u64 / 2);
+    assert_eq!(outcome["records"]["rejected"], count as u64 / 2, "{outcome}");
+    let keys = server.keys("refused");
+    for id in 0..REQUESTS {
+        let output = server.read("lake", &format!("{REQUESTS}/q/r{id}.csv")).unwrap();
+        assert!(output.len() > 8 * MIB, "{} bytes", output.len());
+        let is_of_request = |key: &&String| key.starts_with(&format!("{REQUESTS}/q/r{id}."));
+        let rejects = keys.iter().find(is_of_request).expect("rejects");
+        let rejects = server.read("refused", rejects).unwrap();
+        assert!(rejects.len() > 8 * MIB, "{} bytes", rejects.len());
+    }
 }
 
 #[test]

@@ -385,6 +385,37 @@ fn outputs_use_the_store_of_their_bucket_and_its_key() {
 }
 
 #[test]
+fn rejects_use_the_store_of_their_bucket_and_its_credentials() {
+    let (a, b) = (S3Server::start(), S3Server::with_key(OTHER_KEY));
+    let host = Host::embedded();
+    a.put("input", "in.csv", "a,b\n1,2\n3\n4,5\n");
+    a.create_bucket("out");
+    b.create_bucket("refused");
+    let stores = format!(
+        "{}{}",
+        store("a", &a, "key-id", "buckets = ['input', 'out']"),
+        store("b", &b, "other-key-id", "buckets = ['refused']"),
+    );
+    let queue = "allow-bucket = ['s3://input']\noutput = 's3://out/of-a'\nrejects = 's3://refused/of-a'\n";
+    configure(
+        &host,
+        &format!("{stores}[queues.a]\nstores = ['a', 'b']\n{queue}"),
+    );
+    host.submit("a", "a", "s3://input/in.csv");
+    let said = burst(&host);
+    let is_done = said.stdout.starts_with("1 done, 0 dead");
+    assert!(is_done, "{}{}", said.stdout, said.stderr);
+    assert_eq!(a.read("out", "of-a/a/a.csv").unwrap(), b"a,b\n1,2\n4,5\n");
+    assert!(b.read("refused", "of-a/a/a.1.rejects.csv").is_some());
+
+    // The rejects cannot be in a store that the queue may not use.
+    configure(&host, &format!("{stores}[queues.a]\nstores = ['a']\n{queue}"));
+    let said = run(&host, "config check").refused(2);
+    let why = "queue a: --rejects: s3://refused: the store b lists this bucket, and `stores` of the queue does not name it";
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
 fn the_reaper_lists_each_output_once() {
     let (server, host) = (S3Server::start(), Host::embedded());
     server.create_bucket("out");

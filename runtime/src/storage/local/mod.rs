@@ -74,6 +74,7 @@ use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::location::file_uri;
+use crate::memory::MemoryShare;
 use crate::names::check_usable_queue_name;
 use crate::receipt::Receipt;
 use crate::stop::Stop;
@@ -257,7 +258,14 @@ impl Storage for LocalStorage {
         Ok(Box::new(self.begin_attempt(owner, format)?))
     }
 
-    fn resume(&self, owner: Owner, format: Format, part: &StagedPart, stop: &Stop) -> Result<Resumed> {
+    fn resume(
+        &self,
+        owner: Owner,
+        format: Format,
+        part: &StagedPart,
+        stop: &Stop,
+        _: &MemoryShare,
+    ) -> Result<Resumed> {
         match part {
             StagedPart::Local(part) => self.resume_from(owner, format, part, stop),
             StagedPart::Object(_) => Ok(Resumed::Refused(

@@ -6,6 +6,7 @@ use std::io::Read;
 use bytes::Bytes;
 use object_store::path::Path;
 
+use super::buckets::Buckets;
 use super::checkpoint::Checkpoints;
 use super::client::Client;
 use super::decision::{
@@ -19,6 +20,7 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::escape;
 use crate::fail_points;
 use crate::format::Format;
+use crate::memory::MemoryShare;
 use crate::names::check_id;
 use crate::receipt::Receipt;
 use crate::storage::staged::Staged;
@@ -34,23 +36,27 @@ const ROUNDS_MAX: u32 = 8;
 /// The output of a running attempt: uploads whose objects are not visible yet.
 #[derive(Debug)]
 pub(super) struct ObjectAttempt {
-    pub(super) client: Client,
+    pub(super) buckets: Buckets,
     pub(super) keys: Keys,
     pub(super) owner: Owner,
     id: String,
     pub(super) output: Staged<Upload>,
     pub(super) rejects: Option<Staged<Upload>>,
     pub(super) checkpoints: Checkpoints,
+    /// The memory of the uploads' buffers.
+    pub(super) memory: MemoryShare,
 }
 
 impl ObjectAttempt {
-    pub(super) fn new(client: Client, keys: Keys, owner: Owner, id: String, format: Format) -> Self {
-        let output = upload(&client, &keys, &owner, &id, keys.output(&id, format));
+    pub(super) fn new(buckets: Buckets, keys: Keys, owner: Owner, id: String, format: Format) -> Self {
+        let memory = MemoryShare::default();
+        let target = upload_target(&keys, &owner, &id, keys.output(&id, format));
         Self {
-            output: Staged::new(output),
+            output: Staged::new(Upload::new(&buckets.main, &buckets, target, &memory)),
+            memory,
             rejects: None,
-            checkpoints: Checkpoints::new(client.clone(), keys.checkpoint(&id)),
-            client,
+            checkpoints: Checkpoints::new(buckets.main.clone(), keys.checkpoint(&id)),
+            buckets,
             keys,
             owner,
             id,
@@ -59,30 +65,36 @@ impl ObjectAttempt {
 
     fn rejects_upload(&mut self) -> &mut Staged<Upload> {
         let Self {
-            client,
+            buckets,
             keys,
             owner,
             id,
             rejects,
+            memory,
             ..
         } = self;
         rejects.get_or_insert_with(|| {
-            let key = keys.rejects(id, owner.fence);
-            Staged::new(upload(client, keys, owner, id, key))
+            let target = upload_target(keys, owner, id, keys.rejects(id, owner.fence));
+            Staged::new(Upload::new(&buckets.rejects, buckets, target, memory))
         })
     }
 }
 
-/// Prepares an upload of this attempt. The upload begins at the store when its first part is sent.
-fn upload(client: &Client, keys: &Keys, owner: &Owner, id: &str, key: Path) -> Upload {
+/// Returns the target of an upload of this attempt. The upload begins at the store when its first part is sent.
+fn upload_target(keys: &Keys, owner: &Owner, id: &str, key: Path) -> UploadTarget {
     let nonce = uuid::Uuid::new_v4().simple().to_string();
     let note_key = keys
         .uploads(Some(id))
         .join(format!("{}.{nonce}.json", owner.fence));
-    Upload::new(client.clone(), UploadTarget { key, nonce, note_key })
+    UploadTarget { key, nonce, note_key }
 }
 
 impl Attempt for ObjectAttempt {
+    fn hold_in(&mut self, memory: &MemoryShare) {
+        self.memory = memory.clone();
+        self.output.sink.hold_in(memory);
+    }
+
     fn output(&mut self) -> &mut dyn StagedWriter {
         self.poll_checkpoint();
         &mut self.output
@@ -116,13 +128,14 @@ impl Attempt for ObjectAttempt {
 
     fn seal(self: Box<Self>) -> Result<Box<dyn SealedAttempt>> {
         let Self {
-            client,
+            buckets,
             keys,
             owner,
             id,
             output,
             rejects,
             mut checkpoints,
+            memory: _,
         } = *self;
         checkpoints.end_writing();
         let sealed = |staged: Staged<Upload>| -> Result<(Digest, SealedObject)> {
@@ -135,7 +148,7 @@ impl Attempt for ObjectAttempt {
         let (output_digest, output) = sealed(output)?;
         let (rejects_digest, rejects) = rejects.unzip();
         Ok(Box::new(ObjectSealed {
-            client,
+            buckets,
             keys,
             owner,
             id,
@@ -151,7 +164,7 @@ impl Attempt for ObjectAttempt {
 /// The complete output of an attempt. All parts are at the store, but the objects are not visible yet.
 #[derive(Debug)]
 pub(super) struct ObjectSealed {
-    client: Client,
+    buckets: Buckets,
     keys: Keys,
     owner: Owner,
     id: String,
@@ -163,21 +176,16 @@ pub(super) struct ObjectSealed {
 }
 
 impl ObjectSealed {
-    fn artifact(&self, upload: &SealedUpload) -> Artifact {
-        Artifact {
-            uri: self.client.uri(&stored(&upload.key)),
+    fn published(&self) -> Published {
+        let artifact = |client: &Client, upload: &SealedUpload| Artifact {
+            uri: client.uri(&stored(&upload.key)),
             bytes: upload.bytes,
             sha256: upload.sha256.clone(),
-        }
-    }
-
-    fn published(&self) -> Published {
+        };
+        let rejects = self.rejects.as_ref();
         Published {
-            output: self.artifact(&self.output.sealed),
-            rejects: self
-                .rejects
-                .as_ref()
-                .map(|rejects| self.artifact(&rejects.sealed)),
+            output: artifact(&self.buckets.main, &self.output.sealed),
+            rejects: rejects.map(|rejects| artifact(&self.buckets.rejects, &rejects.sealed)),
         }
     }
 
@@ -186,7 +194,7 @@ impl ObjectSealed {
         Recorded::Existing {
             existing: existing.into(),
             own: own.into(),
-            place: self.client.uri(&self.keys.receipt(&self.id)),
+            place: self.buckets.main.uri(&self.keys.receipt(&self.id)),
             leaves_output: false,
         }
     }
@@ -198,7 +206,7 @@ impl ObjectSealed {
     /// Fails permanently if the request has ended, or if an object has the output's name and no commit of this request
     /// made it.
     fn open_round(&self) -> Result<OpenRound> {
-        let (client, keys, id) = (&self.client, &self.keys, &*self.id);
+        let (client, keys, id) = (&self.buckets.main, &self.keys, &*self.id);
         if let Some(receipt) = read_receipt(client, keys, id)? {
             return Ok(OpenRound::Committed(receipt.into()));
         }
@@ -206,7 +214,8 @@ impl ObjectSealed {
         let round = match rounds.latest(client, self.owner.life_ms)? {
             Latest::Open(round) => round,
             Latest::Decided(decision) => match &decision.verdict {
-                Verdict::Commit(commit) => match carry_out(client, keys, id, commit, Proposer::Other)? {
+                Verdict::Commit(commit) => match carry_out(&self.buckets, keys, id, commit, Proposer::Other)?
+                {
                     CarriedOut::Receipt(receipt) => return Ok(OpenRound::Committed(receipt)),
                     CarriedOut::Impossible(_) if decision.life_ms > self.owner.life_ms => {
                         return Err(superseded(id));
@@ -305,7 +314,7 @@ impl SealedAttempt for ObjectSealed {
                 Verdict::Commit(commit.clone()),
             );
             fail_points::pass("sealed", id);
-            let proposed = proposal.propose(&self.client, &self.keys);
+            let proposed = proposal.propose(&self.buckets.main, &self.keys);
             if proposed.as_ref().is_err_and(Error::leaves_output) {
                 // The store may have created the decision, which names these uploads. If it has not, the reaper finds
                 // their notes.
@@ -319,7 +328,7 @@ impl SealedAttempt for ObjectSealed {
             }
             self.keep_uploads();
             fail_points::pass("decided", id);
-            match carry_out(&self.client, &self.keys, id, &commit, Proposer::Own)? {
+            match carry_out(&self.buckets, &self.keys, id, &commit, Proposer::Own)? {
                 CarriedOut::Receipt(receipt) if receipt.attempt == own.attempt => {
                     self.forget_notes();
                     self.checkpoints.forget();
@@ -335,11 +344,11 @@ impl SealedAttempt for ObjectSealed {
 
     fn receipt(&self, id: &str) -> Result<Option<Receipt>> {
         check_id(id)?;
-        read_receipt(&self.client, &self.keys, id)
+        read_receipt(&self.buckets.main, &self.keys, id)
     }
 
-    fn has_bytes(&self, _: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
-        self.client.has_bytes(uri, expected)
+    fn has_bytes(&self, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
+        self.buckets.has_bytes(role, uri, expected)
     }
 
     fn quarantine(&mut self, id: &str, make_report: MakeReport<'_>) -> Result<Quarantined> {
@@ -348,7 +357,7 @@ impl SealedAttempt for ObjectSealed {
         // it, after a look at the decisions.
         self.output.upload.discard();
         if let Some(rejects) = &mut self.rejects {
-            let completed = complete(&self.client, &rejects.sealed, Proposer::Own)?;
+            let completed = complete(&self.buckets.rejects, &rejects.sealed, Proposer::Own)?;
             completed.map_err(|why| why.into_error(id))?;
             rejects.upload.keep();
             rejects.upload.forget_note()?;
@@ -358,8 +367,9 @@ impl SealedAttempt for ObjectSealed {
         report.receipt.outputs.clear();
         let text = escape::json(serde_json::to_string_pretty(&report).expect("reports serialize"));
         let key = self.keys.report(id);
-        self.client.put(&key, Bytes::from(format!("{text}\n")))?;
-        Ok(Quarantined::Report(self.client.uri(&key)))
+        let client = &self.buckets.main;
+        client.put(&key, Bytes::from(format!("{text}\n")))?;
+        Ok(Quarantined::Report(client.uri(&key)))
     }
 
     fn keep(mut self: Box<Self>) {

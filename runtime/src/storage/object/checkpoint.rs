@@ -5,28 +5,36 @@
 //! The object begins with a line `{"text":N}`. The next N bytes are the text of [`StoredCheckpoint`]. The object ends
 //! with the bytes after the last whole part, first of the output and then of the rejects.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use object_store::PutPayload;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::attempt::ObjectAttempt;
+use super::buckets::Buckets;
 use super::client::Client;
+use super::keys::Keys;
 use super::upload::{PART_BYTES, Upload, UploadState};
 use crate::digest::{Digesting, Midstate};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fail_points;
+use crate::memory::Held;
 use crate::storage::staged::Staged;
 use crate::storage::{MakeProgress, StagedPart, StoredCheckpoint};
 
-/// The maximum size of a checkpoint's object, in bytes. The object contains the text, and less than one part of the
-/// output and of the rejects.
-const CHECKPOINT_BYTES_MAX: u64 = (16 << 20) + 2 * PART_BYTES as u64;
+/// The maximum number of bytes after the last whole parts: less than one part of the output and of the rejects.
+pub(super) const TAILS_BYTES_MAX: usize = 2 * PART_BYTES;
+
+/// The maximum size of a checkpoint's object, in bytes. The object contains the text and the bytes after the last whole
+/// parts.
+const CHECKPOINT_BYTES_MAX: u64 = (16 << 20) + TAILS_BYTES_MAX as u64;
 
 /// The uploads at a checkpoint, with the digests of their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,14 +72,18 @@ pub(super) struct Checkpoints {
 struct PendingCheckpoint {
     output: PendingFile,
     rejects: Option<PendingFile>,
+    /// A copy of the bytes after the last whole parts, first of the output and then of the rejects.
+    tails: Vec<u8>,
+    /// The memory of `tails`.
+    held: Held,
     progress: String,
 }
 
-/// The bytes of one file that a pending checkpoint covers: whole parts, and the bytes after them.
+/// The bytes of one file that a pending checkpoint covers: whole parts, and the number of bytes after them.
 #[derive(Debug)]
 struct PendingFile {
     parts: usize,
-    tail: Vec<u8>,
+    tail: usize,
     digest: Midstate,
 }
 
@@ -80,7 +92,7 @@ impl PendingFile {
         let digest = staged.flush_to_sink()?;
         Ok(Self {
             parts: staged.sink.part_count(),
-            tail: staged.sink.tail().to_vec(),
+            tail: staged.sink.tail().len(),
             digest,
         })
     }
@@ -155,7 +167,8 @@ impl Drop for Checkpoints {
 
 impl ObjectAttempt {
     /// Does the same as [`Attempt::checkpoint`](crate::storage::Attempt::checkpoint). The checkpoint is written
-    /// when all parts that it covers have arrived at the store.
+    /// when all parts that it covers have arrived at the store. If there is no memory for a copy of the bytes after the
+    /// last whole parts, there is no checkpoint at this point.
     pub(super) fn begin_checkpoint(&mut self, progress: MakeProgress<'_>) -> Result<()> {
         let is_writing = |writing: &JoinHandle<()>| !writing.is_finished();
         let checkpoints = &self.checkpoints;
@@ -165,12 +178,28 @@ impl ObjectAttempt {
         {
             return Ok(());
         }
+        let output = PendingFile::of(&mut self.output)?;
+        let rejects = self.rejects.as_mut().map(PendingFile::of).transpose()?;
+        let of_rejects = self
+            .rejects
+            .as_ref()
+            .map_or(&[][..], |rejects| rejects.sink.tail());
+        let mut held = self.memory.hold();
+        if !held.try_raise(output.tail + of_rejects.len()) {
+            return Ok(());
+        }
         self.checkpoints.pending = Some(PendingCheckpoint {
-            output: PendingFile::of(&mut self.output)?,
-            rejects: self.rejects.as_mut().map(PendingFile::of).transpose()?,
+            output,
+            rejects,
+            tails: [self.output.sink.tail(), of_rejects].concat(),
+            held,
             progress: progress(),
         });
         self.poll_checkpoint();
+        if self.memory.is_alone() {
+            // The memory that the attempt holds must not depend on the speed of the store: see `upload.rs`.
+            self.checkpoints.end_writing();
+        }
         Ok(())
     }
 
@@ -183,10 +212,10 @@ impl ObjectAttempt {
         let output = self
             .output
             .sink
-            .state_at(pending.output.parts, pending.output.tail.len());
+            .state_at(pending.output.parts, pending.output.tail);
         let rejects = match (&pending.rejects, &mut self.rejects) {
             (Some(pending), Some(rejects)) => {
-                let state = rejects.sink.state_at(pending.parts, pending.tail.len());
+                let state = rejects.sink.state_at(pending.parts, pending.tail);
                 state.map(Some)
             }
             _ => Some(None),
@@ -197,18 +226,12 @@ impl ObjectAttempt {
         let Some(pending) = self.checkpoints.pending.take() else {
             return;
         };
-        let mut tails = pending.output.tail;
-        let mut rejects_digest = None;
-        if let Some(rejects) = pending.rejects {
-            tails.extend_from_slice(&rejects.tail);
-            rejects_digest = Some(rejects.digest);
-        }
         let part = ObjectPart {
             output,
             output_digest: pending.output.digest,
             rejects,
-            rejects_digest,
-            tails_sha256: HEXLOWER.encode(&Sha256::digest(&tails)),
+            rejects_digest: pending.rejects.map(|rejects| rejects.digest),
+            tails_sha256: HEXLOWER.encode(&Sha256::digest(&pending.tails)),
         };
         let stored = StoredCheckpoint {
             staged: StagedPart::Object(part.into()),
@@ -216,24 +239,30 @@ impl ObjectAttempt {
         };
         let text = stored.into_text();
         let line = serde_json::to_string(&TextLine { text: text.len() }).expect("a line serializes");
-        let mut bytes = format!("{line}\n{text}").into_bytes();
-        bytes.extend_from_slice(&tails);
+        let beginning = Bytes::from(format!("{line}\n{text}"));
+        let payload = PutPayload::from_iter([beginning, Bytes::from(pending.tails)]);
+        let held = pending.held;
         let (client, key, id) = (
-            self.client.clone(),
+            self.buckets.main.clone(),
             self.checkpoints.key.clone(),
             self.owner.id.clone(),
         );
         let is_written = Arc::clone(&self.checkpoints.is_written);
         let writing = self
-            .client
+            .buckets
+            .main
             .runtime()
-            .spawn_blocking(move || match client.put(&key, Bytes::from(bytes)) {
-                Ok(()) => {
-                    is_written.store(true, Ordering::Release);
-                    fail_points::pass("checkpoint", id.as_deref().unwrap_or_default());
-                }
-                Err(error) => {
-                    tracing::warn!(error = error.report(), code = %error.code(), "a checkpoint was not written");
+            .spawn_blocking(move || {
+                let put = client.put(&key, payload);
+                drop(held);
+                match put {
+                    Ok(()) => {
+                        is_written.store(true, Ordering::Release);
+                        fail_points::pass("checkpoint", id.as_deref().unwrap_or_default());
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = error.report(), code = %error.code(), "a checkpoint was not written");
+                    }
                 }
             });
         self.checkpoints.writing = Some(writing);
@@ -243,21 +272,17 @@ impl ObjectAttempt {
         }
     }
 
-    /// Continues the uploads of a checkpoint.
+    /// Continues the uploads of a checkpoint. `tails` is the bytes after the last whole parts.
     ///
     /// # Errors
-    /// Returns the reason why the checkpoint cannot be used.
-    pub(super) fn resume_uploads(&mut self, part: &ObjectPart, tails: &[u8]) -> Result<(), String> {
-        if HEXLOWER.encode(&Sha256::digest(tails)) != part.tails_sha256
-            || !part.is_sound(tails.len(), self.client.part_bytes())
-        {
-            return Err("the checkpoint is damaged".to_owned());
-        }
+    /// Fails as [`Held::raise`] does.
+    pub(super) fn resume_uploads(&mut self, part: &ObjectPart, tails: &[u8]) -> Result<()> {
         let (of_output, of_rejects) = tails.split_at(part.output.tail);
-        let upload = Upload::resume(self.client.clone(), &part.output, of_output);
+        let (buckets, memory) = (&self.buckets, &self.memory);
+        let upload = Upload::resume(&buckets.main, buckets, &part.output, of_output, memory)?;
         self.output = Staged::resume(upload, Digesting::from_midstate(part.output_digest.clone()));
         if let (Some(state), Some(digest)) = (&part.rejects, &part.rejects_digest) {
-            let upload = Upload::resume(self.client.clone(), state, of_rejects);
+            let upload = Upload::resume(&buckets.rejects, buckets, state, of_rejects, memory)?;
             self.rejects = Some(Staged::resume(upload, Digesting::from_midstate(digest.clone())));
         }
         self.checkpoints.is_inherited = true;
@@ -266,9 +291,24 @@ impl ObjectAttempt {
 }
 
 impl ObjectPart {
-    /// Returns whether the values are valid. `tails` is the number of bytes after the last whole parts, of output and
-    /// rejects together.
-    fn is_sound(&self, tails: usize, part_bytes: usize) -> bool {
+    /// Returns the number of bytes after the last whole parts, of output and rejects together. A damaged part can name
+    /// more bytes than a checkpoint can have.
+    pub(super) fn tail_bytes(&self) -> usize {
+        let of_rejects = self.rejects.as_ref().map_or(0, |state| state.tail);
+        self.output.tail.saturating_add(of_rejects)
+    }
+
+    /// Returns whether the rejects, if there are any, are uploaded to the place that these keys name.
+    pub(super) fn has_rejects_at(&self, buckets: &Buckets, keys: &Keys) -> bool {
+        let is_there = |state: &UploadState| {
+            let bucket = buckets.named(state.bucket.as_deref()).map(Client::bucket);
+            bucket == Some(buckets.rejects.bucket()) && keys.is_of_rejects(&state.key)
+        };
+        self.rejects.as_ref().is_none_or(is_there)
+    }
+
+    /// Returns whether the values are valid, and describe these bytes after the last whole parts.
+    pub(super) fn is_sound(&self, tails: &[u8], part_bytes: usize) -> bool {
         let is_file = |state: &UploadState, digest: &Midstate| {
             let bytes = state.parts.len() as u64 * part_bytes as u64 + state.tail as u64;
             state.part_bytes == part_bytes
@@ -277,9 +317,9 @@ impl ObjectPart {
                 && digest.bytes == bytes
                 && (state.upload.is_some() || state.parts.is_empty())
         };
-        let of_rejects = self.rejects.as_ref().map_or(0, |state| state.tail);
         is_file(&self.output, &self.output_digest)
-            && self.output.tail + of_rejects == tails
+            && self.tail_bytes() == tails.len()
+            && HEXLOWER.encode(&Sha256::digest(tails)) == self.tails_sha256
             && match (&self.rejects, &self.rejects_digest) {
                 (None, None) => true,
                 (Some(state), Some(digest)) => is_file(state, digest),
@@ -288,25 +328,56 @@ impl ObjectPart {
     }
 }
 
+/// Reads the text of the checkpoint with this key. Returns `None` if there is no checkpoint.
+///
+/// # Errors
+/// Returns the reason why the checkpoint cannot be read, or why it is not valid.
+pub(super) fn find(client: &Client, key: &Path) -> Result<Option<StoredCheckpoint>, String> {
+    // The bytes after the text can be far more than the text. Only an attempt that resumes needs them.
+    let has_text = |bytes: &[u8]| text_range(bytes).is_some_and(|text| text.end <= bytes.len());
+    let bytes = client.read_beginning(key, CHECKPOINT_BYTES_MAX, has_text);
+    match bytes.map_err(|error| unreadable(&error))? {
+        Some(bytes) => parse(&bytes).map(|(stored, _)| Some(stored)),
+        None => Ok(None),
+    }
+}
+
 /// Reads the checkpoint with this key. Also returns the bytes after the last whole parts. Returns `None` if there is no
 /// checkpoint.
 ///
 /// # Errors
 /// Returns the reason why the checkpoint cannot be read, or why it is not valid.
-pub(super) fn find(client: &Client, key: &Path) -> Result<Option<(StoredCheckpoint, Bytes)>, String> {
-    let bytes = match client.read(key, CHECKPOINT_BYTES_MAX) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(None),
-        Err(error) => return Err(format!("the checkpoint cannot be read: {}", error.report())),
+pub(super) fn find_with_tails(
+    client: &Client,
+    key: &Path,
+) -> Result<Option<(StoredCheckpoint, Bytes)>, String> {
+    let bytes = client.read(key, CHECKPOINT_BYTES_MAX);
+    let Some(bytes) = bytes.map_err(|error| unreadable(&error))? else {
+        return Ok(None);
     };
-    let parsed = || -> Option<(&str, usize)> {
-        let end = bytes.iter().position(|&byte| byte == b'\n')?;
-        let line: TextLine = serde_json::from_slice(&bytes[..end]).ok()?;
-        let text_end = (end + 1).checked_add(line.text)?;
-        let text = str::from_utf8(bytes.get(end + 1..text_end)?).ok()?;
-        Some((text, text_end))
-    };
-    let (text, text_end) = parsed().ok_or("the checkpoint is damaged")?;
-    let stored = StoredCheckpoint::parse(text)?;
+    let (stored, text_end) = parse(&bytes)?;
     Ok(Some((stored, bytes.slice(text_end..))))
+}
+
+fn unreadable(error: &Error) -> String {
+    format!("the checkpoint cannot be read: {}", error.report())
+}
+
+/// Parses the text of a checkpoint. Returns the checkpoint, and the position after its text.
+fn parse(bytes: &[u8]) -> Result<(StoredCheckpoint, usize), String> {
+    let text = text_range(bytes).and_then(|range| {
+        let text = str::from_utf8(bytes.get(range.clone())?).ok()?;
+        Some((text, range.end))
+    });
+    let (text, text_end) = text.ok_or("the checkpoint is damaged")?;
+    Ok((StoredCheckpoint::parse(text)?, text_end))
+}
+
+/// Returns the position of the text in the bytes of a checkpoint. Returns `None` if the line before the text is not
+/// complete, or not valid.
+fn text_range(bytes: &[u8]) -> Option<Range<usize>> {
+    let end = bytes.iter().position(|&byte| byte == b'\n')?;
+    let line: TextLine = serde_json::from_slice(&bytes[..end]).ok()?;
+    let begin = end + 1;
+    Some(begin..begin.checked_add(line.text)?)
 }

@@ -118,6 +118,11 @@ impl Client {
         })
     }
 
+    /// Returns the URI of the bucket, such as `s3://lake`.
+    pub(super) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
     pub(super) fn part_bytes(&self) -> usize {
         self.part_bytes
     }
@@ -148,13 +153,47 @@ impl Client {
         match read.map_err(|error| self.failed(&error, "cannot be read", key))? {
             None => Ok(None),
             Some(Ok(bytes)) => Ok(Some(bytes)),
-            Some(Err(bytes)) => {
-                let what = format!(
-                    "{}: has {bytes} bytes, more than the {bytes_max} that it can have",
-                    self.uri(key)
-                );
-                Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what))
+            Some(Err(bytes)) => Err(self.too_long(key, bytes, bytes_max)),
+        }
+    }
+
+    fn too_long(&self, key: &Path, bytes: u64, bytes_max: u64) -> Error {
+        let what = format!(
+            "{}: has {bytes} bytes, more than the {bytes_max} that it can have",
+            self.uri(key)
+        );
+        Error::permanent(Stage::Commit, Code::OutputDamaged, what)
+    }
+
+    /// Returns the beginning of an object: the bytes up to the first chunk after which `is_enough` returns true, or all
+    /// bytes. Returns `None` if there is no such object. Fails if more than `bytes_max` bytes would be needed.
+    pub(super) fn read_beginning(
+        &self,
+        key: &Path,
+        bytes_max: u64,
+        is_enough: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>> {
+        let read = self.block_on(async {
+            let found = match self.store.objects().get(key).await {
+                Ok(found) => found,
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let (mut chunks, mut beginning) = (found.into_stream(), Vec::new());
+            while let Some(chunk) = chunks.try_next().await? {
+                beginning.extend_from_slice(&chunk);
+                if is_enough(&beginning) || beginning.len() as u64 > bytes_max {
+                    break;
+                }
             }
+            Ok(Some(beginning))
+        });
+        let beginning = read.map_err(|error| self.failed(&error, "cannot be read", key))?;
+        match beginning {
+            Some(beginning) if beginning.len() as u64 > bytes_max && !is_enough(&beginning) => {
+                Err(self.too_long(key, beginning.len() as u64, bytes_max))
+            }
+            beginning => Ok(beginning),
         }
     }
 
@@ -181,7 +220,8 @@ impl Client {
         digest.map_err(|error| self.failed(&error, "cannot be compared", key))
     }
 
-    /// Does the same as [`Storage::has_bytes`](crate::storage::Storage::has_bytes).
+    /// Returns whether the object at `uri` has the expected digest. Returns `None` if there is no such object, or if it
+    /// is in another bucket.
     pub(super) fn has_bytes(&self, uri: &str, expected: &Digest) -> Result<Option<bool>> {
         let Some(key) = self.key_of(uri) else {
             return Ok(None);
@@ -221,8 +261,8 @@ impl Client {
     }
 
     /// Writes an object, and replaces any object of that name.
-    pub(super) fn put(&self, key: &Path, bytes: Bytes) -> Result<()> {
-        let put = self.block_on(self.store.objects().put(key, PutPayload::from(bytes)));
+    pub(super) fn put(&self, key: &Path, bytes: impl Into<PutPayload>) -> Result<()> {
+        let put = self.block_on(self.store.objects().put(key, bytes.into()));
         put.map(drop)
             .map_err(|error| self.failed(&error, "cannot be written", key))
     }
@@ -341,11 +381,11 @@ impl Client {
         }
     }
 
-    /// Aborts an upload, and removes the note about it. A task can run this future. If the runtime ends, the future is
-    /// dropped, while a blocking call would panic.
-    pub(super) async fn discard_upload(self, target: UploadTarget, upload: String) {
+    /// Aborts an upload, and removes the note about it, which is in the bucket `notes`. A task can run this future. If
+    /// the runtime ends, the future is dropped, while a blocking call would panic.
+    pub(super) async fn discard_upload(self, notes: Self, target: UploadTarget, upload: String) {
         match self.store.abort_upload(&target.key, &upload).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => self.discard(target.note_key).await,
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => notes.discard(target.note_key).await,
             Err(_) => {}
         }
     }

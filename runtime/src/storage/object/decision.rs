@@ -25,9 +25,10 @@ use bytes::Bytes;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
+use super::buckets::Buckets;
 use super::client::{Client, Created, ObjectFacts, shown};
 use super::keys::{Keys, stored};
-use super::upload::SealedUpload;
+use super::upload::{SealedUpload, UploadNote};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::escape;
 use crate::fail_points;
@@ -167,12 +168,15 @@ impl Decision {
             .join(format!("{life_ms:016}.{round:06}.json"))
     }
 
-    /// Returns whether the decision names this upload.
-    pub(super) fn names(&self, upload: &str) -> bool {
+    /// Returns whether the decision names the upload of this note. The ids of uploads to two stores can be the same.
+    pub(super) fn names(&self, note: &UploadNote) -> bool {
+        let is_of_note = |upload: &SealedUpload| {
+            (&upload.bucket, &upload.key, &upload.upload) == (&note.bucket, &note.key, &note.upload)
+        };
         match &self.verdict {
             Verdict::Commit(commit) => {
                 let Commit { rejects, output, .. } = &**commit;
-                output.upload == upload || rejects.as_ref().is_some_and(|rejects| rejects.upload == upload)
+                is_of_note(output) || rejects.as_ref().is_some_and(is_of_note)
             }
             Verdict::Ended { .. } => false,
         }
@@ -279,7 +283,7 @@ fn parse_name(key: &Path) -> Option<(i64, u32)> {
 
 /// Carries out a commit: makes its objects visible, and creates its receipt. Skips steps that are done already.
 pub(super) fn carry_out(
-    client: &Client,
+    buckets: &Buckets,
     keys: &Keys,
     id: &str,
     commit: &Commit,
@@ -290,13 +294,14 @@ pub(super) fn carry_out(
         output,
         receipt,
     } = commit;
+    let client = &buckets.main;
     // Another attempt or worker may have carried out the commit already.
     if let Some(receipt) = read_receipt(client, keys, id)? {
         return Ok(CarriedOut::Receipt(receipt.into()));
     }
     // The output comes last, so that only the receipt is missing when the output becomes visible.
     for upload in rejects.iter().chain([output]) {
-        if let Err(why) = complete(client, upload, proposer)? {
+        if let Err(why) = complete(buckets.of(upload)?, upload, proposer)? {
             return Ok(CarriedOut::Impossible(why));
         }
         fail_points::pass("completed", id);
@@ -320,7 +325,7 @@ pub(super) fn carry_out(
     }
 }
 
-/// Completes an upload, if it is not completed yet. The inner error is the reason why the upload cannot be completed
+/// Completes an upload to the bucket `client`, if it is not completed yet. The inner error is the reason why the upload cannot be completed
 /// any more.
 ///
 /// Some stores repeat the answer to a call that has completed an upload before, even if the object is gone. So the object

@@ -11,6 +11,13 @@
 //! <prefix>/_ingest/output-id                                          the id of this place
 //! <prefix>/_ingest/create-check                                       object for the check of the store
 //! ```
+//! If the rejects have a place of their own, the bucket of this place has these objects instead of the third line:
+//!
+//! ```text
+//! <rejects>/[<queue>/]<id>.<fence>.rejects.csv                        rejects, if any
+//! <rejects>/_ingest/output-id                                         the id of the place of the rejects
+//! <rejects>/_ingest/create-check                                      object for the check of its store
+//! ```
 //! `storage/layout.rs` has the names that all backends use.
 
 use object_store::path::Path;
@@ -32,17 +39,24 @@ pub(super) const UPLOADS: &str = "uploads";
 pub(super) struct Keys {
     outputs: Path,
     private: Path,
+    rejects: Path,
 }
 
 impl Keys {
-    pub(super) fn of(prefix: &Path, queue: Option<&str>) -> Self {
+    /// Returns the keys below `prefix`. If `rejects` is given, the rejects are below that prefix.
+    pub(super) fn of(prefix: &Path, rejects: Option<&Path>, queue: Option<&str>) -> Self {
         let of_queue = |folder: Path| match queue {
             Some(queue) => folder.join(queue),
             None => folder,
         };
+        let private = of_queue(prefix.clone().join(PRIVATE));
         Self {
             outputs: of_queue(prefix.clone()),
-            private: of_queue(prefix.clone().join(PRIVATE)),
+            rejects: match rejects {
+                Some(rejects) => of_queue(rejects.clone()),
+                None => private.clone().join(REJECTS),
+            },
+            private,
         }
     }
 
@@ -53,7 +67,13 @@ impl Keys {
     /// Returns the key of an attempt's rejects. The rejects of each attempt have a key of their own. An upload cannot
     /// get another key, so the rejects keep this key in quarantine, too.
     pub(super) fn rejects(&self, id: &str, fence: u64) -> Path {
-        self.private(REJECTS, format!("{id}.{fence}.rejects.csv"))
+        self.rejects.clone().join(format!("{id}.{fence}.rejects.csv"))
+    }
+
+    /// Returns whether a key is one of rejects.
+    pub(super) fn is_of_rejects(&self, key: &str) -> bool {
+        let (folder, _) = key.rsplit_once('/').unwrap_or_default();
+        folder == self.rejects.as_ref()
     }
 
     pub(super) fn receipt(&self, id: &str) -> Path {

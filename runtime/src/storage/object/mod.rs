@@ -8,6 +8,7 @@ mod attempt;
 mod aws_profile;
 mod azure;
 mod bucket;
+mod buckets;
 mod calls;
 mod checkpoint;
 mod client;
@@ -154,15 +155,37 @@ impl ObjectStores {
         StoredObject::new(uri, written, store, place)
     }
 
-    /// Opens the objects below a prefix for outputs.
+    /// Opens the objects below a prefix for outputs, and those below `rejects` for their rejects. By default, the
+    /// rejects are below the prefix, too. Each bucket is reached through its own store.
     ///
     /// # Errors
-    /// Fails permanently, with stage config, if the settings of the store cannot be used.
-    pub fn output(&self, prefix: &ObjectPrefix) -> Result<ObjectStorage> {
-        let (store, place) = self.store(prefix.provider, &prefix.bucket)?;
-        let store = bucket::open(&store, &place, &prefix.bucket, &self.environment.data)?;
-        let bucket = bucket_uri(prefix.provider, &prefix.bucket);
-        ObjectStorage::new(store, bucket, &prefix.prefix, PART_BYTES, calls_runtime()?)
+    /// Fails permanently, with stage config, if the settings of a store cannot be used, or if one of the prefixes is
+    /// within the other.
+    pub fn output(&self, prefix: &ObjectPrefix, rejects: Option<&ObjectPrefix>) -> Result<ObjectStorage> {
+        let open = |prefix: &ObjectPrefix| {
+            let (store, place) = self.store(prefix.provider, &prefix.bucket)?;
+            let store = bucket::open(&store, &place, &prefix.bucket, &self.environment.data)?;
+            Ok::<_, Error>((store, bucket_uri(prefix.provider, &prefix.bucket)))
+        };
+        let (store, bucket) = open(prefix)?;
+        let storage = ObjectStorage::new(store, bucket, &prefix.prefix, PART_BYTES, calls_runtime()?)?;
+        let Some(rejects) = rejects else {
+            return Ok(storage);
+        };
+        if prefix.overlaps(rejects) {
+            let what = format!(
+                "--rejects {}: is not beside the output {}, and programs read everything that is below an output: name a prefix \
+                 that is not within the output and does not contain it, or leave --rejects out",
+                redact(&rejects.to_string()),
+                redact(&prefix.to_string())
+            );
+            return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
+        }
+        let about_rejects = |error: Error| error.about("--rejects");
+        let (store, bucket) = open(rejects).map_err(about_rejects)?;
+        storage
+            .with_rejects(store, bucket, &rejects.prefix)
+            .map_err(about_rejects)
     }
 
     /// Returns the bytes of a small object, or `None` if there is no such object. Must be called on a Tokio runtime.

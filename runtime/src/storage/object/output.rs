@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::attempt::ObjectAttempt;
+use super::buckets::Buckets;
 use super::checkpoint;
 use super::client::{Client, Created};
 use super::decision::{CarriedOut, Decision, Latest, Proposer, Rounds, Verdict, carry_out, read_receipt};
@@ -24,6 +25,7 @@ use super::parts::PartStore;
 use crate::digest::Digest;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::format::Format;
+use crate::memory::MemoryShare;
 use crate::names::{check_id, check_usable_queue_name};
 use crate::receipt::{Receipt, now};
 use crate::stop::Stop;
@@ -48,8 +50,10 @@ const PREPARE_TIME: Duration = Duration::from_secs(10);
 /// A prefix of a bucket, below which outputs, rejects, receipts and checkpoints are stored.
 #[derive(Debug)]
 pub struct ObjectStorage {
-    pub(super) client: Client,
+    pub(super) buckets: Buckets,
     pub(super) prefix: Path,
+    /// The prefix of the rejects in their bucket, or `None` if they are below `prefix`.
+    rejects: Option<Path>,
     identity: Mutex<Option<String>>,
     /// Set after another output was found below the prefix than at first.
     is_replaced: AtomicBool,
@@ -71,43 +75,74 @@ impl ObjectStorage {
         part_bytes: usize,
         runtime: Handle,
     ) -> Result<Self> {
-        let path = Path::parse(prefix).map_err(|error| {
-            let what = format!("{bucket}/{prefix}: cannot be the prefix of objects");
-            Error::permanent(Stage::Config, Code::OutputFolder, what).because(error)
-        })?;
+        let path = parse_prefix(&bucket, prefix)?;
+        let client = Client::new(store, runtime, bucket, part_bytes);
         Ok(Self {
-            client: Client::new(store, runtime, bucket, part_bytes),
+            buckets: Buckets {
+                rejects: client.clone(),
+                main: client,
+            },
             prefix: path,
+            rejects: None,
             identity: Mutex::default(),
             is_replaced: AtomicBool::new(false),
             is_checked: Mutex::default(),
         })
     }
 
-    pub(super) fn keys(&self, queue: Option<&str>) -> Keys {
-        Keys::of(&self.prefix, queue)
+    /// Returns the same storage, but with the rejects below `prefix` in a bucket such as `s3://other`, which can be one
+    /// of another store. Nothing else may be there.
+    ///
+    /// # Errors
+    /// Fails as [`ObjectStorage::new`] does.
+    pub fn with_rejects(self, store: Arc<dyn PartStore>, bucket: String, prefix: &str) -> Result<Self> {
+        let prefix = parse_prefix(&bucket, prefix)?;
+        let main = self.buckets.main;
+        let rejects = Client::new(store, main.runtime().clone(), bucket, main.part_bytes());
+        Ok(Self {
+            buckets: Buckets { main, rejects },
+            rejects: Some(prefix),
+            ..self
+        })
     }
 
-    /// Checks that the store can create an object only if there is no object of that name: if this function tries to
+    /// Returns the connection to the bucket of outputs and documents.
+    pub(super) fn client(&self) -> &Client {
+        &self.buckets.main
+    }
+
+    pub(super) fn keys(&self, queue: Option<&str>) -> Keys {
+        Keys::of(&self.prefix, self.rejects.as_ref(), queue)
+    }
+
+    /// Returns the places that the storage writes to: each bucket with its prefix.
+    fn places<'a>(&'a self, buckets: &'a Buckets) -> impl Iterator<Item = (&'a Client, &'a Path)> {
+        let rejects = self.rejects.as_ref().map(|prefix| (&buckets.rejects, prefix));
+        [(&buckets.main, &self.prefix)].into_iter().chain(rejects)
+    }
+
+    /// Checks that each store can create an object only if there is no object of that name: if this function tries to
     /// create an object twice, the store must refuse at least the second time. The object is not removed, so the check
     /// needs no right to remove objects.
-    fn check_store(&self, client: &Client) -> Result<()> {
+    fn check_store(&self, buckets: &Buckets) -> Result<()> {
         let mut is_checked = self.is_checked.lock();
         if *is_checked {
             return Ok(());
         }
-        let key = of_output(&self.prefix, "create-check");
-        let create = || {
-            let text = "This object shows that the store creates an object only if it is absent.\n";
-            client.create(&key, &Bytes::from_static(text.as_bytes()))
-        };
-        if create()? == Created::New && create()? == Created::New {
-            let what = format!(
-                "{}: this store replaces an object that it was asked to create only if absent, so two workers could commit \
-                 one request: use a store with conditional writes (If-None-Match)",
-                client.uri(&key)
-            );
-            return Err(Error::permanent(Stage::Config, Code::StoreUnsuitable, what));
+        for (client, prefix) in self.places(buckets) {
+            let key = of_output(prefix, "create-check");
+            let create = || {
+                let text = "This object shows that the store creates an object only if it is absent.\n";
+                client.create(&key, &Bytes::from_static(text.as_bytes()))
+            };
+            if create()? == Created::New && create()? == Created::New {
+                let what = format!(
+                    "{}: this store replaces an object that it was asked to create only if absent, so two workers could \
+                     commit one request: use a store with conditional writes (If-None-Match)",
+                    client.uri(&key)
+                );
+                return Err(Error::permanent(Stage::Config, Code::StoreUnsuitable, what));
+            }
         }
         *is_checked = true;
         Ok(())
@@ -116,7 +151,7 @@ impl ObjectStorage {
     /// Ends a request that has no receipt: finds or creates the decision that ends it, or carries out a commit that
     /// was decided before.
     fn end(&self, keys: &Keys, request: EndedRequest<'_>) -> Result<Concluded> {
-        let client = &self.client;
+        let client = self.client();
         let EndedRequest { queue, id, .. } = request;
         loop {
             let rounds = Rounds::list(client, keys, id)?;
@@ -124,24 +159,28 @@ impl ObjectStorage {
                 Latest::Open(round) => round,
                 Latest::Decided(decision) => match &decision.verdict {
                     Verdict::Ended { .. } => return Ok(Concluded::Ended),
-                    Verdict::Commit(commit) => match carry_out(client, keys, id, commit, Proposer::Other)? {
-                        CarriedOut::Receipt(receipt) if receipt.is_for(queue, id, request.submitted_at) => {
-                            return Ok(Concluded::Committed(receipt));
+                    Verdict::Commit(commit) => {
+                        match carry_out(&self.buckets, keys, id, commit, Proposer::Other)? {
+                            CarriedOut::Receipt(receipt)
+                                if receipt.is_for(queue, id, request.submitted_at) =>
+                            {
+                                return Ok(Concluded::Committed(receipt));
+                            }
+                            // The request is in a later life already. Its end must not touch that life.
+                            CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
+                                if decision.life_ms > request.life_ms =>
+                            {
+                                return Ok(Concluded::Ended);
+                            }
+                            // The commit belongs to an earlier life of the request, or to an earlier request with this id.
+                            CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
+                                if decision.life_ms < request.life_ms =>
+                            {
+                                0
+                            }
+                            CarriedOut::Receipt(_) | CarriedOut::Impossible(_) => decision.round + 1,
                         }
-                        // The request is in a later life already. Its end must not touch that life.
-                        CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
-                            if decision.life_ms > request.life_ms =>
-                        {
-                            return Ok(Concluded::Ended);
-                        }
-                        // The commit belongs to an earlier life of the request, or to an earlier request with this id.
-                        CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
-                            if decision.life_ms < request.life_ms =>
-                        {
-                            0
-                        }
-                        CarriedOut::Receipt(_) | CarriedOut::Impossible(_) => decision.round + 1,
-                    },
+                    }
                 },
             };
             let verdict = Verdict::Ended {
@@ -178,7 +217,7 @@ fn patiently<T>(call: impl Fn() -> Result<T>) -> Result<T> {
 
 impl Storage for ObjectStorage {
     fn identity(&self) -> Result<String> {
-        self.identity_with(&self.client)
+        self.identity_with(&self.buckets)
     }
 
     fn check_identity(&self) -> Result<()> {
@@ -193,7 +232,7 @@ impl Storage for ObjectStorage {
     }
 
     fn uri(&self) -> String {
-        self.client.uri(&self.prefix)
+        self.client().uri(&self.prefix)
     }
 
     fn check_queue(&self, queue: &str) -> Result<()> {
@@ -211,46 +250,60 @@ impl Storage for ObjectStorage {
     fn prepare(&self, queue: &str, stop: Option<&Stop>) -> Result<()> {
         self.check_queue(queue)?;
         let Some(stop) = stop else {
-            patiently(|| self.check_store(&self.client))?;
+            patiently(|| self.check_store(&self.buckets))?;
             return patiently(|| self.identity()).map(drop);
         };
-        let client = self.client.bounded(PREPARE_TIME, stop);
-        self.check_store(&client)?;
-        self.identity_with(&client).map(drop)
+        let buckets = self.buckets.bounded(PREPARE_TIME, stop);
+        self.check_store(&buckets)?;
+        self.identity_with(&buckets).map(drop)
     }
 
     fn begin(&self, owner: Owner, format: Format) -> Result<Box<dyn Attempt>> {
         Ok(Box::new(self.begin_attempt(owner, format)?))
     }
 
-    fn resume(&self, owner: Owner, format: Format, part: &StagedPart, stop: &Stop) -> Result<Resumed> {
+    fn resume(
+        &self,
+        owner: Owner,
+        format: Format,
+        part: &StagedPart,
+        stop: &Stop,
+        memory: &MemoryShare,
+    ) -> Result<Resumed> {
         stop.check()?;
         let refused = |why: &str| Ok(Resumed::Refused(why.to_owned()));
         let (StagedPart::Object(part), Some(queue), Some(id)) = (part, &owner.queue, &owner.id) else {
             return refused("the checkpoint is one of another storage");
         };
         let key = self.keys(Some(queue)).checkpoint(id);
-        let tails = match checkpoint::find(&self.client, &key) {
+        // The uploads hold a copy of these bytes.
+        let mut held = memory.hold();
+        held.raise(part.tail_bytes().min(checkpoint::TAILS_BYTES_MAX))?;
+        let tails = match checkpoint::find_with_tails(self.client(), &key) {
             Ok(Some((stored, tails))) if stored.staged == StagedPart::Object(part.clone()) => tails,
             Ok(_) => return refused("another attempt has replaced the checkpoint"),
             Err(why) => return Ok(Resumed::Refused(why)),
         };
-        let mut attempt = self.begin_attempt(owner, format)?;
-        match attempt.resume_uploads(part, &tails) {
-            Ok(()) => Ok(Resumed::Ready(Box::new(attempt))),
-            Err(why) => Ok(Resumed::Refused(why)),
+        if !part.is_sound(&tails, self.client().part_bytes()) {
+            return refused("the checkpoint is damaged");
         }
+        if !part.has_rejects_at(&self.buckets, &self.keys(Some(queue))) {
+            return refused("its rejects are at another place than those of this worker");
+        }
+        let mut attempt = self.begin_attempt(owner, format)?;
+        attempt.hold_in(memory);
+        attempt.resume_uploads(part, &tails)?;
+        Ok(Resumed::Ready(Box::new(attempt)))
     }
 
     fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
-        let found = checkpoint::find(&self.client, &self.keys(Some(queue)).checkpoint(id))?;
-        Ok(found.map(|(stored, _)| stored))
+        checkpoint::find(self.client(), &self.keys(Some(queue)).checkpoint(id))
     }
 
     fn forget_checkpoint(&self, queue: &str, id: &str) {
         let keys = self.keys(Some(queue));
         // Uploads that cannot be aborted now are aborted by the reaper later.
-        if self.client.delete(&keys.checkpoint(id)).is_ok() {
+        if self.client().delete(&keys.checkpoint(id)).is_ok() {
             let _ = self.abort_uploads(&keys, id);
         }
     }
@@ -262,13 +315,13 @@ impl Storage for ObjectStorage {
 
     fn receipt(&self, queue: &str, id: &str) -> Result<Option<Receipt>> {
         let keys = self.keys(Some(queue));
-        let mut receipt = read_receipt(&self.client, &keys, id)?;
+        let mut receipt = read_receipt(self.client(), &keys, id)?;
         if receipt.is_none()
             && let Latest::Decided(decision) =
-                Rounds::list(&self.client, &keys, id)?.latest(&self.client, i64::MIN)?
+                Rounds::list(self.client(), &keys, id)?.latest(self.client(), i64::MIN)?
             && let Verdict::Commit(commit) = &decision.verdict
             && let CarriedOut::Receipt(of_commit) =
-                carry_out(&self.client, &keys, id, commit, Proposer::Other)?
+                carry_out(&self.buckets, &keys, id, commit, Proposer::Other)?
         {
             // The worker that decided to commit has been lost.
             receipt = Some(*of_commit);
@@ -276,8 +329,8 @@ impl Storage for ObjectStorage {
         Ok(receipt)
     }
 
-    fn has_bytes(&self, _: &str, _: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
-        self.client.has_bytes(uri, expected)
+    fn has_bytes(&self, _: &str, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
+        self.buckets.has_bytes(role, uri, expected)
     }
 
     fn conclude(&self, request: EndedRequest<'_>) -> Result<Concluded> {
@@ -288,7 +341,7 @@ impl Storage for ObjectStorage {
             ..
         } = request;
         let keys = self.keys(Some(queue));
-        let receipt = read_receipt(&self.client, &keys, id)?;
+        let receipt = read_receipt(self.client(), &keys, id)?;
         let concluded = match receipt.filter(|receipt| receipt.is_for(queue, id, submitted_at)) {
             Some(receipt) => Concluded::Committed(receipt.into()),
             None => self.end(&keys, request)?,
@@ -299,7 +352,7 @@ impl Storage for ObjectStorage {
 
     fn reap(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
         if let Some(identity) = &*self.identity.lock()
-            && self.read_or_create_identity(&self.client)? != *identity
+            && self.read_or_create_identity(&self.buckets)? != *identity
         {
             self.is_replaced.store(true, Ordering::Relaxed);
         }
@@ -318,36 +371,53 @@ impl ObjectStorage {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         };
         check_id(&id)?;
-        self.check_store(&self.client)?;
+        self.check_store(&self.buckets)?;
         let keys = self.keys(owner.queue.as_deref());
-        Ok(ObjectAttempt::new(self.client.clone(), keys, owner, id, format))
+        Ok(ObjectAttempt::new(self.buckets.clone(), keys, owner, id, format))
     }
 
-    fn identity_with(&self, client: &Client) -> Result<String> {
+    fn identity_with(&self, buckets: &Buckets) -> Result<String> {
         let mut identity = self.identity.lock();
         if let Some(identity) = &*identity {
             return Ok(identity.clone());
         }
-        let found = self.read_or_create_identity(client)?;
+        let found = self.read_or_create_identity(buckets)?;
         *identity = Some(found.clone());
         Ok(found)
     }
 
-    fn read_or_create_identity(&self, client: &Client) -> Result<String> {
-        let key = of_output(&self.prefix, OUTPUT_ID);
-        let random = uuid::Uuid::new_v4().simple().to_string();
-        // If another worker has created the object first, the id of that worker counts.
-        let found = match client.create(&key, &Bytes::from(format!("{random}\n")))? {
-            Created::New => return Ok(random),
-            Created::Exists => client.read(&key, IDENTITY_BYTES_MAX)?,
-        };
-        let text = String::from_utf8_lossy(&found.unwrap_or_default())
-            .trim()
-            .to_owned();
-        if text.is_empty() || text.contains(char::is_whitespace) {
-            let what = format!("{}: is damaged: remove it if no worker runs", client.uri(&key));
-            return Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what));
-        }
-        Ok(text)
+    /// Returns the ids of all places. Only a worker with the same ids can carry out each decision about a request.
+    fn read_or_create_identity(&self, buckets: &Buckets) -> Result<String> {
+        let ids = self
+            .places(buckets)
+            .map(|(client, prefix)| id_of_place(client, prefix));
+        let ids: Vec<String> = ids.collect::<Result<_>>()?;
+        Ok(ids.join("+"))
     }
+}
+
+fn parse_prefix(bucket: &str, prefix: &str) -> Result<Path> {
+    Path::parse(prefix).map_err(|error| {
+        let what = format!("{bucket}/{prefix}: cannot be the prefix of objects");
+        Error::permanent(Stage::Config, Code::OutputFolder, what).because(error)
+    })
+}
+
+/// Returns the id of a place, and creates it if there is none.
+fn id_of_place(client: &Client, prefix: &Path) -> Result<String> {
+    let key = of_output(prefix, OUTPUT_ID);
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    // If another worker has created the object first, the id of that worker counts.
+    let found = match client.create(&key, &Bytes::from(format!("{random}\n")))? {
+        Created::New => return Ok(random),
+        Created::Exists => client.read(&key, IDENTITY_BYTES_MAX)?,
+    };
+    let text = String::from_utf8_lossy(&found.unwrap_or_default())
+        .trim()
+        .to_owned();
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        let what = format!("{}: is damaged: remove it if no worker runs", client.uri(&key));
+        return Err(Error::permanent(Stage::Commit, Code::OutputDamaged, what));
+    }
+    Ok(text)
 }

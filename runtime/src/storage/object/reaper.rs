@@ -27,14 +27,14 @@ impl ObjectStorage {
     /// Aborts those uploads of a request that no worker may still have to complete, and removes the notes about them.
     /// Returns the number of uploads that no decision names.
     pub(super) fn abort_uploads(&self, keys: &Keys, id: &str) -> Result<usize> {
-        self.abort_noted(keys, id, self.client.list(&keys.uploads(Some(id)))?)
+        self.abort_noted(keys, id, self.client().list(&keys.uploads(Some(id)))?)
     }
 
     /// Does the same as [`Storage::reap`](crate::storage::Storage::reap).
     pub(super) fn remove_old(&self, older_than: Duration, at_work: &[(&str, &str)]) -> Result<usize> {
         let at_work: HashSet<(&str, &str)> = at_work.iter().copied().collect();
         let mut removed = 0;
-        for queue in self.client.folders(&keys::private(&self.prefix))? {
+        for queue in self.client().folders(&keys::private(&self.prefix))? {
             // Requests outside a queue have folders here, too.
             if self.check_queue(&queue).is_err() {
                 continue;
@@ -42,7 +42,7 @@ impl ObjectStorage {
             let keys = self.keys(Some(&queue));
             let is_at_work = |id: &str| at_work.contains(&(&*queue, id));
             let mut old = BTreeMap::<String, Vec<ObjectMeta>>::new();
-            self.client.for_each(&keys.uploads(None), |note| {
+            self.client().for_each(&keys.uploads(None), |note| {
                 let Some(id) = id_of(&note.location) else {
                     return Ok(());
                 };
@@ -56,11 +56,11 @@ impl ObjectStorage {
             for (id, notes) in old {
                 removed += self.abort_noted(&keys, &id, notes)?;
             }
-            self.client.for_each(&keys.checkpoints(), |checkpoint| {
+            self.client().for_each(&keys.checkpoints(), |checkpoint| {
                 let name = checkpoint.location.filename().unwrap_or_default();
                 let id = id_of_checkpoint(name).unwrap_or(name);
                 if is_older(&checkpoint, older_than) && !is_at_work(id) {
-                    self.client.delete(&checkpoint.location)?;
+                    self.client().delete(&checkpoint.location)?;
                     removed += 1;
                 }
                 Ok(())
@@ -72,8 +72,8 @@ impl ObjectStorage {
 
     /// Writes a note again, so that other workers see that its upload is still running.
     fn mark_written(&self, key: &Path) -> Result<()> {
-        match self.client.read(key, NOTE_BYTES_MAX)? {
-            Some(note) => self.client.put(key, note),
+        match self.client().read(key, NOTE_BYTES_MAX)? {
+            Some(note) => self.client().put(key, note),
             None => Ok(()),
         }
     }
@@ -81,9 +81,9 @@ impl ObjectStorage {
     /// Removes decisions that nobody has to carry out any more. A late attempt finds the receipt instead.
     fn remove_old_decisions(&self, keys: &Keys, older_than: Duration) -> Result<usize> {
         let mut removed = 0;
-        self.client.for_each(&keys.decisions(None), |object| {
+        self.client().for_each(&keys.decisions(None), |object| {
             if is_older(&object, older_than) && self.is_carried_out(keys, &object.location)? {
-                self.client.delete(&object.location)?;
+                self.client().delete(&object.location)?;
                 removed += 1;
             }
             Ok(())
@@ -92,7 +92,7 @@ impl ObjectStorage {
     }
 
     fn is_carried_out(&self, keys: &Keys, key: &Path) -> Result<bool> {
-        let Some(Some(decision)) = readable(decision::read(&self.client, key))? else {
+        let Some(Some(decision)) = readable(decision::read(self.client(), key))? else {
             return Ok(false);
         };
         match decision.verdict {
@@ -103,7 +103,7 @@ impl ObjectStorage {
 
     fn has_receipt(&self, keys: &Keys, id: &str) -> Result<bool> {
         Ok(matches!(
-            readable(read_receipt(&self.client, keys, id))?,
+            readable(read_receipt(self.client(), keys, id))?,
             Some(Some(_))
         ))
     }
@@ -113,8 +113,8 @@ impl ObjectStorage {
             return Ok(0);
         }
         let mut decisions = Vec::new();
-        for key in Rounds::list(&self.client, keys, id)?.keys() {
-            match readable(decision::read(&self.client, key))? {
+        for key in Rounds::list(self.client(), keys, id)?.keys() {
+            match readable(decision::read(self.client(), key))? {
                 Some(decision) => decisions.extend(decision),
                 // This decision can name any of the uploads.
                 None => return Ok(0),
@@ -122,20 +122,30 @@ impl ObjectStorage {
         }
         let mut aborted = 0;
         for note in notes {
-            let Some(bytes) = self.client.read(&note.location, NOTE_BYTES_MAX)? else {
+            let Some(bytes) = self.client().read(&note.location, NOTE_BYTES_MAX)? else {
                 continue;
             };
-            if let Ok(UploadNote { key, upload }) = serde_json::from_slice(&bytes) {
-                let is_named = decisions.iter().any(|decision| decision.names(&upload));
+            if let Ok(noted) = serde_json::from_slice::<UploadNote>(&bytes) {
+                let is_named = decisions.iter().any(|decision| decision.names(&noted));
                 // Without a receipt, a worker may still have to carry out the decision that names the upload. With a
                 // receipt, the upload is complete, or its decision could not be carried out.
                 if is_named && !self.has_receipt(keys, id)? {
                     continue;
                 }
-                self.client.abort(&stored(&key), &upload)?;
-                aborted += usize::from(!is_named);
+                match self.buckets.named(noted.bucket.as_deref()) {
+                    Some(client) => {
+                        client.abort(&stored(&noted.key), &noted.upload)?;
+                        aborted += usize::from(!is_named);
+                    }
+                    // The operator has moved the rejects. The lifecycle rule of the former bucket removes the upload.
+                    None => tracing::warn!(
+                        bucket = noted.bucket,
+                        key = noted.key,
+                        "an upload of rejects to a former bucket cannot be aborted: let a lifecycle rule of that bucket remove it"
+                    ),
+                }
             }
-            self.client.delete(&note.location)?;
+            self.client().delete(&note.location)?;
         }
         Ok(aborted)
     }

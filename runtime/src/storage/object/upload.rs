@@ -4,15 +4,22 @@
 //! parts. At most [`IN_FLIGHT_MAX`] parts are uploaded at the same time. If so many parts are on their way and the next
 //! part is full, the attempt waits for the store. So an upload holds at most [`IN_FLIGHT_MAX`] parts and the next part
 //! in memory.
+//!
+//! The next part and each part on its way count as memory of the attempt. An upload needs the memory of one part only.
+//! If there is no memory for the next part, the attempt first waits for its own parts, whose memory then becomes free.
+//! Only then it waits for other attempts. If the attempt runs alone, it waits for each part before it begins the next
+//! one. So the memory that it holds at a certain byte of its output does not depend on the speed of the store.
 
 use bytes::Bytes;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use super::buckets::Buckets;
 use super::client::Client;
 use super::keys::stored;
 use crate::error::{Code, Error, Result, Stage};
+use crate::memory::{Held, MemoryShare};
 use crate::storage::staged::ByteSink;
 
 /// The length in bytes of each part. Only the last part can be shorter. Tests use shorter parts. A store accepts at
@@ -30,6 +37,8 @@ const PARTS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Upload {
     client: Client,
+    /// The bucket of the note about the upload.
+    notes: Client,
     target: UploadTarget,
     /// The upload's id at the store, or `None` before the first part.
     id: Option<String>,
@@ -38,6 +47,9 @@ pub(super) struct Upload {
     parts: Vec<Option<String>>,
     /// The first bytes of the next part, which is not full yet.
     buffer: Vec<u8>,
+    /// The memory of `buffer`.
+    held: Held,
+    memory: MemoryShare,
     running: JoinSet<(usize, Result<String>)>,
     /// The error of the first part that could not be uploaded.
     failed: Option<Error>,
@@ -59,6 +71,9 @@ pub(super) struct UploadTarget {
 /// The note about an upload, which contains what is needed to abort the upload.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct UploadNote {
+    /// The URI of the bucket, if it is not the bucket of the note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bucket: Option<String>,
     pub(super) key: String,
     pub(super) upload: String,
 }
@@ -67,6 +82,9 @@ pub(super) struct UploadNote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SealedUpload {
+    /// The URI of the bucket, if it is not the bucket of the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bucket: Option<String>,
     pub(super) key: String,
     /// The upload's id at the store.
     pub(super) upload: String,
@@ -81,6 +99,9 @@ pub(super) struct SealedUpload {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UploadState {
+    /// The URI of the bucket, if it is not the bucket of the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bucket: Option<String>,
     pub(super) key: String,
     pub(super) nonce: String,
     pub(super) note_key: String,
@@ -94,13 +115,22 @@ pub(super) struct UploadState {
 }
 
 impl Upload {
-    pub(super) fn new(client: Client, target: UploadTarget) -> Self {
+    /// Prepares an upload to the bucket `client`, whose buffers count as memory of `memory`.
+    pub(super) fn new(
+        client: &Client,
+        buckets: &Buckets,
+        target: UploadTarget,
+        memory: &MemoryShare,
+    ) -> Self {
         Self {
-            client,
+            client: client.clone(),
+            notes: buckets.main.clone(),
             target,
             id: None,
             parts: Vec::new(),
             buffer: Vec::new(),
+            held: memory.hold(),
+            memory: memory.clone(),
             running: JoinSet::new(),
             failed: None,
             is_kept: false,
@@ -108,18 +138,34 @@ impl Upload {
     }
 
     /// Continues an upload from a checkpoint. `tail` is the bytes after the last whole part.
-    pub(super) fn resume(client: Client, state: &UploadState, tail: &[u8]) -> Self {
+    ///
+    /// # Errors
+    /// Fails as [`Held::raise`] does.
+    pub(super) fn resume(
+        client: &Client,
+        buckets: &Buckets,
+        state: &UploadState,
+        tail: &[u8],
+        memory: &MemoryShare,
+    ) -> Result<Self> {
         let target = UploadTarget {
             key: stored(&state.key),
             nonce: state.nonce.clone(),
             note_key: stored(&state.note_key),
         };
-        let mut upload = Self::new(client, target);
+        let mut upload = Self::new(client, buckets, target, memory);
         upload.id.clone_from(&state.upload);
         upload.parts = state.parts.iter().cloned().map(Some).collect();
-        upload.buffer = tail.to_vec();
         upload.share();
-        upload
+        upload.held.raise(tail.len())?;
+        upload.buffer = tail.to_vec();
+        Ok(upload)
+    }
+
+    /// Counts the buffers that the upload takes from now on as memory of `memory`.
+    pub(super) fn hold_in(&mut self, memory: &MemoryShare) {
+        self.memory = memory.clone();
+        self.held = memory.hold();
     }
 
     /// Returns the number of whole parts so far. Some of them can still be on their way to the store.
@@ -142,6 +188,7 @@ impl Upload {
         }
         let parts: Option<Vec<String>> = self.parts[..count].iter().cloned().collect();
         parts.map(|parts| UploadState {
+            bucket: self.bucket(),
             key: self.target.key.to_string(),
             nonce: self.target.nonce.clone(),
             note_key: self.target.note_key.to_string(),
@@ -169,6 +216,7 @@ impl Upload {
             unreachable!("each part was sent, and none failed");
         };
         let sealed = SealedUpload {
+            bucket: self.bucket(),
             key: self.target.key.to_string(),
             upload,
             nonce: self.target.nonce.clone(),
@@ -196,7 +244,7 @@ impl Upload {
         self.is_kept = true;
         if let Some(id) = &self.id {
             self.client.abort(&self.target.key, id)?;
-            self.client.delete(&self.target.note_key)?;
+            self.notes.delete(&self.target.note_key)?;
         }
         Ok(())
     }
@@ -211,7 +259,13 @@ impl Upload {
     /// Removes the note about the upload. The note is not needed once a decision names the upload, or once its object
     /// is visible.
     pub(super) fn forget_note(&self) -> Result<()> {
-        self.client.delete(&self.target.note_key)
+        self.notes.delete(&self.target.note_key)
+    }
+
+    /// Returns the name of the bucket in documents: see [`Buckets`].
+    fn bucket(&self) -> Option<String> {
+        let Self { client, notes, .. } = self;
+        (client.bucket() != notes.bucket()).then(|| client.bucket().to_owned())
     }
 
     fn send_part(&mut self) -> Result<()> {
@@ -235,10 +289,41 @@ impl Upload {
             self.wait_for_part()?;
         }
         let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+        let held = std::mem::replace(&mut self.held, self.memory.hold());
         let put = self.client.put_part(self.target.key.clone(), id, index, bytes);
-        let part = async move { (index, put.await) };
+        let part = async move {
+            let put = put.await;
+            drop(held);
+            (index, put)
+        };
         self.running.spawn_on(part, self.client.runtime());
         self.parts.push(None);
+        while self.memory.is_alone() && !self.running.is_empty() {
+            self.wait_for_part()?;
+        }
+        Ok(())
+    }
+
+    /// Enlarges the buffer, so that it can take `more` bytes, or the rest of the part if that is less.
+    ///
+    /// # Errors
+    /// Fails as [`Held::raise`] does, or with the error of a part that could not be uploaded.
+    fn enlarge(&mut self, more: usize) -> Result<()> {
+        let part_bytes = self.client.part_bytes();
+        let needed = (self.buffer.len() + more).min(part_bytes);
+        if needed <= self.buffer.capacity() {
+            return Ok(());
+        }
+        let bytes = needed.max(2 * self.buffer.capacity()).min(part_bytes);
+        while !self.held.try_raise(bytes) {
+            if self.running.is_empty() {
+                let raised = self.held.raise(bytes);
+                raised.map_err(|error| error.about(self.client.uri(&self.target.key)))?;
+            } else {
+                self.wait_for_part()?;
+            }
+        }
+        self.buffer.reserve_exact(bytes - self.buffer.len());
         Ok(())
     }
 
@@ -247,11 +332,12 @@ impl Upload {
         let id = self.client.create_upload(&self.target.key, &self.target.nonce)?;
         self.id = Some(id.clone());
         let note = UploadNote {
+            bucket: self.bucket(),
             key: self.target.key.to_string(),
             upload: id.clone(),
         };
         let note = serde_json::to_vec(&note).expect("a note serializes");
-        self.client.put(&self.target.note_key, note.into())?;
+        self.notes.put(&self.target.note_key, note)?;
         Ok(id)
     }
 
@@ -273,6 +359,7 @@ impl Upload {
 impl ByteSink for Upload {
     fn write(&mut self, mut bytes: &[u8], _: u64) -> Result<()> {
         while !bytes.is_empty() {
+            self.enlarge(bytes.len())?;
             let free = self.client.part_bytes() - self.buffer.len();
             let (now, later) = bytes.split_at(free.min(bytes.len()));
             self.buffer.extend_from_slice(now);
@@ -291,7 +378,8 @@ impl Drop for Upload {
             return;
         };
         // If the upload cannot be aborted now, its note stays. By the note, the reaper finds the upload later.
-        let discarding = self.client.clone().discard_upload(self.target.clone(), id);
+        let (client, notes) = (self.client.clone(), self.notes.clone());
+        let discarding = client.discard_upload(notes, self.target.clone(), id);
         self.client.runtime().spawn(discarding);
     }
 }

@@ -89,13 +89,15 @@ impl Place for LocalPlace {
     }
 }
 
-/// A prefix of a bucket.
+/// A prefix of a bucket. The rejects can be below the same prefix of another bucket.
 pub(crate) struct ObjectPlace {
     settings: StoreSettings,
     /// The bucket's URI, such as `s3://lake`.
     bucket_uri: String,
     prefix: String,
     bucket: Bucket,
+    /// The URI of the bucket of the rejects, and this bucket, if they have one of their own.
+    rejects: Option<(String, Bucket)>,
     runtime: Runtime,
     /// See [`Place::knows_aborted_uploads`].
     pub(crate) knows_aborted_uploads: bool,
@@ -117,43 +119,66 @@ impl ObjectPlace {
             bucket_uri: bucket_uri.to_owned(),
             prefix: format!("out/{}", PLACES.fetch_add(1, Ordering::Relaxed)),
             bucket,
+            rejects: None,
             runtime: Runtime::new().unwrap(),
             knows_aborted_uploads: true,
             _server: Box::new(server),
         }
     }
 
+    /// Returns the same place, but with the rejects in a bucket of their own.
+    pub(crate) fn with_rejects(self, bucket_uri: &str, bucket: Bucket) -> Self {
+        Self {
+            rejects: Some((bucket_uri.to_owned(), bucket)),
+            ..self
+        }
+    }
+
+    /// Returns all buckets of the place with their URIs.
+    fn buckets(&self) -> impl Iterator<Item = (&String, &Bucket)> {
+        let rejects = self.rejects.as_ref().map(|(uri, bucket)| (uri, bucket));
+        [(&self.bucket_uri, &self.bucket)].into_iter().chain(rejects)
+    }
+
     fn list(&self, prefix: &str) -> Vec<String> {
         let prefix = object_store::path::Path::from(prefix);
-        let listed = self.bucket.list(Some(&prefix)).try_collect::<Vec<_>>();
-        let listed = self.runtime.block_on(listed).unwrap();
-        let mut uris: Vec<_> = listed.iter().map(|found| self.uri(&found.location)).collect();
+        let mut uris = Vec::new();
+        for (bucket_uri, bucket) in self.buckets() {
+            let listed = bucket.list(Some(&prefix)).try_collect::<Vec<_>>();
+            let listed = self.runtime.block_on(listed).unwrap();
+            uris.extend(
+                listed
+                    .iter()
+                    .map(|found| format!("{bucket_uri}/{}", found.location)),
+            );
+        }
         uris.sort();
         uris
     }
 
-    fn uri(&self, key: &object_store::path::Path) -> String {
-        format!("{}/{key}", self.bucket_uri)
-    }
-
-    fn key(&self, uri: &str) -> object_store::path::Path {
-        let key = uri
-            .strip_prefix(&self.bucket_uri)
-            .and_then(|rest| rest.strip_prefix('/'));
-        object_store::path::Path::parse(key.unwrap()).unwrap()
+    /// Returns the bucket and the key of an object.
+    fn object(&self, uri: &str) -> (&Bucket, object_store::path::Path) {
+        let found = self.buckets().find_map(|(bucket_uri, bucket)| {
+            let key = uri.strip_prefix(bucket_uri)?.strip_prefix('/')?;
+            Some((bucket, object_store::path::Path::parse(key).unwrap()))
+        });
+        found.expect("a bucket of this place")
     }
 }
 
 impl Place for ObjectPlace {
     fn open(&self) -> Destination {
-        let prefix = ObjectPrefix::parse(&format!("{}/{}/", self.bucket_uri, self.prefix)).unwrap();
+        let prefix = |bucket_uri| ObjectPrefix::parse(&format!("{bucket_uri}/{}/", self.prefix)).unwrap();
+        let rejects = self.rejects.as_ref().map(|(bucket_uri, _)| prefix(bucket_uri));
         let stores = ObjectStores::new(self.settings.clone());
-        let storage = stores.output(&prefix).unwrap();
-        Destination::in_storage(Box::new(storage))
+        let storage = stores.output(&prefix(&self.bucket_uri), rejects.as_ref());
+        Destination::in_storage(Box::new(storage.unwrap()))
     }
 
     fn outputs(&self) -> Vec<String> {
-        self.list(&format!("{}/{QUEUE}", self.prefix))
+        let mut uris = self.list(&format!("{}/{QUEUE}", self.prefix));
+        uris.retain(|uri| uri.starts_with(&format!("{}/", self.bucket_uri)));
+        uris
     }
 
     fn everything(&self) -> Vec<String> {
@@ -161,8 +186,8 @@ impl Place for ObjectPlace {
     }
 
     fn read(&self, uri: &str) -> Option<Vec<u8>> {
-        let key = self.key(uri);
-        let read = async { self.bucket.get(&key).await?.bytes().await };
+        let (bucket, key) = self.object(uri);
+        let read = async { bucket.get(&key).await?.bytes().await };
         match self.runtime.block_on(read) {
             Ok(bytes) => Some(bytes.to_vec()),
             Err(object_store::Error::NotFound { .. }) => None,
@@ -174,11 +199,12 @@ impl Place for ObjectPlace {
         let key = object_store::path::Path::from(format!("{}/{QUEUE}/{name}", self.prefix));
         let payload = PutPayload::from(bytes.to_vec());
         self.runtime.block_on(self.bucket.put(&key, payload)).unwrap();
-        self.uri(&key)
+        format!("{}/{key}", self.bucket_uri)
     }
 
     fn remove(&self, uri: &str) {
-        self.runtime.block_on(self.bucket.delete(&self.key(uri))).unwrap();
+        let (bucket, key) = self.object(uri);
+        self.runtime.block_on(bucket.delete(&key)).unwrap();
     }
 
     fn hides_outputs_without_receipt(&self) -> bool {

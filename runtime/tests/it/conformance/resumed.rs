@@ -2,6 +2,7 @@
 
 use ingest_host::commit::Committed;
 use ingest_host::format::Format;
+use ingest_host::memory::MemoryShare;
 use ingest_host::stop::Stop;
 use ingest_host::storage::{Attempt, Resumed};
 
@@ -36,7 +37,13 @@ pub(crate) fn a_checkpoint_is_resumed_by_another_worker(place: &dyn Place) {
     let storage = other.storage();
     let stored = storage.find_checkpoint(QUEUE, ID).unwrap().expect("a checkpoint");
     assert_eq!(stored.progress, "half");
-    let resumed = storage.resume(owner(2, 1), Format::Csv, &stored.staged, &Stop::default());
+    let resumed = storage.resume(
+        owner(2, 1),
+        Format::Csv,
+        &stored.staged,
+        &Stop::default(),
+        &MemoryShare::default(),
+    );
     let mut second = match resumed.unwrap() {
         Resumed::Ready(attempt) => attempt,
         Resumed::Refused(why) => panic!("{why}"),
@@ -61,7 +68,13 @@ pub(crate) fn an_attempt_that_fails_late_leaves_what_its_successor_continues(pla
     write_checkpoint(&mut *first);
     let storage = other.storage();
     let stored = storage.find_checkpoint(QUEUE, ID).unwrap().expect("a checkpoint");
-    let resumed = storage.resume(owner(2, 1), Format::Csv, &stored.staged, &Stop::default());
+    let resumed = storage.resume(
+        owner(2, 1),
+        Format::Csv,
+        &stored.staged,
+        &Stop::default(),
+        &MemoryShare::default(),
+    );
     let Resumed::Ready(mut second) = resumed.unwrap() else {
         panic!("the checkpoint can be used");
     };

@@ -12,6 +12,8 @@ use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 on_each! {
     local: crate::conformance::places::LocalPlace::new();
     s3: crate::storage::kinds::s3_place();
+    s3_with_rejects_in_another_bucket: crate::storage::kinds::two_buckets_place();
+    s3_with_rejects_in_another_store: crate::storage::kinds::two_stores_place();
     gcs: crate::storage::kinds::gcs_place();
 }
 
@@ -30,6 +32,33 @@ fn s3_place() -> ObjectPlace {
         ..StoreSettings::default()
     };
     ObjectPlace::new(settings, "s3://lake", bucket, server)
+}
+
+fn two_buckets_place() -> ObjectPlace {
+    let server = S3Server::start();
+    for bucket in ["lake", "refused"] {
+        server.create_bucket(bucket);
+    }
+    let bucket = |name| object_client::s3(&server.endpoint(), name, (ACCESS_KEY, SECRET_KEY));
+    let (lake, refused) = (bucket("lake"), bucket("refused"));
+    let settings = StoreSettings {
+        s3: server.settings(),
+        ..StoreSettings::default()
+    };
+    ObjectPlace::new(settings, "s3://lake", lake, server).with_rejects("s3://refused", refused)
+}
+
+/// Returns a place with outputs on an S3 server, and with rejects on a server with Google's interface.
+fn two_stores_place() -> ObjectPlace {
+    let (server, other) = (S3Server::start(), GcsServer::start(&["lake"]));
+    server.create_bucket("lake");
+    let lake = object_client::s3(&server.endpoint(), "lake", (ACCESS_KEY, SECRET_KEY));
+    let refused = object_client::gcs(&other.endpoint(), "lake", "");
+    let settings = StoreSettings {
+        s3: server.settings(),
+        ..other.settings()
+    };
+    ObjectPlace::new(settings, "s3://lake", lake, (server, other)).with_rejects("gs://lake", refused)
 }
 
 fn gcs_place() -> ObjectPlace {

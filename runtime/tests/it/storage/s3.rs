@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::BUCKET;
+use crate::support::gcs::GcsServer;
 use crate::support::host::{CommandOutput, Host, component};
 use crate::support::inputs::{CSV, sha256};
 use crate::support::s3::{S3Server, environment};
@@ -114,6 +115,189 @@ fn a_worker_that_dies_at_any_step_leaves_one_output() {
     assert_eq!(fixture.outputs().len(), 6, "{:?}", fixture.outputs());
 }
 
+/// An input with one bad record of three.
+const PARTLY_BAD: &str = "a,b\n1,2\n3\n4,5\n";
+
+#[test]
+fn rejects_in_another_bucket_are_committed_with_their_output_wherever_a_worker_dies() {
+    let fixture = S3Fixture::new();
+    fixture.server.create_bucket("refused");
+    std::fs::write(fixture.host.path("in.csv"), PARTLY_BAD).unwrap();
+    let options = "--rejects s3://refused/bad/ --max-rejects 100%";
+    let steps = ["staged", "sealed", "decided", "completed", "receipt", "settled"];
+    for step in steps {
+        fixture.submit(step);
+        fixture.run(options, Some(&format!("{step}:KILL:={step}")));
+        let decisions = format!("out/_ingest/q/decisions/{step}/");
+        let decisions = fixture.server.keys_below("lake", &decisions);
+        assert_eq!(
+            decisions.is_empty(),
+            ["staged", "sealed"].contains(&step),
+            "{step}"
+        );
+        let names = fixture.server.keys_below("refused", "bad/q/");
+        let is_visible = names.iter().any(|name| name.contains(step));
+        assert_eq!(
+            is_visible,
+            !["staged", "sealed", "decided"].contains(&step),
+            "{step}: rejects appear only after the decision: {names:?}"
+        );
+        if fixture.host.status(step)["state"] == "leased" {
+            fixture.host.expire_lease(step);
+        }
+        let said = fixture.run(options, None);
+        let state = &fixture.host.status(step)["state"];
+        assert_eq!(state, "done", "{step}: {}", said.stderr);
+        let receipt = fixture.receipt(step).unwrap();
+        for key in decisions {
+            // The next worker carries the decision out, and does not process the input again.
+            let decision = fixture.server.read("lake", &key).unwrap();
+            let decision: Value = serde_json::from_slice(&decision).unwrap();
+            assert_eq!(decision["receipt"], receipt, "{step}");
+        }
+        let fence = &receipt["attempt"]["fence"];
+        let uri = format!("s3://refused/bad/q/{step}.{fence}.rejects.csv");
+        assert_eq!(receipt["rejects"]["uri"], uri, "{step}");
+        for (bucket, part) in [("lake", &receipt["outputs"][0]), ("refused", &receipt["rejects"])] {
+            let key = part["uri"].as_str().unwrap().split_once(&format!("{bucket}/"));
+            let bytes = fixture.server.read(bucket, key.unwrap().1).unwrap();
+            assert_eq!(super::sha256(&bytes), part["sha256"], "{step}");
+        }
+    }
+    assert_eq!(fixture.outputs().len(), steps.len());
+    let mut keys = fixture.server.keys("refused");
+    keys.retain(|key| !key.starts_with("bad/_ingest/"));
+    assert_eq!(keys.len(), steps.len(), "no attempt left anything else: {keys:?}");
+    let keys = fixture.server.keys("lake");
+    assert!(!keys.iter().any(|key| key.contains("/rejects/")), "{keys:?}");
+}
+
+#[test]
+fn a_refused_output_leaves_its_rejects_in_their_bucket() {
+    let fixture = S3Fixture::new();
+    fixture.server.create_bucket("refused");
+    std::fs::write(fixture.host.path("in.csv"), PARTLY_BAD).unwrap();
+    fixture.submit("bad");
+    let said = fixture.run("--rejects s3://refused --max-rejects 0", None);
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    assert_eq!(fixture.outputs(), Vec::<String>::new());
+    let key = "out/_ingest/q/quarantine/bad.json";
+    let report = fixture.server.read("lake", key).unwrap();
+    let rejects = ingest_host::receipt::Report::read(&report)
+        .unwrap()
+        .receipt
+        .rejects;
+    assert_eq!(rejects.uri.as_deref(), Some("s3://refused/q/bad.1.rejects.csv"));
+    let bytes = fixture.server.read("refused", "q/bad.1.rejects.csv").unwrap();
+    assert_eq!(Some(super::sha256(&bytes)), rejects.sha256);
+    // After the fence has grown, the next life of the request commits output and rejects.
+    fixture.host.run("dead retry bad").ok();
+    fixture.run("--rejects s3://refused --max-rejects 1", None);
+    let receipt = fixture.receipt("bad").unwrap();
+    assert_eq!(receipt["rejects"]["uri"], "s3://refused/q/bad.2.rejects.csv");
+}
+
+#[test]
+fn a_lost_commit_waits_for_a_worker_with_its_place_of_rejects() {
+    let fixture = S3Fixture::new();
+    fixture.server.create_bucket("refused");
+    std::fs::write(fixture.host.path("in.csv"), PARTLY_BAD).unwrap();
+    fixture.submit("a");
+    let options = "--max-rejects 100% --rejects s3://refused/bad/";
+    fixture.run(options, Some("decided:KILL:=a"));
+    fixture.host.expire_lease("a");
+    // The request waits for a worker with the same places, as it does with folders.
+    fixture.run("--max-rejects 100%", None);
+    assert_ne!(fixture.host.status("a")["state"], "done");
+    let said = fixture.run("--max-rejects 100% --move-output", None);
+    assert!(said.stderr.contains("rejects-elsewhere"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("s3://refused/bad/q/a.1.rejects.csv"),
+        "{}",
+        said.stderr
+    );
+    assert_ne!(fixture.host.status("a")["state"], "done");
+    assert_eq!(fixture.outputs(), Vec::<String>::new());
+    let said = fixture.run(&format!("{options} --move-output --burst-wait 1m"), None);
+    assert_eq!(fixture.host.status("a")["state"], "done", "{}", said.stderr);
+    assert_eq!(fixture.receipt("a").unwrap()["attempt"]["fence"], 1);
+}
+
+#[test]
+fn ingest_writes_rejects_to_their_own_bucket() {
+    let fixture = S3Fixture::new();
+    fixture.server.create_bucket("refused");
+    std::fs::write(fixture.host.path("in.csv"), PARTLY_BAD).unwrap();
+    let words = "ingest in.csv --id a --plugin clean.wasm --output s3://lake/out --rejects s3://refused/bad";
+    CommandOutput::new(&fixture.command(words).output().unwrap()).ok();
+    assert!(fixture.server.read("refused", "bad/a.0.rejects.csv").is_some());
+}
+
+#[test]
+fn places_that_cannot_be_committed_together_are_refused() {
+    let fixture = S3Fixture::new();
+    let (store, folder) = ("s3://lake/out", "out");
+    for (output, rejects, why) in [
+        (store, "bad", "the output is in an object store"),
+        (folder, "s3://lake/bad", "the output is in a folder"),
+        (store, "s3://lake/out", "is not beside the output s3://lake/out/"),
+        (store, "s3://lake/out/bad/", "is not beside the output"),
+        (store, "s3://lake/out/_ingest/q", "is not beside the output"),
+        (store, "s3://lake", "is not beside the output"),
+        (store, "s3://", "--rejects s3://: names no bucket"),
+        (store, "https://h/bad", "name a place in an object store"),
+        (store, "az://bad", "--rejects: no account of Azure"),
+    ] {
+        let words = format!("--output {output} --rejects {rejects}");
+        let run = format!("run --queue q --plugin clean.wasm --burst {words}");
+        let said = CommandOutput::new(&fixture.command(&run).output().unwrap()).refused(2);
+        assert!(said.contains(why), "{words}: {said}");
+        let table =
+            format!("[queues.q]\nplugin = 'clean.wasm'\noutput = '{output}'\nrejects = '{rejects}'\n");
+        fixture.host.write("ingest-host.toml", table);
+        let check = "config check --config-file ingest-host.toml";
+        let said = CommandOutput::new(&fixture.command(check).output().unwrap()).refused(2);
+        assert!(said.contains("queue q: --rejects"), "{words}: {said}");
+        assert!(said.contains(why), "{words}: {said}");
+    }
+    let words = "ingest in.csv --plugin clean.wasm --output - --rejects s3://lake/bad";
+    let said = CommandOutput::new(&fixture.command(words).output().unwrap()).refused(2);
+    assert!(said.contains("the records go to stdout"), "{said}");
+    assert_eq!(
+        fixture.server.keys("lake"),
+        Vec::<String>::new(),
+        "nothing was written"
+    );
+    for rejects in ["s3://lake/out-bad", "s3://lake/ou/", "s3://refused"] {
+        fixture.host.write(
+            "ingest-host.toml",
+            format!("output = '{store}'\nrejects = '{rejects}'\n"),
+        );
+        let check = "config check --config-file ingest-host.toml";
+        CommandOutput::new(&fixture.command(check).output().unwrap()).ok();
+    }
+}
+
+#[test]
+fn a_bucket_of_rejects_that_does_not_exist_is_found_before_a_request_is_claimed() {
+    let fixture = S3Fixture::new();
+    let google = GcsServer::start(&["refused"]);
+    fixture.submit("a");
+    let run = |rejects: &str| {
+        let words = format!(
+            "run --queue q --plugin clean.wasm --burst --burst-wait 0s --allow-root . --output {BUCKET}/out --rejects {rejects}"
+        );
+        let mut command = fixture.command(&words);
+        command.env("STORAGE_EMULATOR_HOST", google.endpoint());
+        CommandOutput::new(&command.output().unwrap())
+    };
+    let said = run("gs://none/bad").refused(1);
+    assert!(said.contains("gs://none/bad/_ingest/create-check"), "{said}");
+    assert_eq!(fixture.host.status("a")["attempts"], 0);
+    run("gs://refused/bad").ok();
+    assert_eq!(fixture.host.status("a")["state"], "done");
+}
+
 #[test]
 fn a_store_that_fails_at_random_gets_each_output_once() {
     let fixture = S3Fixture::new();
@@ -208,7 +392,7 @@ fn two_creates_at_once_have_one_winner() {
             let workers: Vec<_> = (0..6)
                 .map(|_| {
                     let stores = fixture.server.stores();
-                    let storage = stores.output(&prefix).unwrap();
+                    let storage = stores.output(&prefix, None).unwrap();
                     scope.spawn(move || storage.identity().unwrap())
                 })
                 .collect();

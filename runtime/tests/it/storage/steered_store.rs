@@ -59,6 +59,8 @@ impl Fault {
 #[derive(Debug, Default)]
 pub(super) struct SharedObjects {
     memory: InMemory,
+    /// True if the objects are rejects, so that there are no outputs among them.
+    has_rejects_only: bool,
     /// The blocks of each blob, by their ids, for [`SteeredBlocks`].
     blocks: Mutex<BTreeMap<Path, BTreeMap<String, Bytes>>>,
     faults_seen: Mutex<Vec<String>>,
@@ -160,6 +162,14 @@ impl Steering {
 }
 
 impl SharedObjects {
+    /// Returns the objects of a store that has rejects only.
+    pub(super) fn of_rejects() -> Self {
+        Self {
+            has_rejects_only: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn connect(self: &Arc<Self>, steering: &Arc<Steering>) -> Arc<SteeredStore> {
         Arc::new(SteeredStore {
             objects: Arc::clone(self),
@@ -222,6 +232,9 @@ impl SharedObjects {
 
     /// Lists the outputs, as a reader would do. Records a violation for each output that no decision to commit names.
     async fn look(&self) {
+        if self.has_rejects_only {
+            return;
+        }
         let keys = self.keys().await;
         let (private, outputs): (Vec<_>, Vec<_>) = keys.iter().partition(|key| key.contains(PRIVATE));
         let mut named = BTreeSet::new();
