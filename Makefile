@@ -56,6 +56,10 @@ plugins: toolchain ## Build the example plugins: target/wasm32-wasip2/release/*.
 bench: toolchain redis plugins ## Compare with native code and other tools, write BENCHMARKS.md (15 minutes; BEFORE=FOLDER: with another build)
 	@scripts/bench.sh
 
+.PHONY: bench-stores
+bench-stores: toolchain ## Measure 5 GB from S3 to S3, write docs/storage.md (needs 25 GB of disk)
+	$(CARGO) bench --locked --workspace --bench large_object -- --full --work "$(CURDIR)/target/bench" --report "$(CURDIR)/docs/storage.md"
+
 .PHONY: bench-micro
 bench-micro: toolchain ## Measure each stage, the plugin boundary and the plugin SDK
 	$(CARGO) bench --locked --workspace --bench stages --bench boundary --bench guest -- --sort location

@@ -178,6 +178,11 @@ impl S3Server {
         self.put(bucket, &version_key(key, version), bytes);
     }
 
+    /// Returns the folder with the objects.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
