@@ -13,7 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use object_store::azure::MicrosoftAzure;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, Result};
+use object_store::{Error, ObjectStore, PutPayload, Result};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Method, StatusCode};
 
@@ -53,7 +53,7 @@ impl PartStore for AzureBucket {
         Ok(nonce.to_owned())
     }
 
-    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: PutPayload) -> Result<String> {
         // The library makes a random id of 32 characters.
         put_part_with_bytes(&self.library, key, upload, index, bytes).await
     }

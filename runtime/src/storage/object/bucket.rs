@@ -157,7 +157,7 @@ mod tests {
         HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
     };
     use object_store::path::Path;
-    use object_store::{ClientOptions, ObjectStoreExt};
+    use object_store::{ClientOptions, ObjectStoreExt, PutPayload};
     use parking_lot::Mutex;
     use reqwest::Method;
     use url::Url;
@@ -348,7 +348,7 @@ mod tests {
         let server = ScriptedServer::new(&[Some((200, "")), Some((204, ""))]);
         let store = server.gcs();
         let key = Path::from("out/q/a.jsonl");
-        let part = store.upload_part(&key, "u", 0, Bytes::new()).await.unwrap();
+        let part = store.upload_part(&key, "u", 0, PutPayload::new()).await.unwrap();
         complete(&*store, &[part]).await.unwrap();
         let [create, abort] = server.requests().try_into().unwrap();
         assert_eq!(create.headers()["x-goog-if-generation-match"], "0");
@@ -423,7 +423,7 @@ mod tests {
         let server = ScriptedServer::new(&[Some((201, ""))]);
         let store = server.azure();
         let key = Path::from("out/q/a.jsonl");
-        let part = store.upload_part(&key, "u", 0, Bytes::new()).await.unwrap();
+        let part = store.upload_part(&key, "u", 0, PutPayload::new()).await.unwrap();
         complete(&*store, &[part]).await.unwrap();
         let [list] = server.requests().try_into().unwrap();
         let body = String::from_utf8(list.body().as_bytes().unwrap().to_vec()).unwrap();

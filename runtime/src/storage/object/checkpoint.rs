@@ -21,6 +21,7 @@ use super::attempt::ObjectAttempt;
 use super::buckets::Buckets;
 use super::client::Client;
 use super::keys::Keys;
+use super::part_buffer::PartBuffer;
 use super::upload::{PART_BYTES, Upload, UploadState};
 use crate::digest::{Digesting, Midstate};
 use crate::error::{Error, Result};
@@ -180,18 +181,21 @@ impl ObjectAttempt {
         }
         let output = PendingFile::of(&mut self.output)?;
         let rejects = self.rejects.as_mut().map(PendingFile::of).transpose()?;
-        let of_rejects = self
-            .rejects
-            .as_ref()
-            .map_or(&[][..], |rejects| rejects.sink.tail());
+        let uploads = [Some(&self.output), self.rejects.as_ref()];
+        let buffers = || uploads.into_iter().flatten().map(|staged| staged.sink.tail());
+        let bytes = buffers().map(PartBuffer::len).sum();
         let mut held = self.memory.hold();
-        if !held.try_raise(output.tail + of_rejects.len()) {
+        if !held.try_raise(bytes) {
             return Ok(());
+        }
+        let mut tails = Vec::with_capacity(bytes);
+        for buffer in buffers() {
+            buffer.copy_to(&mut tails);
         }
         self.checkpoints.pending = Some(PendingCheckpoint {
             output,
             rejects,
-            tails: [self.output.sink.tail(), of_rejects].concat(),
+            tails,
             held,
             progress: progress(),
         });

@@ -336,7 +336,7 @@ impl Client {
         key: Path,
         upload: String,
         index: usize,
-        bytes: Bytes,
+        bytes: PutPayload,
     ) -> impl Future<Output = Result<String>> + Send + 'static {
         let client = self.clone();
         async move {

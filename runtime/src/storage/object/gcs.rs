@@ -5,7 +5,6 @@
 //! Only another program can create an object between the two calls, because each upload can be completed once.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use object_store::gcp::GoogleCloudStorage;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
@@ -58,7 +57,7 @@ impl PartStore for GcsBucket {
         self.library.create_multipart_opts(key, with_nonce(nonce)).await
     }
 
-    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: PutPayload) -> Result<String> {
         put_part_with_bytes(&self.library, key, upload, index, bytes).await
     }
 

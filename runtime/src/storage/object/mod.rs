@@ -21,6 +21,7 @@ mod list;
 mod list_page;
 mod named;
 mod output;
+mod part_buffer;
 mod parts;
 mod reaper;
 mod refusal;

@@ -12,10 +12,11 @@
 //! | aborts | call | call | cannot; Azure removes blocks after a week |
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMultipartOptions, Result};
+use object_store::{
+    Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutPayload, Result,
+};
 
 /// The name of the metadata entry with the nonce of the upload that made the object.
 const NONCE_ENTRY: &str = "ingest-upload";
@@ -39,7 +40,7 @@ pub trait PartStore: Send + Sync {
     async fn begin_upload(&self, key: &Path, nonce: &str) -> Result<String>;
 
     /// Uploads the part with this number, which begins with 0. Returns the part's id.
-    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String>;
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: PutPayload) -> Result<String>;
 
     /// Completes an upload that was begun with `nonce`. `parts` is the ids of all parts, in their order. The object must
     /// not exist.
@@ -79,7 +80,7 @@ impl<S: ObjectStore + MultipartStore> PartStore for S {
         self.create_multipart_opts(key, with_nonce(nonce)).await
     }
 
-    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: PutPayload) -> Result<String> {
         put_part(self, key, upload, index, bytes).await
     }
 
@@ -103,11 +104,9 @@ async fn put_part(
     key: &Path,
     upload: &str,
     index: usize,
-    bytes: Bytes,
+    bytes: PutPayload,
 ) -> Result<String> {
-    let put = library
-        .put_part(key, &upload.to_owned(), index, bytes.into())
-        .await;
+    let put = library.put_part(key, &upload.to_owned(), index, bytes).await;
     put.map(|part| part.content_id)
 }
 
@@ -117,9 +116,9 @@ pub(super) async fn put_part_with_bytes(
     key: &Path,
     upload: &str,
     index: usize,
-    bytes: Bytes,
+    bytes: PutPayload,
 ) -> Result<String> {
-    match bytes.is_empty() {
+    match bytes.content_length() == 0 {
         true => Ok(EMPTY.to_owned()),
         false => put_part(library, key, upload, index, bytes).await,
     }

@@ -10,7 +10,6 @@
 //! Only then it waits for other attempts. If the attempt runs alone, it waits for each part before it begins the next
 //! one. So the memory that it holds at a certain byte of its output does not depend on the speed of the store.
 
-use bytes::Bytes;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -18,6 +17,7 @@ use tokio::task::JoinSet;
 use super::buckets::Buckets;
 use super::client::Client;
 use super::keys::stored;
+use super::part_buffer::PartBuffer;
 use crate::error::{Code, Error, Result, Stage};
 use crate::memory::{Held, MemoryShare};
 use crate::storage::staged::ByteSink;
@@ -46,7 +46,7 @@ pub(super) struct Upload {
     /// uploaded.
     parts: Vec<Option<String>>,
     /// The first bytes of the next part, which is not full yet.
-    buffer: Vec<u8>,
+    buffer: PartBuffer,
     /// The memory of `buffer`.
     held: Held,
     memory: MemoryShare,
@@ -128,7 +128,7 @@ impl Upload {
             target,
             id: None,
             parts: Vec::new(),
-            buffer: Vec::new(),
+            buffer: PartBuffer::default(),
             held: memory.hold(),
             memory: memory.clone(),
             running: JoinSet::new(),
@@ -158,7 +158,7 @@ impl Upload {
         upload.parts = state.parts.iter().cloned().map(Some).collect();
         upload.share();
         upload.held.raise(tail.len())?;
-        upload.buffer = tail.to_vec();
+        upload.buffer = PartBuffer::of(tail);
         Ok(upload)
     }
 
@@ -174,7 +174,7 @@ impl Upload {
     }
 
     /// Returns the bytes after the last whole part.
-    pub(super) fn tail(&self) -> &[u8] {
+    pub(super) fn tail(&self) -> &PartBuffer {
         &self.buffer
     }
 
@@ -288,7 +288,7 @@ impl Upload {
         while self.running.len() >= IN_FLIGHT_MAX {
             self.wait_for_part()?;
         }
-        let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+        let bytes = self.buffer.take();
         let held = std::mem::replace(&mut self.held, self.memory.hold());
         let put = self.client.put_part(self.target.key.clone(), id, index, bytes);
         let part = async move {
@@ -304,17 +304,14 @@ impl Upload {
         Ok(())
     }
 
-    /// Enlarges the buffer, so that it can take `more` bytes, or the rest of the part if that is less.
+    /// Makes room in the buffer for more bytes of the part. `more` is the number of bytes that are to be written.
     ///
     /// # Errors
     /// Fails as [`Held::raise`] does, or with the error of a part that could not be uploaded.
     fn enlarge(&mut self, more: usize) -> Result<()> {
-        let part_bytes = self.client.part_bytes();
-        let needed = (self.buffer.len() + more).min(part_bytes);
-        if needed <= self.buffer.capacity() {
-            return Ok(());
-        }
-        let bytes = needed.max(2 * self.buffer.capacity()).min(part_bytes);
+        let rest = self.client.part_bytes() - self.buffer.len();
+        let chunk = self.buffer.next_chunk(more).min(rest);
+        let bytes = self.buffer.len() + chunk;
         while !self.held.try_raise(bytes) {
             if self.running.is_empty() {
                 let raised = self.held.raise(bytes);
@@ -323,7 +320,7 @@ impl Upload {
                 self.wait_for_part()?;
             }
         }
-        self.buffer.reserve_exact(bytes - self.buffer.len());
+        self.buffer.enlarge(chunk);
         Ok(())
     }
 
@@ -359,10 +356,12 @@ impl Upload {
 impl ByteSink for Upload {
     fn write(&mut self, mut bytes: &[u8], _: u64) -> Result<()> {
         while !bytes.is_empty() {
-            self.enlarge(bytes.len())?;
-            let free = self.client.part_bytes() - self.buffer.len();
-            let (now, later) = bytes.split_at(free.min(bytes.len()));
-            self.buffer.extend_from_slice(now);
+            if self.buffer.room() == 0 {
+                self.enlarge(bytes.len())?;
+            }
+            let rest = self.client.part_bytes() - self.buffer.len();
+            let (now, later) = bytes.split_at(bytes.len().min(self.buffer.room()).min(rest));
+            self.buffer.append(now);
             bytes = later;
             if self.buffer.len() == self.client.part_bytes() {
                 self.send_part()?;

@@ -413,11 +413,14 @@ impl PartStore for SteeredBlocks {
         Ok(nonce.to_owned())
     }
 
-    async fn upload_part(&self, key: &Path, _: &str, _: usize, bytes: Bytes) -> Result<String> {
+    async fn upload_part(&self, key: &Path, _: &str, _: usize, bytes: PutPayload) -> Result<String> {
         let put = async {
             let id = uuid::Uuid::new_v4().simple().to_string();
             let mut blocks = self.0.objects.blocks.lock().unwrap();
-            blocks.entry(key.clone()).or_default().insert(id.clone(), bytes);
+            blocks
+                .entry(key.clone())
+                .or_default()
+                .insert(id.clone(), bytes.into());
             Ok(id)
         };
         self.0.call(put).await
@@ -483,7 +486,7 @@ impl PartStore for BusyStore {
         self.0.begin_upload(key, nonce).await
     }
 
-    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: PutPayload) -> Result<String> {
         self.0.upload_part(key, upload, index, bytes).await
     }
 
@@ -509,7 +512,7 @@ impl PartStore for ForgetfulStore {
         self.0.begin_upload(key, nonce).await
     }
 
-    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: Bytes) -> Result<String> {
+    async fn upload_part(&self, key: &Path, upload: &str, index: usize, bytes: PutPayload) -> Result<String> {
         self.0.upload_part(key, upload, index, bytes).await
     }
 
