@@ -27,6 +27,10 @@ use crate::stop::Stop;
 /// The longest requested wait (`Retry-After`) after which a transfer is still resumed. A longer wait ends the attempt.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
+/// The pause after a short piece of a long answer. Many servers send an answer in pieces of a few KiB. Without the pause,
+/// each piece would wake this program, which costs more than to read the piece.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// The resource that was opened. It is requested again if the transfer breaks off.
 #[derive(Clone)]
 pub(super) struct Requested {
@@ -237,8 +241,19 @@ impl Transfer {
             if let Some((_, sha256)) = &mut part.checks {
                 sha256.update(&chunk);
             }
+            let is_short = chunk.len() < self.limits().fetch_chunk_bytes;
             self.send(chunk, sender).await?;
+            // A short answer is passed on as fast as it comes.
+            if is_short && self.is_long(part) {
+                tokio::time::sleep(GATHER).await;
+            }
         }
+    }
+
+    /// Returns whether an answer has brought many bytes and has not ended.
+    fn is_long(&self, part: &AnswerPart) -> bool {
+        let bytes = self.received - part.start;
+        bytes >= self.limits().fetch_chunk_bytes as u64 && part.end != Some(self.received)
     }
 
     fn count(&mut self, part: &AnswerPart, bytes: usize) -> Result<()> {
