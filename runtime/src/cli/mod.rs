@@ -265,7 +265,9 @@ fn start_log(cli: &Cli) {
     let filter = asked.as_ref().map(|text| log_filter::parse(text));
     let by_default = Targets::new()
         .with_default(level)
-        .with_target(LOG_TARGET, LevelFilter::INFO);
+        .with_target(LOG_TARGET, LevelFilter::INFO)
+        // The library logs each of its retries without the server. The error after the last one names it.
+        .with_target("object_store", LevelFilter::WARN);
     let (filter, wrong) = match filter {
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (by_default, Some(error)),

@@ -504,7 +504,7 @@ fn hide_members(text: &str) -> String {
             .map_or(name.len(), |(at, _)| at);
         let value = rest[from..].trim_start();
         let is_apart = is_quoted || value.len() < rest.len() - from || value.starts_with(['"', '\'']);
-        if !is_apart || !is_secret(&name[start..]) {
+        if !is_apart || !is_secret(&name[start..]) || is_http_status(&name[start..], value) {
             continue;
         }
         let value_start = rest.len() - value.len();
@@ -514,6 +514,14 @@ fn hide_members(text: &str) -> String {
         (rest, from) = (&rest[value_start + opening + length..], 0);
     }
     shown + rest
+}
+
+/// Returns whether a member is the status code of an answer, such as `status code: 404`. A code that grants access is
+/// longer.
+fn is_http_status(name: &str, value: &str) -> bool {
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let is_whole = !value[digits..].starts_with(|c: char| c.is_alphanumeric() || matches!(c, '-' | '_'));
+    name.eq_ignore_ascii_case("code") && digits == 3 && is_whole
 }
 
 /// Returns two lengths: the length of the opening quote before a member's value, and the length of the value.

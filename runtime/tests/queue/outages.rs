@@ -29,9 +29,16 @@ async fn a_missing_server_is_transient_and_soon_known() {
 #[tokio::test]
 async fn a_wrong_password_is_permanent_and_not_shown() {
     let redis = RedisServer::start_with(&["--requirepass", "right"]);
-    for url in [redis.url(), redis.url_with_password("s3cret")] {
+    for (url, advice) in [
+        (
+            redis.url(),
+            "the server requires a password: write it into the queue's URL",
+        ),
+        (redis.url_with_password("s3cret"), "check them in the queue's URL"),
+    ] {
         let error = refusal(&url).await;
         assert_eq!(error.class(), Class::Permanent, "{}", error.report());
+        assert!(error.report().contains(advice), "{}", error.report());
         assert!(!error.report().contains("s3cret"), "{}", error.report());
     }
     Backend::connect(&redis.url_with_password("right")).await.unwrap();

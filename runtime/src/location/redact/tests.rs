@@ -95,6 +95,24 @@ fn credentials_are_not_shown() {
 }
 
 #[test]
+fn the_status_of_an_answer_is_no_code_that_grants_access() {
+    for (text, shown) in [
+        (
+            "Server returned status code: 404",
+            "Server returned status code: 404",
+        ),
+        ("status code: 404, see the log", "status code: 404, see the log"),
+        ("{\"code\": 404}", "{\"code\": 404}"),
+        ("code: 4041", "code: ***"),
+        ("code: 404-77", "code: ***"),
+        ("code: S3cr3t", "code: ***"),
+        ("pin: 404", "pin: ***"),
+    ] {
+        assert_eq!(redact_within(text), shown);
+    }
+}
+
+#[test]
 fn marks_around_a_name_do_not_show_its_value() {
     let around = [
         ("\"", "\""),

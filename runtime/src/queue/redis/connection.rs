@@ -195,11 +195,17 @@ impl Connections {
 
     fn error(&self, error: RedisError) -> Error {
         let (code, message) = match error.kind() {
-            ErrorKind::AuthenticationFailed => {
-                (Code::QueueRefused, "the server refuses the user or the password")
-            }
+            ErrorKind::AuthenticationFailed => (
+                Code::QueueRefused,
+                "the server refuses the user or the password: check them in the queue's URL, or REDIS_PASSWORD",
+            ),
             ErrorKind::Io if is_tls_refusal(&error) => (Code::TlsFailed, "the server cannot be reached"),
             ErrorKind::Io => (Code::QueueUnreachable, "the server cannot be reached"),
+            ErrorKind::Parse => (
+                Code::QueueRefused,
+                "the server's answer is not that of a Redis server: check the address",
+            ),
+            _ if error.code() == Some("NOAUTH") => (Code::QueueRefused, NO_PASSWORD),
             _ if is_of_cluster(&error) => (Code::QueueUnsupported, CLUSTER),
             _ => (
                 Code::QueueRefused,
@@ -215,6 +221,9 @@ impl Connections {
         .because(error)
     }
 }
+
+const NO_PASSWORD: &str = "the server requires a password: write it into the queue's URL, as in redis://:PASSWORD@HOST, or \
+                           set REDIS_HOST and REDIS_PASSWORD instead of REDIS_URL";
 
 /// The message for a Redis Cluster.
 const CLUSTER: &str = "the server is a node of a Redis Cluster, which is not supported: name a server without \

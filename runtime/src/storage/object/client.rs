@@ -15,9 +15,10 @@ use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::connect::NoAnswer;
 use super::keys::stored;
 use super::parts::PartStore;
-use super::refusal::CallRefusal;
+use super::refusal::{CallRefusal, cause_of};
 use super::upload::{SealedUpload, UploadTarget};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -418,11 +419,14 @@ impl Client {
     }
 }
 
-/// Returns the text of the library's error, without secrets. If the store refused the call, returns only its refusal:
-/// the library repeats details of the request.
+/// Returns the text of the library's error, without secrets. If the store refused the call or did not answer, returns
+/// only this cause: the library repeats details of the request.
 pub(super) fn shown(error: &object_store::Error) -> String {
     if let Some(refusal) = CallRefusal::cause_of(error) {
         return refusal.to_string();
+    }
+    if let Some(no_answer) = cause_of::<NoAnswer>(error) {
+        return redacted_start(&no_answer.to_string(), ERROR_CHARS_MAX);
     }
     redacted_start(&error.to_string(), ERROR_CHARS_MAX)
 }

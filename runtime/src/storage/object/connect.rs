@@ -1,6 +1,7 @@
 //! Connects the library's requests to this program's HTTP client: its requests go in, answers come out. So there is one
 //! TLS stack, and one rule for proxies and redirects.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use reqwest::header::{CONTENT_LENGTH, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Body, Client, Method, Request, StatusCode};
 use tokio::sync::OnceCell;
-use url::Url;
+use url::{Position, Url};
 
 use super::list::PAGE_BYTES_MAX;
 use super::refusal::{CallRefusal, ERROR_BYTES_MAX, SentCredentials, error_code};
@@ -261,18 +262,44 @@ async fn send(client: &Client, request: HttpRequest) -> Result<HttpResponse, Htt
     let (head, body) = request.into_parts();
     let url =
         Url::parse(&head.uri.to_string()).map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+    let server = url[Position::BeforeHost..Position::AfterPort].to_owned();
     let mut request = Request::new(head.method, url);
     *request.headers_mut() = head.headers;
     *request.body_mut() = Some(Body::wrap(body));
-    let answer = client.execute(request).await.map_err(http_error)?;
+    let answer = client
+        .execute(request)
+        .await
+        .map_err(|error| http_error(&server, error))?;
     let (head, body) = http::Response::<Body>::from(answer).into_parts();
-    let body = HttpResponseBody::new(body.map_err(http_error));
+    let body = HttpResponseBody::new(body.map_err(move |error| http_error(&server, error)));
     Ok(HttpResponse::from_parts(head, body))
 }
 
-/// Returns an error in the library's terms, which decide whether it sends a request again. The URL is left out, because
-/// it may have a token.
-fn http_error(error: reqwest::Error) -> HttpError {
+/// The error of a call that a server did not answer, or not as a whole.
+#[derive(Debug)]
+pub(super) struct NoAnswer {
+    /// The host and the port. The rest of the URL is left out, because it may have a token.
+    server: String,
+    error: reqwest::Error,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = format!("{}: no answer", self.server);
+        for cause in net::causes(&self.error).map(ToString::to_string) {
+            // Many libraries repeat an error's cause in the error's own message.
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        f.write_str(&text)
+    }
+}
+
+impl StdError for NoAnswer {}
+
+/// Returns an error in the library's terms, which decide whether it sends a request again.
+fn http_error(server: &str, error: reqwest::Error) -> HttpError {
     let is_interrupted = |kind| {
         use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         matches!(
@@ -288,7 +315,11 @@ fn http_error(error: reqwest::Error) -> HttpError {
         error if error.is_decode() => HttpErrorKind::Decode,
         _ => HttpErrorKind::Unknown,
     };
-    HttpError::new(kind, error.without_url())
+    let no_answer = NoAnswer {
+        server: server.to_owned(),
+        error: error.without_url(),
+    };
+    HttpError::new(kind, no_answer)
 }
 
 #[cfg(test)]
@@ -299,6 +330,7 @@ mod tests {
 
     use object_store::client::HttpRequestBody;
 
+    use super::super::refusal::cause_of;
     use super::*;
 
     const ANSWER: Duration = Duration::from_millis(800);
@@ -406,6 +438,26 @@ mod tests {
         let text = String::from_utf8(body.into()).unwrap();
         assert!(text.contains("<Code>InternalError</Code>"), "{text}");
         assert!(!SECRETS.iter().any(|secret| text.contains(secret)), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_is_named_without_the_rest_of_the_url() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        drop(listener);
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.uri_mut() = format!("http://{server}/a?sig=S3cr3t").parse().unwrap();
+        let error = send(&data_client(ANSWER).unwrap(), request).await.unwrap_err();
+        let no_answer = cause_of::<NoAnswer>(&error).expect("nobody listens").to_string();
+        let beginning = format!("{server}: no answer: ");
+        assert!(
+            no_answer.starts_with(&beginning) && no_answer.contains("Connection refused"),
+            "{no_answer}"
+        );
+        assert!(
+            !no_answer.contains("S3cr3t") && no_answer.matches("refused").count() == 1,
+            "{no_answer}"
+        );
     }
 
     #[tokio::test]

@@ -76,14 +76,7 @@ impl CallRefusal {
 
     /// Returns the refusal that caused an error of the library, or `None` if there is none.
     pub(super) fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        let mut error = Some(error);
-        while let Some(found) = error {
-            if let Some(refusal) = found.downcast_ref::<Self>() {
-                return Some(refusal);
-            }
-            error = found.source();
-        }
-        None
+        cause_of(error)
     }
 
     /// Returns whether the refusal concerns the credentials, their rights or the bucket, and not one object. Such a
@@ -139,6 +132,18 @@ impl fmt::Display for CallRefusal {
 }
 
 impl StdError for CallRefusal {}
+
+/// Returns the first error of type `T` among an error and its causes, or `None` if there is none.
+pub(super) fn cause_of<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut error = Some(error);
+    while let Some(found) = error {
+        if let Some(cause) = found.downcast_ref() {
+            return Some(cause);
+        }
+        error = found.source();
+    }
+    None
+}
 
 /// The credentials of one request.
 #[derive(Default)]
@@ -370,6 +375,12 @@ impl Asked<'_> {
                 "; its key is {:?}: %XX in its URI are decoded, and a % of the key itself is written %25",
                 uri.key
             );
+        }
+        let name = uri.key.rsplit('/').next().unwrap_or_default();
+        if uri.key.contains('*') || name.is_empty() {
+            why += "; only `submit` takes patterns and prefixes";
+        } else if !name.contains('.') {
+            why += "; if it is a prefix, submit it with a slash at its end";
         }
         why
     }

@@ -207,6 +207,17 @@ async fn errors_of_the_store_say_what_to_do() {
         Code::InputMissing,
         "fetch s3://lake/b.csv: there is no such object; the store answered 404",
     );
+    for (uri, advice) in [
+        (
+            "s3://lake/2017",
+            "if it is a prefix, submit it with a slash at its end",
+        ),
+        ("s3://lake/2017/", "only `submit` takes patterns and prefixes"),
+        ("s3://lake/*.csv", "only `submit` takes patterns and prefixes"),
+    ] {
+        let error = fails(server.stores(), uri).await;
+        is(&error, Class::Permanent, Code::InputMissing, advice);
+    }
     let error = fails(server.stores(), "s3://lake/t=00%3A00.csv").await;
     is(
         &error,
