@@ -9,7 +9,7 @@ use reqwest::{Client, ClientBuilder};
 
 use crate::error::{Code, Error, Result, Stage};
 
-/// The most headers of an answer, as many as curl takes.
+/// The maximum number of headers of an answer, the same as that of curl.
 const HEADERS_MAX: usize = 5_000;
 
 /// Returns a builder of a client. The client follows no redirects, because each one must be checked. It uses no proxy

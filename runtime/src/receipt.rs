@@ -1,5 +1,5 @@
-//! Defines the receipt: the document that proves that a request is done. It names the input, the plugin and the config
-//! from which the output was made, with the digests to check them. Readers of an output trust only its receipt.
+//! Defines the receipt: the document that proves an output. It names the input, the plugin and the config from which
+//! the output was made, with the digests to check them. Readers of an output trust only its receipt.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -665,7 +665,7 @@ mod tests {
     /// If a worker of version 0.1.0 reads a receipt, the worker keeps the receipt's version number, and drops the
     /// members that it does not know.
     #[test]
-    fn a_receipt_that_an_older_worker_has_settled_with_is_read() {
+    fn a_receipt_stored_by_an_older_worker_is_read() {
         let receipt = read(&first_version()).unwrap();
         let mut document = first_version();
         document["receipt"] = 2.into();

@@ -290,7 +290,7 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
 
 /// Tests two typical mistakes: a type name of another program, and a single text in place of a list.
 #[test]
-fn what_is_meant_by_a_config_is_told_with_its_column() {
+fn a_typical_mistake_names_its_column() {
     let refusal = |rule: &str| {
         let config = format!(r#"{{"columns": {{"a": {{"trim": true}}, "price": {rule}}}}}"#);
         testing::check::<Clean>(config).expect_err(rule).to_string()
@@ -333,7 +333,7 @@ fn what_is_meant_by_a_config_is_told_with_its_column() {
 }
 
 #[test]
-fn the_first_fault_in_the_order_of_the_input_is_told() {
+fn the_first_fault_in_the_order_of_the_input_is_reported() {
     let number = json!({ "type": "number" });
     let config = json!({ "columns": { "a": number, "b": number, "c": { "required": true } } });
     for (csv, code, reason) in [
@@ -351,7 +351,7 @@ fn the_first_fault_in_the_order_of_the_input_is_told() {
 }
 
 #[test]
-fn no_two_columns_of_a_config_have_one_name_in_the_output() {
+fn output_columns_of_a_config_have_distinct_names() {
     let check = |columns: Value| {
         let refused = testing::check::<Clean>(json!({ "columns": columns })).err();
         refused.map(|refusal| refusal.to_string())
@@ -384,7 +384,7 @@ fn no_two_columns_of_a_config_have_one_name_in_the_output() {
 }
 
 #[test]
-fn patterns_mean_every_script_unless_they_say_ascii() {
+fn patterns_match_unicode_unless_ascii() {
     let accepts = |pattern: &str, value: &str| {
         let report = run(&json!({ "pattern": pattern }), &[value]);
         report.kept == 1
@@ -430,7 +430,7 @@ fn a_column_that_the_input_lacks_is_refused() {
 }
 
 #[test]
-fn a_config_is_what_its_keys_say_at_any_depth() {
+fn duplicate_keys_and_arrays_are_refused() {
     for (config, reason) in [
         (
             r#"[{"v": {"trim": true}}]"#,

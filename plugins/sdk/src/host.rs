@@ -2,11 +2,11 @@
 //! harness that runs the plugin on the same thread. Without a harness, they are dropped.
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use outside::listen;
-pub(crate) use outside::log;
+pub(crate) use imports::capture;
+pub(crate) use imports::log;
 
 #[cfg(target_arch = "wasm32")]
-use crate::bindings::ingest::plugin::host as outside;
+use crate::bindings::ingest::plugin::host as imports;
 
 /// Adds `delta` to the counter `name`, which the receipt reports.
 ///
@@ -18,11 +18,11 @@ use crate::bindings::ingest::plugin::host as outside;
 /// ingest_plugin::count("too-high", 1);
 /// ```
 pub fn count(name: &str, delta: u64) {
-    outside::count(name, delta);
+    imports::count(name, delta);
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-mod outside {
+mod imports {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
 
@@ -30,34 +30,34 @@ mod outside {
 
     /// The log lines and counts of one run of a plugin.
     #[derive(Default)]
-    pub(crate) struct Heard {
+    pub(crate) struct Captured {
         pub(crate) logs: Vec<(Level, String)>,
         pub(crate) counters: BTreeMap<String, u64>,
     }
 
     thread_local! {
-        static HEARD: RefCell<Option<Heard>> = const { RefCell::new(None) };
+        static CAPTURED: RefCell<Option<Captured>> = const { RefCell::new(None) };
     }
 
     /// Runs `plugin` and collects its log lines and counts.
-    pub(crate) fn listen<T>(plugin: impl FnOnce() -> T) -> (T, Heard) {
-        HEARD.set(Some(Heard::default()));
+    pub(crate) fn capture<T>(plugin: impl FnOnce() -> T) -> (T, Captured) {
+        CAPTURED.set(Some(Captured::default()));
         let result = plugin();
-        (result, HEARD.take().unwrap_or_default())
+        (result, CAPTURED.take().unwrap_or_default())
     }
 
     pub(crate) fn log(level: Level, message: &str) {
-        HEARD.with_borrow_mut(|heard| {
-            if let Some(heard) = heard {
-                heard.logs.push((level, message.to_owned()));
+        CAPTURED.with_borrow_mut(|captured| {
+            if let Some(captured) = captured {
+                captured.logs.push((level, message.to_owned()));
             }
         });
     }
 
     pub(crate) fn count(name: &str, delta: u64) {
-        HEARD.with_borrow_mut(|heard| {
-            if let Some(heard) = heard {
-                *heard.counters.entry(name.to_owned()).or_default() += delta;
+        CAPTURED.with_borrow_mut(|captured| {
+            if let Some(captured) = captured {
+                *captured.counters.entry(name.to_owned()).or_default() += delta;
             }
         });
     }

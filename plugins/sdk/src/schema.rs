@@ -36,8 +36,8 @@ pub struct Schema {
     format: Format,
     /// The names of the input's columns, followed by the names of further members to look for.
     inputs: Vec<String>,
-    /// The index and the output column of each name in `inputs`. This is no hash map, because a hash map needs a source
-    /// of randomness, which the component would have to import.
+    /// The index and the output column of each name in `inputs`. The type is not a hash map, because a hash map needs a
+    /// source of randomness, which the component would have to import.
     by_name: BTreeMap<String, (u32, OutputColumn)>,
     /// The number of columns in `inputs` that the host listed.
     listed: usize,
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_output_is_the_input_followed_by_what_is_added() {
+    fn added_columns_follow_those_of_the_input() {
         let mut schema = schema(Format::Csv, &["a", "b"]);
         schema.add("c", ColumnType::Integer);
         let (plan, layout) = schema.plan(false).unwrap();
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn state_is_a_matter_of_the_config_too() {
+    fn config_can_make_a_plugin_stateful() {
         let mut schema = schema(Format::Csv, &["a"]);
         schema.keep_state();
         assert!(schema.plan(false).unwrap().0.stateful);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_is_dropped_and_selected_again_is_there() {
+    fn a_dropped_column_can_be_selected_again() {
         let mut schema = schema(Format::Csv, &["a", "b", "c"]);
         let [a, b, c] = ["a", "b", "c"].map(|name| schema.output(name).unwrap());
         schema.drop(a);
@@ -405,7 +405,7 @@ mod tests {
 
     /// If each column needed a linear search, this test would take an hour.
     #[test]
-    fn many_columns_take_no_longer_each() {
+    fn columns_need_no_linear_search() {
         let names: Vec<_> = (0..300_000).map(|at| format!("column {at}")).collect();
         let mut schema = schema(Format::Csv, &names.iter().map(String::as_str).collect::<Vec<_>>());
         let began = std::time::Instant::now();
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_needs_columns_with_names_of_their_own() {
+    fn output_columns_need_distinct_names() {
         let mut twice = schema(Format::Csv, &["a"]);
         twice.add("a", ColumnType::Text);
         assert_eq!(

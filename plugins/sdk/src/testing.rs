@@ -113,10 +113,10 @@ pub fn read_batch(
 /// Runs the plugin on batches of `batch_rows` records.
 pub(crate) fn run_batches<P: Plugin>(config: &str, csv: &str, batch_rows: usize) -> Result<Report, Refusal> {
     let (columns, records) = read_csv(csv);
-    let (report, heard) = host::listen(|| report_on::<P>(config, columns, &records, batch_rows));
+    let (report, captured) = host::capture(|| report_on::<P>(config, columns, &records, batch_rows));
     let mut report = report?;
-    report.logs = heard.logs;
-    report.counters = heard.counters;
+    report.logs = captured.logs;
+    report.counters = captured.counters;
     Ok(report)
 }
 

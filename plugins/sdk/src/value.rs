@@ -137,9 +137,9 @@ pub(crate) fn append(text: &mut Text, value: &impl Value, is_number: bool) -> Re
     value.write(text).map_err(|fmt::Error| Unwritable)?;
     // Nearly every number ends with a digit; `NaN`, `inf` and `infinity` do not. So `is_not_finite` is called for few
     // numbers.
-    let may_end = |last: &u8| !last.is_ascii_digit();
+    let is_not_digit = |last: &u8| !last.is_ascii_digit();
     let text = &text.as_bytes()[start..];
-    if is_number && text.last().is_some_and(may_end) && is_not_finite(text) {
+    if is_number && text.last().is_some_and(is_not_digit) && is_not_finite(text) {
         return Err(Unwritable);
     }
     Ok(())

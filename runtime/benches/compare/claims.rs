@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ingest_host::queue::{Backend, ClaimOptions, OutputId};
 use tokio::runtime::Runtime;
 
-use crate::measure::middle;
+use crate::measure::median_of;
 use crate::requests::submit;
 use crate::support::redis::RedisServer;
 use crate::tools::Tools;
@@ -52,7 +52,7 @@ pub(crate) fn compare(tools: &Tools, scale: &Scale) -> Result<Vec<Row>> {
             }
         }
         for line in lines {
-            let claim = middle(line.claims.into_iter());
+            let claim = median_of(line.claims.into_iter());
             scale.progress(format_args!(
                 "claims: {} waiting on {backend}: {claim:?}",
                 line.waiting

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::contenders::{Contender, Done, Program};
 use crate::jobs::{Input, Job};
-use crate::measure::{Sample, median, middle_ratio};
+use crate::measure::{Sample, median, median_ratio};
 use crate::native::Counts;
 use crate::tools::Tools;
 use crate::{Result, Scale, data};
@@ -36,7 +36,7 @@ impl Row {
     pub(crate) fn times_as_fast_as(&self, other: &Self) -> f64 {
         let both = self.rounds.iter().zip(&other.rounds);
         let ratios = both.filter_map(|(mine, other)| Some(other.as_ref()?.ratio(mine.as_ref()?)));
-        middle_ratio(ratios)
+        median_ratio(ratios)
     }
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn scaling(input: &Input, tools: &Tools, scale: &Scale) -> Result<f64
             .ok_or("there is no core")?;
         ratios.push(cores as f64 * alone.ratio(slowest));
     }
-    Ok(middle_ratio(ratios.into_iter()))
+    Ok(median_ratio(ratios.into_iter()))
 }
 
 /// Measures `ingest` with an input of `records` alarms. Removes the input and the output afterwards.

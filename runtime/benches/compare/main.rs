@@ -209,7 +209,7 @@ fn bench(options: &Options) -> Result {
         say(&document);
     } else {
         files::differences_are_found(tools.disk())?;
-        report::writing_by_hand_stays(tools.disk())?;
+        report::check_manual_text_stays(tools.disk())?;
         say("small run: every contender gave the same output");
     }
     match &options.report {

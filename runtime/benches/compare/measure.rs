@@ -72,21 +72,21 @@ pub(crate) fn floor(folder: &Path) -> Result<Sample> {
 /// Returns a sample with the median of each of the three values. Each median is computed separately.
 pub(crate) fn median(samples: &[Sample]) -> Sample {
     Sample {
-        wall: middle(samples.iter().map(|sample| sample.wall)),
-        cpu: middle(samples.iter().map(|sample| sample.cpu)),
-        peak_bytes: middle(samples.iter().map(|sample| sample.peak_bytes)),
+        wall: median_of(samples.iter().map(|sample| sample.wall)),
+        cpu: median_of(samples.iter().map(|sample| sample.cpu)),
+        peak_bytes: median_of(samples.iter().map(|sample| sample.peak_bytes)),
     }
 }
 
 /// Returns the median of ratios.
-pub(crate) fn middle_ratio(ratios: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median_ratio(ratios: impl Iterator<Item = f64>) -> f64 {
     let mut ratios: Vec<f64> = ratios.collect();
     ratios.sort_unstable_by(f64::total_cmp);
     ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Returns the median. If the number of values is even, returns the larger of the two middle values.
-pub(crate) fn middle<T: Ord>(values: impl Iterator<Item = T>) -> T {
+pub(crate) fn median_of<T: Ord>(values: impl Iterator<Item = T>) -> T {
     let mut values: Vec<T> = values.collect();
     values.sort_unstable();
     let middle = values.len() / 2;

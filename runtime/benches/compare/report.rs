@@ -52,7 +52,7 @@ pub(crate) struct Findings {
     pub(crate) claims: Vec<claims::Row>,
 }
 
-/// Writes the document to a file, and keeps the text that people have written there.
+/// Writes the document to a file, and keeps its manual text.
 pub(crate) fn write(path: &Path, document: &str) -> Result {
     let before = match std::fs::read_to_string(path) {
         Ok(before) => before,
@@ -63,9 +63,9 @@ pub(crate) fn write(path: &Path, document: &str) -> Result {
     Ok(std::fs::write(path, format!("{document}\n{MARKER}{by_hand}"))?)
 }
 
-/// Checks that a new document replaces only the old document, and keeps the text that people have written. Only runs
-/// without `--full` call it.
-pub(crate) fn writing_by_hand_stays(folder: &Path) -> Result {
+/// Checks that a new document replaces only the old document, and keeps the manual text. Only runs without `--full`
+/// call it.
+pub(crate) fn check_manual_text_stays(folder: &Path) -> Result {
     let path = folder.join("report.md");
     write(&path, "old")?;
     let by_hand = "\n\nby hand\n";
@@ -73,7 +73,7 @@ pub(crate) fn writing_by_hand_stays(folder: &Path) -> Result {
     write(&path, "new")?;
     let found = std::fs::read_to_string(&path)?;
     if found.contains("old") || !found.starts_with("new\n") || !found.ends_with(by_hand) {
-        return Err(format!("the report was not brought up to date as it should: {found:?}").into());
+        return Err(format!("a new report must replace the old one and nothing else: {found:?}").into());
     }
     Ok(())
 }

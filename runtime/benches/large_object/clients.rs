@@ -93,7 +93,7 @@ async fn copy_parts(bucket: &Bucket, from: &Path, to: &Path, at_once: usize) -> 
     let mut running = JoinSet::new();
     while let Some(range) = ranges.try_next().await? {
         if running.len() == IN_FLIGHT {
-            running.join_next().await.ok_or("a part is on its way")???;
+            running.join_next().await.ok_or("no part is in flight")???;
         }
         running.spawn(upload.put_part(range.into()));
     }

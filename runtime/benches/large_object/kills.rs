@@ -14,7 +14,7 @@ use crate::rounds::{Bench, QUEUE, Rounds, check_receipt, same_bytes};
 /// The id of the request.
 const ID: &str = "killed";
 
-/// The maximum time that a worker needs until it is killed.
+/// The maximum time to wait until a worker can be killed.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The time between two looks at the parts.
@@ -168,10 +168,13 @@ fn checkpoint(bench: &Bench<'_>) -> Option<CheckpointUpload> {
     })
 }
 
+/// Checks by its log whether a worker has resumed from a checkpoint.
 fn check_resumed(log: &std::path::Path, expected: bool) -> Result {
     let log = std::fs::read_to_string(log)?;
-    match log.contains("resumed from a checkpoint") == expected {
-        true => Ok(()),
-        false => Err(format!("a worker resumed: {}\n{log}", !expected).into()),
-    }
+    let what = match (expected, log.contains("resumed from a checkpoint")) {
+        (true, false) => "a worker did not resume from the checkpoint",
+        (false, true) => "the first worker resumed from a checkpoint",
+        _ => return Ok(()),
+    };
+    Err(format!("{what}\n{log}").into())
 }

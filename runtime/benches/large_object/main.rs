@@ -1,9 +1,10 @@
-//! Measures a large input from an S3 server to an S3 server. A run compares four ways of moving the same file: two plain
-//! copies through the server, `ingest-host` through the server, and `ingest-host` from file to file. After that, it kills
-//! workers in the middle of the file, and counts the parts that were uploaded again.
+//! Measures how fast `ingest-host` reads a large input from an S3 server and writes the output to the same server. A
+//! run compares four ways of moving the same file: two plain copies through the server, `ingest-host` through the
+//! server, and `ingest-host` from file to file. After that, it kills workers in the middle of the file, and counts the
+//! parts that were uploaded again.
 //!
 //! `make bench-stores` measures 5 GB and writes the tables into `docs/storage.md`. `cargo test` runs a small version,
-//! which checks the outputs and no bounds.
+//! which checks the outputs, but no bounds.
 
 mod clients;
 mod kills;
@@ -143,8 +144,8 @@ fn bench(options: &Options) -> Result {
     if scale.full {
         say(&document);
     } else {
-        report::text_above_stays(bench.folder())?;
-        say("small run: equal outputs, and no part was uploaded again that a checkpoint covers");
+        report::check_manual_text_stays(bench.folder())?;
+        say("small run: all outputs are equal, and no part that a checkpoint covers was uploaded again");
     }
     if let Some(path) = &options.report {
         report::write(path, &document)?;

@@ -4,12 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::kills::Killed;
-use crate::measure::{median, middle, middle_ratio};
+use crate::measure::{median, median_of, median_ratio};
 use crate::rounds::{Round, Rounds, Run};
 use crate::{Result, Scale};
 
-/// The line of the document between the text that people have written and the results. A run keeps the text above this
-/// line, and replaces the text below it.
+/// The line between the manual text of the document and the results. A run keeps the text above this line, and replaces
+/// the text below it.
 const MARKER: &str =
     "<!-- `make bench-stores` keeps the text above this line and writes the text below it. -->";
 
@@ -48,7 +48,7 @@ impl Bound {
 
 impl<'a> Findings<'a> {
     pub(crate) fn new(scale: &'a Scale, rounds: &'a Rounds, killed: Killed) -> Self {
-        let ratio = |ratio: fn(&Round) -> f64| middle_ratio(rounds.rounds.iter().map(ratio));
+        let ratio = |ratio: fn(&Round) -> f64| median_ratio(rounds.rounds.iter().map(ratio));
         let peaks = rounds.rounds.iter().map(|round| round.store.sample.peak_bytes);
         let bound = |what, unit, max, measured| Bound {
             what,
@@ -58,31 +58,31 @@ impl<'a> Findings<'a> {
         };
         let bounds = vec![
             bound(
-                "peak memory of the worker, the highest of all rounds",
+                "highest peak memory of the worker in all rounds",
                 " MiB",
                 Some(PEAK_MIB_MAX),
                 peaks.max().unwrap_or_default() as f64 / MIB,
             ),
             bound(
-                "CPU of the worker, as a multiple of that with local files",
+                "CPU of the worker, as a multiple of its CPU with local files",
                 "",
                 Some(CPU_RATIO_MAX),
                 ratio(|round| round.store.sample.cpu.as_secs_f64() / round.local.sample.cpu.as_secs_f64()),
             ),
             bound(
-                "duration, as a multiple of the plain copy's",
+                "duration, as a multiple of the duration of the plain copy",
                 "",
                 Some(WALL_RATIO_MAX),
                 ratio(|round| round.store.sample.ratio(&round.copy.sample)),
             ),
             bound(
-                "duration, as a multiple of the copy's with two ranges at a time",
+                "duration, as a multiple of the duration of the copy with two ranges at a time",
                 "",
                 None,
                 ratio(|round| round.store.sample.ratio(&round.copy_by_two.sample)),
             ),
             bound(
-                "duration, as a multiple of that with local files",
+                "duration, as a multiple of the duration with local files",
                 "",
                 None,
                 ratio(|round| round.store.sample.ratio(&round.local.sample)),
@@ -104,7 +104,7 @@ impl<'a> Findings<'a> {
             .collect();
         match broken[..] {
             [] => Ok(()),
-            _ => Err(format!("bounds that do not hold: {}", broken.join("; ")).into()),
+            _ => Err(format!("exceeded bounds: {}", broken.join("; ")).into()),
         }
     }
 
@@ -117,7 +117,8 @@ impl<'a> Findings<'a> {
             format_args!(
                 "`make bench-stores` measured this on {date}, on a machine with {cores} cores ({}). The input is {:.1} GB of alarms \
                  ({} records) in a bucket of the server s3s, which runs on the same machine in a process with one thread for all requests. \
-                 Each number is the median of {} rounds. In a round, the four run in turn. The outputs are compared byte for byte.\n",
+                 Each number is the median of {} rounds. A round runs the four lines of the table in turn. The outputs are compared \
+                 byte for byte.\n",
                 processor(),
                 self.rounds.input_bytes as f64 / 1e9,
                 self.scale.records,
@@ -168,7 +169,7 @@ impl<'a> Findings<'a> {
                 "| {name} | {seconds:.1} | {:.0} | {:.1} | {:.1} | {:.1} |",
                 self.rounds.input_bytes as f64 / 1e6 / seconds,
                 sample.cpu.as_secs_f64(),
-                middle(runs.iter().map(|run| run.server_cpu)).as_secs_f64(),
+                median_of(runs.iter().map(|run| run.server_cpu)).as_secs_f64(),
                 sample.peak_bytes as f64 / MIB
             ),
         );
@@ -186,9 +187,10 @@ impl<'a> Findings<'a> {
             out,
             format_args!(
                 "\n**Killed in the middle of the file.** {kills} workers at the same request were killed with `kill -9`, and each \
-                 successor resumed from the last checkpoint. One receipt, equal bytes, {:.0} s in all. The output has {parts} parts, and \
-                 {calls} were uploaded: none of the {covered} parts that a checkpoint covered was uploaded again, and {} parts behind \
-                 the last checkpoints were. After each kill, the benchmark ends the lease at once.",
+                 successor resumed from the last checkpoint. There was one receipt, the bytes were equal, and all workers together took \
+                 {:.0} s. The output has {parts} parts, and the workers made {calls} uploads of parts. None of the {covered} parts \
+                 that a checkpoint covered was uploaded again. {} uploads repeated parts behind the last checkpoints. After each \
+                 kill, the benchmark ends the lease at once.",
                 wall.as_secs_f64(),
                 calls - parts
             ),
@@ -196,7 +198,7 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// Writes the results to a document, and keeps the text that people have written there.
+/// Writes the results to a document, and keeps its manual text.
 pub(crate) fn write(path: &Path, document: &str) -> Result {
     let before = std::fs::read_to_string(path)?;
     let by_hand = before.split_once(MARKER).map_or(&*before, |(by_hand, _)| by_hand);
@@ -207,14 +209,14 @@ pub(crate) fn write(path: &Path, document: &str) -> Result {
 }
 
 /// Checks that new results replace only the old results. Only runs without `--full` call it.
-pub(crate) fn text_above_stays(folder: &Path) -> Result {
+pub(crate) fn check_manual_text_stays(folder: &Path) -> Result {
     let path = folder.join("report.md");
     std::fs::write(&path, "by hand\n")?;
     write(&path, "old\n")?;
     write(&path, "new\n")?;
     let found = std::fs::read_to_string(&path)?;
     if found != format!("by hand\n\n{MARKER}\n\nnew\n") {
-        return Err(format!("the report was not brought up to date as it should: {found:?}").into());
+        return Err(format!("a new report must replace the old one and nothing else: {found:?}").into());
     }
     Ok(())
 }

@@ -138,7 +138,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Copies the input, with this number of ranges at a time.
+    /// Runs a copy of the input that requests `at_once` ranges at a time.
     fn copy(&self, at_once: usize) -> Result<Run> {
         let mut command = this_program()?;
         command.args([
@@ -155,6 +155,7 @@ impl<'a> Bench<'a> {
         Ok(run)
     }
 
+    /// Runs a worker that reads from the bucket and writes to the bucket.
     fn store_to_store(&self, id: &str) -> Result<Run> {
         self.submit(id, &format!("s3://{BUCKET}/{INPUT}"))?;
         let run = self.measure(self.store_worker())?;
@@ -162,7 +163,7 @@ impl<'a> Bench<'a> {
         Ok(run)
     }
 
-    /// Also returns the path of the output.
+    /// Runs a worker that reads a local file and writes to a local folder. Returns the run and the path of the output.
     fn file_to_file(&self, id: &str) -> Result<(Run, PathBuf)> {
         let input = self.object(INPUT);
         self.submit(id, input.to_str().ok_or("a path that is not UTF-8")?)?;

@@ -43,8 +43,8 @@ pub(crate) struct ServerProcess {
     /// The objects are files: `FOLDER/BUCKET/KEY`.
     folder: PathBuf,
     process: Child,
-    questions: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl ServerProcess {
@@ -56,18 +56,18 @@ impl ServerProcess {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let questions = process.stdin.take();
-        let mut answers = BufReader::new(process.stdout.take().ok_or("the server has no output")?);
+        let stdin = process.stdin.take();
+        let mut stdout = BufReader::new(process.stdout.take().ok_or("the server has no output")?);
         let mut line = String::new();
-        answers.read_line(&mut line)?;
+        stdout.read_line(&mut line)?;
         let Started { endpoint, folder } =
             serde_json::from_str(&line).map_err(|error| format!("{line:?}: {error}"))?;
         Ok(Self {
             endpoint,
             folder,
             process,
-            questions,
-            answers,
+            stdin,
+            stdout,
         })
     }
 
@@ -79,10 +79,10 @@ impl ServerProcess {
     /// Returns each part that was uploaded so far: the upload's id and the part's number. A part that was uploaded
     /// twice is listed twice.
     pub(crate) fn parts(&mut self) -> Result<Vec<(String, u64)>> {
-        let questions = self.questions.as_mut().ok_or("the server is ending")?;
-        questions.write_all(b"\n")?;
+        let stdin = self.stdin.as_mut().ok_or("the server is ending")?;
+        stdin.write_all(b"\n")?;
         let mut line = String::new();
-        self.answers.read_line(&mut line)?;
+        self.stdout.read_line(&mut line)?;
         serde_json::from_str(&line).map_err(|error| format!("{line:?}: {error}").into())
     }
 
@@ -107,7 +107,7 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         // At the end of its input, the server removes its objects and ends.
-        drop(self.questions.take());
+        drop(self.stdin.take());
         let _ = self.process.wait();
     }
 }

@@ -393,7 +393,7 @@ const NO_OPTIONS: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// The most commands that a hint about an option of other commands names.
+/// The maximum number of commands that a hint about an option of other commands names.
 const COMMANDS_SHOWN: usize = 5;
 
 const QUEUE: &str = "a queue is given as --queue NAME";

@@ -15,7 +15,7 @@ use crate::request::InputOptions;
 use crate::storage::object::ObjectStores;
 use crate::worker::{PluginSource, PolicyOptions};
 
-/// The most edits by which the names of a queue and of a table may differ to be similar.
+/// The maximum number of edits between the names of a queue and of a table that are similar.
 const NEAR: usize = 1;
 
 /// The settings that decide what a fetcher may reach. Queues share a fetcher, with its connections, only if all of them

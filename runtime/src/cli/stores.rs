@@ -15,7 +15,7 @@ use crate::storage::object::{
     AzureSettings, GcsSettings, NamedSettings, ObjectStores, S3Settings, Secret, StoreSettings,
 };
 
-/// The most bytes of a file with a secret.
+/// The maximum size of a file with a secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// Returns the stores that the environment describes. `.env` has no settings of stores.
@@ -26,8 +26,8 @@ pub(super) fn object_stores() -> Result<ObjectStores> {
     Ok(ObjectStores::new(settings(&variable)?))
 }
 
-/// Returns `stores` with those of a config file. A store that cannot be used, for example because a variable is not set,
-/// fails when it is used.
+/// Returns `stores` with those of a config file. A store that cannot be used, for example because a variable is not
+/// set, fails when it is used.
 ///
 /// # Errors
 /// Fails as [`object_stores`] does.
@@ -204,8 +204,8 @@ fn named_store(
     }
 }
 
-/// Makes the settings of a store from its table. If the table has no credentials, the store uses those of the environment.
-/// The servers that give credentials are always those of the environment.
+/// Makes the settings of a store from its table. If the table has no credentials, the store uses those of the
+/// environment. The servers that give credentials are always those of the environment.
 struct Resolver<'a> {
     file: &'a ConfigFile,
     table: &'a StoreTable,
@@ -312,8 +312,8 @@ impl Resolver<'_> {
         self.table.text(key) == Some("true")
     }
 
-    /// Returns a secret from the variable or the file that the table names. The error quotes neither, because either could
-    /// be the secret itself.
+    /// Returns a secret from the variable or the file that the table names. The error quotes neither, because either
+    /// could be the secret itself.
     fn secret(&self, name: &str) -> Result<Option<String>, String> {
         let key = |end| format!("{name}{end}");
         let refused = |key: &str, why: &str| {

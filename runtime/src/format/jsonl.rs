@@ -1,6 +1,6 @@
-//! JSONL as a text, with one JSON object on each line. [`members`] finds the start and end of each member of a raw
-//! object, and [`Keys`] finds the column of a member. [`text`] turns a value into its text, and [`write_value`] turns a
-//! text into a value.
+//! Reads and writes the text of JSONL, which has one JSON object on each line. [`members`] finds the start and end of
+//! each member of a raw object, and [`Keys`] finds the column of a member. [`text`] turns a value into its text, and
+//! [`write_value`] turns a text into a value.
 //!
 //! When a record is decoded, serde_json checks once that the record is JSON. This module does not check it again.
 
@@ -55,7 +55,8 @@ pub fn members(raw: &[u8]) -> impl Iterator<Item = Member> + use<'_> {
 /// An index of the names of columns. It finds the column of a member by the member's raw key.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
-    /// The name of each column as a JSON string. Most files write their keys in the same way.
+    /// The name of each column as a JSON string. Most files write their keys exactly like this, so [`Keys::find`]
+    /// compares these strings first.
     strings: Vec<Vec<u8>>,
     index: HashMap<Vec<u8>, usize>,
     unescaped: Vec<u8>,
@@ -197,7 +198,7 @@ fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(text).is_ok() && !text.contains(&b'\n') && !text.contains(&b'\r')
 }
 
-/// The maximum number of characters of a number without an exponent that is surely within the range of a 64-bit float.
+/// The maximum length, in bytes, at which a number without an exponent is surely within the range of a 64-bit float.
 const FINITE_BYTES_MAX: usize = 308;
 
 /// Returns whether a text is a JSON number within the range of a 64-bit float. If a number is beyond this range,

@@ -18,7 +18,7 @@ const ESCAPED_IN_KEYS: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}');
 
-/// The most characters of a bucket's name: the longest domain name.
+/// The maximum number of characters of a bucket's name: the length of the longest domain name.
 const BUCKET_CHARS_MAX: usize = 255;
 
 /// A kind of object store.

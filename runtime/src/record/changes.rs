@@ -238,7 +238,7 @@ impl<'a> ChangesReader<'a> {
             return Err(self.too_many_edits(count));
         }
         let (cells, start) = (self.take(2 * count)?.as_chunks().0, self.texts.start);
-        if !self.pass_well(cells) {
+        if !self.pass_fast(cells) {
             self.pass_each(cells)?;
         }
         Ok(Edits {
@@ -252,19 +252,19 @@ impl<'a> ChangesReader<'a> {
     /// to the end of their texts and returns true. If the result is false, the cells can still be valid: for example,
     /// if a text of the batch is not ASCII.
     #[inline]
-    fn pass_well(&mut self, cells: &[[u32; 2]]) -> bool {
+    fn pass_fast(&mut self, cells: &[[u32; 2]]) -> bool {
         let (mut after, mut end) = (0, self.texts.start);
-        let mut is_well = self.texts.ascii;
+        let mut is_valid = self.texts.ascii;
         for &[column, cell_end] in cells {
-            is_well &= (after <= u64::from(column)) & (end <= cell_end);
+            is_valid &= (after <= u64::from(column)) & (end <= cell_end);
             (after, end) = (u64::from(column) + 1, cell_end);
         }
         // Columns and ends increase, so the last column and the last end are the greatest.
-        is_well &= (after <= self.width as u64) & (end as usize <= self.texts.bytes.len());
-        if is_well {
+        is_valid &= (after <= self.width as u64) & (end as usize <= self.texts.bytes.len());
+        if is_valid {
             self.texts.start = end;
         }
-        is_well
+        is_valid
     }
 
     /// Checks each cell, and advances to the end of the cells' texts.

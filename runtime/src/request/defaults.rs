@@ -23,7 +23,7 @@ impl InputOptions {
         // There are few sets of members, so all are tried. The first set that gives valid options is used. It leaves
         // out the fewest members.
         let mut fitting: Vec<Self> = SyntaxMembers::without_some()
-            .map(|questions| self.clone().take(defaults, &questions))
+            .map(|allowed| self.clone().take(defaults, &allowed))
             .collect();
         let fits = fitting.iter().position(|options| options.syntax().is_ok());
         fits.map_or(whole, |index| fitting.swap_remove(index))
@@ -40,19 +40,19 @@ impl InputOptions {
     }
 
     /// Returns these options, with `defaults` for the options that are not given. Takes an option for the syntax from
-    /// `defaults` only if it is in `questions`.
-    fn take(self, defaults: &Self, questions: &SyntaxMembers) -> Self {
-        let says_what_is_between = self.delimiter.is_some() || self.dialect.is_some();
-        let between = questions.between && !says_what_is_between;
+    /// `defaults` only if it is in `allowed`.
+    fn take(self, defaults: &Self, allowed: &SyntaxMembers) -> Self {
+        let has_separator = self.delimiter.is_some() || self.dialect.is_some();
+        let separator = allowed.separator && !has_separator;
         Self {
             format: self.format.or(defaults.format),
-            delimiter: self.delimiter.or(defaults.delimiter.filter(|_| between)),
-            quote: self.quote.or(defaults.quote.filter(|_| questions.quote)),
-            escape: self.escape.or(defaults.escape.filter(|_| questions.escape)),
-            comment: self.comment.or(defaults.comment.filter(|_| questions.comment)),
-            trim: self.trim.or(defaults.trim.filter(|_| questions.trim)),
+            delimiter: self.delimiter.or(defaults.delimiter.filter(|_| separator)),
+            quote: self.quote.or(defaults.quote.filter(|_| allowed.quote)),
+            escape: self.escape.or(defaults.escape.filter(|_| allowed.escape)),
+            comment: self.comment.or(defaults.comment.filter(|_| allowed.comment)),
+            trim: self.trim.or(defaults.trim.filter(|_| allowed.trim)),
             header: self.header.or(defaults.header),
-            dialect: self.dialect.or(defaults.dialect.filter(|_| between)),
+            dialect: self.dialect.or(defaults.dialect.filter(|_| separator)),
             skip_lines: self.skip_lines.or(defaults.skip_lines),
             skip_footer: self.skip_footer.or(defaults.skip_footer),
             short_rows: self.short_rows.or(defaults.short_rows),
@@ -69,7 +69,7 @@ impl InputOptions {
 /// A set of the options for the syntax, which can contradict each other.
 struct SyntaxMembers {
     /// True if the set contains delimiter and dialect, which both define the separator of fields.
-    between: bool,
+    separator: bool,
     quote: bool,
     escape: bool,
     comment: bool,
@@ -87,7 +87,7 @@ impl SyntaxMembers {
             comment: without & 2 == 0,
             escape: without & 4 == 0,
             quote: without & 8 == 0,
-            between: without & 16 == 0,
+            separator: without & 16 == 0,
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
     /// Checks for each option alone that the request takes precedence over the binding, and the binding over the
     /// worker.
     #[test]
-    fn what_is_said_first_counts() {
+    fn given_options_take_precedence() {
         let [first, second] = all();
         let nothing = InputOptions::default();
         assert_eq!(first.clone().or(&second), first);
@@ -134,7 +134,7 @@ mod tests {
 
     /// Checks that delimiter and dialect are merged as one option, and that no character gets two meanings.
     #[test]
-    fn what_is_said_first_leaves_no_room_for_what_contradicts_it() {
+    fn contradicting_defaults_are_dropped() {
         for (first, second, merged) in [
             (
                 json!({ "dialect": "spaces" }),

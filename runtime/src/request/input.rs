@@ -91,9 +91,9 @@ pub struct InputOptions {
     /// published. Only a request can give this option.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// The version of the file that the request means: the entity tag of an HTTP resource or an object, quotes included,
-    /// or for a local file `BYTES-SECONDS.NANOSECONDS`, its length and its last modification. Another version is refused
-    /// with the code `input-replaced`. Only a request can give it.
+    /// The version of the file to read. For an HTTP resource or an object, it is the entity tag, quotes included. For a
+    /// local file, it is `BYTES-SECONDS.NANOSECONDS`: the length and the time of the last modification. Another version
+    /// is refused with the code `input-replaced`. Only a request can give this option.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
@@ -433,7 +433,9 @@ fn check_characters(syntax: Syntax) -> Result<()> {
     for (index, (name, byte)) in given().enumerate() {
         if let Some((other, _)) = given().skip(index + 1).find(|(_, other)| *other == byte) {
             let hint = match (name, other) {
-                ("quote", "escape") => ": leave escape out, two quotes within quotes are one without it",
+                ("quote", "escape") => {
+                    ": leave escape out, because two quotes in a quoted field already mean one quote"
+                }
                 _ => "",
             };
             return Err(refused(format!(
@@ -550,7 +552,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_member_that_is_not_known_is_refused_but_where_only_people_want_to_know() {
+    fn unknown_members_are_refused_but_can_be_shown() {
         let newer = json!({ "delimiter": ";", "skip_rowz": 2, "short_rows": "pad", "trim": true });
         let error = serde_json::from_value::<InputOptions>(newer.clone()).expect_err("a newer one");
         assert!(
@@ -657,7 +659,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_character_is_one_character() {
+    fn parse_character_accepts_one_character() {
         assert_eq!(parse_character("\\t"), Ok('\t'));
         assert_eq!(parse_character(";"), Ok(';'));
         assert_eq!(parse_character("\\"), Ok('\\'));

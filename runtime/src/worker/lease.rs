@@ -117,7 +117,7 @@ impl Leases {
     }
 
     /// Checks that leases can be renewed. If they cannot, nothing may be claimed: each claim would end as a lost lease,
-    /// and three lost leases make a request a dead letter.
+    /// and three lost leases without a new checkpoint in between make a request a dead letter.
     ///
     /// # Errors
     /// Fails with the error of the last renewal or connection, until a later renewal or connection succeeds.
@@ -239,7 +239,7 @@ struct LeaseRenewer {
     shared: Arc<LeaseTable>,
     policy: LeasePolicy,
     url: String,
-    /// The queue in which a renewal failed last. At first, the queue that was given to [`Leases::start`].
+    /// The queue in which a renewal failed last. Initially it is the queue that was given to [`Leases::start`].
     queue: String,
     /// The thread's own connection, or `None` while there is none.
     backend: Option<Backend>,
@@ -460,9 +460,9 @@ fn note_renewal(
 /// connection still works, these attempts are handed back on it, so that no lost lease is counted for their requests.
 fn stop_expiring(shared: &LeaseTable, policy: &LeasePolicy) {
     for held in shared.state.lock().held.values() {
-        // An expired lease cannot be handed back.
         let now = Instant::now();
         if now + policy.margin >= held.good_until {
+            // `Cancelled` makes the worker hand the attempt back. An expired lease cannot be handed back.
             let class = match now < held.good_until {
                 true => Class::Cancelled,
                 false => Class::LeaseLost,

@@ -126,7 +126,7 @@ pub(crate) fn endings(scale: &Scale) -> String {
     )
 }
 
-/// The most cases that may begin again because the queue is locked.
+/// The maximum number of cases that may begin again because the queue is locked.
 const REPEATS_MAX: usize = 50;
 
 struct Walk {

@@ -19,10 +19,10 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::telemetry::log::LogFormat;
 use crate::trust;
 
-/// The most bytes of the file.
+/// The maximum size of the file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The most faults that an error lists.
+/// The maximum number of faults that an error lists.
 const FAULTS_SHOWN: usize = 5;
 
 /// The options of the whole program that the file can set.

@@ -12,7 +12,7 @@ use super::toml_text::{as_key, kind, nearest, position};
 use super::{Fault, Setting};
 use crate::location::{ObjectPrefix, Provider};
 
-/// The most characters of a store's name.
+/// The maximum number of characters of a store's name.
 const NAME_CHARS_MAX: usize = 64;
 
 /// The ends of the keys that say where a secret is.
@@ -344,8 +344,8 @@ fn unknown(name: &str, provider: Provider) -> String {
     format!("unknown key \"{name}\"{hint}")
 }
 
-/// Returns the values of a setting, or the reason why they are wrong, with its place. The reason does not quote values that
-/// may be secrets.
+/// Returns the values of a setting, or the reason why they are wrong, with its place. The reason does not quote values
+/// that may be secrets.
 fn values(
     key: &Key,
     provider: Provider,

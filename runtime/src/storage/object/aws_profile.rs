@@ -9,10 +9,10 @@ use super::settings::{S3Settings, Secret};
 use crate::document::{open_named, read_text};
 use crate::error::{Code, Error, Result, Stage};
 
-/// The most bytes of a file with profiles.
+/// The maximum size of a file with profiles, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The most roles that one profile may assume after the other.
+/// The maximum number of roles that one profile may assume one after the other.
 const ROLES_MAX: usize = 5;
 
 /// The source of a profile's credentials.

@@ -41,11 +41,11 @@ impl Buckets {
         }
     }
 
-    /// Returns the connection with which an upload of a decision is completed.
+    /// Returns the connection to the bucket of a decision's upload.
     ///
     /// # Errors
     /// Fails transiently if the upload is in a bucket that is not one of this storage: another worker can complete it.
-    pub(super) fn of(&self, upload: &SealedUpload) -> Result<&Client> {
+    pub(super) fn client_for(&self, upload: &SealedUpload) -> Result<&Client> {
         self.named(upload.bucket.as_deref()).ok_or_else(|| {
             let bucket = upload.bucket.as_deref().unwrap_or_default();
             let what = format!(

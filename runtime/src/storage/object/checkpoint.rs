@@ -49,8 +49,10 @@ pub struct ObjectPart {
     tails_sha256: String,
 }
 
+/// The first line of a checkpoint's object.
 #[derive(Serialize, Deserialize)]
 struct TextLine {
+    /// The length in bytes of the text that follows.
     text: usize,
 }
 
@@ -61,7 +63,7 @@ pub(super) struct Checkpoints {
     key: Path,
     /// Set if the last checkpoint is left to the next attempt.
     is_kept: bool,
-    /// A checkpoint that is not written yet, because some of its parts are still on their way.
+    /// A checkpoint that is not written yet, because some of its parts are still in flight.
     pending: Option<PendingCheckpoint>,
     writing: Option<JoinHandle<()>>,
     is_written: Arc<AtomicBool>,

@@ -1,5 +1,5 @@
-//! Finds the credentials of stores: settings go in; a provider, which obtains credentials once and keeps them until they
-//! expire, comes out.
+//! Finds the credentials of stores: settings go in; a provider, which obtains credentials once and keeps them until
+//! they expire, comes out.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -35,10 +35,10 @@ const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// The name of a role's session, which AWS shows in its logs.
 const SESSION_NAME: &str = "ingest-host";
 
-/// The most bytes of Google's credentials file.
+/// The maximum size of Google's credentials file, in bytes.
 const GOOGLE_FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The most bytes of an answer of AWS's token service.
+/// The maximum size of an answer of AWS's token service, in bytes.
 const STS_BYTES_MAX: usize = 1 << 20;
 
 /// Returns an error of settings.

@@ -301,7 +301,7 @@ pub(super) fn carry_out(
     }
     // The output comes last, so that only the receipt is missing when the output becomes visible.
     for upload in rejects.iter().chain([output]) {
-        if let Err(why) = complete(buckets.of(upload)?, upload, proposer)? {
+        if let Err(why) = complete(buckets.client_for(upload)?, upload, proposer)? {
             return Ok(CarriedOut::Impossible(why));
         }
         fail_points::pass("completed", id);
@@ -325,11 +325,11 @@ pub(super) fn carry_out(
     }
 }
 
-/// Completes an upload to the bucket `client`, if it is not completed yet. The inner error is the reason why the upload cannot be completed
-/// any more.
+/// Completes an upload to the bucket `client`, if it is not completed yet. The inner error is the reason why the upload
+/// cannot be completed any more.
 ///
-/// Some stores repeat the answer to a call that has completed an upload before, even if the object is gone. So the object
-/// must exist if the upload was not made by this attempt.
+/// Some stores repeat the answer to a call that has completed an upload before, even if the object is gone. So the
+/// object must exist if the upload was not made by this attempt.
 pub(super) fn complete(
     client: &Client,
     upload: &SealedUpload,
@@ -364,7 +364,7 @@ pub(super) fn complete(
         return Err(error.leaving_output());
     }
     // The upload is gone, or somebody else has created an object of this name since the attempt looked for one. After
-    // this, a call of another worker that is still on its way can no longer complete the upload.
+    // this, a call of another worker that is still in flight can no longer complete the upload.
     client
         .abort(&key, &upload.upload)
         .map_err(Error::leaving_output)?;
@@ -381,8 +381,8 @@ pub(super) fn complete(
         let what = format!("{uri}: exists, and no attempt at this request made it");
         return Ok(Err(LostUpload::NameTaken(what)));
     }
-    // The upload stays. Another worker could complete it as soon as the other object is removed. So the decision must be
-    // carried out, and no new round may begin.
+    // The upload stays. Another worker could complete it as soon as the other object is removed. So the decision must
+    // be carried out, and no new round may begin.
     Err(exists(client, &key).leaving_output())
 }
 

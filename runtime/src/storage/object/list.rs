@@ -1,7 +1,7 @@
 //! Lists objects: a prefix goes in; the objects below it come out, one page of the store at a time.
 //!
-//! The library `object_store` is not used for this: its list refuses keys with empty parts, drops the slash at the end of a
-//! key, and does not return the generation of an object of Google.
+//! The library `object_store` is not used for this: its list refuses keys with empty parts, drops the slash at the end
+//! of a key, and does not return the generation of an object of Google.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,8 @@ use super::sign::Store;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::{ObjectUri, Provider, redact};
 
-/// The most bytes of a page. A page has at most 1,000 objects (Azure: 5,000), whose keys have at most 1,024 bytes.
+/// The maximum size of a page, in bytes. A page has at most 1,000 objects (Azure: 5,000), whose keys have at most 1,024
+/// bytes.
 pub(super) const PAGE_BYTES_MAX: usize = 32 << 20;
 
 /// The pauses before a page is asked for again, after a failure that may pass.
@@ -104,14 +105,14 @@ impl ObjectStores {
 }
 
 impl ObjectList {
-    /// Returns the objects of the next page, in the order of the store, or `None` after the last page. A page may be empty.
-    /// Markers of folders are left out: objects without bytes whose key ends with a slash. Blocks, so it must not be called
-    /// within an async task.
+    /// Returns the objects of the next page, in the order of the store, or `None` after the last page. A page may be
+    /// empty. Markers of folders are left out: objects without bytes whose key ends with a slash. Blocks, so it must
+    /// not be called within an async task.
     ///
     /// # Errors
-    /// Fails with stage fetch: permanently if there is no such bucket, a right is missing, or the store does not accept the
-    /// credentials; transiently if the store does not give the page after several tries. Asks for the same page when it is
-    /// called again.
+    /// Fails with stage fetch: permanently if there is no such bucket, a right is missing, or the store does not accept
+    /// the credentials; transiently if the store does not give the page after several tries. Asks for the same page
+    /// when it is called again.
     pub fn next_page(&mut self) -> Result<Option<Vec<FoundObject>>> {
         let token = match &self.next {
             NextPage::First => None,

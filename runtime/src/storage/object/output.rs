@@ -37,14 +37,14 @@ use crate::storage::{
 /// The maximum length of the id of an output, in bytes.
 const IDENTITY_BYTES_MAX: u64 = 1_024;
 
-/// The most retries of each call to the store when a worker starts.
+/// The maximum number of retries of each call to the store when a worker starts.
 const PREPARE_RETRIES: u32 = 6;
 
 /// The pause before the first of these retries. It grows with each one.
 const PREPARE_PAUSE: Duration = Duration::from_millis(200);
 
-/// The time within which a store must answer while a running worker reloads its settings. A worker that starts waits as
-/// long as the library repeats its calls.
+/// The maximum time for all calls to the store while a running worker reloads its settings. When a worker starts, only
+/// the number of retries is bounded: by the library and by [`PREPARE_RETRIES`].
 const PREPARE_TIME: Duration = Duration::from_secs(10);
 
 /// A prefix of a bucket, below which outputs, rejects, receipts and checkpoints are stored.
@@ -55,7 +55,7 @@ pub struct ObjectStorage {
     /// The prefix of the rejects in their bucket, or `None` if they are below `prefix`.
     rejects: Option<Path>,
     identity: Mutex<Option<String>>,
-    /// Set after another output was found below the prefix than at first.
+    /// Set when the stored output id differs from the first one that was read.
     is_replaced: AtomicBool,
     /// True after the store has refused to create an object that existed already.
     is_checked: Mutex<bool>,
@@ -172,7 +172,8 @@ impl ObjectStorage {
                             {
                                 return Ok(Concluded::Ended);
                             }
-                            // The commit belongs to an earlier life of the request, or to an earlier request with this id.
+                            // The commit belongs to an earlier life of the request, or to an earlier request with this
+                            // id.
                             CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
                                 if decision.life_ms < request.life_ms =>
                             {
@@ -200,8 +201,9 @@ impl ObjectStorage {
     }
 }
 
-/// Makes a call again for a few seconds if it fails transiently: a single lost answer must not end a worker that starts.
-fn patiently<T>(call: impl Fn() -> Result<T>) -> Result<T> {
+/// Makes a call, and repeats it for a few seconds while it fails transiently: a single lost answer must not end a
+/// worker that starts.
+fn with_retries<T>(call: impl Fn() -> Result<T>) -> Result<T> {
     let mut tries = 0;
     loop {
         match call() {
@@ -250,8 +252,8 @@ impl Storage for ObjectStorage {
     fn prepare(&self, queue: &str, stop: Option<&Stop>) -> Result<()> {
         self.check_queue(queue)?;
         let Some(stop) = stop else {
-            patiently(|| self.check_store(&self.buckets))?;
-            return patiently(|| self.identity()).map(drop);
+            with_retries(|| self.check_store(&self.buckets))?;
+            return with_retries(|| self.identity()).map(drop);
         };
         let buckets = self.buckets.bounded(PREPARE_TIME, stop);
         self.check_store(&buckets)?;

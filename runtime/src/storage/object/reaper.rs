@@ -1,6 +1,6 @@
-//! Removes objects that nobody needs any more: uploads of dead attempts, old checkpoints, and decisions that were carried
-//! out. The notes about uploads show which uploads there are. An upload is aborted if no decision names it, or if the
-//! request has a receipt.
+//! Removes objects that nobody needs any more: uploads of dead attempts, old checkpoints, and decisions that were
+//! carried out. The notes about uploads show which uploads there are. An upload is aborted if no decision names it, or
+//! if the request has a receipt.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ const NOTE_BYTES_MAX: u64 = 64 << 10;
 const DECISION_KEPT_TIMES: u32 = 24;
 
 impl ObjectStorage {
-    /// Aborts those uploads of a request that no worker may still have to complete, and removes the notes about them.
+    /// Aborts the uploads of a request that no worker needs to complete, and removes the notes about them.
     /// Returns the number of uploads that no decision names.
     pub(super) fn abort_uploads(&self, keys: &Keys, id: &str) -> Result<usize> {
         self.abort_noted(keys, id, self.client().list(&keys.uploads(Some(id)))?)

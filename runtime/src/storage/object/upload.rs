@@ -1,14 +1,14 @@
 //! Uploads the bytes of an attempt in parts: bytes go in; an upload whose object can be made visible comes out.
 //!
 //! Each part but the last ends at a multiple of the part length, so that two attempts at the same work upload equal
-//! parts. At most [`IN_FLIGHT_MAX`] parts are uploaded at the same time. If so many parts are on their way and the next
+//! parts. At most [`IN_FLIGHT_MAX`] parts are uploaded at the same time. If this many parts are in flight and the next
 //! part is full, the attempt waits for the store. So an upload holds at most [`IN_FLIGHT_MAX`] parts and the next part
 //! in memory.
 //!
-//! The next part and each part on its way count as memory of the attempt. An upload needs the memory of one part only.
+//! The next part and each part in flight count as memory of the attempt. An upload needs the memory of one part only.
 //! If there is no memory for the next part, the attempt first waits for its own parts, whose memory then becomes free.
-//! Only then it waits for other attempts. If the attempt runs alone, it waits for each part before it begins the next
-//! one. So the memory that it holds at a certain byte of its output does not depend on the speed of the store.
+//! Only then does it wait for other attempts. If the attempt runs alone, it waits for each part before it begins the
+//! next one. So the memory that it holds at a certain byte of its output does not depend on the speed of the store.
 
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub(super) struct Upload {
     target: UploadTarget,
     /// The upload's id at the store, or `None` before the first part.
     id: Option<String>,
-    /// The ids of the parts at the store. An id is `None` while its part is on its way, or if the part could not be
+    /// The ids of the parts at the store. An id is `None` while its part is in flight, or if the part could not be
     /// uploaded.
     parts: Vec<Option<String>>,
     /// The first bytes of the next part, which is not full yet.
@@ -64,11 +64,11 @@ pub(super) struct UploadTarget {
     /// A random word that identifies the upload. The object has it in its metadata.
     pub(super) nonce: String,
     /// The key of the note about the upload. The note is written after the upload has begun and before its first part.
-    /// By the note, the reaper finds the upload of a dead attempt.
+    /// The reaper uses the note to find the upload of a dead attempt.
     pub(super) note_key: Path,
 }
 
-/// The note about an upload, which contains what is needed to abort the upload.
+/// The note about an upload. It contains the bucket, the key and the id, which are needed to abort the upload.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct UploadNote {
     /// The URI of the bucket, if it is not the bucket of the note.
@@ -168,7 +168,7 @@ impl Upload {
         self.held = memory.hold();
     }
 
-    /// Returns the number of whole parts so far. Some of them can still be on their way to the store.
+    /// Returns the number of whole parts so far. Some of them can still be in flight.
     pub(super) fn part_count(&self) -> usize {
         self.parts.len()
     }
@@ -182,7 +182,7 @@ impl Upload {
     /// one of these parts has not arrived at the store.
     pub(super) fn state_at(&mut self, count: usize, tail: usize) -> Option<UploadState> {
         while let Some(ended) = self.running.try_join_next() {
-            if let Err(error) = self.note_part(ended) {
+            if let Err(error) = self.record_part(ended) {
                 self.failed.get_or_insert(error);
             }
         }
@@ -227,13 +227,13 @@ impl Upload {
         Ok(SealedObject { sealed, upload: self })
     }
 
-    /// Leaves the upload to a later attempt.
+    /// Keeps the upload for a later attempt.
     pub(super) fn keep(&mut self) {
         self.is_kept = true;
     }
 
-    /// Marks that a checkpoint describes the upload. From now on another attempt can continue it, and a decision of that
-    /// attempt can name it. So only the reaper aborts it, after a look at the decisions.
+    /// Marks that a checkpoint describes the upload. From now on, another attempt can continue the upload, and a
+    /// decision of that attempt can name it. So only the reaper may abort the upload, after it has read the decisions.
     pub(super) fn share(&mut self) {
         self.is_kept = true;
     }
@@ -249,7 +249,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Aborts the upload, unless another attempt may need it. The reaper aborts what cannot be aborted now.
+    /// Aborts the upload, unless another attempt may need it. If the abort fails, the reaper aborts the upload later.
     pub(super) fn discard(&mut self) {
         if !self.is_kept {
             let _ = self.abort();
@@ -340,10 +340,11 @@ impl Upload {
 
     fn wait_for_part(&mut self) -> Result<()> {
         let ended = self.client.runtime().block_on(self.running.join_next());
-        ended.map_or(Ok(()), |ended| self.note_part(ended))
+        ended.map_or(Ok(()), |ended| self.record_part(ended))
     }
 
-    fn note_part(&mut self, ended: Result<(usize, Result<String>), tokio::task::JoinError>) -> Result<()> {
+    /// Records the id of a part whose upload has ended.
+    fn record_part(&mut self, ended: Result<(usize, Result<String>), tokio::task::JoinError>) -> Result<()> {
         let (index, part) = ended.map_err(|error| {
             let what = format!("{}: an upload was interrupted", self.client.uri(&self.target.key));
             Error::transient(Stage::Commit, Code::HostFailure, what).because(error)
@@ -376,7 +377,7 @@ impl Drop for Upload {
         let (false, Some(id)) = (self.is_kept, self.id.take()) else {
             return;
         };
-        // If the upload cannot be aborted now, its note stays. By the note, the reaper finds the upload later.
+        // If the upload cannot be aborted now, its note stays. The reaper uses the note to find the upload later.
         let (client, notes) = (self.client.clone(), self.notes.clone());
         let discarding = client.discard_upload(notes, self.target.clone(), id);
         self.client.runtime().spawn(discarding);

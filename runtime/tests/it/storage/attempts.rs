@@ -21,7 +21,7 @@ use crate::support::inputs::sha256;
 use crate::support::receipts::{ID, receipt};
 
 #[test]
-fn an_output_and_its_receipt_appear_and_nothing_else_lies_beside_the_outputs() {
+fn a_commit_leaves_an_output_and_a_receipt_and_no_notes() {
     let fixture = StorageFixture::new();
     let Committed::New(made) = attempt(&fixture.healthy(), 1, 0).unwrap() else {
         panic!("there was no receipt before");
@@ -42,7 +42,7 @@ fn an_output_and_its_receipt_appear_and_nothing_else_lies_beside_the_outputs() {
 }
 
 #[test]
-fn a_queue_whose_name_other_objects_have_is_refused() {
+fn a_reserved_queue_name_is_refused() {
     let fixture = StorageFixture::new();
     let storage = fixture.healthy();
     for queue in ["_ingest", "receipts", "decisions", "uploads"] {
@@ -53,7 +53,7 @@ fn a_queue_whose_name_other_objects_have_is_refused() {
 }
 
 #[test]
-fn an_object_that_nobody_of_this_request_made_is_never_replaced() {
+fn an_object_of_another_program_is_never_replaced() {
     for uploads in Uploads::ALL {
         a_foreign_object_stays(&StorageFixture::of(uploads));
     }
@@ -73,7 +73,7 @@ fn a_foreign_object_stays(fixture: &StorageFixture) {
 }
 
 #[test]
-fn of_many_attempts_exactly_one_commits() {
+fn concurrent_attempts_share_one_receipt() {
     for fixture in (0..10).flat_map(|_| StorageFixture::all()) {
         let results: Vec<_> = std::thread::scope(|scope| {
             let attempts: Vec<_> = (1..=6)
@@ -113,7 +113,7 @@ enum Sequel {
 }
 
 #[test]
-fn whenever_an_attempt_is_hit_the_request_ends_in_one_output_or_in_none() {
+fn after_any_fault_a_request_has_one_output_or_none() {
     for fixture in StorageFixture::all() {
         // An attempt without a fault shows how many calls an attempt makes.
         let counted = Steering::new(None);
@@ -134,7 +134,7 @@ fn whenever_an_attempt_is_hit_the_request_ends_in_one_output_or_in_none() {
                 for sequel in [Sequel::Again, Sequel::Cancelled, Sequel::Retried] {
                     let what = format!("{kind}, call {call} {fault:?}, then {sequel:?}");
                     let fixture = fixture.another();
-                    committed += usize::from(walk(&fixture, call, fault, sequel, &what));
+                    committed += usize::from(run_case(&fixture, call, fault, sequel, &what));
                 }
             }
         }
@@ -146,7 +146,7 @@ fn whenever_an_attempt_is_hit_the_request_ends_in_one_output_or_in_none() {
 
 /// Runs one case: `fault` hits the call with the number `call`, and then `sequel` happens. Returns whether the request
 /// was committed.
-fn walk(fixture: &StorageFixture, call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
+fn run_case(fixture: &StorageFixture, call: usize, fault: Fault, sequel: Sequel, what: &str) -> bool {
     let steering = Steering::new(Some((call, fault)));
     let is_over = AtomicBool::new(false);
     let (first, sequel_result) = std::thread::scope(|scope| {
@@ -180,7 +180,7 @@ fn walk(fixture: &StorageFixture, call: usize, fault: Fault, sequel: Sequel, wha
             assert!(first.is_err(), "{what}: {first:?}");
         }
     }
-    // A process that looks for the receipt later finds the same receipt, or also none.
+    // A process that looks later finds the same receipt, or no receipt either.
     let later = fixture
         .healthy()
         .committed(QUEUE, ID, "2026-01-01T00:00:00Z")
@@ -189,7 +189,7 @@ fn walk(fixture: &StorageFixture, call: usize, fault: Fault, sequel: Sequel, wha
     receipt.is_some()
 }
 
-/// Lets a process go on when this is dropped, also if the test fails.
+/// Wakes the sleeping process when this is dropped, even if the test fails.
 struct WokenOnDrop<'a>(&'a Steering);
 
 impl Drop for WokenOnDrop<'_> {
@@ -254,7 +254,7 @@ fn a_refused_output_is_never_visible_and_its_rejects_are_kept() {
 }
 
 #[test]
-fn a_checkpoint_continues_the_upload_without_its_parts() {
+fn a_resumed_upload_sends_no_covered_part_again() {
     for fixture in StorageFixture::all() {
         a_checkpoint_continues(&fixture);
     }
@@ -315,7 +315,7 @@ fn sealed_after_a_checkpoint(storage: &dyn Storage) -> Box<dyn SealedAttempt> {
 }
 
 #[test]
-fn an_upload_that_two_attempts_share_stays_if_one_commits_and_the_other_is_refused() {
+fn a_shared_upload_survives_the_refusal_of_one_attempt() {
     let (counted, fixture) = (Steering::new(None), StorageFixture::new());
     let sealed = sealed_after_a_checkpoint(&fixture.storage(&counted));
     // Three calls look for a receipt, for decisions and for an object with the output's name. The next one creates the
@@ -352,7 +352,7 @@ fn an_upload_that_two_attempts_share_stays_if_one_commits_and_the_other_is_refus
 }
 
 #[test]
-fn work_that_was_done_before_is_found_without_an_upload() {
+fn finished_work_is_found_without_an_upload() {
     let fixture = StorageFixture::new();
     let done_before =
         |storage: &dyn Storage, is_same| commit::done_before(storage, &owner(2, 2), |_| is_same);
@@ -374,7 +374,7 @@ fn work_that_was_done_before_is_found_without_an_upload() {
 }
 
 #[test]
-fn an_output_that_somebody_removed_is_made_again_in_a_new_round() {
+fn a_removed_output_gets_a_new_round() {
     for uploads in Uploads::ALL {
         a_removed_output_is_made_again(uploads);
     }
@@ -422,7 +422,7 @@ fn an_upload_that_cannot_be_aborted_waits_until_a_foreign_object_is_gone() {
     let fixture = dies_after_its_decision(&StorageFixture::of(Uploads::ByBlocks));
     let foreign = fixture.objects.put(OUTPUT, "a stranger's");
     fixture.runtime.block_on(foreign);
-    // The first attempt could complete its blocks at any time, so the request cannot end otherwise.
+    // The first attempt could complete its blocks at any time. So the request can end only with its commit.
     for _ in 0..2 {
         let error = attempt(&fixture.healthy(), 2, 1).expect_err("the name is taken");
         assert_eq!(
@@ -444,12 +444,12 @@ fn an_upload_that_cannot_be_aborted_waits_until_a_foreign_object_is_gone() {
 }
 
 #[test]
-fn an_upload_stays_while_another_call_for_its_object_has_not_ended() {
+fn an_upload_stays_while_another_call_for_its_object_runs() {
     let fixture = dies_after_its_decision(&StorageFixture::of(Uploads::ById));
     let runtime = fixture.runtime.handle().clone();
-    let busy = fixture.objects.connect_busily();
+    let busy = fixture.objects.connect_to_busy_store();
     let busy = ObjectStorage::new(busy, BUCKET.to_owned(), "out", PART_BYTES, runtime).unwrap();
-    // The other call can be another worker's that completes the upload, so the request cannot end otherwise.
+    // The other call can come from a worker that completes the upload. So the request can end only with this commit.
     for error in [
         attempt(&busy, 2, 1).expect_err("the store is busy"),
         conclude(&busy, 1).expect_err("the decision says commit"),
@@ -476,7 +476,7 @@ fn no_receipt_is_created_for_an_output_that_is_gone() {
         fixture.runtime.block_on(fixture.objects.remove(key));
     }
     let (store, runtime) = (
-        fixture.objects.connect_forgetfully(),
+        fixture.objects.connect_to_forgetful_store(),
         fixture.runtime.handle().clone(),
     );
     let forgetful = ObjectStorage::new(store, BUCKET.to_owned(), "out", PART_BYTES, runtime).unwrap();
@@ -487,7 +487,7 @@ fn no_receipt_is_created_for_an_output_that_is_gone() {
 }
 
 #[test]
-fn one_lost_answer_does_not_end_a_worker_that_starts() {
+fn one_lost_answer_does_not_end_a_starting_worker() {
     for number in 0..4 {
         for fault in [Fault::FailsBefore, Fault::FailsAfter] {
             let fixture = StorageFixture::new();

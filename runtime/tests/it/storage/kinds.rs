@@ -83,7 +83,7 @@ fn gcs_store() -> InputStore {
 }
 
 #[tokio::test]
-async fn the_servers_let_one_client_create_an_object() {
+async fn the_test_servers_let_only_one_of_many_clients_create_an_object() {
     let server = S3Server::start();
     server.create_bucket("lake");
     let bucket = object_client::s3(&server.endpoint(), "lake", (ACCESS_KEY, SECRET_KEY));

@@ -35,9 +35,9 @@ const PART_BYTES: usize = 8;
 /// The way in which a store in memory uploads parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Uploads {
-    /// As S3 and Google: each upload has an id, and can be aborted.
+    /// Like S3 and Google: each upload has an id, and can be aborted.
     ById,
-    /// As Azure: uploads to one key share their blocks.
+    /// Like Azure: uploads to one key share their blocks.
     ByBlocks,
 }
 
@@ -50,7 +50,7 @@ struct StorageFixture {
     runtime: Runtime,
     objects: Arc<SharedObjects>,
     uploads: Uploads,
-    /// Another store with the rejects, and its way to upload parts, if the rejects have one of their own.
+    /// The store of the rejects and the way in which it uploads parts, or `None` if the rejects are in `objects`.
     rejects: Option<(Arc<SharedObjects>, Uploads)>,
 }
 

@@ -1,4 +1,4 @@
-//! Tests what is removed of dead attempts, and what must stay.
+//! Tests which leftovers of dead attempts the reaper removes, and which ones it must keep.
 
 use ingest_host::commit::Committed;
 use ingest_host::error::{Class, Code};
@@ -9,7 +9,7 @@ use super::{QUEUE, StorageFixture, Uploads, attempt, conclude, dies_after_its_de
 use crate::support::host::wait_for;
 use crate::support::receipts::ID;
 
-/// Leaves an upload and a note about it, as an attempt does that dies.
+/// Leaves an upload and its note, as a dying attempt does.
 fn dies_while_it_uploads(storage: &dyn Storage) {
     let mut attempt = storage.begin(owner(1, 1), Format::Csv).unwrap();
     attempt.output().take(&[b'a'; 100]).unwrap();
@@ -19,7 +19,7 @@ fn dies_while_it_uploads(storage: &dyn Storage) {
 }
 
 #[test]
-fn what_dead_attempts_uploaded_is_removed() {
+fn uploads_of_dead_attempts_are_aborted() {
     let fixture = StorageFixture::new();
     let storage = fixture.healthy();
     dies_while_it_uploads(&storage);
@@ -41,7 +41,7 @@ fn what_dead_attempts_uploaded_is_removed() {
 }
 
 #[test]
-fn the_reaper_keeps_what_a_decision_names_that_nobody_has_carried_out() {
+fn uploads_of_an_open_decision_are_kept() {
     for uploads in Uploads::ALL {
         let fixture = dies_after_its_decision(&StorageFixture::of(uploads));
         // The reaper counts the age of notes and decisions in milliseconds.
@@ -57,7 +57,7 @@ fn the_reaper_keeps_what_a_decision_names_that_nobody_has_carried_out() {
 }
 
 #[test]
-fn an_upload_of_a_decision_that_could_not_be_carried_out_is_aborted_after_the_receipt() {
+fn uploads_of_an_impossible_decision_are_aborted_after_the_receipt() {
     let fixture = dies_after_its_decision(&StorageFixture::of(Uploads::ById));
     let key = fixture.keys().into_iter().find(|key| key.contains("/decisions/"));
     let decision = fixture.read(&key.unwrap()).unwrap();
@@ -76,7 +76,7 @@ fn an_upload_of_a_decision_that_could_not_be_carried_out_is_aborted_after_the_re
 }
 
 #[test]
-fn a_document_that_nobody_understands_keeps_only_what_belongs_to_it() {
+fn an_unreadable_decision_protects_only_its_request() {
     let fixture = StorageFixture::new();
     let damaged = "out/_ingest/orders/decisions/other/0000000000000001.000000.json";
     fixture

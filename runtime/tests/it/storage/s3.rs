@@ -83,7 +83,7 @@ fn a_worker_writes_to_s3() {
     let receipt = fixture.receipt("a").unwrap();
     assert_eq!(receipt["outputs"][0]["uri"], format!("{BUCKET}/out/q/a.csv"));
     assert_eq!(fixture.host.status("a")["receipt"], receipt);
-    // Nothing stays but outputs, receipts, decisions and what identifies the output.
+    // Only these objects remain: outputs, receipts, decisions, the id of the output and the object of the check.
     let mut others = fixture.server.keys("lake");
     others.retain(|key| {
         !key.starts_with("out/q/") && !key.contains("/receipts/") && !key.contains("/decisions/")
@@ -279,7 +279,7 @@ fn places_that_cannot_be_committed_together_are_refused() {
 }
 
 #[test]
-fn a_bucket_of_rejects_that_does_not_exist_is_found_before_a_request_is_claimed() {
+fn a_missing_bucket_of_rejects_is_reported_before_a_claim() {
     let fixture = S3Fixture::new();
     let google = GcsServer::start(&["refused"]);
     fixture.submit("a");
@@ -381,7 +381,7 @@ fn ingest_names_an_output_by_the_digest_of_a_file() {
 }
 
 #[test]
-fn two_creates_at_once_have_one_winner() {
+fn concurrent_workers_agree_on_the_id_of_an_output() {
     use ingest_host::location::ObjectPrefix;
     use ingest_host::storage::Storage;
 
@@ -403,7 +403,7 @@ fn two_creates_at_once_have_one_winner() {
 }
 
 #[test]
-fn what_cannot_be_an_output_is_refused() {
+fn an_invalid_output_place_is_refused() {
     let fixture = S3Fixture::new();
     for (output, why) in [
         ("az://lake/out", "no account of Azure"),

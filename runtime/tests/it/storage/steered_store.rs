@@ -63,7 +63,7 @@ pub(super) struct SharedObjects {
     has_rejects_only: bool,
     /// The blocks of each blob, by their ids, for [`SteeredBlocks`].
     blocks: Mutex<BTreeMap<Path, BTreeMap<String, Bytes>>>,
-    faults_seen: Mutex<Vec<String>>,
+    violations: Mutex<Vec<String>>,
 }
 
 /// The connection of one process to the shared objects.
@@ -181,11 +181,11 @@ impl SharedObjects {
         Arc::new(SteeredBlocks(self.connect(steering)))
     }
 
-    pub(super) fn connect_busily(self: &Arc<Self>) -> Arc<BusyStore> {
+    pub(super) fn connect_to_busy_store(self: &Arc<Self>) -> Arc<BusyStore> {
         Arc::new(BusyStore(self.connect(&Steering::new(None))))
     }
 
-    pub(super) fn connect_forgetfully(self: &Arc<Self>) -> Arc<ForgetfulStore> {
+    pub(super) fn connect_to_forgetful_store(self: &Arc<Self>) -> Arc<ForgetfulStore> {
         Arc::new(ForgetfulStore(self.connect(&Steering::new(None))))
     }
 
@@ -227,7 +227,7 @@ impl SharedObjects {
 
     /// Returns the violations that were found when the outputs were listed after each call.
     pub(super) fn violations(&self) -> Vec<String> {
-        self.faults_seen.lock().unwrap().clone()
+        self.violations.lock().unwrap().clone()
     }
 
     /// Lists the outputs, as a reader would do. Records a violation for each output that no decision to commit names.
@@ -258,7 +258,7 @@ impl SharedObjects {
             let nonce = found.attributes.get(&Attribute::Metadata("ingest-upload".into()));
             if !nonce.is_some_and(|nonce| named.contains(nonce.as_ref())) {
                 let what = format!("{key} is visible, and no decision names it");
-                self.faults_seen.lock().unwrap().push(what);
+                self.violations.lock().unwrap().push(what);
             }
         }
     }

@@ -9,7 +9,8 @@ use ingest_host::storage::{Owner, Storage};
 use super::{OUTPUT, StorageFixture, owner};
 use crate::support::receipts::ID;
 
-/// Runs an attempt with this much output and rejects up to its seal, within this memory.
+/// Runs an attempt up to its seal. It writes `2 * bytes` bytes of output and `bytes` bytes of rejects, and takes its
+/// memory from `memory`.
 fn seal_within(storage: &dyn Storage, id: &str, bytes: usize, memory: &MemoryShare) -> Result<()> {
     let owner = Owner {
         id: Some(id.to_owned()),
@@ -35,7 +36,7 @@ fn many_uploads_share_little_memory_and_all_of_them_end() {
             scope.spawn(move || seal_within(&storage, &format!("day-{number}"), 500, &memory).unwrap());
         }
     });
-    // What a store may still write for a checkpoint counts until it is written.
+    // The bytes of a checkpoint count until the store has written them.
     let share = budget.share(&Stop::default());
     share.be_alone().unwrap();
     share.hold().raise(48).unwrap();
@@ -69,7 +70,8 @@ fn an_upload_that_needs_more_memory_than_a_request_may_hold_is_refused() {
 #[test]
 fn an_attempt_that_runs_alone_holds_one_part_of_each_upload() {
     let fixture = StorageFixture::new();
-    // A request may hold 24 bytes: a part of the output, a part of the rejects, and the rests of a checkpoint.
+    // A request may hold 24 bytes: a part of the output, a part of the rejects, and a checkpoint's copy of both
+    // unfinished last parts.
     let budget = MemoryBudget::new(32);
     let share = budget.share(&Stop::default());
     share.be_alone().unwrap();

@@ -1,7 +1,7 @@
-//! A stub of Google Cloud Storage: the calls of its XML interface that the program uses, with all versions of each object
-//! in memory. It follows Google's documentation, and shows only that the program does, too. Emulators of other people
-//! cannot be used: fake-gcs-server refuses to write objects by these calls, and gcp-storage-emulator ignores conditions
-//! and has no uploads in parts.
+//! A stub of Google Cloud Storage: the calls of its XML interface that the program uses, with all versions of each
+//! object in memory. It follows Google's documentation, and shows only that the program does, too. Emulators of other
+//! people cannot be used: fake-gcs-server refuses to write objects by these calls, and gcp-storage-emulator ignores
+//! conditions and has no uploads in parts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 
 use super::server_thread::serve_on_thread;
 
-/// The most objects and prefixes in a page of a listing. It is small, so that tests have listings of several pages.
+/// The maximum number of objects and prefixes in a page of a listing. It is small, so that tests have listings of
+/// several pages.
 const PAGE: usize = 20;
 
 /// The minimum length of each part of an upload except the last one, in bytes.
@@ -207,7 +208,8 @@ impl Bucket {
         version.read(headers)
     }
 
-    /// Makes a version, and returns the answer with its facts. Google has no MD5 of an object that was uploaded in parts.
+    /// Makes a version, and returns the answer with its facts. Google has no MD5 of an object that was uploaded in
+    /// parts.
     fn make(&mut self, key: &str, headers: HeaderMap, bytes: Bytes, has_md5: bool) -> Response<Body> {
         self.made += 1;
         let generation = 1_700_000_000_000_000 + self.made;

@@ -1,5 +1,5 @@
-//! An S3 server for tests. It checks signatures and keeps objects in a folder (crates `s3s` and `s3s-fs`). This module adds
-//! `If-Match`, versions, and faults.
+//! An S3 server for tests. It checks signatures and keeps objects in a folder (crates `s3s` and `s3s-fs`). This module
+//! adds `If-Match`, versions, and faults.
 
 pub(crate) mod script;
 
@@ -51,7 +51,7 @@ struct State {
     busy: AtomicUsize,
     /// The numbers of bytes after which the next answers break off.
     cuts: Mutex<Vec<usize>>,
-    /// The most objects in a page of a list; 0 for the server's own number.
+    /// The maximum number of objects in a page of a list; 0 for the server's own number.
     page: AtomicUsize,
     /// The number of pages of lists that are given before each page is answered with an error; none for any number.
     pages_left: Mutex<Option<usize>>,
@@ -404,8 +404,8 @@ impl Faulty {
 }
 
 impl Faulty {
-    /// Makes a request that changes something at this key. A planned fault or a disturbance may hit the request. `change`
-    /// returns the entry for the journal.
+    /// Makes a request that changes something at this key. A planned fault or a disturbance may hit the request.
+    /// `change` returns the entry for the journal.
     async fn changing<T: Send + 'static>(
         &self,
         call: Call,
@@ -427,8 +427,8 @@ impl Faulty {
         }
     }
 
-    /// Makes a request that changes something, while no other such request is made. The request takes effect even if its
-    /// client closes the connection.
+    /// Makes a request that changes something, while no other such request is made. The request takes effect even if
+    /// its client closes the connection.
     async fn alone<T: Send + 'static>(
         &self,
         fault: Option<PlannedFault>,

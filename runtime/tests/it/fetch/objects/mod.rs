@@ -119,7 +119,7 @@ async fn a_cut_transfer_resumes_with_the_same_version() {
 }
 
 #[tokio::test]
-async fn a_busy_store_is_asked_again_within_a_transfer_and_is_transient_before() {
+async fn a_busy_store_is_retried_within_a_transfer() {
     let server = S3Server::start();
     server.put("lake", "a.csv", CSV);
     server.be_busy(1);
@@ -273,7 +273,7 @@ async fn errors_of_the_store_say_what_to_do() {
 }
 
 #[tokio::test]
-async fn answers_of_aws_that_the_server_above_never_gives_say_what_to_do() {
+async fn errors_that_only_aws_returns_say_what_to_do() {
     let xml = |code: &str, more: &str| {
         format!(
             "<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>Some text.</Message>{more}</Error>"
