@@ -52,7 +52,7 @@ fn each_row_of_the_page_has_its_test() {
     let page = include_str!("../../../../docs/formats.md");
     let tests = include_str!("csv_as_found.rs");
     let mut sections = page.split("\n## ");
-    let section = sections.find(|section| section.starts_with("CSV as it is found\n"));
+    let section = sections.find(|section| section.starts_with("How unusual CSV is read\n"));
     let (table, _) = section.unwrap().split_once("\n### ").unwrap();
     let rows = table
         .lines()
@@ -617,7 +617,7 @@ fn fields_separated_by_runs_of_spaces() {
 }
 
 #[test]
-fn two_columns_of_one_name() {
+fn two_columns_with_the_same_name() {
     assert_refused("a,b,a\n", &as_csv(), "columns 1 and 3 are both named \"a\"");
     let number = with(|options| options.duplicate_columns = Some(DuplicateColumns::Number));
     assert_read(
