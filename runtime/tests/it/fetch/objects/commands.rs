@@ -9,14 +9,18 @@ use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY, environment};
 
 fn host() -> Host {
     let host = Host::embedded();
-    std::fs::copy(component("clean"), host.path("clean.wasm")).unwrap();
+    for plugin in ["alarms", "clean"] {
+        std::fs::copy(component(plugin), host.path(&format!("{plugin}.wasm"))).unwrap();
+    }
     host
 }
 
 #[test]
 fn the_example_of_the_document_runs() {
     let (server, host) = (S3Server::start(), host());
-    server.put("lake", "2017/10/alarms.csv", CSV);
+    let mut alarms = Vec::new();
+    alarm_feed::write_alarms(&mut alarms, 7, 2, 0).unwrap();
+    server.put("lake", "2017/10/alarms.csv", alarms);
     let script = documents::block("sh", "AWS_ENDPOINT_URL=http://127.0.0.1:9000");
     let script = script
         .replace("http://127.0.0.1:9000", &server.endpoint())
@@ -29,6 +33,12 @@ fn the_example_of_the_document_runs() {
     assert!(
         said.contains("2 records: ") && said.contains("1 done, 0 dead"),
         "{said}"
+    );
+    assert!(
+        server
+            .keys("lake")
+            .iter()
+            .any(|key| key.starts_with("clean/bigdatastudy/"))
     );
     let requests = host.run("requests --queue bigdatastudy --json").ok();
     assert!(!requests.contains("AWS_SECRET"), "{requests}");
