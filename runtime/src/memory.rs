@@ -386,7 +386,7 @@ impl MemoryShare {
             return Error::transient(Stage::Worker, Code::MachineBusy, why);
         }
         let used = budget.state.lock().holder(share.holder).used;
-        let needed = ByteSize(used.saturating_add(bytes) as u64);
+        let needed = ByteSize((used.saturating_add(bytes) as u64).next_multiple_of(1 << 10));
         let [most, total] = [budget.request_max(), budget.total].map(|bytes| ByteSize(bytes as u64));
         let why = format!(
             "needs {needed} of memory, and a request may hold {most}, three quarters of the worker's --memory-total {total}"

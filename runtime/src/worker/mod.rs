@@ -525,6 +525,17 @@ impl Worker {
             self.logged_elsewhere.remove(queue);
         } else if self.logged_elsewhere.insert(queue.clone()) {
             for OtherOutput { uri, requests } in &elsewhere {
+                // The id of an output covers the place of its rejects, but its URI does not.
+                if *uri == self.policies.of(queue).output.uri {
+                    tracing::warn!(
+                        queue,
+                        requests,
+                        output = uri,
+                        "left to a worker with this output and other `--rejects`, with which they were begun: start one, or use \
+                         `--move-output` if that place is gone"
+                    );
+                    continue;
+                }
                 tracing::warn!(
                     queue,
                     requests,

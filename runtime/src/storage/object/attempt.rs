@@ -74,7 +74,11 @@ impl ObjectAttempt {
             ..
         } = self;
         rejects.get_or_insert_with(|| {
-            let target = upload_target(keys, owner, id, keys.rejects(id, owner.fence));
+            let attempt = match owner.queue {
+                Some(_) => owner.fence.to_string(),
+                None => uuid::Uuid::new_v4().simple().to_string(),
+            };
+            let target = upload_target(keys, owner, id, keys.rejects(id, &attempt));
             Staged::new(Upload::new(&buckets.rejects, buckets, target, memory))
         })
     }

@@ -66,8 +66,9 @@ impl Keys {
 
     /// Returns the key of an attempt's rejects. The rejects of each attempt have a key of their own. An upload cannot
     /// get another key, so the rejects keep this key in quarantine, too.
-    pub(super) fn rejects(&self, id: &str, fence: u64) -> Path {
-        self.rejects.clone().join(format!("{id}.{fence}.rejects.csv"))
+    /// `attempt` is the fence or, outside a queue, where attempts have no fences, a random word.
+    pub(super) fn rejects(&self, id: &str, attempt: &str) -> Path {
+        self.rejects.clone().join(format!("{id}.{attempt}.rejects.csv"))
     }
 
     /// Returns whether a key is one of rejects.

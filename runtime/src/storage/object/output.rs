@@ -399,10 +399,15 @@ impl ObjectStorage {
 }
 
 fn parse_prefix(bucket: &str, prefix: &str) -> Result<Path> {
-    Path::parse(prefix).map_err(|error| {
-        let what = format!("{bucket}/{prefix}: cannot be the prefix of objects");
-        Error::permanent(Stage::Config, Code::OutputFolder, what).because(error)
-    })
+    let refused = |why: &str| {
+        let what = format!("{bucket}/{prefix}: cannot be the prefix of objects: {why}");
+        Error::permanent(Stage::Config, Code::OutputFolder, what)
+    };
+    // The library leaves out the first slash, so two spellings would be one place.
+    if prefix.starts_with('/') || prefix.contains("//") {
+        return Err(refused("it has nothing between two slashes"));
+    }
+    Path::parse(prefix).map_err(|error| refused("the library refuses it").because(error))
 }
 
 /// Returns the id of a place, and creates it if there is none.
