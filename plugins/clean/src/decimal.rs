@@ -141,7 +141,7 @@ pub(crate) struct Long<'a> {
 impl<'a> Long<'a> {
     /// Returns the parts of a text that has been parsed as a number before.
     fn of(text: &'a str) -> Self {
-        Self::parse(text).expect("a number has the parts of one")
+        Self::parse(text).expect("this text was parsed as a number before")
     }
 
     fn parse(text: &'a str) -> Option<Self> {
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_number_compares_and_is_written_as_by_all_its_digits() {
+    fn a_short_number_is_compared_and_written_like_a_long_one() {
         let seen = std::cell::RefCell::new(std::collections::BTreeMap::new());
         let equal = SMALL.prop_map(|number| {
             let zero = if number.contains('.') { "0" } else { ".0" };
@@ -377,7 +377,7 @@ mod tests {
             else {
                 return;
             };
-            let long = Long::parse(number).expect("a short number has the parts of one");
+            let long = Long::parse(number).expect("this text was parsed as a number before");
             assert!(long.is_json && long.is_finite() && text == number, "{number:?}");
             if let Some(short_bound) = bound.short {
                 let order = bound.order_long(&long);

@@ -242,7 +242,7 @@ async fn a_worker_that_cannot_renew_leases_claims_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_has_no_connection_for_its_leases_yet_stops_at_once() {
+async fn a_worker_stops_at_once_before_its_lease_connection_is_open() {
     let queue = InFile::new().await;
     // This server accepts connections and never answers. After three seconds, a client treats this as a failure.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

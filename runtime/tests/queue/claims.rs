@@ -322,7 +322,7 @@ pub(crate) async fn the_same_nonce_gives_the_same_claims(server: TestServer) {
     server.audit_is_clean().await;
 }
 
-pub(crate) async fn a_request_that_one_more_loss_makes_poison_is_claimed_alone(server: TestServer) {
+pub(crate) async fn a_request_that_lost_two_workers_is_claimed_alone(server: TestServer) {
     server.submit(&["a", "b", "c", "d"]).await;
     let claim = async || server.queue().claim_some(Q, &how(), 2).await.unwrap();
     for _ in 1..how().lost_max {
@@ -586,7 +586,7 @@ pub(crate) async fn requests_of_another_output_do_not_hide_others(server: TestSe
     assert_eq!(waiting[0].requests, ELSEWHERE as u64);
 }
 
-pub(crate) async fn what_is_to_be_ended_is_given_while_claims_are_withheld(server: TestServer) {
+pub(crate) async fn a_paused_queue_still_hands_out_requests_that_must_be_ended(server: TestServer) {
     server.submit(&["a", "b"]).await;
     server.claim_briefly().await;
     server.queue().set_paused(Q, true).await.unwrap();

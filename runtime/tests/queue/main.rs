@@ -49,11 +49,11 @@ on_both! {
     claims: submitting_twice_does_nothing_more, what_was_windows_1252_is_submitted_again_as_ascii, a_bad_request_is_refused_whole, a_long_submit_is_answered_in_order,
         the_claim_carries_the_request, an_unreadable_request_is_claimed_to_be_ended, priority_then_age_decides, the_same_nonce_gives_the_same_claim,
         several_are_claimed_at_once, the_same_nonce_gives_the_same_claims,
-        a_request_that_one_more_loss_makes_poison_is_claimed_alone,
+        a_request_that_lost_two_workers_is_claimed_alone,
         an_unreadable_request_is_claimed_among_others,
         a_delayed_request_waits, a_lost_lease_goes_to_another, the_third_loss_is_poison,
         lost_leases_do_not_count_after_a_new_checkpoint, a_renewed_lease_is_kept,
-        a_request_of_a_lost_worker_stays_with_its_output, requests_of_another_output_do_not_hide_others, what_is_to_be_ended_is_given_while_claims_are_withheld,
+        a_request_of_a_lost_worker_stays_with_its_output, requests_of_another_output_do_not_hide_others, a_paused_queue_still_hands_out_requests_that_must_be_ended,
         each_request_is_claimed_by_one, a_submit_wakes_a_waiting_worker, a_wait_ends;
     claim_endings: a_settle_is_final, only_the_holder_ends_a_claim, a_failed_request_comes_back,
         a_dead_letter_is_retried_or_purged, hosts_that_have_answered_are_remembered, a_dead_letter_has_the_report_of_its_own_attempt, a_code_is_never_that_of_another_error, a_release_does_not_count, each_end_may_be_asked_again;

@@ -138,7 +138,7 @@ async fn a_look_at_an_older_file_leaves_it_as_it_is() {
     }
 }
 
-/// A program that does not know groups and reported checkpoints may have made a file of the latest version.
+/// A file of the latest version can come from a program that knows neither groups nor reports of checkpoints.
 #[tokio::test]
 async fn a_file_without_groups_gets_them() {
     let filled = fill().await;

@@ -1,5 +1,5 @@
-//! Parses the text of a config file: TOML goes in; settings come out, each checked as the option of its name would be on
-//! the command line, or all faults with their positions.
+//! Parses the text of a config file: TOML goes in; settings come out. Each setting is checked like the option of the same
+//! name. If there are faults, all of them come out instead, with their positions.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::names::check_usable_queue_name;
 /// The tables that the file can have.
 const QUEUES: &str = "queues";
 const LIMITS: &str = "limits";
-/// A queue has a list of the stores that it may use under this name.
+/// The key in a queue's table for the list of the stores that the queue may use.
 const STORES: &str = "stores";
 
 /// The options that the file cannot set. Its own name is one of them, and `limits` replaces the option `--limit`.
@@ -134,7 +134,7 @@ impl Reader<'_> {
     /// Returns the settings of the worker, and puts the tables of queues and stores into `file`.
     fn worker(&mut self, table: &DeTable<'_>, file: &mut ConfigFile) -> Table {
         let settings = self.table(table, Scope::Worker);
-        // A store with a fault also has a name.
+        // The name of a store is known even if the store's table has a fault.
         let mut names_of_stores = Vec::new();
         for (key, value) in table {
             match &**key.get_ref() {
