@@ -401,6 +401,11 @@ impl MemoryShare {
         share.is_some_and(|share| share.is_refused.load(Ordering::Relaxed))
     }
 
+    /// Returns the stop of the attempt, or `None` if the share has no budget.
+    pub fn stop(&self) -> Option<&Stop> {
+        self.0.as_ref().map(|share| &share.stop)
+    }
+
     /// Waits until this attempt has reserved the maximum that one attempt may hold. The attempt should hold no memory
     /// before this call. After the call, its grants do not depend on other attempts.
     ///

@@ -275,7 +275,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
 pub trait Attempt: fmt::Debug + Send {
     /// Counts the attempt's large buffers as memory of `memory`, from now on. Then each writer waits if there is no
     /// memory for a buffer, and fails as [`Held::raise`](crate::memory::Held::raise) does. Must be called before bytes
-    /// are written. A storage without large buffers need not do anything.
+    /// are written. A storage without large buffers need not do anything. From now on, calls to a store also end some
+    /// seconds after the stop of `memory` is requested.
     fn hold_in(&mut self, _memory: &MemoryShare) {}
 
     /// Returns the writer of the output's bytes.

@@ -257,7 +257,15 @@ impl AttemptRunner {
             };
             run_job(job, policy.options.fetcher.clone(), claim.request.uri.clone()).await
         };
-        stop_after_without(&mut limit, || memory.waited(), stop, work).await
+        let result = stop_after_without(&mut limit, || memory.waited(), stop, work).await;
+        result.map_err(|error| {
+            // The stop ends calls to an object store, whose errors do not say so.
+            let is_of_call = error.code() == Code::OutputUnwritable && !error.leaves_output();
+            match stop.is_requested() && is_of_call {
+                true => stop.error().because(error),
+                false => error,
+            }
+        })
     }
 
     /// If an earlier attempt has committed the request, returns its receipt, and removes the published files that the

@@ -96,7 +96,11 @@ fn upload_target(keys: &Keys, owner: &Owner, id: &str, key: Path) -> UploadTarge
 impl Attempt for ObjectAttempt {
     fn hold_in(&mut self, memory: &MemoryShare) {
         self.memory = memory.clone();
-        self.output.sink.hold_in(memory);
+        if let Some(stop) = memory.stop() {
+            self.buckets = self.buckets.until(stop);
+        }
+        self.checkpoints.use_client(&self.buckets.main);
+        self.output.sink.hold_in(&self.buckets.main, memory);
     }
 
     fn output(&mut self) -> &mut dyn StagedWriter {

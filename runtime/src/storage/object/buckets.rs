@@ -31,6 +31,14 @@ impl Buckets {
         }
     }
 
+    /// Returns the same connections, whose calls end after the stop: see [`Client::until`].
+    pub(super) fn until(&self, stop: &Stop) -> Self {
+        Self {
+            main: self.main.until(stop),
+            rejects: self.rejects.until(stop),
+        }
+    }
+
     /// Returns the connection to the bucket that a document names, or `None` if it is not one of this storage.
     pub(super) fn named(&self, bucket: Option<&str>) -> Option<&Client> {
         match bucket {

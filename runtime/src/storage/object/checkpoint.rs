@@ -114,6 +114,11 @@ impl Checkpoints {
         }
     }
 
+    /// Uses another client for the calls from now on.
+    pub(super) fn use_client(&mut self, client: &Client) {
+        self.client = client.clone();
+    }
+
     /// Returns whether this attempt has written its own checkpoint.
     pub(super) fn has_own(&self) -> bool {
         self.is_written.load(Ordering::Acquire)

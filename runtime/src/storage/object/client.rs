@@ -2,7 +2,7 @@
 //! name the object and say whether a retry can help.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,12 +49,38 @@ pub(super) struct Client {
     part_bytes: usize,
 }
 
-/// The end of the calls of a client that must not wait long.
+/// The time after a stop within which the calls of an attempt may still succeed.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// The end of the calls of a client.
 #[derive(Clone)]
 struct CallsEnd {
-    deadline: Instant,
-    patience: Duration,
+    /// The time at which all calls fail, and the time from the client's creation until then.
+    deadline: Option<(Instant, Duration)>,
     stop: Stop,
+    /// The time from the stop until all calls fail.
+    grace: Duration,
+    /// The time at which a call has found the stop first.
+    stopped_at: Arc<OnceLock<Instant>>,
+}
+
+impl CallsEnd {
+    /// Waits for the end. Returns the reason why calls fail from then on.
+    async fn reached(&self) -> String {
+        let stopped = async {
+            self.stop.requested().await;
+            let stopped_at = *self.stopped_at.get_or_init(Instant::now);
+            tokio::time::sleep_until(stopped_at + self.grace).await;
+            self.stop.error().report()
+        };
+        let Some((deadline, patience)) = self.deadline else {
+            return stopped.await;
+        };
+        tokio::select! {
+            why = stopped => why,
+            () = tokio::time::sleep_until(deadline) => format!("no answer within {}", HumanDuration(patience)),
+        }
+    }
 }
 
 /// The result of [`Client::create`].
@@ -89,10 +115,21 @@ impl Client {
     /// Returns the same client, whose calls fail after this time, and when the stop is requested. A thread that waits for
     /// a call when the runtime ends would panic, so whoever ends the runtime requests the stop first.
     pub(super) fn bounded(&self, patience: Duration, stop: &Stop) -> Self {
+        self.ending(Some((Instant::now() + patience, patience)), stop, Duration::ZERO)
+    }
+
+    /// Returns the same client, whose calls fail some seconds after the stop is requested. So a store that does not
+    /// answer does not keep an attempt that has to end.
+    pub(super) fn until(&self, stop: &Stop) -> Self {
+        self.ending(None, stop, STOP_GRACE)
+    }
+
+    fn ending(&self, deadline: Option<(Instant, Duration)>, stop: &Stop, grace: Duration) -> Self {
         let end = CallsEnd {
-            deadline: Instant::now() + patience,
-            patience,
+            deadline,
             stop: stop.clone(),
+            grace,
+            stopped_at: Arc::default(),
         };
         Self {
             end: Some(end),
@@ -100,22 +137,29 @@ impl Client {
         }
     }
 
-    fn block_on<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+    /// Waits for a task.
+    ///
+    /// # Errors
+    /// Returns the reason if the calls of this client end before the task does.
+    pub(super) fn wait_for<T>(&self, task: impl Future<Output = T>) -> Result<T, String> {
         let Some(end) = &self.end else {
-            return self.runtime.block_on(call);
-        };
-        let ended = |why: String| object_store::Error::Generic {
-            store: "object store",
-            source: why.into(),
+            return Ok(self.runtime.block_on(task));
         };
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = end.stop.requested() => Err(ended(end.stop.error().report())),
-                result = tokio::time::timeout_at(end.deadline, call) => result.unwrap_or_else(|_| {
-                    Err(ended(format!("no answer within {}", HumanDuration(end.patience))))
-                }),
+                result = task => Ok(result),
+                why = end.reached() => Err(why),
             }
+        })
+    }
+
+    fn block_on<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+        self.wait_for(call).unwrap_or_else(|why| {
+            Err(object_store::Error::Generic {
+                store: "object store",
+                source: why.into(),
+            })
         })
     }
 

@@ -162,8 +162,11 @@ impl Upload {
         Ok(upload)
     }
 
-    /// Counts the buffers that the upload takes from now on as memory of `memory`.
-    pub(super) fn hold_in(&mut self, memory: &MemoryShare) {
+    /// Counts the buffers that the upload takes from now on as memory of `memory`, and uses another client of the bucket
+    /// of outputs.
+    pub(super) fn hold_in(&mut self, client: &Client, memory: &MemoryShare) {
+        self.client = client.clone();
+        self.notes = client.clone();
         self.memory = memory.clone();
         self.held = memory.hold();
     }
@@ -339,7 +342,11 @@ impl Upload {
     }
 
     fn wait_for_part(&mut self) -> Result<()> {
-        let ended = self.client.runtime().block_on(self.running.join_next());
+        let ended = self.client.wait_for(self.running.join_next());
+        let ended = ended.map_err(|why| {
+            let what = format!("{}: a part was not uploaded", self.client.uri(&self.target.key));
+            Error::transient(Stage::Commit, Code::OutputUnwritable, what).because(why)
+        })?;
         ended.map_or(Ok(()), |ended| self.record_part(ended))
     }
 

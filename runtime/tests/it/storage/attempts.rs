@@ -1,12 +1,13 @@
 //! Tests the commit of requests: attempts that die, sleep or run at the same time, and ends of requests. After each
 //! call to the store, the outputs are listed, as a reader would list them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use ingest_host::commit::{self, Committed};
 use ingest_host::error::{Class, Code, Result};
 use ingest_host::format::Format;
-use ingest_host::memory::MemoryShare;
+use ingest_host::memory::{MemoryBudget, MemoryShare};
 use ingest_host::receipt::Receipt;
 use ingest_host::stop::Stop;
 use ingest_host::storage::object::ObjectStorage;
@@ -14,7 +15,7 @@ use ingest_host::storage::{Concluded, Quarantined, Resumed, SealedAttempt, Stora
 
 use super::steered_store::{Fault, Steering};
 use super::{
-    BUCKET, OUTPUT, PART_BYTES, QUEUE, RECEIPT, StorageFixture, Uploads, attempt, conclude,
+    BUCKET, OUTPUT, PART_BYTES, QUEUE, RECEIPT, StorageFixture, Uploads, attempt, attempt_within, conclude,
     dies_after_its_decision, owner, quarantine,
 };
 use crate::support::inputs::sha256;
@@ -187,6 +188,55 @@ fn run_case(fixture: &StorageFixture, call: usize, fault: Fault, sequel: Sequel,
         .unwrap();
     assert_eq!(later, receipt, "{what}");
     receipt.is_some()
+}
+
+#[test]
+fn a_store_that_does_not_answer_does_not_keep_an_attempt_that_has_to_stop() {
+    let cases = |kind: StorageFixture| {
+        // A worker prepares its storage before its first attempt.
+        let prepared = Steering::new(None);
+        kind.storage(&prepared).prepare(QUEUE, None).unwrap();
+        let first = prepared.calls();
+        let case = move |(call, fault)| (kind.another(), first + call, fault);
+        (0..20)
+            .flat_map(|call| Fault::HANGS.map(|fault| (call, fault)))
+            .map(case)
+    };
+    let cases: Vec<_> = StorageFixture::all().flat_map(cases).collect();
+    let hung = AtomicUsize::new(0);
+    // An attempt takes some seconds after its stop, so all cases run at once.
+    std::thread::scope(|scope| {
+        for (fixture, call, fault) in &cases {
+            let hung = &hung;
+            scope.spawn(move || {
+                let what = format!("call {call}, {fault:?}");
+                let steering = Steering::new(Some((*call, *fault)));
+                let stop = Stop::default();
+                let later = stop.clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(300));
+                    later.request(Class::Cancelled, "the worker stops");
+                });
+                let memory = MemoryBudget::new(1 << 20).share(&stop);
+                let began = Instant::now();
+                let storage = fixture.storage(&steering);
+                storage.prepare(QUEUE, None).unwrap();
+                let first = attempt_within(&storage, 1, 1, &memory);
+                assert!(
+                    began.elapsed() < Duration::from_secs(60),
+                    "{what}: {:?}",
+                    began.elapsed()
+                );
+                let has_hung = steering.calls() > *call;
+                hung.fetch_add(usize::from(has_hung), Ordering::Relaxed);
+                assert!(has_hung || first.is_ok(), "{what}: {first:?}");
+                let second = attempt(&fixture.healthy(), 2, 1);
+                assert!(second.is_ok(), "{what}: {second:?}");
+                fixture.check(&what);
+            });
+        }
+    });
+    assert!(hung.into_inner() > cases.len() / 3);
 }
 
 /// Wakes the sleeping process when this is dropped, even if the test fails.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use ingest_host::commit::{self, Committed};
 use ingest_host::error::Result;
 use ingest_host::format::Format;
+use ingest_host::memory::MemoryShare;
 use ingest_host::receipt::{Receipt, Report};
 use ingest_host::storage::object::{ObjectStorage, PartStore};
 use ingest_host::storage::{Concluded, EndedRequest, Owner, Quarantined, SealedAttempt, Storage};
@@ -189,7 +190,18 @@ fn owner(fence: u64, life_ms: i64) -> Owner {
 /// Runs an attempt from its first byte to its receipt. The output contains the fence, so that a test can tell which
 /// attempt has made an output.
 fn attempt(storage: &dyn Storage, fence: u64, life_ms: i64) -> Result<Committed> {
+    attempt_within(storage, fence, life_ms, &MemoryShare::default())
+}
+
+/// Does the same as [`attempt`], with the memory and the stop of this share.
+fn attempt_within(
+    storage: &dyn Storage,
+    fence: u64,
+    life_ms: i64,
+    memory: &MemoryShare,
+) -> Result<Committed> {
     let mut attempt = storage.begin(owner(fence, life_ms), Format::Csv)?;
+    attempt.hold_in(memory);
     attempt
         .output()
         .take(format!("n\nthe output of attempt {fence}\n").as_bytes())?;

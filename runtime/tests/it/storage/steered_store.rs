@@ -38,9 +38,16 @@ pub(super) enum Fault {
     SleepsBefore,
     /// The process sleeps after the call has taken effect, until the test wakes it.
     SleepsAfter,
+    /// The call has no effect, and no answer ever comes.
+    HangsBefore,
+    /// The call takes effect, but no answer ever comes.
+    HangsAfter,
 }
 
 impl Fault {
+    pub(super) const HANGS: [Self; 2] = [Self::HangsBefore, Self::HangsAfter];
+
+    /// All faults except [`Fault::HANGS`].
     pub(super) const ALL: [Self; 6] = [
         Self::FailsBefore,
         Self::FailsAfter,
@@ -281,6 +288,7 @@ impl SteeredStore {
                 return lost();
             }
             Some(Fault::SleepsBefore) => self.steering.sleep(),
+            Some(Fault::HangsBefore) => std::future::pending().await,
             _ => {}
         }
         let result = call.await;
@@ -295,6 +303,7 @@ impl SteeredStore {
                 self.steering.sleep();
                 result
             }
+            Some(Fault::HangsAfter) => std::future::pending().await,
             _ => result,
         }
     }
