@@ -238,7 +238,7 @@ impl Kind {
                 Ok(value) => Ok(Cell::Integer(value)),
                 Err(_) => Err(Fault::Type(
                     "not-integer",
-                    "is not a whole number of 64 bits, which has only digits and perhaps a sign",
+                    "is not an integer of 64 bits, which has only digits and perhaps a sign",
                 )),
             },
             Self::Number => match Decimal::parse(text) {

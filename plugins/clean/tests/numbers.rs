@@ -119,7 +119,7 @@ fn an_integer_is_digits_within_64_bits() {
     let reject = &run(r#"{"type": "integer"}"#, &["1.0"]).rejects[0];
     assert_eq!(
         reject.reason,
-        r#"v: "1.0" is not a whole number of 64 bits, which has only digits and perhaps a sign"#
+        r#"v: "1.0" is not an integer of 64 bits, which has only digits and perhaps a sign"#
     );
     assert_outcomes(
         r#"{"type": "boolean"}"#,
