@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use object_store::PutPayload;
 
-/// The maximum length of a chunk in bytes. The allocator keeps the memory of such chunks for the next part. For a buffer
-/// with the length of a part, the kernel would provide new memory each time, which takes longer than to fill it.
-const CHUNK_BYTES: usize = 256 << 10;
+/// The maximum length of a chunk in bytes. A chunk of this length goes back to the kernel as soon as it is free: see the
+/// thresholds in `main.rs`. If the chunks were shorter, the allocator would keep the memory of parts that have been
+/// uploaded, and many concurrent uploads would need more memory than they reserve.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// The first bytes of a part, in chunks.
 #[derive(Debug, Default)]
@@ -81,7 +82,7 @@ mod tests {
         let mut buffer = PartBuffer::of(b"ab");
         let mut expected = b"ab".to_vec();
         let mut lengths = Vec::new();
-        for number in 0..700_000_u32 {
+        for number in 0..3_200_000_u32 {
             if buffer.room() == 0 {
                 lengths.push(buffer.next_chunk(1));
                 buffer.enlarge(buffer.next_chunk(1));
