@@ -102,7 +102,7 @@ fn concurrent_attempts_share_one_receipt() {
     }
 }
 
-/// What happens to a request after a fault has hit an attempt at it.
+/// The step that follows after a fault has hit an attempt at a request.
 #[derive(Debug, Clone, Copy)]
 enum Sequel {
     /// Another worker claims the request.
