@@ -4,7 +4,7 @@
 //!
 //! When an attempt begins, it requests the memory that a usual attempt needs. Later it requests only large amounts: for
 //! a record that is longer than a chunk, for the output of such a record, for a decompressor's window, for a plugin's
-//! memory, for another lane, or for a part of an upload to an object store.
+//! memory, for another lane, for a part of an upload to an object store, or for the ranges of a large object.
 //!
 //! **No deadlock.** An attempt that holds memory may have to wait for more. To prevent a deadlock, one attempt at a
 //! time has *priority*. The proof uses these names:
@@ -34,8 +34,8 @@
 //! can be granted before the request of the first in line, but they never take over the priority:
 //!
 //! - a request of the attempt with priority
-//! - a request that never waits ([`Held::try_raise`]): for a plugin's memory, another lane, a part of an upload or a
-//!   checkpoint. (An upload without a part then waits in the line.)
+//! - a request that never waits ([`Held::try_raise`]): for a plugin's memory, another lane, a part of an upload, a
+//!   checkpoint or the ranges of an object. (An upload without a part then waits in the line.)
 //! - any request, if the attempt with priority already holds more than `T - M`, and the attempt that is first in line
 //!   would hold more than `T - M` after its grant
 

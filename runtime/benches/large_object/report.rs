@@ -126,8 +126,8 @@ impl<'a> Findings<'a> {
             ),
         );
         out += "- The plain copy runs no plugin. It requests ranges of 8 MiB, one after the other, and uploads each as a part, two at a \
-              time. A worker also reads its input in one stream, and uploads two parts at a time. The second copy requests two ranges \
-              at a time.\n\
+              time. The second copy requests two ranges at a time. A worker requests ranges of 4 MiB, up to three at a time, and uploads \
+              two parts at a time.\n\
             - `ingest-host` is a worker with one request, the plugin `alarms` and the default settings.\n\
             - \"CPU\" is the user time and the system time of all threads. \"CPU of the server\" counts only the time of that run.\n\n";
         out += "| what | seconds | MB/s | CPU s | CPU s of the server | peak MiB |\n| --- | ---: | ---: | ---: | ---: | ---: |\n";

@@ -43,7 +43,7 @@ pub(crate) struct Run {
 /// The runs of one round.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// A copy that requests one range at a time. The worker reads its input in one stream, too.
+    /// A copy that requests one range at a time.
     pub(crate) copy: Run,
     /// A copy that requests two ranges at a time.
     pub(crate) copy_by_two: Run,

@@ -100,6 +100,8 @@ pub struct Limits {
     pub fetch_chunks: usize,
     /// The maximum size of such a piece, in bytes.
     pub fetch_chunk_bytes: usize,
+    /// The length of a range of a large object, in bytes. Several ranges are fetched at a time.
+    pub fetch_range_bytes: usize,
     /// The attempt's share of its worker's memory.
     pub memory: MemoryShare,
 }
@@ -155,6 +157,7 @@ impl Default for Limits {
             http_resume_pause: Duration::from_millis(200),
             fetch_chunks: 16,
             fetch_chunk_bytes: 64 << 10,
+            fetch_range_bytes: 4 << 20,
             memory: MemoryShare::default(),
         }
     }

@@ -2,6 +2,7 @@
 //! collected as a whole, in memory or on disk.
 
 mod access;
+mod answer_part;
 mod answered_hosts;
 mod checksums;
 mod compression;
@@ -13,6 +14,7 @@ mod http;
 mod identity;
 mod min_rate;
 mod range_request;
+mod ranges_ahead;
 mod readers;
 mod source;
 mod stdin;
@@ -158,6 +160,7 @@ impl Fetcher {
                 let rest = RangeRequest {
                     version: &version,
                     from,
+                    end: None,
                     total: Some(identity.bytes()),
                 };
                 let answer = Handle::current().block_on(async {

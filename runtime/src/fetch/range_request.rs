@@ -27,11 +27,13 @@ pub(super) struct FileVersion {
     pub(super) checksums: Checksums,
 }
 
-/// A request for the rest of a version of a file, from a position on.
+/// A request for the rest of a version of a file, from a position on, or for a part of this rest.
 #[derive(Clone, Copy)]
 pub(super) struct RangeRequest<'a> {
     pub(super) version: &'a FileVersion,
     pub(super) from: u64,
+    /// The position behind the last requested byte, or `None` for the rest of the file.
+    pub(super) end: Option<u64>,
     /// The length of the whole file, if it is known already.
     pub(super) total: Option<u64>,
 }
@@ -68,7 +70,8 @@ impl FileVersion {
 impl RangeRequest<'_> {
     /// Returns the value of the header `Range`.
     pub(super) fn range(&self) -> HeaderValue {
-        HeaderValue::try_from(format!("bytes={}-", self.from)).expect("digits are a header's value")
+        let last = self.end.map(|end| (end - 1).to_string()).unwrap_or_default();
+        HeaderValue::try_from(format!("bytes={}-{last}", self.from)).expect("digits are a header's value")
     }
 
     /// Returns the value of the header `If-Range`. If the version has changed, the server sends the whole file instead
@@ -163,6 +166,11 @@ impl RangeRequest<'_> {
             return Err(refused(&format_args!("the length was {before} before")));
         }
         let end = last + 1;
+        if let Some(wanted) = self.end
+            && end > wanted
+        {
+            return Err(refused(&format_args!("{} bytes were asked for", wanted - from)));
+        }
         let announced = headers.get(CONTENT_LENGTH);
         if announced.is_some_and(|length| number(length.as_bytes()) != Some(end - first)) {
             return Err(refused(&"the content has another length"));

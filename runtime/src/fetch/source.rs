@@ -13,6 +13,7 @@ use super::checksums::{Algorithm, Checksums};
 use super::compression::{Compression, DeclaredCompression};
 use super::decompress::{self, DecompressLimits, DecompressedReader};
 use super::http::Resource;
+use super::ranges_ahead::ReadAheadPermit;
 use super::readers::{LimitedReader, RawBody, SharedRawBody};
 use super::stdin::Stdin;
 use super::{Identity, file, http, transfer};
@@ -50,6 +51,8 @@ pub struct Source {
     /// The position of the first byte that is read. The bytes before this position have been read earlier.
     from: u64,
     raw: Box<dyn Read + Send>,
+    /// The permit with which the transfer of an answer reads ahead.
+    read_ahead: Option<ReadAheadPermit>,
     memory: MemoryShare,
     stop: Stop,
 }
@@ -167,6 +170,7 @@ impl Source {
             identity: Some(file.identity().clone()),
             from: 0,
             raw: Box::new(file),
+            read_ahead: None,
             memory: MemoryShare::default(),
             stop,
         }
@@ -188,6 +192,7 @@ impl Source {
             identity: None,
             from: 0,
             raw: Box::new(Stdin::new(stop.clone())),
+            read_ahead: None,
             memory: MemoryShare::default(),
             stop,
         }
@@ -225,6 +230,7 @@ impl Source {
             sha256: None,
             identity,
             from: 0,
+            read_ahead: Some(answer.body.read_ahead_permit().clone()),
             raw: Box::new(answer.body),
             memory: MemoryShare::default(),
             stop,
@@ -279,9 +285,13 @@ impl Source {
         Err(Error::permanent(Stage::Fetch, Code::InputReplaced, what))
     }
 
-    /// Sets the memory share that a decompressor uses if it needs more memory than usual.
+    /// Sets the memory share. A decompressor uses it if it needs more memory than usual. If the share has room now, a
+    /// large object is fetched in several ranges at a time.
     #[must_use]
     pub fn hold_in(mut self, memory: &MemoryShare) -> Self {
+        if let Some(permit) = &self.read_ahead {
+            permit.give(memory);
+        }
         self.memory = memory.clone();
         self
     }

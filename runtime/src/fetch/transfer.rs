@@ -1,5 +1,6 @@
 //! Transfers the body of an answer. A task puts the bytes from the network into a bounded channel, and a blocking
-//! reader takes them out. If the transfer breaks off, the task requests the rest.
+//! reader takes them out. If the transfer breaks off, the task requests the rest. The task fetches a large object in
+//! several ranges at a time.
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -7,18 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use data_encoding::HEXLOWER;
 use reqwest::Response;
-use reqwest::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
-use sha2::{Digest, Sha256};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 use url::Url;
 
-use super::checksums::{Algorithm, Checksums};
+use super::answer_part::{AnswerPart, Broken};
 use super::http::{Http, Resource};
 use super::min_rate::{MinRate, WaitTime};
 use super::range_request::{ContentRange, FileVersion, RangeRequest, number};
+use super::ranges_ahead::{ObjectVersion, RangesAhead, ReadAheadPermit};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
@@ -26,10 +26,6 @@ use crate::stop::Stop;
 
 /// The longest requested wait (`Retry-After`) after which a transfer is still resumed. A longer wait ends the attempt.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
-
-/// The pause after a short piece of a long answer. Many servers send an answer in pieces of a few KiB. Without the pause,
-/// each piece would wake this program, which costs more than to read the piece.
-const GATHER: Duration = Duration::from_millis(1);
 
 /// The resource that was opened. It is requested again if the transfer breaks off.
 #[derive(Clone)]
@@ -52,7 +48,7 @@ pub(super) fn start(
         url,
         version,
         total,
-        AnswerPart::first(response, total),
+        AnswerPart::first(&redact(url.as_str()), response, total),
         stop,
     )
 }
@@ -66,7 +62,7 @@ pub(super) fn start_rest(
     response: Response,
     stop: &Stop,
 ) -> Body {
-    let part = AnswerPart::rest(response, rest.from, span.end);
+    let part = AnswerPart::rest(&redact(url.as_str()), response, rest.from, span.end);
     let version = Some(rest.version.clone());
     begin(requested, url, version, Some(span.total), part, stop)
 }
@@ -84,12 +80,15 @@ fn begin(
     let waiting = Arc::new(WaitTime::default());
     let name = redact(url.as_str());
     let mut min_rate = MinRate::new(limits.http_rate_min, limits.http_rate_window);
-    min_rate.begin(Duration::ZERO, part.start);
+    min_rate.begin(Duration::ZERO, part.start());
+    let rest = total.map(|total| total.saturating_sub(part.start()));
+    let permit = ReadAheadPermit::new(&requested.resource, rest, limits);
     let transfer = Transfer {
         name: name.clone(),
         version,
-        received: part.start,
+        received: part.start(),
         total,
+        permit: permit.clone(),
         min_rate,
         resumes: 0,
         in_vain: 0,
@@ -102,6 +101,7 @@ fn begin(
         piece: Bytes::new(),
         ended: false,
         waiting,
+        permit,
         name,
         stop: stop.clone(),
     }
@@ -134,44 +134,17 @@ struct Transfer {
     /// The number of consecutive resumes after which no byte arrived.
     in_vain: u32,
     waiting: Arc<WaitTime>,
+    permit: ReadAheadPermit,
 }
 
-/// One answer with the whole file or a part of it.
-struct AnswerPart {
-    response: Response,
-    start: u64,
-    /// The position in the file at which the answer ends, if the answer states it.
-    end: Option<u64>,
-    /// True if the answer has a transfer coding. If it has one, only the transfer coding determines the end, whatever
-    /// length the answer announces.
-    is_coded: bool,
-    /// The announced digests of this part, and the digest of the bytes that were received so far.
-    checks: Option<(Checksums, Sha256)>,
-}
-
-impl AnswerPart {
-    /// Creates the part for an answer that begins with the first byte of the file. The digests in its headers cover the
-    /// whole file, and the reader of the file checks them.
-    fn first(response: Response, end: Option<u64>) -> Self {
-        Self {
-            is_coded: response.headers().contains_key(TRANSFER_ENCODING),
-            response,
-            start: 0,
-            end,
-            checks: None,
-        }
-    }
-
-    fn rest(response: Response, start: u64, end: u64) -> Self {
-        let checksums = Checksums::of_part(response.headers());
-        Self {
-            is_coded: response.headers().contains_key(TRANSFER_ENCODING),
-            response,
-            start,
-            end: Some(end),
-            checks: (!checksums.is_empty()).then(|| (checksums, Sha256::new())),
-        }
-    }
+/// How far an answer was passed on.
+enum PassedOn {
+    /// All bytes of the file were passed on.
+    ToEnd,
+    /// The bytes up to the first of these ranges were passed on, and the rest of the answer is not needed.
+    ToRanges(RangesAhead),
+    /// Bytes are missing at the end of the answer. A resume must repair this error.
+    Broken(Error),
 }
 
 impl Transfer {
@@ -190,79 +163,117 @@ impl Transfer {
     }
 
     async fn pump(&mut self, mut part: AnswerPart, sender: &Sender) -> Result<()> {
-        while let Some(broken) = self.pass_on(&mut part, sender).await? {
+        loop {
+            let broken = match self.pass_on(&mut part, sender).await? {
+                PassedOn::ToEnd => return Ok(()),
+                PassedOn::Broken(error) => error,
+                PassedOn::ToRanges(ranges) => {
+                    drop(part);
+                    match self.pass_on_ranges(ranges, sender).await? {
+                        None => return Ok(()),
+                        Some(broken) => broken,
+                    }
+                }
+            };
             part = self.resume(broken).await?;
         }
-        Ok(())
     }
 
-    /// Passes on the bytes of an answer. If bytes of the file are missing at the end of the answer, returns the error
-    /// that a resume must repair. Otherwise returns `None`.
+    /// Passes on the bytes of an answer.
     ///
     /// # Errors
     /// Fails if a resume cannot repair the error.
-    async fn pass_on(&mut self, part: &mut AnswerPart, sender: &Sender) -> Result<Option<Error>> {
+    async fn pass_on(&mut self, part: &mut AnswerPart, sender: &Sender) -> Result<PassedOn> {
+        let mut ranges: Option<RangesAhead> = None;
         loop {
-            let is_begun = self.received > part.start;
-            let limits = self.limits();
-            let idle = if is_begun {
-                limits.http_idle
-            } else {
-                limits.http_first_byte.max(limits.http_idle)
-            };
-            let chunk = match tokio::time::timeout(idle, part.response.chunk()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => {
-                    self.verify(part)?;
-                    return Ok(self.ended(part));
+            let is_begun = part.is_begun();
+            let mut chunk = match part.next(self.limits()).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    return Ok(match self.total {
+                        Some(total) if self.received < total => {
+                            let what = format!("the answer ended after {} of {total} bytes", self.received);
+                            PassedOn::Broken(self.failed(what))
+                        }
+                        _ => PassedOn::ToEnd,
+                    });
                 }
-                // All bytes have arrived, and only the end of the answer is missing.
-                _ if self.total == Some(self.received) && !part.is_coded => {
-                    return self.verify(part).map(|()| None);
-                }
-                Ok(Err(error)) => {
-                    let what = format!("the transfer broke off after {} bytes", self.received);
-                    return Ok(Some(self.failed(what).because(error.without_url())));
-                }
-                Err(_) => {
-                    let (idle, received) = (idle.as_secs_f32(), self.received);
-                    let mut what = format!("nothing came for {idle} s after {received} bytes");
-                    if !is_begun {
-                        what.push_str("; for a slow server raise --limit first-byte-time");
-                    }
-                    return Ok(Some(self.failed(what)));
-                }
+                Err(Broken::Repairable(error)) => return Ok(PassedOn::Broken(error)),
+                Err(Broken::Final(error)) => return Err(error),
             };
             if !is_begun {
                 // The wait for the first byte does not count towards the rate.
                 self.min_rate.begin(self.waiting.so_far(), self.received);
             }
-            self.count(part, chunk.len())?;
-            if let Some((_, sha256)) = &mut part.checks {
-                sha256.update(&chunk);
+            if let Some(ranges) = &ranges {
+                let wanted = ranges.start() - self.received;
+                chunk.truncate(usize::try_from(wanted).unwrap_or(usize::MAX).min(chunk.len()));
             }
-            let is_short = chunk.len() < self.limits().fetch_chunk_bytes;
+            self.count(chunk.len())?;
             self.send(chunk, sender).await?;
-            // A short answer is passed on as fast as it comes.
-            if is_short && self.is_long(part) {
-                tokio::time::sleep(GATHER).await;
+            match ranges.take() {
+                Some(ahead) if ahead.start() == self.received => return Ok(PassedOn::ToRanges(ahead)),
+                None if part.is_long(self.limits()) => ranges = self.read_ahead(),
+                begun => ranges = begun,
             }
         }
     }
 
-    /// Returns whether an answer has brought many bytes and has not ended.
-    fn is_long(&self, part: &AnswerPart) -> bool {
-        let bytes = self.received - part.start;
-        bytes >= self.limits().fetch_chunk_bytes as u64 && part.end != Some(self.received)
+    /// Begins to fetch the ranges of a large object that follow the next range. Returns `None` without a permit, and near
+    /// the end of the object.
+    fn read_ahead(&mut self) -> Option<RangesAhead> {
+        let (Some(version), Some(total)) = (&self.version, self.total) else {
+            return None;
+        };
+        let range = self.limits().fetch_range_bytes as u64;
+        if total - self.received <= range {
+            return None;
+        }
+        let held = self.permit.take()?;
+        let object = ObjectVersion {
+            requested: self.requested.clone(),
+            version: version.clone(),
+            total,
+            name: self.name.clone(),
+        };
+        Some(RangesAhead::begin(object, self.received + range, held))
     }
 
-    fn count(&mut self, part: &AnswerPart, bytes: usize) -> Result<()> {
+    /// Passes on the bytes of ranges. If bytes of a range are missing, returns the error that a resume must repair.
+    ///
+    /// # Errors
+    /// Fails if a resume cannot repair the error.
+    async fn pass_on_ranges(&mut self, mut ranges: RangesAhead, sender: &Sender) -> Result<Option<Error>> {
+        while let Some(mut range) = ranges.next() {
+            let mut is_begun = false;
+            while let Some(piece) = range.pieces.recv().await {
+                let piece = match piece {
+                    Ok(piece) => piece,
+                    Err(broken) => {
+                        self.permit.give_back(ranges.end());
+                        return match broken {
+                            Broken::Repairable(error) => Ok(Some(error)),
+                            Broken::Final(error) => Err(error),
+                        };
+                    }
+                };
+                if !std::mem::replace(&mut is_begun, true) {
+                    self.min_rate.begin(self.waiting.so_far(), self.received);
+                }
+                self.count(piece.len())?;
+                self.send(piece, sender).await?;
+            }
+            if self.received < ranges.start() {
+                return Ok(Some(self.failed("the transfer of a range was cut off")));
+            }
+        }
+        Ok(None)
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<()> {
         self.received += bytes as u64;
         if bytes > 0 {
             self.in_vain = 0;
-        }
-        if let Some(end) = part.end.filter(|&end| self.received > end) {
-            return Err(self.failed(format!("announced {} bytes and sent more", end - part.start)));
         }
         let waited = self.waiting.so_far();
         self.min_rate.check(waited, self.received).map_err(|slow| {
@@ -275,16 +286,6 @@ impl Transfer {
         })
     }
 
-    /// Compares the content of a complete part with the digest that its answer announced.
-    fn verify(&self, part: &mut AnswerPart) -> Result<()> {
-        match part.checks.take().filter(|_| part.end == Some(self.received)) {
-            Some((checksums, sha256)) => checksums
-                .check(Algorithm::Sha256, &HEXLOWER.encode(&sha256.finalize()))
-                .map_err(|why| self.failed(why)),
-            None => Ok(()),
-        }
-    }
-
     async fn send(&self, mut chunk: Bytes, sender: &Sender) -> Result<()> {
         while !chunk.is_empty() {
             let piece = chunk.split_to(chunk.len().min(self.limits().fetch_chunk_bytes));
@@ -292,21 +293,6 @@ impl Transfer {
             sent.map_err(|_| self.failed("nobody reads it any more"))?;
         }
         Ok(())
-    }
-
-    /// Returns the error for an answer that has ended too early, or `None` if no bytes are missing.
-    fn ended(&self, part: &AnswerPart) -> Option<Error> {
-        let received = self.received;
-        match (part.end, self.total) {
-            (Some(end), _) if received < end => {
-                let (announced, sent) = (end - part.start, received - part.start);
-                Some(self.failed(format!("announced {announced} bytes and sent {sent}")))
-            }
-            (_, Some(total)) if received < total => {
-                Some(self.failed(format!("the answer ended after {received} of {total} bytes")))
-            }
-            _ => None,
-        }
     }
 
     /// Requests the rest of a transfer that broke off.
@@ -321,6 +307,7 @@ impl Transfer {
         let rest = RangeRequest {
             version: &version,
             from: self.received,
+            end: None,
             total: self.total,
         };
         loop {
@@ -371,7 +358,7 @@ impl Transfer {
             .check(url, response.status(), response.headers())
             .map_err(|why| self.not_resumed(rest.from).because(why))?;
         self.total = Some(span.total);
-        Ok(AnswerPart::rest(response, rest.from, span.end))
+        Ok(AnswerPart::rest(&self.name, response, rest.from, span.end))
     }
 
     /// Returns the pause before a resume. The pause doubles with each consecutive resume that brings no bytes. A part
@@ -388,16 +375,17 @@ impl Transfer {
     }
 
     fn failed(&self, what: impl Display) -> Error {
-        Error::transient(
-            Stage::Fetch,
-            Code::TransferBroken,
-            format!("{}: {what}", self.name),
-        )
+        transfer_error(&self.name, what)
     }
 
     fn limits(&self) -> &Limits {
         &self.requested.http.limits
     }
+}
+
+/// Returns the error of a transfer that broke off. `name` is the URL without secrets.
+pub(super) fn transfer_error(name: &str, what: impl Display) -> Error {
+    Error::transient(Stage::Fetch, Code::TransferBroken, format!("{name}: {what}"))
 }
 
 /// The reader of a body. Reading blocks, so this reader must not be used within an async task.
@@ -406,11 +394,17 @@ pub(super) struct Body {
     piece: Bytes,
     ended: bool,
     waiting: Arc<WaitTime>,
+    permit: ReadAheadPermit,
     name: String,
     stop: Stop,
 }
 
 impl Body {
+    /// Returns the permit with which the transfer reads ahead.
+    pub(super) fn read_ahead_permit(&self) -> &ReadAheadPermit {
+        &self.permit
+    }
+
     fn next(&mut self) -> Option<Result<BodyPiece>> {
         match self.pieces.try_recv() {
             Ok(piece) => Some(piece),

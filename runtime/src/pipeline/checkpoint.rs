@@ -150,6 +150,7 @@ impl ResultLimits {
             http_resume_pause: _,
             fetch_chunks: _,
             fetch_chunk_bytes: _,
+            fetch_range_bytes: _,
         } = limits;
         Self {
             batch_bytes,

@@ -43,11 +43,13 @@ fn check_exactly(
     let version = version(&[&[("etag", "\"a\"")], first].concat()).unwrap();
     let (from, total) = (10, Some(100));
     let version = &version;
-    RangeRequest { version, from, total }.check(
-        &url(at),
-        StatusCode::from_u16(status).unwrap(),
-        &headers(lines),
-    )
+    RangeRequest {
+        version,
+        from,
+        end: None,
+        total,
+    }
+    .check(&url(at), StatusCode::from_u16(status).unwrap(), &headers(lines))
 }
 
 #[test]
@@ -224,7 +226,12 @@ fn the_rest_is_asked_for_with_its_version() {
     let version = version(&[("etag", "\"a\"")]).unwrap();
     let (from, total) = (u64::MAX, None);
     let version = &version;
-    let rest = RangeRequest { version, from, total };
+    let rest = RangeRequest {
+        version,
+        from,
+        end: None,
+        total,
+    };
     assert_eq!(rest.range(), "bytes=18446744073709551615-");
     assert_eq!(rest.if_range(), "\"a\"");
 }
@@ -250,7 +257,7 @@ fn no_other_start_and_no_other_length() {
         let (end, total) = (first + bytes, first + bytes + more);
         let known = if right.1 { known.map(|_| total) } else { known };
         let range = format!("bytes {first}-{}/{total}", end - 1);
-        let rest = RangeRequest { version: &version, from, total: known };
+        let rest = RangeRequest { version: &version, from, end: None, total: known };
         let result = rest.check(&url(PLACE), StatusCode::PARTIAL_CONTENT, &headers(&[("content-range", &range), ("etag", "\"a\"")]));
         prop_assert_eq!(result.is_ok(), first == from && known.is_none_or(|known| known == total));
         if let Ok(span) = result {

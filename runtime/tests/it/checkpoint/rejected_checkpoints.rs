@@ -303,6 +303,7 @@ fn whatever_the_result_does_not_depend_on_may_change() {
         limits.http_resume_pause += Duration::from_secs(1);
         limits.fetch_chunks += 1;
         limits.fetch_chunk_bytes += 1;
+        limits.fetch_range_bytes += 1;
         job.work.gate = Gate::new(vec!["99%".parse().unwrap()], 0);
         job.work.binding = Some(7);
         job.placement.owner.fence += 1;

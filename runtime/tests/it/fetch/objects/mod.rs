@@ -3,6 +3,7 @@
 mod access;
 mod commands;
 mod other_stores;
+mod ranges;
 mod roles;
 
 use std::io::Read;
