@@ -2,11 +2,10 @@
 
 use ingest_host::commit::Committed;
 use ingest_host::format::Format;
-use ingest_host::memory::MemoryShare;
-use ingest_host::stop::Stop;
-use ingest_host::storage::{Attempt, Resumed};
+use ingest_host::storage::Attempt;
 
 use super::{Place, QUEUE, check_committed, owner, publish, wait_until};
+use crate::support::checkpoints::must_resume;
 use crate::support::receipts::ID;
 
 /// More bytes than a part of an upload has.
@@ -35,19 +34,8 @@ pub(crate) fn a_checkpoint_is_resumed_by_another_worker(place: &dyn Place) {
 
     let other = place.open();
     let storage = other.storage();
-    let stored = storage.find_checkpoint(QUEUE, ID).unwrap().expect("a checkpoint");
-    assert_eq!(stored.progress, "half");
-    let resumed = storage.resume(
-        owner(2, 1),
-        Format::Csv,
-        &stored.staged,
-        &Stop::default(),
-        &MemoryShare::default(),
-    );
-    let mut second = match resumed.unwrap() {
-        Resumed::Ready(attempt) => attempt,
-        Resumed::Refused(why) => panic!("{why}"),
-    };
+    let (progress, mut second) = must_resume(storage, owner(2, 1));
+    assert_eq!(progress, "half");
     assert_eq!(second.output().bytes(), LONG as u64);
     second.output().take(&vec![b'b'; LONG]).unwrap();
     second.rejects().unwrap().take(b"second\n").unwrap();
@@ -66,18 +54,7 @@ pub(crate) fn an_attempt_that_fails_late_leaves_what_its_successor_continues(pla
     let mut first = worker.storage().begin(owner(1, 1), Format::Csv).unwrap();
     first.output().take(&vec![b'a'; LONG]).unwrap();
     write_checkpoint(&mut *first);
-    let storage = other.storage();
-    let stored = storage.find_checkpoint(QUEUE, ID).unwrap().expect("a checkpoint");
-    let resumed = storage.resume(
-        owner(2, 1),
-        Format::Csv,
-        &stored.staged,
-        &Stop::default(),
-        &MemoryShare::default(),
-    );
-    let Resumed::Ready(mut second) = resumed.unwrap() else {
-        panic!("the checkpoint can be used");
-    };
+    let (_, mut second) = must_resume(other.storage(), owner(2, 1));
     drop(first);
     second.output().take(&vec![b'b'; LONG]).unwrap();
     let committed = publish(second.seal().unwrap(), 2);

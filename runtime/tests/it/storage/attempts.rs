@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use ingest_host::commit::{self, Committed};
 use ingest_host::error::{Class, Code, Result};
 use ingest_host::format::Format;
-use ingest_host::memory::{MemoryBudget, MemoryShare};
+use ingest_host::memory::MemoryBudget;
 use ingest_host::receipt::Receipt;
 use ingest_host::stop::Stop;
 use ingest_host::storage::object::ObjectStorage;
-use ingest_host::storage::{Concluded, Quarantined, Resumed, SealedAttempt, Storage};
+use ingest_host::storage::{Concluded, Quarantined, SealedAttempt, Storage};
 
 use super::steered_store::{Fault, Steering};
 use super::{
     BUCKET, OUTPUT, PART_BYTES, QUEUE, RECEIPT, StorageFixture, Uploads, attempt, attempt_within, conclude,
     dies_after_its_decision, owner, quarantine,
 };
+use crate::support::checkpoints::must_resume;
 use crate::support::inputs::sha256;
 use crate::support::receipts::{ID, receipt};
 
@@ -326,18 +327,8 @@ fn a_checkpoint_continues(fixture: &StorageFixture) {
 
     let counted = Steering::new(None);
     let storage = fixture.storage(&counted);
-    let stored = storage.find_checkpoint(QUEUE, ID).unwrap().unwrap();
-    assert_eq!(stored.progress, "half");
-    let resumed = storage.resume(
-        owner(2, 1),
-        Format::Csv,
-        &stored.staged,
-        &Stop::default(),
-        &MemoryShare::default(),
-    );
-    let Resumed::Ready(mut second) = resumed.unwrap() else {
-        panic!("the checkpoint can be used");
-    };
+    let (progress, mut second) = must_resume(&storage, owner(2, 1));
+    assert_eq!(progress, "half");
     let before = counted.calls();
     second.output().take(&[b'b'; 10]).unwrap();
     let sealed = second.seal().unwrap();
@@ -376,17 +367,7 @@ fn a_shared_upload_survives_the_refusal_of_one_attempt() {
     let steering = Steering::new(Some((creates_decision, Fault::DiesAfter)));
     let first = sealed_after_a_checkpoint(&fixture.storage(&steering));
     let storage = fixture.healthy();
-    let stored = storage.find_checkpoint(QUEUE, ID).unwrap().unwrap();
-    let resumed = storage.resume(
-        owner(2, 1),
-        Format::Csv,
-        &stored.staged,
-        &Stop::default(),
-        &MemoryShare::default(),
-    );
-    let Ok(Resumed::Ready(second)) = resumed else {
-        panic!("the checkpoint can be used");
-    };
+    let (_, second) = must_resume(&storage, owner(2, 1));
     let mut second = second.seal().unwrap();
     commit::publish(first, ID, |published| receipt(1, published)).expect_err("the worker dies");
     assert!(fixture.keys().iter().any(|key| key.contains("/decisions/")));

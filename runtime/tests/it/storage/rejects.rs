@@ -5,8 +5,6 @@ use std::sync::Arc;
 use ingest_host::commit::{self, Committed};
 use ingest_host::error::{Class, Code};
 use ingest_host::format::Format;
-use ingest_host::memory::MemoryShare;
-use ingest_host::stop::Stop;
 use ingest_host::storage::object::ObjectStorage;
 use ingest_host::storage::{Concluded, Resumed, Storage};
 
@@ -15,6 +13,7 @@ use super::{
     BUCKET, PART_BYTES, QUEUE, REJECTS_BUCKET, StorageFixture, Uploads, attempt, conclude,
     dies_after_its_decision, owner,
 };
+use crate::support::checkpoints::{must_resume, resume};
 use crate::support::receipts::{ID, receipt};
 
 #[test]
@@ -106,21 +105,14 @@ fn a_checkpoint_with_rejects_elsewhere_is_not_resumed() {
         let store = of_rejects.connect(&steering);
         storage.with_rejects(store, bucket.to_owned(), prefix).unwrap()
     };
-    let resume = |storage: &ObjectStorage| {
-        let stored = storage.find_checkpoint(QUEUE, ID).unwrap().expect("a checkpoint");
-        let memory = MemoryShare::default();
-        let owner = owner(2, 1);
-        storage.resume(owner, Format::Csv, &stored.staged, &Stop::default(), &memory)
-    };
     for (bucket, prefix) in [(REJECTS_BUCKET, "other"), ("gs://other", "bad")] {
-        let Resumed::Refused(why) = resume(&with_rejects_in(bucket, prefix)).unwrap() else {
+        let (_, Resumed::Refused(why)) = resume(&with_rejects_in(bucket, prefix), owner(2, 1)) else {
             panic!("{bucket}/{prefix}: the rejects would be at the former place");
         };
         assert!(why.contains("another place"), "{why}");
     }
-    let Resumed::Ready(second) = resume(&fixture.healthy()).unwrap() else {
-        panic!("the place is the same");
-    };
+    let healthy = fixture.healthy();
+    let (_, second) = must_resume(&healthy, owner(2, 1));
     let committed = commit::publish(second.seal().unwrap(), ID, |published| receipt(2, published));
     assert!(matches!(committed, Ok(Committed::New(_))));
     fixture.check("resumed");
