@@ -4,7 +4,7 @@
 pub(crate) mod script;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -139,11 +139,13 @@ impl S3Server {
         }
     }
 
-    /// Stores an object.
+    /// Stores an object. A reader sees the whole object or none.
     pub(crate) fn put(&self, bucket: &str, key: &str, bytes: impl AsRef<[u8]>) {
         let path = self.folder.path().join(bucket).join(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
+        let mut object = tempfile::NamedTempFile::new_in(self.folder.path()).unwrap();
+        object.write_all(bytes.as_ref()).unwrap();
+        object.persist(path).unwrap();
     }
 
     /// Creates a bucket.
