@@ -239,6 +239,13 @@ pub struct RequestPart {
     /// The name of the group that this request belongs to; null if it belongs to none.
     #[serde(default)]
     pub group: Option<String>,
+    /// The input options with which the request was submitted, if a `dead retry` has changed them.
+    #[serde(
+        default,
+        deserialize_with = "known_options",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub submitted_input: Option<InputOptions>,
 }
 
 /// The attempt that committed the request.

@@ -4,6 +4,7 @@
 mod defaults;
 mod encoding;
 mod input;
+mod stored;
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ pub use self::input::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,
     SKIP_LINES_MAX, ShortRows, input_differences, parse_character,
 };
+pub use self::stored::{ShownInput, StoredInput};
 use crate::digest::parse_sha256;
 use crate::document::without_mark;
 use crate::error::{Code, Error, Result, Stage};
@@ -157,6 +159,15 @@ impl NewRequest {
             return Err(delay_refused(i64::try_from(self.delay_ms).unwrap_or(i64::MAX)));
         }
         self.input.check()
+    }
+
+    /// Returns the text in which a queue stores the options for reading the input.
+    pub fn stored_input(&self) -> String {
+        let stored = StoredInput {
+            options: self.input.clone(),
+            submitted: None,
+        };
+        stored.text()
     }
 
     /// Returns the SHA-256, in hex, of the request's content: its URI and its input options, but not its priority, its
@@ -311,6 +322,8 @@ pub struct Request {
     pub group: Option<String>,
     /// The options for reading the input.
     pub input: InputOptions,
+    /// The options with which the request was submitted, if a retry has changed them.
+    pub submitted_input: Option<InputOptions>,
 }
 
 impl fmt::Debug for Request {
@@ -323,6 +336,7 @@ impl fmt::Debug for Request {
             .field("submitted_ms", &self.submitted_ms)
             .field("group", &self.group)
             .field("input", &self.input)
+            .field("submitted_input", &self.submitted_input)
             .finish()
     }
 }

@@ -8,6 +8,7 @@ use super::{queues, requests};
 use crate::error::{Code, Error, Result, Stage};
 use crate::location::redact_within;
 use crate::queue::{Backend, DEAD_STEP, DeadLetterOutcome, ListPosition, Queue, State, Status};
+use crate::request::{InputOptions, ShownInput};
 
 /// The number of requests in one page of the list of dead requests.
 const PAGE: usize = 1_000;
@@ -120,6 +121,39 @@ pub async fn find(backend: &Backend, id: &str, queue: Option<&str>) -> Result<St
             Err(Error::permanent(Stage::Request, Code::RequestState, what))
         }
         _ => Err(not_dead(&status)),
+    }
+}
+
+/// Retries one dead request with other options for reading its input. The options in `given` override those of the
+/// request; the others stay. Returns the request's id, and a sentence for people about each difference.
+///
+/// # Errors
+/// Fails as [`find`] does. Also fails if the options contradict each other, or if a newer version has stored options that
+/// this program does not know. Then the request stays dead.
+pub async fn retry_with(
+    backend: &Backend,
+    id: &str,
+    queue: Option<&str>,
+    given: InputOptions,
+) -> Result<(String, Vec<String>)> {
+    let found = find(backend, id, queue).await?;
+    let shown = ShownInput {
+        options: found.input.clone(),
+        submitted: found.submitted_input.clone(),
+    };
+    let before = shown.read().map_err(|error| {
+        let what = format!("{id}: its input options cannot be changed by this version: update this program");
+        Error::permanent(Stage::Request, Code::HostOutdated, what).because(error)
+    })?;
+    let now = before.clone().read_with(given);
+    now.options.check().map_err(|error| error.about(id))?;
+    match backend
+        .queue
+        .retry_dead_with(&found.queue, &found.id, Some(&now))
+        .await?
+    {
+        true => Ok((found.id, before.options.differences(&now.options))),
+        false => Err(not_dead(&found)),
     }
 }
 

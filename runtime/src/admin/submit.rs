@@ -112,16 +112,18 @@ fn conflict(queue: &str, request: &NewRequest, there: Option<&Status>, advice: &
     if let Some(there) = there {
         state = there.state.name();
         if there.state == State::Dead {
-            way_on = format!(
-                ", or remove the dead one first: `ingest-host dead purge {}`",
-                request.id
-            );
+            let id = &request.id;
+            if there.uri == request.uri {
+                way_on = format!(", give these options to `ingest-host dead retry {id}`");
+            }
+            way_on += &format!(", or remove the dead one first: `ingest-host dead purge {id}`");
         }
         if there.uri != request.uri {
             let (was, is) = (redact(&there.uri), redact(&request.uri));
             differences.push(format!("the URI was {was} and is {is}"));
         }
-        differences.extend(input_differences(&there.input, &request.input));
+        let submitted = there.submitted_input.as_ref().unwrap_or(&there.input);
+        differences.extend(input_differences(submitted, &request.input));
     }
     let what = match differences.is_empty() {
         true => "another request".to_owned(),

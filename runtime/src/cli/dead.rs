@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::environment::Environment;
-use super::options::number;
+use super::options::{InputArgs, number};
 use super::print;
 use super::requests;
 use crate::admin::dead::{self, AllAnswer, InvalidDocument, PurgedDocuments, Verb};
@@ -39,8 +39,8 @@ pub(super) enum Command {
         json: bool,
     },
     /// Put one dead request, or all, back into the queue. With --all, each request is retried once, even if it dies
-    /// again meanwhile.
-    Retry(Selection),
+    /// again meanwhile. With one ID, options for the input change how it is read.
+    Retry(RetryArgs),
     /// Remove one dead request, all dead requests or all invalid documents for good.
     Purge(PurgeArgs),
 }
@@ -70,6 +70,15 @@ pub(super) struct Selection {
     all: bool,
     #[command(flatten)]
     queues: QueueFilter,
+}
+
+#[derive(clap::Args)]
+pub(super) struct RetryArgs {
+    #[command(flatten)]
+    selection: Selection,
+    // A group's heading also applies to the arguments after the group, so groups come last.
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 #[derive(clap::Args)]
@@ -111,7 +120,7 @@ pub(super) async fn dead(command: Command, environment: &Environment) -> Result<
                 requests::show(&status);
             }
         }
-        Command::Retry(selection) => return retry_or_purge(&backend, selection, Verb::Retry).await,
+        Command::Retry(args) => return retry(&backend, args).await,
         Command::Purge(args) => return purge(&backend, args).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -175,6 +184,25 @@ fn document_row(invalid: InvalidDocument) -> Vec<String> {
         invalid.code.unwrap_or_default(),
         invalid.error,
     ]
+}
+
+async fn retry(backend: &Backend, args: RetryArgs) -> Result<ExitCode> {
+    let RetryArgs { selection, input } = args;
+    let given = input.options();
+    if given.is_default() {
+        return retry_or_purge(backend, selection, Verb::Retry).await;
+    }
+    let Some(id) = selection.id else {
+        let what = "--all retries the requests as they are: give one ID with options for its input";
+        return Err(Error::permanent(Stage::Config, Code::Usage, what));
+    };
+    let queue = selection.queues.queue.as_deref();
+    let (id, differences) = dead::retry_with(backend, &id, queue, given).await?;
+    print::line(format!("{id}  {}", state_after(Verb::Retry)));
+    for difference in differences {
+        print::note(format!("{id}: {difference}"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn purge(backend: &Backend, args: PurgeArgs) -> Result<ExitCode> {

@@ -437,6 +437,7 @@ impl Ingestion {
             uri: input.uri(),
             submitted_at: now,
             group: None,
+            submitted_input: None,
             destination: Arc::clone(&self.destination),
         };
         let execution = Execution {

@@ -8,9 +8,10 @@ use super::print;
 use crate::admin::groups::{self, DeadError, RollUp};
 use crate::admin::queues::NewQueue;
 use crate::admin::requests;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::queue::{Backend, State, Status, StatusDocument, StoredReceipt};
 use crate::receipt::RecordCounts;
+use crate::request::{InputOptions, input_differences};
 
 #[derive(clap::Args)]
 pub(super) struct StatusArgs {
@@ -150,6 +151,25 @@ pub(super) fn show_sum(sum: &RollUp, json: bool) {
     }
 }
 
+/// The codes of failures that other options for reading the input can prevent.
+const OF_READING: [Code; 5] = [
+    Code::NotATable,
+    Code::EncodingMismatch,
+    Code::CsvSyntax,
+    Code::HeaderInvalid,
+    Code::QuoteUnclosed,
+];
+
+/// Returns the command that can bring a dead request to its end, or `None` if the failure does not name one.
+fn way_on(status: &Status) -> Option<String> {
+    let code = status.code.as_deref()?;
+    let is_of_reading = OF_READING.iter().any(|of_reading| of_reading.as_str() == code);
+    (status.state == State::Dead && is_of_reading).then(|| {
+        let id = &status.id;
+        format!("if the file is right: `ingest-host dead retry {id}` with options such as --delimiter or --encoding")
+    })
+}
+
 /// Prints the status of a request for people.
 pub(super) fn show(status: &Status) {
     let state = status.ending.as_deref().unwrap_or(status.state.name());
@@ -162,6 +182,11 @@ pub(super) fn show(status: &Status) {
     }
     print::line(format!("queue    {}", status.queue));
     print::line(format!("input    {}", status.uri));
+    if let Some(submitted) = &status.submitted_input {
+        let now = InputOptions::known_of(status.input.clone());
+        let changes = input_differences(submitted, &now).join("; ");
+        print::line(format!("changed  {changes}, since a `dead retry`"));
+    }
     print::line(format!(
         "attempts {}, leases lost {}",
         status.attempts, status.lost
@@ -175,6 +200,9 @@ pub(super) fn show(status: &Status) {
     }
     if let Some(error) = &status.error {
         print::line(format!("error    {}", with_code(error, status)));
+    }
+    if let Some(way_on) = way_on(status) {
+        print::line(format!("way on   {way_on}"));
     }
     if let Some(due) = status.due() {
         print::line(format!("{:8} {due}", status.due_for()));

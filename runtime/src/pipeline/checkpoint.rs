@@ -200,6 +200,8 @@ impl WorkIdentity {
             submitted_at,
             // The group does not change how the request runs.
             group: _,
+            // Only `Work::input` counts.
+            submitted_input: _,
             // The checkpoint is stored at the destination, so the destination need not be compared.
             destination: _,
         } = placement;

@@ -175,6 +175,7 @@ fn request_part(job: &Job, id: &str) -> RequestPart {
         submitted_at: job.placement.submitted_at.to_string(),
         parent: None,
         group: job.placement.group.clone(),
+        submitted_input: job.placement.submitted_input.clone(),
     }
 }
 

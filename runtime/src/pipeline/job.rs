@@ -60,6 +60,8 @@ pub struct Placement {
     pub submitted_at: Timestamp,
     /// The name of the group of requests that the request belongs to.
     pub group: Option<String>,
+    /// The input options with which the request was submitted, if a retry has changed them.
+    pub submitted_input: Option<InputOptions>,
     /// The destination of output, rejects and receipt.
     pub destination: Arc<Destination>,
 }

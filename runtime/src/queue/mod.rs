@@ -23,9 +23,9 @@ pub use self::status::{
     Cancelled, Counts, DeadLetterOutcome, GroupPage, Invalid, ListPosition, ListedRequest, Reaped, State,
     Status, StatusDocument, StoredReceipt, Submitted,
 };
-use self::status::{ending_word, input_value, progress_text, progress_value};
+use self::status::{ending_word, progress_text, progress_value};
 use crate::error::{Code, Error, Result, Stage};
-use crate::request::{InputOptions, NewRequest};
+use crate::request::{NewRequest, StoredInput};
 
 /// The maximum number of requests that one step of a submit creates. A longer submit takes several steps, so that other
 /// programs do not wait long.
@@ -223,7 +223,13 @@ pub trait Admin: Send + Sync {
 
     /// Makes a dead request ready again, and forgets its attempts and lost leases. Returns false if the request is not
     /// dead, or if the server has lost the request's content.
-    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool>;
+    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
+        self.retry_dead_with(queue, id, None).await
+    }
+
+    /// Does what [`Admin::retry_dead`] does. If `input` is given, it replaces the stored input options in the same step.
+    /// The request stays the same for producers: a submit with its first options finds it.
+    async fn retry_dead_with(&self, queue: &str, id: &str, input: Option<&StoredInput>) -> Result<bool>;
 
     /// Removes a dead request permanently. Returns false if the request is not dead.
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool>;
@@ -281,7 +287,7 @@ fn millis(span: Duration) -> u64 {
         .min(1_000 * 366 * 86_400_000)
 }
 
-/// Returns the stored input options of a request. Also returns how the request has to be ended, or `None` if it is to
+/// Returns the stored input of a request. Also returns how the request has to be ended, or `None` if it is to
 /// be attempted, and the code of the reason. If this host cannot read the options, perhaps because a newer host
 /// submitted them, the request is not attempted. If it does not already have to be ended for another reason, it has to
 /// become a dead letter.
@@ -290,14 +296,14 @@ fn input_or_ending(
     text: &str,
     ending: Option<Ending>,
     code: Option<String>,
-) -> (InputOptions, Option<Ending>, Option<String>) {
-    match strict_json::from_str(text) {
+) -> (StoredInput, Option<Ending>, Option<String>) {
+    match StoredInput::parse(text) {
         Ok(input) => (input, ending, code),
-        Err(_) if ending.is_some() => (InputOptions::default(), ending, code),
+        Err(_) if ending.is_some() => (StoredInput::default(), ending, code),
         Err(error) => {
             let unreadable = Ending::Dead(unreadable_request(ticket, &error.to_string()));
             let code = Code::HostOutdated.to_string();
-            (InputOptions::default(), Some(unreadable), Some(code))
+            (StoredInput::default(), Some(unreadable), Some(code))
         }
     }
 }

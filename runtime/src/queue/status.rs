@@ -141,6 +141,9 @@ pub struct Status {
     /// newer version has stored.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub input: Map<String, Value>,
+    /// The options with which the request was submitted, if a `dead retry` has changed them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submitted_input: Option<Map<String, Value>>,
     /// The request's state.
     pub state: State,
     /// The number of attempts that have begun. Attempts that were lost or handed back do not count.
@@ -403,11 +406,6 @@ pub struct Invalid {
     pub code: Option<String>,
     /// The time at which the document was found to be invalid, in milliseconds since 1970.
     pub at_ms: i64,
-}
-
-/// Returns input options as a status shows them. They are empty if the stored text cannot be read.
-pub(super) fn input_value(text: &str) -> Map<String, Value> {
-    strict_json::from_str(text).unwrap_or_default()
 }
 
 pub(super) fn progress_text(progress: Progress) -> String {

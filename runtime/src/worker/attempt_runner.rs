@@ -124,6 +124,7 @@ fn placement_of(claim: &Claim, policy: &Policy) -> Placement {
         uri: redact(&claim.request.uri),
         submitted_at: submitted_at(claim),
         group: claim.request.group.clone(),
+        submitted_input: claim.request.submitted_input.clone(),
         destination: Arc::clone(&policy.options.destination),
     }
 }

@@ -1,11 +1,14 @@
 //! Tests the options for reading an input. A request, a binding, a worker and `ingest` can set them. A request's option
 //! takes precedence over a binding's option, and a binding's option over a worker's option.
 
+use serde_json::Value;
+
 use crate::support::host::{Host, component, path_of};
 
 on_both_queues! {
     the_request_counts_before_the_binding_and_that_before_the_worker
     the_first_side_leaves_no_room_for_what_contradicts_it
+    a_dead_letter_is_read_in_another_way
 }
 
 /// A typical report that contains irregular lines.
@@ -347,4 +350,75 @@ fn a_binding_of_a_newer_version_is_left_to_another_worker() {
     }
     host.run("run --queue q --burst --allow-root .").ok();
     assert_eq!(output(&host.status("left")["receipt"]), "a;b\n1;2\n");
+}
+
+fn a_dead_letter_is_read_in_another_way(host: &Host) {
+    host.write("cities.csv", b"name;country\nM\xfcnchen;DE\nBern;CH\n");
+    host.write("empty.csv", "");
+    host.run("submit --queue q --id a --uri cities.csv --delimiter , --trim")
+        .ok();
+    host.run("submit --queue q --id other --uri empty.csv").ok();
+    let plugin = clean();
+    let work = || {
+        host.run(&format!(
+            "run --queue q --burst --allow-root . --plugin {plugin} --max-rejects 0"
+        ))
+    };
+    work().refused(1);
+    let dead = host.status("a");
+    assert_eq!(
+        (&dead["state"], &dead["submitted_input"]),
+        (&"dead".into(), &Value::Null)
+    );
+
+    // What contradicts itself changes nothing, and a request keeps the options that are not named.
+    let said = host.run("dead retry a --dialect spaces --delimiter x").refused(2);
+    assert!(
+        said.contains("give one of the two") && said.contains("[options-invalid]"),
+        "{said}"
+    );
+    let said = host.run("dead retry --all --queue q --delimiter ;").refused(2);
+    assert!(said.contains("give one ID"), "{said}");
+    assert_eq!(host.status("a"), dead);
+    let retried = host.run("dead retry a --delimiter ; --encoding latin-1");
+    assert!(
+        retried.stderr.contains("a: the delimiter was \",\" and is \";\"")
+            && retried.stderr.contains("a: the encoding was not given and is "),
+        "{}",
+        retried.stderr
+    );
+    assert_eq!(retried.ok(), "a  ready\n");
+    let ready = host.status("a");
+    assert_eq!(
+        ready["submitted_input"],
+        serde_json::json!({"delimiter": ",", "trim": true})
+    );
+    assert_eq!(ready["input"]["delimiter"], ";");
+    let shown = host.run("status a").ok();
+    assert!(
+        shown.contains("changed  the delimiter was \",\" and is \";\"; the encoding was"),
+        "{shown}"
+    );
+    // The producer's submit still finds its request.
+    let said = host
+        .run("submit --queue q --id a --uri cities.csv --delimiter , --trim")
+        .ok();
+    assert!(said.contains("was there before (ready)"), "{said}");
+    let said = host
+        .run("submit --queue q --id a --uri cities.csv --delimiter |")
+        .refused(1);
+    assert!(said.contains("the delimiter was \",\" and is \"|\""), "{said}");
+
+    work().ok();
+    let receipt = &host.status("a")["receipt"];
+    assert_eq!(output(receipt), "name;country\nM\u{fc}nchen;DE\nBern;CH\n");
+    assert_eq!(receipt["inputs"][0]["options"]["trim"], true);
+    assert_eq!(receipt["inputs"][0]["options"]["delimiter"], ";");
+    assert_eq!(
+        receipt["request"]["submitted_input"],
+        serde_json::json!({"delimiter": ",", "trim": true})
+    );
+    assert_eq!(host.status("other")["receipt"], Value::Null);
+    let said = host.run("dead retry a --delimiter ;").refused(1);
+    assert!(said.contains("is done, not dead"), "{said}");
 }

@@ -222,6 +222,7 @@ fn receipt() -> Receipt {
             submitted_at: "2026-01-01T00:00:00Z".into(),
             parent: Some("b".into()),
             group: Some("c".into()),
+            submitted_input: Some(InputOptions::default()),
         },
         attempt: AttemptPart {
             number: 2,
@@ -289,6 +290,7 @@ fn status() -> Status {
         queue: "q".into(),
         uri: "file:///a.csv".into(),
         input: json!({ "trim": true }).as_object().unwrap().clone(),
+        submitted_input: json!({ "trim": false }).as_object().cloned(),
         state: State::Dead,
         attempts: 1,
         lost: 2,

@@ -306,11 +306,12 @@ fn a_used_id_says_what_differs(host: &Host) {
         said,
         "dies  was there before (dead): `ingest-host dead retry dies` tries it again\n"
     );
-    // If the options differ from the options of the dead request, the submit is refused. The error says how to remove
-    // the dead request.
+    // If the options differ from the options of the dead request, the submit is refused. The error says how to change
+    // the dead request, and how to remove it.
     let differs = "submit --queue q --no-check --uri no.csv --id dies --delimiter ;";
     let said = host.run(differs).refused(1);
-    let way_on = ": choose another --id, or remove the dead one first: `ingest-host dead purge dies` [request-conflict]\n";
+    let way_on = ": choose another --id, give these options to `ingest-host dead retry dies`, or remove the dead one first: \
+                  `ingest-host dead purge dies` [request-conflict]\n";
     assert!(said.ends_with(way_on), "{said}");
     let said = host.run("cancel dies").refused(1);
     assert!(

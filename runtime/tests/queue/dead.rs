@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ingest_host::queue::DeadLetterOutcome::{Done, Gone};
-use ingest_host::queue::{ListPosition, Next, State};
+use ingest_host::queue::{ListPosition, Next, State, Submitted};
+use ingest_host::request::{InputOptions, StoredInput};
+use serde_json::{Value, json};
 
 use crate::support::host::{CommandOutput, Host};
 use crate::support::process::send_signal;
@@ -446,4 +448,59 @@ async fn a_strange_entry_among_the_documents_holds_up_nobody() {
         format!("{Q}: 151 documents removed; 1 have come since and are left\n")
     );
     assert_eq!(server.queue().invalid(Q, 10).await.unwrap()[0].document, "later");
+}
+
+pub(crate) async fn a_retry_can_change_the_input_options(server: TestServer) {
+    let queue = server.queue();
+    let options = |document: &str| serde_json::from_str::<InputOptions>(document).unwrap();
+    let mut submitted = request("a");
+    submitted.input = options(r#"{"delimiter":",","trim":true}"#);
+    let mut other = request("b");
+    other.input = submitted.input.clone();
+    queue.submit(Q, &[submitted.clone(), other]).await.unwrap();
+    let before = StoredInput {
+        options: submitted.input.clone(),
+        submitted: None,
+    };
+    let changed = before.read_with(options(r#"{"delimiter":";"}"#));
+    // A request that is not dead keeps its options.
+    assert!(!queue.retry_dead_with(Q, "a", Some(&changed)).await.unwrap());
+    assert_eq!(server.status("a").await.submitted_input, None);
+    for _ in 0..2 {
+        let claim = server.claim().await;
+        assert_eq!(
+            (&claim.request.input, &claim.request.submitted_input),
+            (&submitted.input, &None)
+        );
+        queue.fail(&claim.ticket, "no columns", Next::Dead).await.unwrap();
+    }
+
+    assert!(queue.retry_dead_with(Q, "a", Some(&changed)).await.unwrap());
+    let status = server.status("a").await;
+    assert_eq!(
+        (status.state, status.attempts, status.error),
+        (State::Ready, 0, None)
+    );
+    assert_eq!(
+        Value::Object(status.input),
+        json!({"delimiter": ";", "trim": true})
+    );
+    assert_eq!(
+        status.submitted_input.map(Value::Object),
+        Some(json!({"delimiter": ",", "trim": true}))
+    );
+    // For its producer, it is the same request as before.
+    let again = queue.submit(Q, &[submitted.clone()]).await.unwrap();
+    assert_eq!(again, [Submitted::Existing(State::Ready)]);
+    let claim = server.claim().await;
+    assert_eq!(claim.request.input, options(r#"{"delimiter":";","trim":true}"#));
+    assert_eq!(claim.request.submitted_input, Some(submitted.input.clone()));
+
+    // A later retry without options leaves them as they are, and no other request has changed.
+    queue.fail(&claim.ticket, "no columns", Next::Dead).await.unwrap();
+    assert!(queue.retry_dead(Q, "a").await.unwrap());
+    assert_eq!(server.claim().await.request.input, claim.request.input);
+    assert!(queue.retry_dead(Q, "b").await.unwrap());
+    assert_eq!(server.claim().await.request.input, submitted.input);
+    server.audit_is_clean().await;
 }

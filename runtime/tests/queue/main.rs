@@ -59,7 +59,7 @@ on_both! {
         a_dead_letter_is_retried_or_purged, hosts_that_have_answered_are_remembered, a_dead_letter_has_the_report_of_its_own_attempt, a_code_is_never_that_of_another_error, a_release_does_not_count, each_end_may_be_asked_again;
     dead: a_retry_of_all_takes_each_once, a_purge_of_all_leaves_what_dies_later,
         a_purge_of_documents_leaves_what_comes_later, a_death_that_is_over_is_skipped, a_list_by_time_has_each_once,
-        an_interrupted_retry_leaves_whole_steps, a_wait_for_several_tells_of_each;
+        an_interrupted_retry_leaves_whole_steps, a_wait_for_several_tells_of_each, a_retry_can_change_the_input_options;
     cancel_and_pause: a_waiting_request_is_cancelled, a_leased_request_is_asked_to_stop, progress_shows_while_leased, a_cancel_outlives_the_worker,
         nothing_ended_is_cancelled, a_paused_queue_gives_nothing, lists_are_in_order, queues_are_listed,
         names_are_checked, reserved_names_are_not_filled;

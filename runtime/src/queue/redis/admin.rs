@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Cmd, Script};
+use redis::{Cmd, Script, ScriptInvocation};
 
 use super::{RedisServer, last_index, on};
 use super::{audit, settings};
@@ -14,6 +14,10 @@ use crate::queue::{
     Admin, Cancelled, Counts, DEAD_STEP, DeadLetterOutcome, GroupPage, Invalid, ListPosition, ListedRequest,
     REAP_STEP, Reaped, STATUS_STEP, State, Status, millis,
 };
+use crate::request::StoredInput;
+
+/// The argument of the scripts that change dead requests, if the time of the request's death does not matter.
+const ANY_DEATH: &str = "";
 
 #[async_trait]
 impl Admin for RedisServer {
@@ -100,21 +104,25 @@ impl Admin for RedisServer {
         Ok(seconds * 1_000 + micros / 1_000)
     }
 
-    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
-        self.change_dead_letter(&self.scripts.retry_dead, queue, id).await
+    async fn retry_dead_with(&self, queue: &str, id: &str, input: Option<&StoredInput>) -> Result<bool> {
+        let input = input.map(StoredInput::text).unwrap_or_default();
+        let mut call = on(&self.scripts.retry_dead, queue)?;
+        self.is_changed(call.arg(id).arg(ANY_DEATH).arg(input)).await
     }
 
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool> {
-        self.change_dead_letter(&self.scripts.purge_dead, queue, id).await
+        let mut call = on(&self.scripts.purge_dead, queue)?;
+        self.is_changed(call.arg(id).arg(ANY_DEATH)).await
     }
 
     async fn retry_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
-        self.change_dead_letters(&self.scripts.retry_dead, queue, deaths)
+        let same_input = Some("");
+        self.change_dead_letters(&self.scripts.retry_dead, queue, deaths, same_input)
             .await
     }
 
     async fn purge_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
-        self.change_dead_letters(&self.scripts.purge_dead, queue, deaths)
+        self.change_dead_letters(&self.scripts.purge_dead, queue, deaths, None)
             .await
     }
 
@@ -174,27 +182,27 @@ impl Admin for RedisServer {
 }
 
 impl RedisServer {
-    /// Runs a script that changes dead requests on one request. The time of its death does not matter.
-    async fn change_dead_letter(&self, script: &Script, queue: &str, id: &str) -> Result<bool> {
-        let mut call = on(script, queue)?;
-        let words: Vec<String> = self.connections.invoke(call.arg(id).arg("")).await?;
+    /// Calls a script that changes dead requests, for one request. Returns whether the script has changed it.
+    async fn is_changed(&self, call: &ScriptInvocation<'_>) -> Result<bool> {
+        let words: Vec<String> = self.connections.invoke(call).await?;
         Ok(words == ["done"])
     }
 
     /// Runs a script that changes dead requests on several requests. Each request is changed only if it died at the
-    /// given time.
+    /// given time. The script gets `argument`, if there is one, as the last argument of each request.
     async fn change_dead_letters(
         &self,
         script: &Script,
         queue: &str,
         deaths: &[ListPosition],
+        argument: Option<&str>,
     ) -> Result<Vec<DeadLetterOutcome>> {
         check_queue_name(queue)?;
         let mut answers = Vec::with_capacity(deaths.len());
         for step in deaths.chunks(DEAD_STEP) {
             let mut call = on(script, queue)?;
             for ListPosition { at_ms, id } in step {
-                call.arg(id).arg(*at_ms);
+                call.arg(id).arg(*at_ms).arg(argument);
             }
             let words: Vec<String> = self.connections.invoke(&call).await?;
             answers.extend(words.iter().map(|word| match word.as_str() {

@@ -210,7 +210,7 @@ impl RedisServer {
         for (length, bytes) in documents {
             call.arg(length).arg(bytes.as_slice());
             match intake::examine(&IntakeDocument { length, bytes }) {
-                Ok(request) => add_request(call.arg(&[""; 2]), &request)?,
+                Ok(request) => add_request(call.arg(&[""; 2]), &request),
                 Err(Refusal { code, reason }) => {
                     call.arg(reason).arg(code.as_str()).arg(&[""; 8]);
                 }
@@ -319,7 +319,8 @@ fn accept(ticket: Ticket, stored: [StoredValue; STORED], own: &OutputId) -> Resu
             priority: number("priority", &text("priority", priority)?)?,
             submitted_ms,
             group: lossy(group),
-            input,
+            input: input.options,
+            submitted_input: input.submitted,
         },
         ticket,
         attempt: number("attempts", &text("attempts", attempts)?)?,

@@ -9,9 +9,9 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::names::check_queue_name;
 use crate::queue::{
     Producer, STATUS_STEP, SUBMIT_STEP, State, Status, StoredReceipt, Submitted, code_of, ending_word,
-    input_value, progress_value,
+    progress_value,
 };
-use crate::request::NewRequest;
+use crate::request::{NewRequest, ShownInput};
 
 /// A request as this version's own scripts return it.
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ impl Producer for RedisServer {
         for step in requests.chunks(SUBMIT_STEP) {
             let mut call = on(&self.scripts.submit, queue)?;
             for request in step {
-                add_request(&mut call, request)?;
+                add_request(&mut call, request);
             }
             for word in self.connections.invoke::<Vec<String>>(&call).await? {
                 answers.push(match word.as_str() {
@@ -78,11 +78,13 @@ impl Producer for RedisServer {
 impl RedisServer {
     pub(super) fn status_of(&self, queue: &str, text: &[u8]) -> Result<Status> {
         let part: StatusPart = self.decode(text)?;
+        let input = ShownInput::of(&part.input);
         Ok(Status {
             id: part.id,
             queue: queue.into(),
             uri: part.uri,
-            input: input_value(&part.input),
+            input: input.options,
+            submitted_input: input.submitted,
             state: part.state,
             attempts: part.attempts,
             lost: part.lost,
@@ -116,14 +118,11 @@ impl RedisServer {
 }
 
 /// Adds the eight arguments from which the scripts read a new request.
-pub(super) fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest) -> Result<()> {
-    let input = serde_json::to_string(&request.input)
-        .map_err(|e| Error::permanent(Stage::Queue, Code::HostFailure, "input options").because(e))?;
+pub(super) fn add_request(call: &mut ScriptInvocation<'_>, request: &NewRequest) {
     call.arg(&request.id).arg(&request.uri).arg(request.priority);
     call.arg(request.delay_ms)
-        .arg(input)
+        .arg(request.stored_input())
         .arg(request.content_digest())
         .arg(request.content_digest_before().unwrap_or_default())
         .arg(request.group.as_deref().unwrap_or_default());
-    Ok(())
 }

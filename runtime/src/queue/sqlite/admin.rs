@@ -16,6 +16,7 @@ use crate::queue::{
     Admin, Cancelled, Counts, DEAD_STEP, DeadLetterOutcome, GroupPage, Invalid, ListPosition, ListedRequest,
     PURGE_STEP, REAP_STEP, Reaped, STATUS_STEP, State, Status, millis,
 };
+use crate::request::StoredInput;
 
 #[async_trait]
 impl Admin for SqliteFile {
@@ -103,9 +104,12 @@ impl Admin for SqliteFile {
         Ok(now_ms())
     }
 
-    async fn retry_dead(&self, queue: &str, id: &str) -> Result<bool> {
-        self.step(queue, id, |db, queue, id| retry_dead(db, queue, id, None))
-            .await
+    async fn retry_dead_with(&self, queue: &str, id: &str, input: Option<&StoredInput>) -> Result<bool> {
+        let input = input.map(StoredInput::text);
+        self.step(queue, id, move |db, queue, id| {
+            retry_dead(db, queue, id, None, input.as_deref())
+        })
+        .await
     }
 
     async fn purge_dead(&self, queue: &str, id: &str) -> Result<bool> {
@@ -114,7 +118,9 @@ impl Admin for SqliteFile {
     }
 
     async fn retry_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
-        self.change_dead_letters(queue, deaths, retry_dead).await
+        let retry =
+            |db: &Connection, queue: &str, id: &str, died_ms| retry_dead(db, queue, id, died_ms, None);
+        self.change_dead_letters(queue, deaths, retry).await
     }
 
     async fn purge_deaths(&self, queue: &str, deaths: &[ListPosition]) -> Result<Vec<DeadLetterOutcome>> {
@@ -257,16 +263,22 @@ impl SqliteFile {
 }
 
 /// Makes a request ready again if it is dead and, if a time is given, died at that time. Returns whether the request
-/// was made ready.
-fn retry_dead(db: &Connection, queue: &str, id: &str, died_ms: Option<i64>) -> rusqlite::Result<bool> {
+/// was made ready. If `input` is given, it replaces the stored input options.
+fn retry_dead(
+    db: &Connection,
+    queue: &str,
+    id: &str,
+    died_ms: Option<i64>,
+    input: Option<&str>,
+) -> rusqlite::Result<bool> {
     let moved = db
         // This begins a new life of the request, so that earlier attempts that still run cannot commit it.
         .prepare_cached(&format!(
             "UPDATE request SET state = 'ready', attempts = 0, lost = 0, checkpoint = 0, waited_ms = 0, error = NULL, coded = NULL, {FORGET_MARKS},
-                 life_ms = max(?4, coalesce(life_ms, submitted_ms) + 1)
+                 life_ms = max(?4, coalesce(life_ms, submitted_ms) + 1), input = coalesce(?5, input)
              WHERE queue = ?1 AND id = ?2 AND state = 'dead' AND at_ms = coalesce(?3, at_ms)"
         ))?
-        .execute(params![queue, id, died_ms, now_ms()])?;
+        .execute(params![queue, id, died_ms, now_ms(), input])?;
     wake(db, queue)?;
     Ok(moved == 1)
 }

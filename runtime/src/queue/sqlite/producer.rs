@@ -10,9 +10,9 @@ use crate::error::Result;
 use crate::names::{check_queue_name, check_usable_queue_name};
 use crate::queue::{
     Producer, STATUS_STEP, SUBMIT_STEP, State, Status, StoredReceipt, Submitted, code_of, ending_word,
-    input_value, progress_value,
+    progress_value,
 };
-use crate::request::NewRequest;
+use crate::request::{NewRequest, ShownInput};
 
 #[async_trait]
 impl Producer for SqliteFile {
@@ -73,8 +73,6 @@ pub(super) fn create(
         Some(_) => return Ok(Submitted::Conflict),
         None => {}
     }
-    let input = serde_json::to_string(&request.input)
-        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let state = if request.delay_ms > 0 {
         State::Delayed
     } else {
@@ -88,7 +86,7 @@ pub(super) fn create(
         queue,
         request.id,
         request.uri,
-        input,
+        request.stored_input(),
         digest,
         request.priority,
         now,
@@ -108,11 +106,13 @@ pub(super) const STATUS_COLUMNS: &str = "id, queue, uri, state, max(attempts, 0)
 
 pub(super) fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
     let state = state(row, 3)?;
+    let input = ShownInput::of(&row.get::<_, String>("input")?);
     Ok(Status {
         id: row.get(0)?,
         queue: row.get(1)?,
         uri: row.get(2)?,
-        input: input_value(&row.get::<_, String>("input")?),
+        input: input.options,
+        submitted_input: input.submitted,
         state,
         ending: ending_word(state, row.get(9)?, row.get(10)?),
         output: row.get(11)?,

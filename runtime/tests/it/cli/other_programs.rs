@@ -161,8 +161,8 @@ fn an_option_of_another_program_is_answered_with_ours() {
         // If other commands have the option, the hint names these commands.
         (
             "queue list --sep ;",
-            "tip: --delimiter is an option of `ingest-host run`, `ingest-host submit`, `ingest-host ingest`, \
-             `ingest-host plugin bind`",
+            "tip: --delimiter is an option of `ingest-host run`, `ingest-host submit`, `ingest-host dead retry`, \
+             `ingest-host ingest`, `ingest-host plugin bind`",
         ),
         (
             "submit --queue q --uri a --profile",

@@ -47,6 +47,7 @@ pub(crate) fn placement(owner: Owner, uri: &str, output: &Path) -> Placement {
         uri: uri.to_owned(),
         submitted_at: Timestamp::UNIX_EPOCH,
         group: None,
+        submitted_input: None,
         destination: Arc::new(Destination::new(output.to_str().unwrap(), None).unwrap()),
     }
 }

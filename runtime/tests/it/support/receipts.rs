@@ -27,6 +27,7 @@ pub(crate) fn receipt(fence: u64, published: &Published) -> Receipt {
             submitted_at: SUBMITTED_AT.into(),
             parent: None,
             group: None,
+            submitted_input: None,
         },
         attempt: AttemptPart {
             number: 1,

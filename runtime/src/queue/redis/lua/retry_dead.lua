@@ -1,7 +1,8 @@
 -- Makes dead requests ready again, and forgets their attempts, lost leases and errors.
 --
 -- KEYS[1]  the queue's base (see prelude.lua)
--- ARGV     two for each request: its id, and the time of its death (empty if any time will do)
+-- ARGV     three for each request: its id, the time of its death (empty if any time will do), and its new input options
+--          as JSON (empty if they stay)
 -- Returns  for each request: `done`; `gone` if it is not dead or did not die at that time; `lost` if its hash is lost
 
 local fault = broken('ZCARD', 'dead', 'ready')
@@ -11,7 +12,7 @@ if fault then
   return fault
 end
 
-local function retry(id, died_ms)
+local function retry(id, died_ms, input)
   local hash = request_key(id)
   if not is_dead(id, died_ms) then
     return 'gone'
@@ -27,6 +28,9 @@ local function retry(id, died_ms)
   local before = redis.call('HMGET', hash, 'life_ms', 'submitted_ms')
   local life_ms = math.max(now_ms(), (tonumber(before[1] or before[2] or nil) or 0) + 1)
   redis.call('HSET', hash, 'attempts', 0, 'lost', 0, 'life_ms', string.format('%.0f', life_ms))
+  if input ~= '' then
+    redis.call('HSET', hash, 'input', input)
+  end
   redis.call('HDEL', hash, 'error', 'coded', 'waited_ms', 'checkpoint')
   forget_marks(id)
   make_ready(id)
@@ -34,7 +38,7 @@ local function retry(id, died_ms)
 end
 
 local answers = {}
-for index = 1, #ARGV, 2 do
-  answers[#answers + 1] = retry(ARGV[index], ARGV[index + 1])
+for index = 1, #ARGV, 3 do
+  answers[#answers + 1] = retry(ARGV[index], ARGV[index + 1], ARGV[index + 2])
 end
 return answers
