@@ -85,6 +85,12 @@ impl Gate {
         Self { rules, min_records }
     }
 
+    /// Returns a gate that every output passes.
+    pub fn open() -> Self {
+        let limit = RuleLimit::Count(u64::MAX);
+        Self::new(vec![Rule { code: None, limit }], 0)
+    }
+
     /// Returns a gate that refuses an output if there is any reject.
     pub fn closed(min_records: u64) -> Self {
         let limit = RuleLimit::Count(0);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 use crate::record::Position;
-use crate::request::InputOptions;
+use crate::request::{InputOptions, Replay};
 
 /// The version of the receipts that this program writes. The program also reads version 1. Within a version, new
 /// members can be added, but no member changes its meaning. So readers must ignore members that they do not know.
@@ -233,7 +233,7 @@ pub struct RequestPart {
     pub uri: String,
     /// The time at which the request was submitted.
     pub submitted_at: String,
-    /// The id of the request that this request is a part of. Today it is always null.
+    /// The id of the request whose rejects this request has processed again; null if it is no replay.
     #[serde(default)]
     pub parent: Option<String>,
     /// The name of the group that this request belongs to; null if it belongs to none.
@@ -246,6 +246,9 @@ pub struct RequestPart {
         skip_serializing_if = "Option::is_none"
     )]
     pub submitted_input: Option<InputOptions>,
+    /// The replay that this request is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
 }
 
 /// The attempt that committed the request.
@@ -300,6 +303,18 @@ pub struct InputPart {
         skip_serializing_if = "Option::is_none"
     )]
     pub options: Option<InputOptions>,
+    /// The syntax with which a CSV input was read. Absent for other formats, and in receipts of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syntax: Option<SyntaxPart>,
+}
+
+/// The characters that divided a CSV input into fields. The options for reading can leave them open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyntaxPart {
+    /// The character between fields.
+    pub delimiter: char,
+    /// The character around fields that need it. If the input has no such character, it is the quote of the output.
+    pub quote: char,
 }
 
 /// Reads options that a newer version of this program may have written. Unknown options are ignored, because the work

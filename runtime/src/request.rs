@@ -4,6 +4,7 @@
 mod defaults;
 mod encoding;
 mod input;
+mod replay;
 mod stored;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub use self::input::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, SKIP_FOOTER_MAX,
     SKIP_LINES_MAX, ShortRows, input_differences, parse_character,
 };
+pub use self::replay::{REPLAY_CODES_MAX, REPLAYS_MAX, Replay};
 pub use self::stored::{ShownInput, StoredInput};
 use crate::digest::parse_sha256;
 use crate::document::without_mark;
@@ -55,6 +57,9 @@ pub struct NewRequest {
     /// The options for reading the input.
     #[serde(flatten)]
     pub input: InputOptions,
+    /// The rejects that the request processes again in place of an input. No document of a producer has this member.
+    #[serde(skip)]
+    pub replay: Option<Replay>,
 }
 
 impl fmt::Debug for NewRequest {
@@ -66,6 +71,7 @@ impl fmt::Debug for NewRequest {
             .field("delay_ms", &self.delay_ms)
             .field("group", &self.group)
             .field("input", &self.input)
+            .field("replay", &self.replay)
             .finish()
     }
 }
@@ -80,6 +86,17 @@ impl NewRequest {
             delay_ms: 0,
             group: None,
             input: InputOptions::default(),
+            replay: None,
+        }
+    }
+
+    /// Returns a replay. Its id is the id of its parent with the number of the replay.
+    pub fn replaying(replay: Replay) -> Self {
+        let uri = replay.uri();
+        Self {
+            id: Replay::id_of(&replay.parent, replay.number),
+            replay: Some(replay),
+            ..Self::new(uri)
         }
     }
 
@@ -158,6 +175,9 @@ impl NewRequest {
         if self.delay_ms > DELAY_MS_MAX {
             return Err(delay_refused(i64::try_from(self.delay_ms).unwrap_or(i64::MAX)));
         }
+        if let Some(replay) = &self.replay {
+            replay.check(refused)?;
+        }
         self.input.check()
     }
 
@@ -166,15 +186,19 @@ impl NewRequest {
         let stored = StoredInput {
             options: self.input.clone(),
             submitted: None,
+            replay: self.replay.clone(),
         };
         stored.text()
     }
 
-    /// Returns the SHA-256, in hex, of the request's content: its URI and its input options, but not its priority, its
+    /// Returns the SHA-256, in hex, of the request's content: its URI, its input options and its replay, but not its priority, its
     /// delay and its group. If a request is submitted under an id that the queue already has, the digests of both
     /// requests must be the same.
     pub fn content_digest(&self) -> String {
-        digest_of(&self.uri, &self.input)
+        match &self.replay {
+            None => digest_of(&(&self.uri, &self.input)),
+            Some(replay) => digest_of(&(&self.uri, &self.input, replay)),
+        }
     }
 
     /// Returns the digest that the first versions of this program computed for this request, or `None` if this digest
@@ -186,15 +210,15 @@ impl NewRequest {
             encoding: Some(ASCII_BEFORE.to_owned()),
             ..self.input.clone()
         };
-        is_ascii.then(|| digest_of(&self.uri, &before()))
+        is_ascii.then(|| digest_of(&(&self.uri, &before())))
     }
 }
 
 /// The encoding that the first versions of this program used for [`ASCII`].
 const ASCII_BEFORE: &str = "windows-1252";
 
-fn digest_of(uri: &str, input: &InputOptions) -> String {
-    let content = serde_json::to_vec(&(uri, input)).expect("strings serialize");
+fn digest_of(content: &impl Serialize) -> String {
+    let content = serde_json::to_vec(content).expect("strings serialize");
     HEXLOWER.encode(&Sha256::digest(content))
 }
 
@@ -324,6 +348,8 @@ pub struct Request {
     pub input: InputOptions,
     /// The options with which the request was submitted, if a retry has changed them.
     pub submitted_input: Option<InputOptions>,
+    /// The rejects that the request processes again in place of an input.
+    pub replay: Option<Replay>,
 }
 
 impl fmt::Debug for Request {
@@ -337,6 +363,7 @@ impl fmt::Debug for Request {
             .field("group", &self.group)
             .field("input", &self.input)
             .field("submitted_input", &self.submitted_input)
+            .field("replay", &self.replay)
             .finish()
     }
 }

@@ -137,9 +137,17 @@ pub async fn retry_with(
     given: InputOptions,
 ) -> Result<(String, Vec<String>)> {
     let found = find(backend, id, queue).await?;
+    if found.replay.is_some() {
+        let what = format!(
+            "{id}: is a replay, whose records are divided as in the first input: retry it without options, or bind a plugin with \
+             other rules for short and long rows"
+        );
+        return Err(Error::permanent(Stage::Request, Code::RequestState, what));
+    }
     let shown = ShownInput {
         options: found.input.clone(),
         submitted: found.submitted_input.clone(),
+        replay: None,
     };
     let before = shown.read().map_err(|error| {
         let what = format!("{id}: its input options cannot be changed by this version: update this program");
@@ -317,7 +325,10 @@ fn not_dead(status: &Status) -> Error {
         }
         // The request has died again, or somebody has retried it after the lookup.
         State::Dead => format!("{id}: is not dead any more: `ingest-host status {id}` shows what it is"),
-        State::Done => format!("{id}: is done, not dead: submit it under another --id to have it done again"),
+        State::Done => format!(
+            "{id}: is done, not dead: `ingest-host replay {id}` processes its rejects again; to have all of it done again, submit it \
+             under another --id"
+        ),
         State::Cancelled => format!("{id}: is cancelled, not dead: submit it under another --id"),
         state => format!(
             "{id}: is {}, not dead: `ingest-host cancel {id}` withdraws it",

@@ -7,6 +7,7 @@ pub mod groups;
 pub mod plugin;
 pub mod plugin_config;
 pub mod queues;
+pub mod replay;
 pub mod report;
 pub mod requests;
 pub mod submit;

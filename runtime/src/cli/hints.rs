@@ -422,6 +422,7 @@ const POSITIONALS: &[(&str, &str)] = &[
     ("report", ONE_ID),
     ("status", ONE_ID),
     ("cancel", ONE_ID),
+    ("replay", ONE_ID),
     ("plugin push", ONE_FILE),
     ("plugin inspect", ONE_FILE),
     (

@@ -428,6 +428,7 @@ impl Ingestion {
             profile: args.output.profile,
             gate: self.gate.clone(),
             limits: Arc::clone(limits),
+            replay: None,
         };
         let placement = Placement {
             owner: Owner {

@@ -18,6 +18,7 @@ mod policies;
 mod print;
 mod queues;
 mod reload;
+mod replay;
 mod report;
 mod requests;
 mod run;
@@ -107,6 +108,9 @@ enum Command {
     Requests(requests::Args),
     /// Cancel a request.
     Cancel(requests::CancelArgs),
+    /// Process the rejects of a request again, for example after its plugin was fixed. The rescued rows become an output
+    /// beside the first one.
+    Replay(replay::Args),
     /// Inspect, retry or purge dead letters.
     #[command(subcommand)]
     Dead(dead::Command),
@@ -246,6 +250,7 @@ async fn dispatch(cli: Cli, sources: Sources) -> Result<ExitCode> {
         Command::Report(args) => report::report(args, config.as_ref(), &environment).await,
         Command::Requests(args) => requests::list(args, &environment).await,
         Command::Cancel(args) => requests::cancel(args, &environment).await,
+        Command::Replay(args) => replay::replay(args, &environment).await,
         Command::Dead(command) => dead::dead(command, &environment).await,
         Command::Queue(command) => queues::queue(command, &environment).await,
         Command::Ingest(args) => ingest::ingest(args, config.as_ref(), &environment, cli.log_format).await,

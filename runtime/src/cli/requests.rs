@@ -11,7 +11,7 @@ use crate::admin::requests;
 use crate::error::{Code, Result};
 use crate::queue::{Backend, State, Status, StatusDocument, StoredReceipt};
 use crate::receipt::RecordCounts;
-use crate::request::{InputOptions, input_differences};
+use crate::request::{InputOptions, Replay, input_differences};
 
 #[derive(clap::Args)]
 pub(super) struct StatusArgs {
@@ -161,7 +161,7 @@ const OF_READING: [Code; 5] = [
 ];
 
 /// Returns the command that can bring a dead request to its end, or `None` if the failure does not name one.
-fn way_on(status: &Status) -> Option<String> {
+pub(super) fn way_on(status: &Status) -> Option<String> {
     let code = status.code.as_deref()?;
     let is_of_reading = OF_READING.iter().any(|of_reading| of_reading.as_str() == code);
     (status.state == State::Dead && is_of_reading).then(|| {
@@ -182,6 +182,20 @@ pub(super) fn show(status: &Status) {
     }
     print::line(format!("queue    {}", status.queue));
     print::line(format!("input    {}", status.uri));
+    if let Some(Replay {
+        parent,
+        number,
+        codes,
+    }) = &status.replay
+    {
+        let which = match codes.is_empty() {
+            true => String::new(),
+            false => format!(" with the code {}", codes.join(", ")),
+        };
+        print::line(format!(
+            "parent   {parent}: replay {number} of its rejects{which}"
+        ));
+    }
     if let Some(submitted) = &status.submitted_input {
         let now = InputOptions::known_of(status.input.clone());
         let changes = input_differences(submitted, &now).join("; ");

@@ -131,7 +131,7 @@ pub(super) async fn submit(
     if args.wait {
         let mut sum = RollUp::of(&args.queue, args.group.as_deref());
         for request in accepted {
-            match wait(&args, &backend, &request.id, &mut sum).await {
+            match wait(&args.queue, args.json, &backend, &request.id, &mut sum).await {
                 Ok(ended_well) => failed |= !ended_well,
                 // If somebody else has changed one request, the results of the other requests must still be shown.
                 Err(error) if error.stage() == Stage::Request => {
@@ -260,7 +260,10 @@ fn print_accepted(args: &Args, accepted: &Accepted) {
         State::Dead if *was_there => format!(": `ingest-host dead retry {id}` tries it again"),
         State::Cancelled if *was_there => ": choose another --id to have it done".to_owned(),
         State::Done if *was_there => {
-            format!(": `ingest-host status {id}` shows its output; choose another --id to have it done again")
+            format!(
+                ": `ingest-host status {id}` shows its output, `ingest-host replay {id}` processes its rejects again; choose another \
+                 --id to have it done again"
+            )
         }
         _ if ending.is_some() => ": choose another --id to have it done".to_owned(),
         _ => String::new(),
@@ -276,11 +279,17 @@ fn print_accepted(args: &Args, accepted: &Accepted) {
 
 /// Waits for the end of a request, shows its result, and adds the request to `sum`. Returns false if the request has
 /// ended, but is not done.
-async fn wait(args: &Args, backend: &Backend, id: &str, sum: &mut RollUp) -> Result<bool> {
+pub(super) async fn wait(
+    queue: &str,
+    json: bool,
+    backend: &Backend,
+    id: &str,
+    sum: &mut RollUp,
+) -> Result<bool> {
     let progress = ProgressLine::spinner();
     let (mut failures, started, mut is_told) = (0, Instant::now(), false);
     let status = loop {
-        match admin::requests::status(backend, &args.queue, id).await {
+        match admin::requests::status(backend, queue, id).await {
             Ok(Some(status)) if matches!(status.state, State::Done | State::Dead | State::Cancelled) => {
                 break status;
             }
@@ -288,7 +297,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str, sum: &mut RollUp) -> Res
                 progress.say(progress_text(&status));
                 if !is_told && status.state == State::Ready && started.elapsed() > PATIENCE {
                     is_told = true;
-                    if let Ok(counts) = backend.queue.counts(&args.queue).await {
+                    if let Ok(counts) = backend.queue.counts(queue).await {
                         progress.keep(format!("{id}  waits: {}", why_waiting(&counts)));
                     }
                 }
@@ -300,7 +309,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str, sum: &mut RollUp) -> Res
                 }
             }
             Ok(None) => {
-                return Err(removed(id, &args.queue));
+                return Err(removed(id, queue));
             }
             // The request continues without this process, so a failing server only delays the answer.
             Err(error) if error.class() == Class::Transient => progress.say(error.report()),
@@ -310,7 +319,7 @@ async fn wait(args: &Args, backend: &Backend, id: &str, sum: &mut RollUp) -> Res
     };
     drop(progress);
     sum.add(&status);
-    show(args, &status)
+    show(json, &status)
 }
 
 /// Returns the error for a request that is not in its queue any more.
@@ -368,18 +377,21 @@ fn last_failure(status: &Status) -> Option<String> {
     ))
 }
 
-fn show(args: &Args, status: &Status) -> Result<bool> {
+fn show(json: bool, status: &Status) -> Result<bool> {
     let document = status.receipt.as_ref().filter(|_| status.state == State::Done);
     match document {
-        Some(document) if args.json => print::json(document),
+        Some(document) if json => print::json(document),
         Some(receipt) => print::receipt(receipt.read(&status.id)?),
-        None if args.json => print::json(&StatusDocument::from(status)),
+        None if json => print::json(&StatusDocument::from(status)),
         None => {
             let reason = status.error.as_deref();
             let reason = reason.map_or(String::new(), |error| {
                 format!(": {}", requests::with_code(error, status))
             });
             print::line(format!("{}  {}{reason}", status.id, status.state.name()));
+            if let Some(way_on) = requests::way_on(status) {
+                print::note(format!("{}: {way_on}", status.id));
+            }
         }
     }
     Ok(status.state == State::Done)

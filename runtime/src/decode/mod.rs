@@ -10,6 +10,7 @@ mod jsonl;
 mod lines;
 mod log_lines;
 mod notice;
+mod rejected;
 mod sample;
 mod shape;
 mod skip;
@@ -26,6 +27,7 @@ use std::io::Read;
 use memchr::memchr2;
 
 use self::csv::CsvOptions;
+pub use self::rejected::{RejectRow, RejectRows, RejectedRecords};
 use self::sample::{SAMPLE_BYTES, Sample};
 use self::skip::skip_lines;
 use self::spaces::Spaces;
@@ -381,6 +383,36 @@ pub fn resume(
             csv::resume(reader, name, rest, reading, columns, limits)
         }
         Format::Jsonl => jsonl::resume(reader, name, rest, columns, limits),
+    })
+}
+
+/// Opens the records of rejects, each with a line feed behind it. `format`, `columns` and `dialect` are those of the input
+/// in which the records were found. `options` give the syntax of this input. The records are UTF-8 already, and neither
+/// lines before the header nor rows at the end are among them.
+///
+/// # Errors
+/// Fails if the options contradict each other.
+pub fn open_rejected(
+    reader: Box<dyn Read + Send>,
+    name: &str,
+    (format, columns, dialect): (Format, Vec<String>, Dialect),
+    options: &InputOptions,
+    limits: &Limits,
+) -> Result<Decoding> {
+    let options = InputOptions {
+        skip_lines: None,
+        skip_footer: None,
+        encoding: None,
+        ..options.clone()
+    };
+    let start = ResumePoint {
+        origin: InputStart::default().at(1),
+        read: Vec::new(),
+    };
+    let decoding = resume(reader, name, start, (format, columns, dialect), &options, limits)?;
+    Ok(Decoding {
+        is_transcoded: true,
+        ..decoding
     })
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use self::csv::{CsvFromCsv, CsvFromJsonl};
 use self::jsonl::{JsonlFromCsv, JsonlFromJsonl};
-pub use self::rejects::RejectWriter;
+pub use self::rejects::{RejectWriter, shown_code};
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::csv::Dialect;
 use crate::format::jsonl::untextual;

@@ -1,5 +1,6 @@
 //! Writes rejects: rejected records go in, one at a time; rows of a CSV file come out.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use memchr::{memchr, memchr_iter};
@@ -27,6 +28,23 @@ impl RejectWriter {
         Self { has_header: rows > 0 }
     }
 
+    /// Writes a row of another file of rejects to `out` unchanged, with its line end, and the header before the first row.
+    ///
+    /// # Errors
+    /// Returns the errors of `out`.
+    pub fn append_row(&mut self, out: &mut impl Write, row: &[u8]) -> io::Result<()> {
+        self.begin(out)?;
+        out.write_all(row)
+    }
+
+    fn begin(&mut self, out: &mut impl Write) -> io::Result<()> {
+        if !self.has_header {
+            out.write_all(b"record,line,offset,code,reason,raw\n")?;
+            self.has_header = true;
+        }
+        Ok(())
+    }
+
     /// Writes one row to `out`, and the header before the first row. Allocates memory only if `code` or `reason` has to
     /// be escaped or shortened.
     ///
@@ -40,10 +58,7 @@ impl RejectWriter {
         reason: &str,
         raw: &[u8],
     ) -> io::Result<()> {
-        if !self.has_header {
-            out.write_all(b"record,line,offset,code,reason,raw\n")?;
-            self.has_header = true;
-        }
+        self.begin(out)?;
         let Position { record, line, offset } = position;
         write!(out, "{record},{line},{offset},")?;
         for text in [code, reason] {
@@ -55,6 +70,11 @@ impl RejectWriter {
         append_raw(out, raw)?;
         out.write_all(b"\"\n")
     }
+}
+
+/// Returns a code as a file of rejects shows it.
+pub fn shown_code(code: &str) -> Cow<'_, str> {
+    for_cell(code)
 }
 
 /// Writes the bytes of a record as a text from which the bytes can be recovered.

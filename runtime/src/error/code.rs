@@ -181,6 +181,8 @@ codes! {
     RejectsTooLarge = "rejects-too-large",
     /// The gate refuses the output.
     GateExceeded = "gate-exceeded",
+    /// The rejects of a request cannot be replayed.
+    ReplayRefused = "replay-refused",
     /// The receipt under this id is for other work.
     OutputConflict = "output-conflict",
     /// The output that a receipt names is missing or changed.

@@ -176,6 +176,30 @@ impl Source {
         }
     }
 
+    /// Returns a source of bytes that this program has stored, such as rejects. They have no identity, so no later attempt
+    /// can continue within them.
+    pub fn from_stored(uri: String, raw: Box<dyn Read + Send>, stop: Stop) -> Self {
+        Self {
+            name: redact(uri.rsplit('/').next().unwrap_or_default()),
+            uri,
+            etag: None,
+            hints: Hints::default(),
+            declared: DeclaredCompression::default(),
+            bytes: None,
+            // The caller knows the digest.
+            tells_its_end: true,
+            bounds: InputBounds::NONE,
+            checksums: Checksums::default(),
+            sha256: None,
+            identity: None,
+            from: 0,
+            raw,
+            read_ahead: None,
+            memory: MemoryShare::default(),
+            stop,
+        }
+    }
+
     pub(super) fn from_stdin(stop: Stop) -> Self {
         Self {
             uri: STDIN_URI.to_owned(),

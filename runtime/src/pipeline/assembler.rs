@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::checkpoint::{Checkpoint, CheckpointBase, CheckpointMark, CheckpointProgress};
 use super::job::Job;
 use super::lane::{ChunkOutput, FinishedChunk, RejectedRecord};
+use super::replay::{CarriedRow, NextRow, ReplayedRows};
 use super::trap_budget::TrapBudget;
 use crate::config::{Limits, REJECTS_RATIO};
 use crate::digest::{Digest, Digesting};
@@ -17,7 +18,7 @@ use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::gate::RejectTally;
 use crate::receipt::RecordCounts;
-use crate::record::{ChunkOrigin, Position, Row};
+use crate::record::{ChunkOrigin, Position};
 use crate::storage::{Attempt, StagedWriter};
 use crate::units::ByteSize;
 
@@ -43,6 +44,10 @@ pub(super) struct OutputAssembler<'a> {
     written: u64,
     /// The digest of the input so far, if the assembler computes the digest.
     of_input: Option<Digesting>,
+    /// The rows of the rejects that are replayed, if the input consists of rejects.
+    replayed: Option<ReplayedRows>,
+    /// The number of these rows that went on unchanged.
+    carried: u64,
 }
 
 /// Vectors for reuse: one for the bytes of a chunk and one for its output.
@@ -67,7 +72,14 @@ impl<'a> OutputAssembler<'a> {
             traps: TrapBudget::default(),
             written: 0,
             of_input: None,
+            replayed: None,
+            carried: 0,
         }
+    }
+
+    /// Makes the assembler keep the positions of the records in the first input, and write the rows that are not processed.
+    pub(super) fn replay(&mut self, rows: ReplayedRows) {
+        self.replayed = Some(rows);
     }
 
     /// Continues after a checkpoint. The output and the rejects up to the checkpoint are already staged.
@@ -136,10 +148,23 @@ impl<'a> OutputAssembler<'a> {
 
     fn reject(&mut self, rejected: &RejectedRecord<'_>, raw: &[u8]) -> Result<()> {
         let RejectedRecord { row, code, reason } = *rejected;
-        let position = self.origin.position(row);
+        let mut position = self.origin.position(row);
+        if self.replayed.is_some() {
+            position = self.carry_rows_before(position)?;
+        }
         self.count_code(code, reason, position)?;
         let raw = &raw[row.start as usize..row.end as usize];
-        let bytes_max = self.rejects_bytes_max(row);
+        let bytes_max = self.rejects_bytes_max(self.origin.0.offset + u64::from(row.end));
+        self.write_reject(bytes_max, |writer, text| {
+            writer.append(text, position, code, reason, raw)
+        })
+    }
+
+    fn write_reject(
+        &mut self,
+        bytes_max: u64,
+        write: impl FnOnce(&mut RejectWriter, &mut RejectsBuffer<'_>) -> io::Result<()>,
+    ) -> Result<()> {
         let mut text = RejectsBuffer {
             text: &mut self.rejects,
             text_bytes_max: self.job.work.limits.batch_bytes,
@@ -148,7 +173,7 @@ impl<'a> OutputAssembler<'a> {
             limits: &self.job.work.limits,
             bytes_max,
         };
-        let written = self.reject_writer.append(&mut text, position, code, reason, raw);
+        let written = write(&mut self.reject_writer, &mut text);
         written.map_err(|error| {
             Error::from_io(
                 error,
@@ -161,14 +186,68 @@ impl<'a> OutputAssembler<'a> {
         text.check()
     }
 
-    /// Returns the maximum number of bytes that all rejects up to this record may have together.
-    fn rejects_bytes_max(&self, row: Row) -> u64 {
-        let read = self.origin.0.offset + u64::from(row.end);
-        self.job
-            .work
-            .limits
-            .rejects_bytes_max
-            .max(read.saturating_mul(REJECTS_RATIO))
+    /// Writes the rows of the replayed rejects before a record that is rejected again. Returns the position of the record
+    /// in the first input. `position` is its position among the replayed records. If no row has this position, returns
+    /// `position`: then [`OutputAssembler::end_replay`] fails.
+    fn carry_rows_before(&mut self, position: Position) -> Result<Position> {
+        let Some(mut rows) = self.replayed.take() else {
+            return Ok(position);
+        };
+        let mut found = position;
+        while rows.passed() < position.record {
+            match rows.next_row()? {
+                Some(NextRow::Carried(row)) => self.carry(&row)?,
+                Some(NextRow::Selected(position)) => found = position,
+                None => break,
+            }
+        }
+        self.replayed = Some(rows);
+        Ok(found)
+    }
+
+    fn carry(&mut self, row: &CarriedRow<'_>) -> Result<()> {
+        self.count_code(row.code, &row.row.reason, row.row.position)?;
+        self.carried += 1;
+        let bytes_max = self.rejects_bytes_max(0);
+        self.write_reject(bytes_max, |writer, text| writer.append_row(text, row.text))
+    }
+
+    /// Writes the rest of the replayed rejects, and counts those that were not processed: they were read, and stay rejects.
+    /// Does nothing if the input does not consist of rejects.
+    ///
+    /// # Errors
+    /// Fails permanently if the number of processed records is not the number of selected rejects.
+    pub(super) fn end_replay(&mut self, name: &str) -> Result<()> {
+        let Some(mut rows) = self.replayed.take() else {
+            return Ok(());
+        };
+        while let Some(row) = rows.next_row()? {
+            if let NextRow::Carried(row) = row {
+                self.carry(&row)?;
+            }
+            self.write_rejects()?;
+        }
+        if rows.passed() != self.counts.read {
+            let what = format!(
+                "{name}: {} rejects were selected, and {} records were found in them",
+                rows.passed(),
+                self.counts.read
+            );
+            return Err(Error::permanent(Stage::Commit, Code::ReplayRefused, what));
+        }
+        self.counts.read += self.carried;
+        self.counts.rejected += self.carried;
+        Ok(())
+    }
+
+    /// Returns the maximum number of bytes that all rejects up to the byte `read` of the input may have together.
+    fn rejects_bytes_max(&self, read: u64) -> u64 {
+        let limits = &self.job.work.limits;
+        let bytes_max = limits.rejects_bytes_max.max(read.saturating_mul(REJECTS_RATIO));
+        match &self.job.work.replay {
+            None => bytes_max,
+            Some(replayed) => bytes_max.max(replayed.rejects_bytes_max()),
+        }
     }
 
     /// Takes the last part of a chunk. Returns the chunk's vectors for reuse.

@@ -11,6 +11,7 @@ use super::job::Job;
 use super::lane::Lane;
 use super::lane_pool;
 use super::plugin_runner::{InstanceOpener, PluginRunner};
+use super::replay;
 use crate::commit::{Committed, OutputHead};
 use crate::decode::{self, Decoding};
 use crate::digest::Digesting;
@@ -22,7 +23,7 @@ use crate::format::Format;
 use crate::memory::LANE_BYTES;
 use crate::plugin::{Instance, Plan};
 use crate::quality::{Layout, Profiler};
-use crate::receipt::{InputPart, QualityPart, ResumedFrom};
+use crate::receipt::{InputPart, QualityPart, ResumedFrom, SyntaxPart};
 use crate::storage::Owner;
 
 /// Runs a job from an opened source to the committed receipt. This function blocks: call it on a separate thread.
@@ -34,16 +35,28 @@ use crate::storage::Owner;
 /// Returns errors of any stage. If this function fails, the attempt has created no receipt, unless
 /// [`Error::leaves_output`] is true.
 pub fn run(job: &Job, source: Source) -> Result<Committed> {
+    let name = source.name.clone();
+    run_source(job, source).map_err(|error| match error.code() {
+        Code::DigestMismatch if job.work.replay.is_some() => replay::changed(&name).because(error),
+        _ => error,
+    })
+}
+
+fn run_source(job: &Job, source: Source) -> Result<Committed> {
     let hints = source.hints.clone();
     let (input, reader) = AttemptInput::open(job, source, Digesting::default())?;
-    let decoding = decode::open(
-        reader,
-        &input.name,
-        Some(&hints),
-        &job.work.input,
-        &job.work.limits,
-    )?;
+    let (options, limits) = (&job.work.input, &job.work.limits);
+    let decoding = match &job.work.replay {
+        None => decode::open(reader, &input.name, Some(&hints), options, limits)?,
+        Some(replayed) => replayed.decode(reader, &input.name, options, limits)?,
+    };
     let mut opened = PreparedAttempt::new(job, input, decoding)?;
+    if let Some(replayed) = &job.work.replay
+        && opened.maker.plan.stateful
+    {
+        let plugin = &job.work.plugin.description().name;
+        return Err(replay::stateful(plugin, &replayed.replay().parent));
+    }
     let format = opened.maker.output_format;
     let owner = Owner {
         id: id_in_advance(job, format),
@@ -52,6 +65,9 @@ pub fn run(job: &Job, source: Source) -> Result<Committed> {
     let mut staging = job.placement.destination.storage().begin(owner, format)?;
     staging.hold_in(&job.work.limits.memory);
     let mut assembler = OutputAssembler::new(job, staging, opened.decoding.splitter.origin());
+    if let Some(replayed) = &job.work.replay {
+        assembler.replay(replayed.rows(&opened.input.name, limits)?);
+    }
     assembler.count(opened.lane.runner.take_counters());
     let begin = opened.lane.begin();
     let dialect = opened.decoding.dialect;
@@ -84,7 +100,11 @@ impl AttemptInput {
     ) -> Result<(Self, Box<dyn Read + Send>)> {
         let (name, uri, etag) = (source.name.clone(), source.uri.clone(), source.etag.clone());
         let source = source.expect_version(job.work.input.version.as_deref())?;
-        let source = source.expect_sha256(job.work.input.sha256.as_deref());
+        let sha256 = match &job.work.replay {
+            None => job.work.input.sha256.as_deref(),
+            Some(replayed) => replayed.sha256(),
+        };
+        let source = source.expect_sha256(sha256);
         let source = source.hold_in(&job.work.limits.memory);
         let (reader, fetched) = source.into_reader(of_input)?;
         fail_points::pass("fetched", job.placement.name());
@@ -223,6 +243,7 @@ fn put_through(
     // input.
     let finished = lanes[0].finish(&mut |part, raw: &[u8]| assembler.write(&part, raw))?;
     assembler.end(finished, None)?;
+    assembler.end_replay(&input.name)?;
     let digest = match assembler.end_input() {
         Some(digest) => input.fetched.is_all(&digest).then_some(digest),
         None => input.fetched.digest().cloned(),
@@ -240,6 +261,10 @@ fn put_through(
         format: decoding.format.name().to_owned(),
         columns: std::mem::take(&mut decoding.columns),
         options: Some(job.work.input.clone()),
+        syntax: (decoding.format == Format::Csv).then(|| SyntaxPart {
+            delimiter: decoding.dialect.delimiter.into(),
+            quote: decoding.dialect.quote.into(),
+        }),
     };
     let profilers = lanes.into_iter().filter_map(|lane| lane.profiler);
     Ok((read, profilers.reduce(Profiler::merge).map(Profiler::quality)))

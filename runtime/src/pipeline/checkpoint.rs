@@ -193,6 +193,8 @@ impl WorkIdentity {
             gate: _,
             profile: _,
             binding: _,
+            // An attempt at a replay writes no checkpoints.
+            replay: _,
         } = work;
         let Placement {
             owner,

@@ -168,14 +168,16 @@ pub(super) fn is_for_successor(error: &Error) -> bool {
 }
 
 fn request_part(job: &Job, id: &str) -> RequestPart {
+    let replay = job.work.replay.as_ref().map(|replayed| replayed.replay().clone());
     RequestPart {
         id: id.to_owned(),
         queue: job.placement.owner.queue.clone(),
         uri: job.placement.uri.clone(),
         submitted_at: job.placement.submitted_at.to_string(),
-        parent: None,
+        parent: replay.as_ref().map(|replay| replay.parent.clone()),
         group: job.placement.group.clone(),
         submitted_input: job.placement.submitted_input.clone(),
+        replay,
     }
 }
 

@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::replay::ReplayedInput;
 use crate::commit::Destination;
 use crate::config::Limits;
 use crate::format::Format;
@@ -47,6 +48,8 @@ pub struct Work {
     pub gate: Gate,
     /// The limits of the attempt.
     pub limits: Arc<Limits>,
+    /// The rejects that are processed in place of an input, if the request is a replay.
+    pub replay: Option<ReplayedInput>,
 }
 
 /// The request of an attempt, and the destination of the attempt's files.

@@ -10,12 +10,14 @@ mod job;
 mod lane;
 mod lane_pool;
 mod plugin_runner;
+mod replay;
 mod resume;
 mod trap_budget;
 mod trap_isolation;
 
 pub use self::attempt::run;
 pub use self::job::{Execution, Job, Placement, ProgressCounters, Work};
+pub use self::replay::{OpenRejects, ReplayedInput};
 use crate::commit::Committed;
 use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::{Identity, Source};

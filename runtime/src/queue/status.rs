@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{Progress, REAP_STEP};
 use crate::error::{Code, Error, Stage};
 use crate::receipt::{Receipt, Unreadable};
+use crate::request::Replay;
 
 /// The state of a request. A request is in exactly one of these states at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -144,6 +145,9 @@ pub struct Status {
     /// The options with which the request was submitted, if a `dead retry` has changed them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub submitted_input: Option<Map<String, Value>>,
+    /// The rejects that the request processes again in place of an input. `None` if the request is no replay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// The request's state.
     pub state: State,
     /// The number of attempts that have begun. Attempts that were lost or handed back do not count.
@@ -196,14 +200,14 @@ pub struct GroupPage {
 }
 
 /// A request as `status --json` and the lists of requests show it: the [`Status`], a list of inputs that has one
-/// element today, and two members that are always `None` today.
+/// element today, and the requests that it belongs to.
 #[derive(Debug, Serialize)]
 pub struct StatusDocument<'a> {
     #[serde(flatten)]
     status: &'a Status,
     /// The inputs, each with its options. `uri` and `input` are the short form of the only input.
     inputs: [RequestedInput<'a>; 1],
-    /// The id of the request that this one is a part of.
+    /// The id of the request whose rejects this one processes again.
     parent: Option<&'a str>,
     /// The name of the group of requests that this one belongs to.
     group: Option<&'a str>,
@@ -225,7 +229,7 @@ impl<'a> From<&'a Status> for StatusDocument<'a> {
                 uri: &status.uri,
                 options: &status.input,
             }],
-            parent: None,
+            parent: status.replay.as_ref().map(|replay| &*replay.parent),
             group: status.group.as_deref(),
         }
     }

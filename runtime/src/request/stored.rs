@@ -4,10 +4,13 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::InputOptions;
+use super::{InputOptions, Replay};
 
 /// The name of the member with [`StoredInput::submitted`].
 const SUBMITTED: &str = "submitted_input";
+
+/// The name of the member with [`StoredInput::replay`].
+const REPLAY: &str = "replay";
 
 /// The input options of a request as a queue stores them: one JSON object with the members of [`InputOptions`] and, only
 /// if they are needed, members for the rest. A program that does not know one of these members refuses the request, because
@@ -18,6 +21,8 @@ pub struct StoredInput {
     pub options: InputOptions,
     /// The options with which the request was submitted. `None` if they are [`StoredInput::options`].
     pub submitted: Option<InputOptions>,
+    /// The rejects that the request processes again in place of an input.
+    pub replay: Option<Replay>,
 }
 
 /// The members of a stored text that are not input options, for people.
@@ -27,6 +32,8 @@ pub struct ShownInput {
     pub options: Map<String, Value>,
     /// The options with which the request was submitted, if they are others.
     pub submitted: Option<Map<String, Value>>,
+    /// The rejects that the request processes again in place of an input, if this version can read the member.
+    pub replay: Option<Replay>,
 }
 
 impl StoredInput {
@@ -37,8 +44,10 @@ impl StoredInput {
     pub fn parse(text: &str) -> serde_json::Result<Self> {
         let mut options: Map<String, Value> = strict_json::from_str(text)?;
         let submitted = options.remove(SUBMITTED);
+        let replay = options.remove(REPLAY);
         Ok(Self {
             submitted: submitted.map(InputOptions::deserialize).transpose()?,
+            replay: replay.as_ref().map(known_replay).transpose()?,
             options: InputOptions::deserialize(Value::Object(options))?,
         })
     }
@@ -48,6 +57,10 @@ impl StoredInput {
         let mut members = self.options.members();
         if let Some(submitted) = &self.submitted {
             members.insert(SUBMITTED.to_owned(), Value::Object(submitted.members()));
+        }
+        if let Some(replay) = &self.replay {
+            let replay = serde_json::to_value(replay).expect("texts and numbers serialize");
+            members.insert(REPLAY.to_owned(), replay);
         }
         Value::Object(members).to_string()
     }
@@ -61,6 +74,7 @@ impl StoredInput {
         Self {
             submitted: (submitted != options).then_some(submitted),
             options,
+            replay: self.replay,
         }
     }
 }
@@ -73,7 +87,12 @@ impl ShownInput {
             Some(Value::Object(submitted)) => Some(submitted),
             _ => None,
         };
-        Self { options, submitted }
+        let replay = options.remove(REPLAY);
+        Self {
+            options,
+            submitted,
+            replay: replay.and_then(|replay| Replay::deserialize(replay).ok()),
+        }
     }
 
     /// Returns the input with options that this program can check.
@@ -85,7 +104,17 @@ impl ShownInput {
         Ok(StoredInput {
             options: read(self.options)?,
             submitted: self.submitted.map(read).transpose()?,
+            replay: self.replay,
         })
+    }
+}
+
+/// Reads a replay. Refuses members that only a newer version knows.
+fn known_replay(stored: &Value) -> serde_json::Result<Replay> {
+    let replay = Replay::deserialize(stored)?;
+    match serde_json::to_value(&replay)? == *stored {
+        true => Ok(replay),
+        false => Err(serde::de::Error::custom("replay has an unknown member")),
     }
 }
 
@@ -102,14 +131,26 @@ mod tests {
         let delimiter = options(serde_json::json!({"delimiter": ";"}));
         let plain = StoredInput {
             options: delimiter.clone(),
-            submitted: None,
+            ..StoredInput::default()
         };
-        assert_eq!(plain.text(), r#"{"delimiter":";"}"#);
+        let document = |stored: &StoredInput| serde_json::from_str::<Value>(&stored.text()).unwrap();
+        assert_eq!(document(&plain), serde_json::json!({"delimiter": ";"}));
         let changed = plain
             .clone()
             .read_with(options(serde_json::json!({"encoding": "latin1"})));
         assert_eq!(changed.submitted, Some(delimiter));
-        for stored in [StoredInput::default(), plain, changed] {
+        let replay = StoredInput {
+            replay: Some(Replay {
+                parent: "a".into(),
+                number: 2,
+                codes: vec!["x".into()],
+            }),
+            ..StoredInput::default()
+        };
+        let member = serde_json::json!({"replay": {"codes": ["x"], "number": 2, "parent": "a"}});
+        assert_eq!(document(&replay), member);
+        assert_eq!(ShownInput::of(&replay.text()).replay, replay.replay);
+        for stored in [StoredInput::default(), plain, changed, replay] {
             assert_eq!(StoredInput::parse(&stored.text()).unwrap(), stored);
         }
     }
@@ -119,7 +160,7 @@ mod tests {
         let submitted = options(serde_json::json!({"delimiter": ",", "trim": true}));
         let stored = StoredInput {
             options: submitted.clone(),
-            submitted: None,
+            ..StoredInput::default()
         };
         let once = stored.read_with(options(serde_json::json!({"delimiter": ";"})));
         assert_eq!(
@@ -130,8 +171,9 @@ mod tests {
         assert_eq!(twice.submitted, Some(submitted.clone()));
         // The way back leaves nothing to remember.
         let back = StoredInput {
-            submitted: Some(submitted.clone()),
+            submitted: Some(submitted),
             options: options(serde_json::json!({"delimiter": ";", "trim": true})),
+            replay: None,
         };
         assert_eq!(
             back.read_with(options(serde_json::json!({"delimiter": ","})))
@@ -142,9 +184,13 @@ mod tests {
 
     #[test]
     fn an_unknown_member_is_refused_and_shown() {
+        let newer = r#"{"replay":{"parent":"a","number":1,"newer":true}}"#;
+        assert!(StoredInput::parse(newer).is_err() && ShownInput::of(newer).replay.is_some());
         let text = r#"{"trim":true,"newer":1,"submitted_input":{"later":2}}"#;
         assert!(StoredInput::parse(text).is_err());
-        let ShownInput { options, submitted } = ShownInput::of(text);
+        let ShownInput {
+            options, submitted, ..
+        } = ShownInput::of(text);
         assert_eq!(
             Value::Object(options),
             serde_json::json!({"trim": true, "newer": 1})

@@ -160,6 +160,9 @@ pub type MakeReport<'a> = Box<dyn FnOnce(&Published) -> Report + 'a>;
 /// A function that makes the text of the progress, which a checkpoint stores.
 pub type MakeProgress<'a> = Box<dyn FnOnce() -> String + 'a>;
 
+/// A reader of a published file.
+pub type StoredReader = Box<dyn Read + Send>;
+
 /// A place for outputs, rejects, receipts and checkpoints.
 pub trait Storage: fmt::Debug + Send + Sync {
     /// Returns the id of this place. The id is a random text that is stored in the place itself. So the id is the same
@@ -248,6 +251,14 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// Fails with stage commit if the file cannot be read.
     fn has_bytes(&self, queue: &str, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>>;
+
+    /// Opens the rejects to which `uri` in a receipt of this queue refers. Returns `None` if there is no such file. The
+    /// reader blocks, and its errors wrap errors with stage commit. The reader does not check the bytes: the caller has
+    /// to compare them with the receipt's digest.
+    ///
+    /// # Errors
+    /// Fails with stage commit if the file cannot be read, or if it is at a place that this storage does not use.
+    fn open_rejects(&self, queue: &str, uri: &str, stop: &Stop) -> Result<Option<StoredReader>>;
 
     /// Ends a request without another attempt. If an attempt has committed the request, returns its receipt. If no
     /// attempt has committed the request, removes all visible output of the request, and prevents attempts that are

@@ -13,13 +13,14 @@ use super::lease::{Lease, Leases};
 use super::plugins::{BoundPlugin, Plugins};
 use super::policy::{Policies, Policy, PolicyOptions};
 use super::reached_hosts::ReachedHosts;
+use super::replays;
 use super::{Outcome, WorkerOptions, in_seconds};
 use crate::commit::{self, Committed};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::fail_points;
 use crate::fetch::{Fetcher, Identity, RequestedBy};
-use crate::gate::all_rejected_warning;
+use crate::gate::{Gate, all_rejected_warning};
 use crate::location::redact;
 use crate::pipeline::{self, Execution, Job, Placement, ProgressCounters, Work};
 use crate::queue::{Backend, Claim, Ending, Failure, Next, State, Ticket};
@@ -62,7 +63,7 @@ struct ClaimedRequest {
     life_ms: i64,
 }
 
-fn commit_panicked() -> Error {
+pub(super) fn commit_panicked() -> Error {
     let why = "the commit panicked: this is a bug in the host; its log says more";
     Error::transient(Stage::Worker, Code::HostFailure, why)
 }
@@ -74,9 +75,11 @@ fn submitted_at(claim: &Claim) -> Timestamp {
 /// Runs a job on the input at a URI.
 async fn run_job(job: Job, fetcher: Fetcher, uri: String) -> Result<Committed> {
     let (gate, stop) = (job.work.gate.clone(), job.execution.stop.clone());
-    let open = move |rest: Option<(&Identity, u64)>| match rest {
-        None => fetcher.open_blocking(&uri, RequestedBy::Queued, &stop),
-        Some((identity, from)) => {
+    let replayed = job.work.replay.clone();
+    let open = move |rest: Option<(&Identity, u64)>| match (rest, &replayed) {
+        (None, Some(replayed)) => replayed.source(&stop),
+        (None, None) => fetcher.open_blocking(&uri, RequestedBy::Queued, &stop),
+        (Some((identity, from)), _) => {
             fetcher.open_rest_blocking(&uri, RequestedBy::Queued, identity, from, &stop)
         }
     };
@@ -93,22 +96,39 @@ async fn run_job(job: Job, fetcher: Fetcher, uri: String) -> Result<Committed> {
     Ok(committed)
 }
 
-fn work_of(claim: &Claim, policy: &Policy, bound: BoundPlugin, limits: Limits) -> Result<Work> {
+async fn work_of(
+    claim: &Claim,
+    policy: &Policy,
+    bound: BoundPlugin,
+    limits: Limits,
+    stop: &Stop,
+) -> Result<Work> {
     let PolicyOptions {
         output_format,
         profile,
         gate,
         ..
     } = &policy.options;
+    let (input, gate, replay) = match claim.request.replay.clone() {
+        None => (input_options(claim, policy, &bound)?, gate.and(&bound.gate), None),
+        Some(replay) => {
+            let queue = claim.ticket.queue.clone();
+            let found = replays::find(&policy.options.destination, queue, replay, stop.clone()).await?;
+            let input = replays::reading(found.options, &bound.input.clone().or(&policy.options.input));
+            // The gate of the first attempt has let these rejects pass.
+            (input, Gate::open(), Some(found.input))
+        }
+    };
     Ok(Work {
-        input: input_options(claim, policy, &bound)?,
+        input,
         plugin: bound.plugin,
         binding: bound.number,
         config: bound.config,
         output_format: *output_format,
         profile: *profile,
-        gate: gate.and(&bound.gate),
+        gate,
         limits: Arc::new(limits),
+        replay,
     })
 }
 
@@ -235,7 +255,7 @@ impl AttemptRunner {
         limits.memory = memory.clone();
         let work = async {
             let placement = placement_of(claim, policy);
-            let work = work_of(claim, policy, bound, limits)?;
+            let work = work_of(claim, policy, bound, limits, stop).await?;
             let work = match work.input.version {
                 None => work,
                 Some(_) => match unless_done_before(work, &placement).await? {

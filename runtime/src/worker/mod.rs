@@ -8,6 +8,7 @@ mod plugins;
 mod policy;
 mod reached_hosts;
 mod reaper;
+mod replays;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

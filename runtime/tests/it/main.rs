@@ -54,6 +54,7 @@ mod pipes;
 mod policies;
 mod readme;
 mod reload;
+mod replay;
 mod report;
 mod request_schema;
 mod retries;

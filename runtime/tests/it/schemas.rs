@@ -13,10 +13,10 @@ use ingest_host::queue::{
 };
 use ingest_host::receipt::{
     AttemptPart, ColumnQuality, Example, Inferred, InputPart, OutputPart, PluginPart, QualityPart, Receipt,
-    RecordCounts, RejectsPart, Report, RequestPart, ResumedFrom, StepPart,
+    RecordCounts, RejectsPart, Report, RequestPart, ResumedFrom, StepPart, SyntaxPart,
 };
 use ingest_host::record::Position;
-use ingest_host::request::InputOptions;
+use ingest_host::request::{InputOptions, Replay};
 use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::{Value, json};
 
@@ -194,6 +194,14 @@ fn all_members(place: &Place, node: &Value, found: &mut BTreeSet<Place>) {
     }
 }
 
+fn replay() -> Replay {
+    Replay {
+        parent: "b".into(),
+        number: 2,
+        codes: vec!["bad".into()],
+    }
+}
+
 fn receipt() -> Receipt {
     let digest = "0a".repeat(32);
     let count = RecordCounts {
@@ -223,6 +231,7 @@ fn receipt() -> Receipt {
             parent: Some("b".into()),
             group: Some("c".into()),
             submitted_input: Some(InputOptions::default()),
+            replay: Some(replay()),
         },
         attempt: AttemptPart {
             number: 2,
@@ -240,6 +249,10 @@ fn receipt() -> Receipt {
             format: Format::Csv.name().into(),
             columns: vec!["n".into()],
             options: Some(InputOptions::default()),
+            syntax: Some(SyntaxPart {
+                delimiter: ';',
+                quote: '"',
+            }),
         }],
         steps: vec![StepPart {
             plugin: PluginPart {
@@ -291,6 +304,7 @@ fn status() -> Status {
         uri: "file:///a.csv".into(),
         input: json!({ "trim": true }).as_object().unwrap().clone(),
         submitted_input: json!({ "trim": false }).as_object().cloned(),
+        replay: Some(replay()),
         state: State::Dead,
         attempts: 1,
         lost: 2,

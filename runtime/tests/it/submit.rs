@@ -266,7 +266,8 @@ fn a_used_id_says_what_differs(host: &Host) {
     let said = host.run("submit --queue q --uri a.csv --id done").ok();
     assert_eq!(
         said,
-        "done  was there before (done): `ingest-host status done` shows its output; choose another --id to have it done again\n"
+        "done  was there before (done): `ingest-host status done` shows its output, `ingest-host replay done` processes its \
+         rejects again; choose another --id to have it done again\n"
     );
     let said = host.run("cancel done").refused(1);
     assert!(
@@ -275,7 +276,7 @@ fn a_used_id_says_what_differs(host: &Host) {
     );
     let said = host.run("dead retry done").refused(1);
     assert!(
-        said.contains("done: is done, not dead: submit it under another --id to have it done again"),
+        said.contains("done: is done, not dead: `ingest-host replay done` processes its rejects again"),
         "{said}"
     );
     let said = host.run("dead purge done").refused(1);

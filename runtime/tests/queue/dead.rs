@@ -460,7 +460,7 @@ pub(crate) async fn a_retry_can_change_the_input_options(server: TestServer) {
     queue.submit(Q, &[submitted.clone(), other]).await.unwrap();
     let before = StoredInput {
         options: submitted.input.clone(),
-        submitted: None,
+        ..StoredInput::default()
     };
     let changed = before.read_with(options(r#"{"delimiter":";"}"#));
     // A request that is not dead keeps its options.

@@ -9,7 +9,10 @@ use object_store::client::{HttpRequest, HttpRequestBody};
 
 use crate::conformance::inputs::InputStore;
 use crate::conformance::places::ObjectPlace;
-use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
+use crate::conformance::workers::{
+    WorkerStore, a_replay_that_dies_at_any_step_commits_once,
+    a_worker_that_dies_at_any_step_leaves_one_output,
+};
 use crate::installed_server::{InstalledServer, create_bucket};
 use crate::support::inputs::objects::AZURE_KEY;
 use crate::support::object_client::{self, Bucket, PlainHttp};
@@ -105,16 +108,25 @@ fn place() -> ObjectPlace {
 
 #[test]
 fn a_worker_that_dies_leaves_one_output_in_azurite() {
+    a_worker_that_dies_at_any_step_leaves_one_output(&worker_store("az://workers", "workers"));
+}
+
+#[test]
+fn a_replay_that_dies_commits_once_in_azurite() {
+    a_replay_that_dies_at_any_step_commits_once(&worker_store("az://replays", "replays"));
+}
+
+fn worker_store(bucket_uri: &'static str, name: &str) -> WorkerStore {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
+    WorkerStore {
         environment: vec![
             ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT.to_owned()),
             ("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY.to_owned()),
             ("AZURE_STORAGE_ENDPOINT", endpoint()),
         ],
-        bucket_uri: "az://workers",
-        bucket: runtime.block_on(container("workers")),
+        bucket_uri,
+        bucket: runtime.block_on(container(name)),
         runtime,
         _server: Box::new(()),
-    });
+    }
 }

@@ -8,7 +8,10 @@ use object_store::client::{HttpRequest, HttpRequestBody};
 
 use crate::conformance::inputs::InputStore;
 use crate::conformance::places::ObjectPlace;
-use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
+use crate::conformance::workers::{
+    WorkerStore, a_replay_that_dies_at_any_step_commits_once,
+    a_worker_that_dies_at_any_step_leaves_one_output,
+};
 use crate::installed_server::{InstalledServer, create_bucket};
 use crate::support::object_client::{self, Bucket};
 use crate::support::s3::{ACCESS_KEY, SECRET_KEY, environment};
@@ -83,12 +86,21 @@ fn place() -> ObjectPlace {
 
 #[test]
 fn a_worker_that_dies_leaves_one_output_in_moto() {
+    a_worker_that_dies_at_any_step_leaves_one_output(&worker_store("s3://workers", "workers"));
+}
+
+#[test]
+fn a_replay_that_dies_commits_once_in_moto() {
+    a_replay_that_dies_at_any_step_commits_once(&worker_store("s3://replays", "replays"));
+}
+
+fn worker_store(bucket_uri: &'static str, name: &str) -> WorkerStore {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
+    WorkerStore {
         environment: environment(&SERVER.url()).into(),
-        bucket_uri: "s3://workers",
-        bucket: runtime.block_on(bucket("workers")),
+        bucket_uri,
+        bucket: runtime.block_on(bucket(name)),
         runtime,
         _server: Box::new(()),
-    });
+    }
 }

@@ -321,6 +321,7 @@ fn accept(ticket: Ticket, stored: [StoredValue; STORED], own: &OutputId) -> Resu
             group: lossy(group),
             input: input.options,
             submitted_input: input.submitted,
+            replay: input.replay,
         },
         ticket,
         attempt: number("attempts", &text("attempts", attempts)?)?,

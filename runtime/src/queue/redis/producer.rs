@@ -85,6 +85,7 @@ impl RedisServer {
             uri: part.uri,
             input: input.options,
             submitted_input: input.submitted,
+            replay: input.replay,
             state: part.state,
             attempts: part.attempts,
             lost: part.lost,

@@ -181,6 +181,7 @@ fn accept(ticket: Ticket, row: ClaimRow) -> Claim {
             group: row.group,
             input: input.options,
             submitted_input: input.submitted,
+            replay: input.replay,
         },
         ticket,
         attempt: row.attempt,

@@ -113,6 +113,7 @@ pub(super) fn status(row: &Row<'_>) -> rusqlite::Result<Status> {
         uri: row.get(2)?,
         input: input.options,
         submitted_input: input.submitted,
+        replay: input.replay,
         state,
         ending: ending_word(state, row.get(9)?, row.get(10)?),
         output: row.get(11)?,

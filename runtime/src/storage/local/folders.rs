@@ -9,9 +9,10 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::disk;
 use super::paths::Paths;
 use crate::digest::Digest;
+use crate::document::open_regular;
 use crate::error::{Result, Stage};
 use crate::location::Location;
-use crate::storage::FileRole;
+use crate::storage::{FileRole, StoredReader};
 
 /// The folders to which attempts write. Each queue has its own set. Requests without a queue share another set.
 #[derive(Debug)]
@@ -109,25 +110,42 @@ impl Folders {
     /// Does the same as [`Storage::has_bytes`](crate::storage::Storage::has_bytes) in these folders. Also finds rejects
     /// at the place of version 0.1.0.
     pub(super) fn has_bytes(&self, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
-        let folders = match role {
-            FileRole::Output => [Some(self.output.path()), None],
-            FileRole::Rejects => [Some(self.rejects.path()), self.paths.earlier.rejects()],
-        };
-        // Only the file's name is used, because the folder may have had another path when the receipt was written.
-        let file = match Location::parse(uri, Stage::Commit)? {
-            Location::File(file) => file,
-            _ => return Ok(None),
-        };
-        let Some(name) = file.file_name() else {
-            return Ok(None);
-        };
-        for folder in folders.into_iter().flatten() {
-            let found = disk::has_bytes(&folder.join(name), expected)?;
+        for path in self.paths_of(role, uri)? {
+            let found = disk::has_bytes(&path, expected)?;
             if found.is_some() {
                 return Ok(found);
             }
         }
         Ok(None)
+    }
+
+    /// Does the same as [`Storage::open_rejects`](crate::storage::Storage::open_rejects) in these folders.
+    pub(super) fn open_rejects(&self, uri: &str) -> Result<Option<StoredReader>> {
+        for path in self.paths_of(FileRole::Rejects, uri)? {
+            match open_regular(&path) {
+                Ok(file) => return Ok(Some(Box::new(file))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(disk::failed(error, "cannot be read", &path)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the paths that the file at `uri` in a receipt can have now. Uses only the file's name, because the folder
+    /// may have had another path when the receipt was written.
+    fn paths_of(&self, role: FileRole, uri: &str) -> Result<Vec<PathBuf>> {
+        let folders = match role {
+            FileRole::Output => [Some(self.output.path()), None],
+            FileRole::Rejects => [Some(self.rejects.path()), self.paths.earlier.rejects()],
+        };
+        let file = match Location::parse(uri, Stage::Commit)? {
+            Location::File(file) => file,
+            _ => return Ok(Vec::new()),
+        };
+        let paths = file
+            .file_name()
+            .map(|name| folders.into_iter().flatten().map(move |folder| folder.join(name)));
+        Ok(paths.into_iter().flatten().collect())
     }
 }
 

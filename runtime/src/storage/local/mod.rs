@@ -68,7 +68,7 @@ use self::paths::Paths;
 use self::staging::LocalAttempt;
 use super::checkpoint::{StagedPart, StoredCheckpoint};
 use super::layout::OUTPUT_ID;
-use super::{Attempt, Concluded, EndedRequest, FileRole, Owner, Resumed, Storage};
+use super::{Attempt, Concluded, EndedRequest, FileRole, Owner, Resumed, Storage, StoredReader};
 use crate::digest::Digest;
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
@@ -292,6 +292,10 @@ impl Storage for LocalStorage {
 
     fn has_bytes(&self, queue: &str, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
         self.folders(Some(queue))?.has_bytes(role, uri, expected)
+    }
+
+    fn open_rejects(&self, queue: &str, uri: &str, _: &Stop) -> Result<Option<StoredReader>> {
+        self.folders(Some(queue))?.open_rejects(uri)
     }
 
     fn conclude(&self, request: EndedRequest<'_>) -> Result<Concluded> {

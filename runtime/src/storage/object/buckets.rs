@@ -6,12 +6,15 @@
 
 use std::time::Duration;
 
+use object_store::path::Path;
+
 use super::client::Client;
+use super::object_reader::ObjectReader;
 use super::upload::SealedUpload;
 use crate::digest::Digest;
 use crate::error::{Code, Error, Result, Stage};
 use crate::stop::Stop;
-use crate::storage::FileRole;
+use crate::storage::{FileRole, StoredReader};
 
 /// The connections of a storage.
 #[derive(Debug, Clone)]
@@ -67,11 +70,8 @@ impl Buckets {
 
     /// Does the same as [`Storage::has_bytes`](crate::storage::Storage::has_bytes).
     pub(super) fn has_bytes(&self, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
-        let client = [&self.main, &self.rejects]
-            .into_iter()
-            .find(|client| client.key_of(uri).is_some());
-        match (client, role) {
-            (Some(client), _) => client.has_bytes(uri, expected),
+        match (self.with(uri), role) {
+            (Some((client, _)), _) => client.has_bytes(uri, expected),
             (None, FileRole::Output) => Ok(None),
             (None, FileRole::Rejects) => {
                 let what = format!(
@@ -81,5 +81,27 @@ impl Buckets {
                 Err(Error::permanent(Stage::Commit, Code::RejectsElsewhere, what))
             }
         }
+    }
+
+    /// Does the same as [`Storage::open_rejects`](crate::storage::Storage::open_rejects).
+    pub(super) fn open_rejects(&self, uri: &str) -> Result<Option<StoredReader>> {
+        let Some((client, key)) = self.with(uri) else {
+            let what = format!(
+                "{uri}: a receipt names these rejects, but `--rejects` of this worker names no place in their bucket, so they \
+                 cannot be read: start a worker with the former `--rejects`"
+            );
+            return Err(Error::permanent(Stage::Commit, Code::RejectsElsewhere, what));
+        };
+        let reader = ObjectReader::open(client, key)?;
+        Ok(reader.map(|reader| Box::new(reader) as StoredReader))
+    }
+
+    /// Returns the connection to the bucket of a URI, and the key in the URI. Returns `None` if the bucket is not one of
+    /// this storage.
+    fn with(&self, uri: &str) -> Option<(&Client, Path)> {
+        let clients = [&self.main, &self.rejects];
+        clients
+            .into_iter()
+            .find_map(|client| Some((client, client.key_of(uri)?)))
     }
 }

@@ -2,6 +2,7 @@
 //! name the object and say whether a retry can help.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{
-    Attribute, AttributeValue, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    Attribute, AttributeValue, GetOptions, GetRange, ObjectMeta, ObjectStoreExt, PutMode, PutOptions,
+    PutPayload,
 };
 use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
@@ -97,6 +99,8 @@ pub(super) enum Created {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ObjectFacts {
     pub(super) bytes: u64,
+    /// The object's entity tag, if the store names one.
+    pub(super) etag: Option<String>,
     /// The nonce of the upload that made the object, or `None` if the object has no nonce.
     pub(super) upload: Option<String>,
 }
@@ -242,6 +246,17 @@ impl Client {
         }
     }
 
+    /// Returns a range of an object's bytes. Fails if the object's entity tag is not `etag`, if one is given.
+    pub(super) fn read_range(&self, key: &Path, range: Range<u64>, etag: Option<&str>) -> Result<Bytes> {
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            if_match: etag.map(str::to_owned),
+            ..GetOptions::default()
+        };
+        let read = self.block_on(async { self.store.objects().get_opts(key, options).await?.bytes().await });
+        read.map_err(|error| self.failed(&error, "cannot be read", key))
+    }
+
     /// Returns the key in a URI that [`Client::uri`] has made, or `None` if the URI is in another bucket.
     pub(super) fn key_of(&self, uri: &str) -> Option<Path> {
         let key = uri.strip_prefix(&*self.bucket)?.strip_prefix('/')?;
@@ -359,6 +374,7 @@ impl Client {
         match self.block_on(self.store.objects().get_opts(key, options)) {
             Ok(found) => Ok(Some(ObjectFacts {
                 bytes: found.meta.size,
+                etag: found.meta.e_tag.clone(),
                 upload: found
                     .attributes
                     .get(&Attribute::Metadata(self.store.nonce_entry().into()))

@@ -20,6 +20,7 @@ mod keys;
 mod list;
 mod list_page;
 mod named;
+mod object_reader;
 mod output;
 mod part_buffer;
 mod parts;

@@ -32,6 +32,7 @@ use crate::stop::Stop;
 use crate::storage::layout::OUTPUT_ID;
 use crate::storage::{
     Attempt, Concluded, EndedRequest, FileRole, Owner, Resumed, StagedPart, Storage, StoredCheckpoint,
+    StoredReader,
 };
 
 /// The maximum length of the id of an output, in bytes.
@@ -333,6 +334,10 @@ impl Storage for ObjectStorage {
 
     fn has_bytes(&self, _: &str, role: FileRole, uri: &str, expected: &Digest) -> Result<Option<bool>> {
         self.buckets.has_bytes(role, uri, expected)
+    }
+
+    fn open_rejects(&self, _: &str, uri: &str, stop: &Stop) -> Result<Option<StoredReader>> {
+        self.buckets.until(stop).open_rejects(uri)
     }
 
     fn conclude(&self, request: EndedRequest<'_>) -> Result<Concluded> {

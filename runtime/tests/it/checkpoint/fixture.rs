@@ -168,6 +168,7 @@ impl CheckpointFixture {
             // The gate accepts any number of rejects.
             gate: Gate::new(vec!["100%".parse().unwrap()], 0),
             limits: Arc::new(limits),
+            replay: None,
         };
         let mut job = Job {
             work,

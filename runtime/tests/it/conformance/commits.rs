@@ -1,11 +1,13 @@
 //! Tests that one attempt at a request commits, and that nothing changes what its receipt names.
 
+use std::io::Read;
 use std::sync::Barrier;
 
 use ingest_host::commit::{self, Committed};
 use ingest_host::digest::Digest;
 use ingest_host::error::{Class, Code, Stage};
 use ingest_host::format::Format;
+use ingest_host::stop::Stop;
 use ingest_host::storage::FileRole;
 
 use super::{
@@ -57,6 +59,30 @@ pub(crate) fn an_output_its_rejects_and_its_receipt_appear(place: &dyn Place) {
     assert_eq!(has(uri, &digest).unwrap(), Some(true));
     assert_eq!(has(uri, &other_digest).unwrap(), Some(false));
     assert_eq!(has(&uri.replace("day-1", "day-2"), &digest).unwrap(), None);
+}
+
+pub(crate) fn committed_rejects_can_be_read_again(place: &dyn Place) {
+    let worker = place.open();
+    let mut attempt = worker.storage().begin(owner(1, 0), Format::Csv).unwrap();
+    // More bytes than one call to a store returns.
+    let rejects: Vec<u8> = (0..LONG as u32 / 4).flat_map(u32::to_le_bytes).collect();
+    attempt.output().take(b"a\n").unwrap();
+    attempt.rejects().unwrap().take(&rejects).unwrap();
+    publish(attempt.seal().unwrap(), 1).unwrap();
+    let uri = check_committed(place).rejects.uri.unwrap();
+    let other = place.open();
+    let open = |uri: &str| {
+        other
+            .storage()
+            .open_rejects(QUEUE, uri, &Stop::default())
+            .unwrap()
+    };
+    let mut read = Vec::new();
+    open(&uri).unwrap().read_to_end(&mut read).unwrap();
+    assert!(read == rejects, "{} bytes of {}", read.len(), rejects.len());
+    assert!(open(&uri.replace("day-1", "day-2")).is_none());
+    place.remove(&uri);
+    assert!(open(&uri).is_none());
 }
 
 pub(crate) fn without_rejects_there_is_no_object_of_them(place: &dyn Place) {

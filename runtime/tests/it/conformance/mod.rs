@@ -29,7 +29,7 @@ macro_rules! on_each {
     ($($kind:ident: $place:expr;)+) => {$(
         mod $kind {
             on_each! { @tests $place;
-                commits: an_output_its_rejects_and_its_receipt_appear, without_rejects_there_is_no_object_of_them,
+                commits: an_output_its_rejects_and_its_receipt_appear, committed_rejects_can_be_read_again, without_rejects_there_is_no_object_of_them,
                     the_same_request_is_done_once, other_work_under_a_used_id_is_a_conflict_and_changes_nothing,
                     of_many_attempts_one_commits, a_zombie_that_publishes_late_changes_nothing,
                     an_attempt_that_is_overtaken_while_it_publishes_changes_nothing,

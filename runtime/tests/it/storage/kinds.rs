@@ -4,7 +4,10 @@ use ingest_host::storage::object::StoreSettings;
 
 use crate::conformance::inputs::InputStore;
 use crate::conformance::places::ObjectPlace;
-use crate::conformance::workers::{WorkerStore, a_worker_that_dies_at_any_step_leaves_one_output};
+use crate::conformance::workers::{
+    WorkerStore, a_replay_that_dies_at_any_step_commits_once,
+    a_worker_that_dies_at_any_step_leaves_one_output,
+};
 use crate::support::gcs::GcsServer;
 use crate::support::object_client;
 use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
@@ -94,12 +97,21 @@ async fn the_test_servers_let_only_one_of_many_clients_create_an_object() {
 
 #[test]
 fn a_worker_that_dies_leaves_one_output_at_google() {
+    a_worker_that_dies_at_any_step_leaves_one_output(&google());
+}
+
+#[test]
+fn a_replay_that_dies_commits_once_at_google() {
+    a_replay_that_dies_at_any_step_commits_once(&google());
+}
+
+fn google() -> WorkerStore {
     let server = GcsServer::start(&["lake"]);
-    a_worker_that_dies_at_any_step_leaves_one_output(&WorkerStore {
+    WorkerStore {
         environment: vec![("STORAGE_EMULATOR_HOST", server.endpoint())],
         bucket_uri: "gs://lake",
         bucket: object_client::gcs(&server.endpoint(), "lake", ""),
         runtime: tokio::runtime::Runtime::new().unwrap(),
         _server: Box::new(server),
-    });
+    }
 }

@@ -115,6 +115,67 @@ fn a_worker_that_dies_at_any_step_leaves_one_output() {
     assert_eq!(fixture.outputs().len(), 6, "{:?}", fixture.outputs());
 }
 
+/// Checks replays of rejects that are in another bucket than the outputs.
+#[test]
+fn a_replay_that_dies_at_any_step_commits_once() {
+    let fixture = S3Fixture::new();
+    fixture.server.create_bucket("refused");
+    std::fs::write(fixture.host.path("in.csv"), "a,b\n1,2\n3\n4,5,6\n7,8\n").unwrap();
+    let options = "--rejects s3://refused/bad/ --max-rejects 100% --short-rows";
+    let steps = [
+        "claimed",
+        "fetched",
+        "batch",
+        "staged",
+        "sealed",
+        "decided",
+        "completed",
+        "receipt",
+        "settled",
+    ];
+    for step in steps {
+        fixture.submit(step);
+    }
+    fixture.run(&format!("{options} reject"), None);
+    for step in steps {
+        let (id, options) = (format!("{step}.replay-1"), format!("{options} fill"));
+        fixture.host.run(&format!("replay {step}")).ok();
+        fixture.run(&options, Some(&format!("{step}:KILL:={id}")));
+        if fixture.host.status(&id)["state"] == "leased" {
+            fixture.host.expire_lease(&id);
+        }
+        let said = fixture.run(&options, None);
+        assert_eq!(
+            fixture.host.status(&id)["state"],
+            "done",
+            "{step}: {}",
+            said.stderr
+        );
+        let (first, receipt) = (fixture.receipt(step).unwrap(), fixture.receipt(&id).unwrap());
+        assert_eq!(receipt["inputs"][0]["uri"], first["rejects"]["uri"], "{step}");
+        assert_eq!(receipt["records"]["read"], first["records"]["rejected"], "{step}");
+        assert_eq!(
+            receipt["rejects"]["by_code"],
+            serde_json::json!({"ragged-row": 1}),
+            "{step}"
+        );
+        let output = fixture.server.read("lake", &format!("out/q/{id}.csv")).unwrap();
+        assert_eq!(output, b"a,b\n3,\n", "{step}");
+    }
+    assert_eq!(
+        fixture.outputs().len(),
+        2 * steps.len(),
+        "{:?}",
+        fixture.outputs()
+    );
+    // A worker whose rejects are elsewhere cannot read them.
+    fixture.submit("late");
+    fixture.run(&format!("{options} reject"), None);
+    fixture.host.run("replay late").ok();
+    fixture.run("--short-rows fill", None);
+    assert_eq!(fixture.host.status("late.replay-1")["code"], "rejects-elsewhere");
+}
+
 /// An input with one bad record of three.
 const PARTLY_BAD: &str = "a,b\n1,2\n3\n4,5\n";
 

@@ -108,6 +108,7 @@ impl<'a> PipelineRun<'a> {
             // The gate accepts any number of rejects, because these tests do not check the gate.
             gate: Gate::new(vec!["100%".parse().unwrap()], 0),
             limits: Arc::new(limits),
+            replay: None,
         };
         let out = folder.path().join("out");
         let job = Job {

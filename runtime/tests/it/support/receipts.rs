@@ -28,6 +28,7 @@ pub(crate) fn receipt(fence: u64, published: &Published) -> Receipt {
             parent: None,
             group: None,
             submitted_input: None,
+            replay: None,
         },
         attempt: AttemptPart {
             number: 1,
@@ -39,6 +40,7 @@ pub(crate) fn receipt(fence: u64, published: &Published) -> Receipt {
         },
         inputs: vec![InputPart {
             options: None,
+            syntax: None,
             uri: "file:///in/day-1.csv".into(),
             bytes: 1,
             sha256: "11".into(),

@@ -114,6 +114,9 @@ fn what_stands_in_arguments() {
                 "dead show",
                 "dead retry",
                 "dead purge",
+                "replay",
+                "replay --queue",
+                "replay --queue q --since",
                 "report",
                 "requests --queue",
                 "requests --queue q --state",
@@ -149,6 +152,7 @@ fn what_stands_in_arguments() {
                 );
             }
             commands.say("queue list --url", &[&text]);
+            commands.say("replay a --code", &[&text]);
             commands.say("run --burst --queue q --allow-host", &[&text]);
             commands.say("run --burst --queue q --output s3://bucket --rejects", &[&text]);
             commands.say("status", &[&format!("--{text}")]);
