@@ -14,6 +14,7 @@ mod object_journal;
 mod objects;
 mod objects_fixture;
 mod proxy;
+mod replays;
 mod report;
 mod server_faults;
 mod servers;
@@ -180,6 +181,11 @@ static ROWS: &[Row] = &[
         number: "22",
         fault: "S3, two homes: a request ends, or its objects change, while an attempt is suspended in its commit",
         run: object_endings::endings,
+    },
+    Row {
+        number: "23",
+        fault: "a replay of rejects: `kill -9` after each step",
+        run: replays::kills_at_each_step,
     },
 ];
 
