@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
 use crate::format::Format;
+use crate::kit::Language;
 use crate::queue::State;
 use crate::request::{BlankRows, DialectFrom, DuplicateColumns, LongRows, ShortRows};
 use crate::telemetry::log::LogFormat;
@@ -29,6 +30,10 @@ macro_rules! value_enum {
 value_enum!(Format {
     Csv = "csv", "Comma-separated values, RFC 4180 and its usual dialects";
     Jsonl = "jsonl", "One JSON object per line";
+});
+
+value_enum!(Language {
+    Rust = "rust";
 });
 
 value_enum!(State {

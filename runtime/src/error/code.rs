@@ -148,6 +148,10 @@ codes! {
     PluginMissing = "plugin-missing",
     /// The queue's binding is not the expected binding, or there is no binding to restore.
     BindingConflict = "binding-conflict",
+    /// A program or a library that is needed to build the plugin is not installed.
+    ToolchainMissing = "toolchain-missing",
+    /// The plugin's source does not build.
+    BuildFailed = "build-failed",
     /// The component is not a plugin that this program can run.
     PluginUnfit = "plugin-unfit",
     /// The component cannot be compiled within the limits.

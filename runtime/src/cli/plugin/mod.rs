@@ -1,4 +1,7 @@
-//! Implements `plugin`, which manages the components in the server's store and the bindings of queues.
+//! Implements `plugin`: the commands for authors, which need no server, and the commands that manage the components in
+//! the server's store and the bindings of queues.
+
+mod kit;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +23,10 @@ use crate::request::InputOptions;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
+    /// Make the folder of a new plugin, which builds and passes its tests.
+    New(kit::NewArgs),
+    /// Build the plugin in a folder, and check that it loads here.
+    Build(kit::BuildArgs),
     /// Store a plugin on the queue's server.
     Push {
         /// The component file.
@@ -86,6 +93,8 @@ fn binding_limit(text: &str) -> Result<LimitValue, String> {
 
 pub(super) async fn plugin(command: Command, environment: &Environment) -> Result<ExitCode> {
     match command {
+        Command::New(args) => return kit::create(&args),
+        Command::Build(args) => return kit::build(&args, environment),
         Command::Push { file, limits } => push(&file, &limits.limits(), environment).await?,
         Command::Bind {
             queue,
