@@ -448,6 +448,7 @@ impl Ingestion {
             lanes: limits.lanes,
             stop: stop.clone(),
             progress: Arc::clone(&progress),
+            watcher: None,
         };
         let job = Job {
             work,

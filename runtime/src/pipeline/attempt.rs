@@ -12,6 +12,7 @@ use super::lane::Lane;
 use super::lane_pool;
 use super::plugin_runner::{InstanceOpener, PluginRunner};
 use super::replay;
+use super::watcher::OpenedInput;
 use crate::commit::{Committed, OutputHead};
 use crate::decode::{self, Decoding};
 use crate::digest::Digesting;
@@ -144,6 +145,9 @@ impl<'a> PreparedAttempt<'a> {
             output_format: job.work.output_format.unwrap_or(decoding.format),
         };
         let lane = maker.lane(&decoding, instance)?;
+        if let Some(watcher) = &job.execution.watcher {
+            watcher.opened(maker.opened_input(&decoding));
+        }
         Ok(Self {
             input,
             decoding,
@@ -203,8 +207,11 @@ fn put_through(
 ) -> Result<(InputPart, Option<QualityPart>)> {
     let first = decoding.splitter.next(Vec::new());
     let first = first.map_err(|fault| fault.at(&assembler.origin))?;
+    let watcher = &job.execution.watcher;
     let mut threads = match &first {
-        Some(chunk) if !chunk.last && !job.work.limits.memory.is_alone() => job.execution.lanes.max(1),
+        Some(chunk) if !chunk.last && !job.work.limits.memory.is_alone() && watcher.is_none() => {
+            job.execution.lanes.max(1)
+        }
         _ => 1,
     };
     // The assembler can digest the input only if the chunks together are exactly the input's bytes. The bytes of
@@ -299,7 +306,7 @@ impl LaneMaker<'_> {
         let runner = PluginRunner::new(Arc::clone(&self.opener), Arc::clone(&self.plan), instance);
         let name = &self.job.work.plugin.description().name;
         let (width, limits) = (self.plan.output.len(), &self.job.work.limits);
-        Ok(Lane::new(
+        let lane = Lane::new(
             decoding.decoder.fork(),
             runner,
             encoder,
@@ -307,7 +314,8 @@ impl LaneMaker<'_> {
             width,
             name,
             limits,
-        ))
+        );
+        Ok(lane.watched_by(self.job.execution.watcher.clone()))
     }
 
     fn profiler(&self, decoding: &Decoding) -> Result<Profiler> {
@@ -322,6 +330,16 @@ impl LaneMaker<'_> {
             dialect: decoding.dialect,
         };
         Profiler::new(layout, &self.job.work.limits)
+    }
+
+    fn opened_input(&self, decoding: &Decoding) -> OpenedInput {
+        OpenedInput {
+            format: decoding.format,
+            dialect: decoding.dialect,
+            columns: [&decoding.columns[..], &self.plan.more_columns].concat(),
+            output_format: self.output_format,
+            output_columns: self.plan.output.clone(),
+        }
     }
 
     /// Creates another lane, with its own plugin instance.

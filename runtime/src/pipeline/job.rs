@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::replay::ReplayedInput;
+use super::watcher::RecordWatcher;
 use crate::commit::Destination;
 use crate::config::Limits;
 use crate::format::Format;
@@ -83,6 +84,8 @@ pub struct Execution {
     pub stop: Stop,
     /// The counters that are updated after each chunk.
     pub progress: Arc<ProgressCounters>,
+    /// The watcher of the records. With a watcher, the attempt has one lane.
+    pub watcher: Option<Arc<dyn RecordWatcher>>,
 }
 
 impl Work {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::plugin_runner::{PartOutcome, PluginRunner};
 use super::trap_budget::ChunkTraps;
 use super::trap_isolation::TrapIsolation;
+use super::watcher::{Fate, RecordWatcher, WatchedRecord};
 use crate::config::Limits;
 use crate::decode::{Chunk, Decoder};
 use crate::encode::{Encoder, UnwritableRecord};
@@ -109,6 +110,15 @@ impl ChunkRejects {
         });
     }
 
+    /// Returns the code and the reason of the reject that was added last.
+    fn last(&self) -> Option<(&str, &str)> {
+        let last = self.rows.last()?;
+        let before = self.rows.iter().rev().nth(1);
+        let start = before.map_or(0, |before| before.reason_end);
+        let (code, reason) = self.text[start..].split_at(last.code_end - start);
+        Some((code, reason))
+    }
+
     fn bytes(&self) -> usize {
         self.text.len() + size_of::<RejectEnds>() * self.rows.len()
     }
@@ -147,6 +157,14 @@ pub(super) struct Lane {
     chunk_held: Held,
     /// The memory reserved for the answers to calls on long batches, and for a long output.
     held: Held,
+    watcher: Option<Arc<dyn RecordWatcher>>,
+}
+
+/// The state of a lane before a record, from which its watcher learns what became of the record.
+#[derive(Clone, Copy)]
+struct BeforeRecord {
+    counts: RecordCounts,
+    output_bytes: usize,
 }
 
 impl Lane {
@@ -173,7 +191,13 @@ impl Lane {
             traps: ChunkTraps::default(),
             chunk_held: limits.memory.hold(),
             held: limits.memory.hold(),
+            watcher: None,
         }
+    }
+
+    /// Sets the watcher of the lane's records.
+    pub(super) fn watched_by(self, watcher: Option<Arc<dyn RecordWatcher>>) -> Self {
+        Self { watcher, ..self }
     }
 
     /// Returns the beginning of the output, before the first record: for CSV, the header.
@@ -194,6 +218,9 @@ impl Lane {
         self.batch.load(chunk.raw);
         self.chunk_held = chunk.held;
         while !self.traps.are_too_many(&self.limits) && self.decoder.next(&mut self.batch)? {
+            if self.watcher.as_ref().is_some_and(|watcher| !watcher.wants_more()) {
+                return Err(enough().into());
+            }
             self.process_batch(sink)?;
         }
         let used = Used {
@@ -209,7 +236,12 @@ impl Lane {
         let emitted = emitted.map_err(|e| self.about_plugin(e))?;
         let rows = Rows::check(emitted.rows, &emitted.ends, &emitted.bytes, self.width)
             .map_err(|e| self.about_plugin(e))?;
+        let before = self.before_record();
         self.emit(rows, sink)?;
+        if let Some(watcher) = &self.watcher {
+            let rows = &self.pending.output;
+            watcher.finished(rows.get(before.output_bytes..).unwrap_or(rows));
+        }
         self.end(Used::default())
     }
 
@@ -288,10 +320,14 @@ impl Lane {
             {
                 return Err(self.in_row(row, self.too_many_rows(rows.len())));
             }
+            let before = self.watcher.is_some().then(|| self.before_record());
             if self.apply_verdict(index, verdict)
                 && let Some(emitted) = emitted
             {
                 self.emit(emitted, sink)?;
+            }
+            if let Some(before) = before {
+                self.tell_watcher(before, self.batch.record(index));
             }
             self.send_if_large(sink)?;
         }
@@ -306,6 +342,7 @@ impl Lane {
     ) {
         let row = self.batch.rows[index];
         self.reject_malformed_before(row, malformed);
+        let before = self.before_record();
         // A timeout stops the plugin at a different instruction in each run, so the reject does not include the
         // backtrace.
         if trap.is_timeout {
@@ -313,6 +350,7 @@ impl Lane {
         } else {
             self.reject(row, TRAP, &trap.text());
         }
+        self.tell_watcher(before, self.batch.record(index));
         self.traps.push(row, trap);
     }
 
@@ -370,12 +408,45 @@ impl Lane {
     }
 
     fn reject_malformed(&mut self, MalformedRecord { row, code, reason }: &MalformedRecord) {
+        let before = self.before_record();
         self.reject(*row, code, reason);
+        self.tell_watcher(before, self.batch.raw(*row));
     }
 
     fn reject(&mut self, row: Row, code: &str, reason: &str) {
         self.pending.rejects.push(&RejectedRecord { row, code, reason });
         self.counts.rejected += 1;
+    }
+
+    fn before_record(&self) -> BeforeRecord {
+        BeforeRecord {
+            counts: self.counts,
+            output_bytes: self.pending.output.len(),
+        }
+    }
+
+    /// Tells the watcher, if there is one, what became of a record since `before`.
+    fn tell_watcher(&self, before: BeforeRecord, text: &[u8]) {
+        let Some(watcher) = &self.watcher else {
+            return;
+        };
+        let rejected = self.pending.rejects.last();
+        let fate = match rejected {
+            Some((code, reason)) if self.counts.rejected > before.counts.rejected => {
+                Fate::Rejected { code, reason }
+            }
+            _ if self.counts.edited > before.counts.edited => Fate::Edited,
+            _ if self.counts.replaced > before.counts.replaced => Fate::Replaced,
+            _ if self.counts.dropped > before.counts.dropped => Fate::Dropped,
+            _ => Fate::Kept,
+        };
+        let rows = &self.pending.output;
+        watcher.record(WatchedRecord {
+            text,
+            fate,
+            // A part of many rows was sent on already, and only the rest is still here.
+            rows: rows.get(before.output_bytes..).unwrap_or(rows),
+        });
     }
 
     /// Sends the pending output and rejects to the sink if they are large. A plugin can turn little input into much
@@ -434,6 +505,12 @@ impl Lane {
     fn about_plugin(&self, error: Error) -> Error {
         about(&self.plugin, error)
     }
+}
+
+/// Returns the error for an attempt whose watcher wants no more records.
+fn enough() -> Error {
+    let what = "the rest of the records is not wanted";
+    Error::new(Stage::Worker, Class::Cancelled, Code::Stopped, what)
 }
 
 /// Returns the beginning of a reason, up to [`REASON_BYTES_MAX`] bytes.

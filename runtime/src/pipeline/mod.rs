@@ -14,10 +14,12 @@ mod replay;
 mod resume;
 mod trap_budget;
 mod trap_isolation;
+mod watcher;
 
 pub use self::attempt::run;
 pub use self::job::{Execution, Job, Placement, ProgressCounters, Work};
 pub use self::replay::{OpenRejects, ReplayedInput};
+pub use self::watcher::{Fate, OpenedInput, RecordWatcher, WatchedRecord};
 use crate::commit::Committed;
 use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::{Identity, Source};

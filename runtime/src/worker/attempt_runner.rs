@@ -274,6 +274,7 @@ impl AttemptRunner {
                     lanes: policy.options.limits.lanes / self.leases.count().max(1),
                     stop: stop.clone(),
                     progress,
+                    watcher: None,
                 },
             };
             run_job(job, policy.options.fetcher.clone(), claim.request.uri.clone()).await

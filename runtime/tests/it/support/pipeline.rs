@@ -61,6 +61,7 @@ pub(crate) fn execution(lanes: usize, stop: Stop, progress: Arc<ProgressCounters
         lanes,
         stop,
         progress,
+        watcher: None,
     }
 }
 
