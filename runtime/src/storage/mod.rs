@@ -26,6 +26,7 @@
 mod checkpoint;
 mod layout;
 mod local;
+mod memory;
 pub mod object;
 mod staged;
 
@@ -36,6 +37,7 @@ use std::time::Duration;
 pub use self::checkpoint::{StagedPart, StoredCheckpoint};
 pub(crate) use self::layout::{earlier_receipt_uri, receipt_uri};
 pub use self::local::LocalStorage;
+pub use self::memory::{KeptFiles, MemoryStorage};
 pub use self::staged::StagedWriter;
 use crate::digest::Digest;
 use crate::error::Result;
