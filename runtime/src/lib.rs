@@ -46,7 +46,6 @@ pub mod storage; // keeps outputs: one committed output for each request // the 
 pub mod pipeline; // takes one input through all stages
 pub mod worker; // claims requests, runs attempts, settles claims
 
-pub mod kit; // makes, builds and tests plugins on their author's machine
-
 pub mod admin; // operations on queues, requests and plugins
-pub mod cli; // the command line
+pub mod cli;
+pub mod kit; // makes, builds and tests plugins on their author's machine // the command line

@@ -105,6 +105,15 @@ pub(crate) fn scheme(text: &str) -> Option<String> {
         .then(|| scheme.to_ascii_lowercase())
 }
 
+/// Returns a path in a spelling that is not parsed as a URI of another scheme.
+pub fn path_uri(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if is_uri(text) => format!("./{text}"),
+        Some(text) => text.to_owned(),
+        None => file_uri(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+    }
+}
+
 /// Returns the `file:` URI of an absolute path.
 pub fn file_uri(path: &Path) -> String {
     Url::from_file_path(path).map_or_else(|()| path.display().to_string(), String::from)

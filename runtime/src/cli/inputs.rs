@@ -10,7 +10,7 @@ use crate::document::near_file;
 use crate::error::{Error, Result, Stage};
 use crate::fetch::STDIN_URI;
 use crate::listing::{for_each_match, has_wildcards};
-use crate::location::{Location, file_uri, is_uri, redact};
+use crate::location::{Location, is_uri, path_uri, redact};
 
 /// An input of `ingest`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -125,14 +125,9 @@ pub(super) fn near(uri: &str) -> Option<String> {
     }
 }
 
-/// Returns the input at a path, in a spelling that is not parsed as a URI.
+/// Returns the input at a path.
 fn at(path: &Path) -> InputArgument {
-    let uri = match path.to_str() {
-        Some(text) if is_uri(text) => format!("./{text}"),
-        Some(text) => text.to_owned(),
-        None => file_uri(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
-    };
-    InputArgument::At(uri)
+    InputArgument::At(path_uri(path))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::escape;
 use crate::pipeline::ProgressCounters;
 use crate::receipt::{OutputPart, Receipt, RecordCounts, RejectsPart, StepPart};
-use crate::telemetry::log::is_dumb;
+use crate::telemetry::log::{self, is_dumb};
 use crate::telemetry::stderr;
 
 /// The maximum number of characters of a cell outside the last column. Without this maximum, one long cell would make
@@ -29,6 +29,48 @@ const REDRAW_EVERY: Duration = Duration::from_millis(100);
 /// Prints a line of results for people, escaped.
 pub(super) fn line(text: impl Display) {
     print(&escape::for_people(&text.to_string()));
+}
+
+/// The look of a part of a line, on a terminal with colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// As the terminal shows text.
+    Plain,
+    /// Bold.
+    Strong,
+    /// Faint.
+    Faint,
+    /// Green: new, or good.
+    New,
+    /// Red: gone, or bad.
+    Gone,
+}
+
+/// Prints a line of results for people that consists of parts with looks. The parts are escaped.
+pub(super) fn parts(parts: &[(Look, &str)]) {
+    let has_colours = log::colours_stdout();
+    let shown = parts.iter().map(|(look, text)| {
+        let text = escape::for_people(text);
+        match (has_colours && !text.is_empty(), look.ansi()) {
+            (true, Some(code)) => format!("\u{1b}[{code}m{text}\u{1b}[0m").into(),
+            _ => text,
+        }
+    });
+    let line = shown.collect::<Vec<_>>().concat();
+    print(line.trim_end());
+}
+
+impl Look {
+    /// Returns the number of the look in the escape sequences of ECMA-48.
+    fn ansi(self) -> Option<u8> {
+        match self {
+            Self::Plain => None,
+            Self::Strong => Some(1),
+            Self::Faint => Some(2),
+            Self::New => Some(32),
+            Self::Gone => Some(31),
+        }
+    }
 }
 
 /// Prints a result for machines as one line of JSON. Characters that could control a terminal are escaped.

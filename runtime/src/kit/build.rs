@@ -24,16 +24,32 @@ pub struct Built {
 /// their messages to stderr.
 ///
 /// # Errors
-/// Fails permanently if the folder has no project, if a tool of the language is missing
-/// ([`Code::ToolchainMissing`]), if the build fails ([`Code::BuildFailed`]), or as [`Engine::load_file`] does.
+/// Fails as [`component`] and [`Engine::load_file`] do.
 pub fn build(folder: &Path, engine: &Engine) -> Result<Built> {
-    let language = Language::of_project(folder).ok_or_else(|| no_project(folder))?;
-    let component = language.build(folder)?;
+    let component = built(folder)?;
     let plugin = engine.load_file(&component)?;
     Ok(Built {
         description: plugin.description().clone(),
         component,
     })
+}
+
+/// Returns the path of a component: `path` itself or, if it is the folder of a project, the component that is built
+/// from the project.
+///
+/// # Errors
+/// Fails permanently if a folder has no project, if a tool of the language is missing ([`Code::ToolchainMissing`]), or
+/// if the build fails ([`Code::BuildFailed`]).
+pub fn component(path: &Path) -> Result<PathBuf> {
+    match path.is_dir() {
+        true => built(path),
+        false => Ok(path.to_owned()),
+    }
+}
+
+fn built(folder: &Path) -> Result<PathBuf> {
+    let language = Language::of_project(folder).ok_or_else(|| no_project(folder))?;
+    language.build(folder)
 }
 
 fn no_project(folder: &Path) -> Error {

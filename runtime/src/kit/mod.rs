@@ -1,11 +1,16 @@
-//! Does what the author of a plugin needs on the own machine, without a queue: makes a project, and builds it. Takes
-//! paths and plain options, and returns typed answers. Nothing in this module prints, except that a tool chain that it
-//! runs writes its own messages to stderr.
+//! Does what the author of a plugin needs on the own machine, without a queue: makes a project, builds it, and runs
+//! its cases. Takes paths and plain options, and returns typed answers. Nothing in
+//! this module prints, except that a tool chain that it runs writes its own messages to stderr.
 
 mod build;
+pub mod cases;
+mod differences;
 mod language;
 mod new;
+mod run;
 
-pub use build::{Built, build};
+pub use build::{Built, build, component};
+pub use differences::{Difference, Line, Side};
 pub use language::Language;
 pub use new::{Created, create};
+pub use run::Run;

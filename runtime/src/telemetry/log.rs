@@ -57,6 +57,11 @@ pub(crate) fn colours_stderr() -> bool {
     may_colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name))
 }
 
+/// Returns whether stdout can show colours and the user wants them.
+pub(crate) fn colours_stdout() -> bool {
+    may_colour(std::io::stdout().is_terminal(), &|name| std::env::var_os(name))
+}
+
 /// Returns whether colours can be shown and the user wants them: see <https://no-color.org>.
 fn may_colour(is_terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
     is_terminal && variable("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb(variable)

@@ -2,12 +2,14 @@
 //! the server's store and the bindings of queues.
 
 mod kit;
+mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::task::block_in_place;
 
 use super::environment::Environment;
 use super::input_options::InputOptionArgs;
@@ -27,6 +29,8 @@ pub(super) enum Command {
     New(kit::NewArgs),
     /// Build the plugin in a folder, and check that it loads here.
     Build(kit::BuildArgs),
+    /// Run a plugin on its cases, and compare its output and its rejects with what is expected.
+    Test(test::Args),
     /// Store a plugin on the queue's server.
     Push {
         /// The component file.
@@ -95,6 +99,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
     match command {
         Command::New(args) => return kit::create(&args),
         Command::Build(args) => return kit::build(&args, environment),
+        Command::Test(args) => return block_in_place(|| test::test(&args, environment)),
         Command::Push { file, limits } => push(&file, &limits.limits(), environment).await?,
         Command::Bind {
             queue,

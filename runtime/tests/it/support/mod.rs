@@ -1,5 +1,6 @@
 //! Shared code of the runtime's tests: the program in a folder of its own, servers, inputs, and hand-written plugins.
 
+pub(crate) mod author;
 pub(crate) mod checkpoints;
 pub(crate) mod cutting_proxy;
 pub(crate) mod documents;

@@ -1,0 +1,4 @@
+//! Tests the commands for authors of plugins: each command, option and error of the kit.
+
+mod cases;
+mod projects;
