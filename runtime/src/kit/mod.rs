@@ -1,5 +1,5 @@
-//! Does what the author of a plugin needs on the own machine, without a queue: makes a project, builds it, and runs
-//! its cases. Takes paths and plain options, and returns typed answers. Nothing in
+//! Does what the author of a plugin needs on the own machine, without a queue: makes a project, builds it, runs its
+//! cases, and shows what it does. Takes paths and plain options, and returns typed answers. Nothing in
 //! this module prints, except that a tool chain that it runs writes its own messages to stderr.
 
 mod build;
@@ -7,10 +7,12 @@ pub mod cases;
 mod differences;
 mod language;
 mod new;
+mod preview;
 mod run;
 
 pub use build::{Built, build, component};
 pub use differences::{Difference, Line, Side};
 pub use language::Language;
 pub use new::{Created, create};
+pub use preview::{Cells, HEAD_MAX, Preview, PreviewRecord, PreviewRows, preview};
 pub use run::Run;

@@ -2,6 +2,7 @@
 //! the server's store and the bindings of queues.
 
 mod kit;
+mod preview;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub(super) enum Command {
     Build(kit::BuildArgs),
     /// Run a plugin on its cases, and compare its output and its rejects with what is expected.
     Test(test::Args),
+    /// Show what a plugin makes of the first records of an input, cell by cell, without writing anything.
+    Try(preview::Args),
     /// Store a plugin on the queue's server.
     Push {
         /// The component file.
@@ -100,6 +103,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
         Command::New(args) => return kit::create(&args),
         Command::Build(args) => return kit::build(&args, environment),
         Command::Test(args) => return block_in_place(|| test::test(&args, environment)),
+        Command::Try(args) => return block_in_place(|| preview::preview(&args, environment)),
         Command::Push { file, limits } => push(&file, &limits.limits(), environment).await?,
         Command::Bind {
             queue,

@@ -223,3 +223,36 @@ fn colours_are_shown_on_a_terminal_that_wants_them() {
         assert_eq!(said.contains('\u{1b}'), has_colours, "{said:?}");
     }
 }
+
+/// Checks that the text that a plugin prints and logs is seen without a variable.
+#[test]
+fn what_a_plugin_prints_is_seen() {
+    let host = host(&[
+        ("a.csv", "n\n1\n"),
+        ("a.out.csv", "n\n1\n"),
+        (
+            "a.config.json",
+            r#"{"mode": "print", "log": true, "text": "hello from the plugin"}"#,
+        ),
+    ]);
+    let hostile = component("hostile").display().to_string();
+    let said = host.run(&format!("plugin test {hostile}"));
+    assert!(
+        said.stderr.contains("plugin says: hello from the plugin"),
+        "{}",
+        said.stderr
+    );
+    for words in [
+        format!("plugin try {hostile} cases/a.csv --plugin-config @cases/a.config.json"),
+        format!("ingest cases/a.csv --plugin {hostile} --plugin-config @cases/a.config.json"),
+    ] {
+        let said = host.run(&words);
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        assert!(
+            said.stderr.contains("plugin says: hello from the plugin"),
+            "{}",
+            said.stderr
+        );
+        assert!(!said.stdout.contains("hello"), "{}", said.stdout);
+    }
+}

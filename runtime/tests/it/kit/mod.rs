@@ -1,4 +1,5 @@
 //! Tests the commands for authors of plugins: each command, option and error of the kit.
 
 mod cases;
+mod preview;
 mod projects;
