@@ -13,7 +13,7 @@ use super::inputs::{self, InputArgument, InputNotFound};
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, heading, plugin_config};
 use super::print::{self, ProgressLine};
 use super::signals::Signals;
-use super::{fail, hints, report, stdout, stores};
+use super::{dry_run, fail, hints, report, stdout, stores};
 use crate::commit::{Committed, Destination};
 use crate::decode::NOT_UTF8;
 use crate::digest::Digesting;
@@ -26,7 +26,7 @@ use crate::pipeline::{self, Execution, Job, Placement, ProgressCounters, Work};
 use crate::plugin::Plugin;
 use crate::receipt::{self, Receipt};
 use crate::stop::{Stop, TimeLimit, stop_after};
-use crate::storage::Owner;
+use crate::storage::{MemoryStorage, Owner};
 use crate::telemetry::log::LogFormat;
 
 /// The maximum number of unfinished inputs that the summary names.
@@ -60,6 +60,9 @@ pub(super) struct Args {
     /// Print the receipt, one line for each input.
     #[arg(long)]
     json: bool,
+    /// Process everything, but write nothing: only print the counts and examples of the rejects.
+    #[arg(long, conflicts_with_all = ["output", "rejects", "id"])]
+    dry_run: bool,
     // A group's heading also applies to the arguments after the group, so groups come last.
     /// The component file of the plugin.
     #[arg(long, value_name = "FILE", help_heading = heading::PLUGIN)]
@@ -105,6 +108,7 @@ pub(super) async fn ingest(
     let staged = args.output.is_stdout().then(staging_folder).transpose()?;
     let stores = stores::with_file(&stores::object_stores()?, file)?;
     let destination = match &staged {
+        _ if args.dry_run => Destination::in_storage(Box::new(MemoryStorage::dropping())),
         Some(folder) => args.output.staged_in(folder.path())?,
         None => args.output.destination(&stores)?,
     };
@@ -496,6 +500,9 @@ impl Ingestion {
     }
 
     fn show(&self, receipt: &Receipt) {
+        if self.args.dry_run {
+            return dry_run::show(receipt, self.args.json);
+        }
         if self.args.json {
             print::json(receipt);
             return;

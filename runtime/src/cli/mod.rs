@@ -6,6 +6,7 @@ mod config;
 mod config_file;
 mod dead;
 mod dotenv;
+mod dry_run;
 mod environment;
 mod hints;
 mod ingest;

@@ -342,7 +342,15 @@ fn long_helps_are_in_groups() {
         ),
         (
             "ingest",
-            vec!["--url", "--log-format", "--id", "--json", "--help", "--version"],
+            vec![
+                "--url",
+                "--log-format",
+                "--id",
+                "--json",
+                "--dry-run",
+                "--help",
+                "--version",
+            ],
             vec![
                 "Access to inputs",
                 "Input",
