@@ -174,6 +174,8 @@ codes! {
     PluginMemory = "plugin-memory",
     /// The plugin makes more rows or more reject codes than its limit.
     PluginLimit = "plugin-limit",
+    /// The plugin needs more fuel for a record than its author allows.
+    PluginCost = "plugin-cost",
     /// The machine lacks memory, a processor or threads at the moment.
     MachineBusy = "machine-busy",
 

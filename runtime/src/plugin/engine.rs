@@ -18,6 +18,7 @@ use super::cache::{self, Cache};
 use super::calls::{Calls, TICK};
 use super::compile::Compiler;
 use super::instance::Instance;
+use super::meter::Meter;
 use super::state::StoreState;
 use super::trap::{is_of_machine, timed_out_beside_others};
 use super::{Description, INTERFACE, pool};
@@ -48,6 +49,10 @@ pub struct Engine {
     cache: Option<Arc<Cache>>,
     /// The compiler that uses separate processes, or `None` if this process compiles.
     compiler: Option<Arc<Compiler>>,
+    /// Sums up what the calls of all instances cost, if that is wanted.
+    meter: Option<Arc<Meter>>,
+    /// True if the compiled code counts fuel.
+    counts_fuel: bool,
     _ticker: Arc<Ticker>,
 }
 
@@ -72,6 +77,31 @@ impl Engine {
     /// Returns an engine without a pool. It takes memory only for the instances that exist.
     pub(super) fn without_pool(limits: &Limits) -> Result<Self> {
         Self::start(limits, start_without_pool)
+    }
+
+    /// Returns an engine whose code counts fuel. Its code is slower, so it is for measuring only. The engine compiles in
+    /// this process and without a cache: the code of other engines does not count fuel.
+    ///
+    /// # Errors
+    /// Fails as [`Engine::new`] does.
+    pub fn counting_fuel(limits: &Limits) -> Result<Self> {
+        let engine = Self::start(limits, |config| {
+            config.consume_fuel(true);
+            start_without_pool(config)
+        })?;
+        Ok(Self {
+            counts_fuel: true,
+            ..engine
+        })
+    }
+
+    /// Makes this engine add what the calls of its instances cost to `meter`.
+    #[must_use]
+    pub fn measured_by(self, meter: Arc<Meter>) -> Self {
+        Self {
+            meter: Some(meter),
+            ..self
+        }
     }
 
     /// Makes the engine compile in separate processes, within its limits. `program` is the path of this program.
@@ -121,6 +151,8 @@ impl Engine {
             calls,
             cache: None,
             compiler: None,
+            meter: None,
+            counts_fuel: false,
         })
     }
 
@@ -233,6 +265,14 @@ impl Engine {
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
+    }
+
+    pub(super) fn meter(&self) -> Option<&Arc<Meter>> {
+        self.meter.as_ref()
+    }
+
+    pub(super) fn counts_fuel(&self) -> bool {
+        self.counts_fuel
     }
 
     pub(super) fn calls(&self) -> &Arc<Calls> {

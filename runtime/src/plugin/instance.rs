@@ -8,9 +8,10 @@ use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
 use super::bindings::exports::ingest::plugin::transform as wit;
 use super::bindings::{Plugin as World, PluginPre};
-use super::calls::{Call, CallTime, Calls};
+use super::calls::{Call, CallTime, Calls, thread_time};
 use super::engine::Engine;
 use super::memory::TooMany;
+use super::meter::Meter;
 use super::pool::INSTANCES_MAX;
 use super::state::{StoreState, TimeoutCause};
 use super::trap::{Failure, Trap, is_of_machine, short};
@@ -34,6 +35,7 @@ pub struct Instance {
     world: World,
     limits: Arc<Limits>,
     calls: Arc<Calls>,
+    meter: Option<Arc<Meter>>,
     is_alone: bool,
     poisoned: bool,
 }
@@ -54,6 +56,12 @@ impl Instance {
         // it subtracts the list's size, even if the list overlaps others in the plugin's memory.
         store.set_hostcall_fuel(limits.changes_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
+        if engine.counts_fuel() {
+            // The plugin never runs out of fuel: epochs limit its time.
+            store.set_fuel(u64::MAX).map_err(|e| {
+                Error::permanent(Stage::Plugin, Code::HostFailure, "cannot count fuel").because(e)
+            })?;
+        }
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
             let StoreState {
@@ -99,6 +107,7 @@ impl Instance {
             world,
             limits,
             calls,
+            meter: engine.meter().cloned(),
             is_alone,
             poisoned: false,
         })
@@ -181,8 +190,10 @@ impl Instance {
             starts: std::mem::take(&mut batch.starts),
             ends: std::mem::take(&mut batch.ends),
         };
-        let result = self.ask_within(limit, "process", Code::PluginFailed, "", |world, store| {
-            world.ingest_plugin_transform().call_process(store, &lent)
+        let result = self.measured(|instance| {
+            instance.ask_within(limit, "process", Code::PluginFailed, "", |world, store| {
+                world.ingest_plugin_transform().call_process(store, &lent)
+            })
         });
         batch.take_back(lent.bytes);
         (batch.starts, batch.ends) = (lent.starts, lent.ends);
@@ -208,8 +219,10 @@ impl Instance {
     /// # Errors
     /// Fails as [`Instance::process`] does.
     pub fn finish(&mut self) -> Result<Emitted> {
-        let emitted = self.ask("finish", Code::PluginFailed, "", |world, store| {
-            world.ingest_plugin_transform().call_finish(store)
+        let emitted = self.measured(|instance| {
+            instance.ask("finish", Code::PluginFailed, "", |world, store| {
+                world.ingest_plugin_transform().call_finish(store)
+            })
         })?;
         Ok(Emitted {
             rows: emitted.rows,
@@ -227,6 +240,19 @@ impl Instance {
     /// Returns the number of bytes that the plugin may still log.
     pub fn log_bytes_left(&self) -> usize {
         self.store.data().log_bytes_left()
+    }
+
+    /// Makes a call, and adds what it costs to the engine's meter, if there is one.
+    fn measured<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
+        let Some(meter) = self.meter.clone() else {
+            return call(self);
+        };
+        let fuel = |instance: &Self| instance.store.get_fuel().unwrap_or_default();
+        let (began, fuel_before) = (thread_time(), fuel(self));
+        let answer = call(self);
+        let time = thread_time().saturating_sub(began);
+        meter.add(time, fuel_before.saturating_sub(fuel(self)));
+        answer
     }
 
     /// Calls the plugin within a time limit. Fails if an earlier call has failed.

@@ -9,6 +9,7 @@ mod compile;
 mod engine;
 mod instance;
 mod memory;
+mod meter;
 mod pool;
 mod state;
 mod trap;
@@ -18,6 +19,7 @@ pub use calls::thread_time;
 pub use compile::{COMMAND, PASSING, UNFIT, compile};
 pub use engine::{Engine, Plugin, component_metadata, read_component};
 pub use instance::Instance;
+pub use meter::Meter;
 pub use state::PLUGIN as LOG_TARGET;
 pub use trap::{Failure, Trap, timed_out_beside_others};
 

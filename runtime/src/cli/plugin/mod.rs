@@ -1,6 +1,7 @@
 //! Implements `plugin`: the commands for authors, which need no server, and the commands that manage the components in
 //! the server's store and the bindings of queues.
 
+mod bench;
 mod kit;
 mod preview;
 mod test;
@@ -34,6 +35,8 @@ pub(super) enum Command {
     Test(test::Args),
     /// Show what a plugin makes of the first records of an input, cell by cell, without writing anything.
     Try(preview::Args),
+    /// Measure what a plugin costs: records per second, time and fuel for a record.
+    Bench(bench::Args),
     /// Store a plugin on the queue's server.
     Push {
         /// The component file.
@@ -104,6 +107,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
         Command::Build(args) => return kit::build(&args, environment),
         Command::Test(args) => return block_in_place(|| test::test(&args, environment)),
         Command::Try(args) => return block_in_place(|| preview::preview(&args, environment)),
+        Command::Bench(args) => return block_in_place(|| bench::bench(&args, environment)),
         Command::Push { file, limits } => push(&file, &limits.limits(), environment).await?,
         Command::Bind {
             queue,

@@ -1,5 +1,6 @@
 //! Tests the commands for authors of plugins: each command, option and error of the kit.
 
+mod bench;
 mod cases;
 mod dry_run;
 mod preview;
