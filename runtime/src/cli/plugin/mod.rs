@@ -2,6 +2,7 @@
 //! the server's store and the bindings of queues.
 
 mod bench;
+mod inspect;
 mod kit;
 mod preview;
 mod test;
@@ -21,7 +22,7 @@ use crate::admin::plugin::{self, BindRequest, Bound};
 use crate::config::{LimitValue, Limits};
 use crate::error::{Code, Error, Result, Stage};
 use crate::names::check_usable_queue_name;
-use crate::plugin::{Description, read_component};
+use crate::plugin::read_component;
 use crate::queue::{Binding, Component, ListedBinding, UnreadableBinding};
 use crate::request::InputOptions;
 
@@ -86,15 +87,7 @@ pub(super) enum Command {
         json: bool,
     },
     /// Describe a component file, without a server.
-    Inspect {
-        /// The component file.
-        file: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        limits: LimitArgs,
-    },
+    Inspect(inspect::Args),
 }
 
 fn binding_limit(text: &str) -> Result<LimitValue, String> {
@@ -108,6 +101,7 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
         Command::Test(args) => return block_in_place(|| test::test(&args, environment)),
         Command::Try(args) => return block_in_place(|| preview::preview(&args, environment)),
         Command::Bench(args) => return block_in_place(|| bench::bench(&args, environment)),
+        Command::Inspect(args) => return block_in_place(|| inspect::inspect(&args, environment)),
         Command::Push { file, limits } => push(&file, &limits.limits(), environment).await?,
         Command::Bind {
             queue,
@@ -153,10 +147,6 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
                     &rows,
                 );
             }
-        }
-        Command::Inspect { file, json, limits } => {
-            let plugin = environment.engine(&limits.limits())?.load_file(&file)?;
-            inspect(plugin.description(), json);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -258,31 +248,6 @@ fn print_bound(bound: &Bound) {
         .rollback_of
         .map_or(String::new(), |number| format!(", as binding {number}"));
     print::line(format!("{queue}  binding {number}: {plugin}{note}"));
-}
-
-fn inspect(description: &Description, json: bool) {
-    if json {
-        return print::json(description);
-    }
-    print::line(format!("{} {}", description.name, description.version));
-    print::line(format!("interface  {}", description.interface));
-    print::line(format!("sha256     {}", description.sha256));
-    print::line(format!("bytes      {}", description.bytes));
-    for (index, import) in description.imports.iter().enumerate() {
-        print::line(format!(
-            "{}  {import}",
-            if index == 0 { "imports  " } else { "         " }
-        ));
-    }
-    if description
-        .imports
-        .iter()
-        .any(|import| import.starts_with("wasi:"))
-    {
-        print::line(
-            "           (wasi: is inert here: no files, network or clock; a standard library does not start without it)",
-        );
-    }
 }
 
 fn component_row(component: &Component) -> Vec<String> {

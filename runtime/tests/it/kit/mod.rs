@@ -3,5 +3,6 @@
 mod bench;
 mod cases;
 mod dry_run;
+mod inspect;
 mod preview;
 mod projects;

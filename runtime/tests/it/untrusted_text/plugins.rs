@@ -157,10 +157,16 @@ fn what_components_are_made_of() {
             for command in [
                 "plugin inspect",
                 "plugin inspect --json",
+                "plugin inspect --columns a,b",
                 "plugin push",
+                "plugin try",
                 "ingest in.csv --plugin",
             ] {
-                let said = commands.say(command, &[path]);
+                let arguments = match command {
+                    "plugin try" => vec![path, "in.csv"],
+                    _ => vec![path],
+                };
+                let said = commands.say(command, &arguments);
                 let is_told = said.contains(MARK);
                 let is_where = command.starts_with("ingest");
                 assert!(
