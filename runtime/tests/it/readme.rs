@@ -1,75 +1,66 @@
 //! Tests the documents. The commands of README.md and of the tutorial must run, except commands that need the
-//! repository. The plugin of docs/plugins.md must build outside the repository, and print the output that the document
-//! shows. Each link must lead to an existing file and heading.
+//! repository. The guide for authors of plugins must run outside the repository, and print the output that it shows. Each link must lead to an existing file and heading.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::support::author::Author;
 use crate::support::documents::{self, block};
 use crate::support::host::{CommandOutput, Host, component};
 
+/// Runs the guide of docs/plugins.md from nothing to a bound plugin, as a reader would.
 #[test]
-fn the_plugin_of_the_documents_builds_and_does_what_it_says() {
-    let root = documents::root();
-    let host = Host::embedded();
-    std::fs::create_dir(host.path("src")).unwrap();
-    let sdk = root.join("plugins/sdk");
-    let manifest = block("toml", "celsius");
-    assert!(manifest.contains("../ingest-host/plugins/sdk"));
+fn the_guide_for_authors_runs_and_does_what_it_says() {
+    let author = Author::new();
+    let host = &author.host;
+    let text = documents::text("docs/plugins.md");
+    let (_, guide) = text.split_once("\n## Write a plugin in five minutes").unwrap();
+    let (guide, _) = guide.split_once("\n## Swap the plugin of a queue").unwrap();
+    let mut commands = documents::blocks(guide, "sh").into_iter();
+    let first = commands.next().unwrap();
+    // The target is installed already, because other tests need it.
+    let first = first.replace("rustup target add wasm32-wasip2\n", "");
+    author.bash(&first).ok();
+    author.finish_project("celsius");
+
+    let sdk = documents::root().join("plugins/sdk");
+    let patch = block("toml", "[patch.crates-io]");
+    assert!(patch.contains("../ingest-host/plugins/sdk"));
+    std::fs::create_dir(host.path("celsius/.cargo")).unwrap();
     host.write(
-        "Cargo.toml",
-        manifest.replace("../ingest-host/plugins/sdk", sdk.to_str().unwrap()),
+        "celsius/.cargo/config.toml",
+        patch.replace("../ingest-host/plugins/sdk", sdk.to_str().unwrap()),
     );
-    host.write("src/lib.rs", block("rust", "Celsius"));
-    host.write("readings.csv", block("csv", "fahrenheit"));
-    // With the lock file of the repository, cargo downloads no other versions of the dependencies.
-    std::fs::copy(root.join("Cargo.lock"), host.path("Cargo.lock")).unwrap();
-
-    // The folder is kept between runs, so cargo does not compile the dependencies again.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
-    let cargo = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO"));
-        command
-            .current_dir(host.folder.path())
-            .env("CARGO_TARGET_DIR", &target);
-        let output = command.args(args).arg("--offline").output().unwrap();
+    host.write("celsius/src/lib.rs", block("rust", "Celsius"));
+    author.bash("rm celsius/cases/example.*").ok();
+    host.write("celsius/cases/readings.csv", block("csv", "fahrenheit"));
+    let commands: Vec<_> = std::iter::once("cd celsius\n".to_owned())
+        .chain(commands)
+        .collect();
+    assert!(commands.len() > 4, "{commands:?}");
+    let said = author.bash(&commands.concat()).ok();
+    let promised = documents::blocks(guide, "text");
+    assert_eq!(promised.len(), 2, "{promised:?}");
+    for promised in promised {
         assert!(
-            output.status.success(),
-            "cargo {args:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
+            said.contains(&promised),
+            "the document promises\n{promised}\nand the program says\n{said}"
         );
-    };
-    cargo(&["test"]);
-    cargo(&["build", "--release", "--target", "wasm32-wasip2"]);
-
-    let component = target.join("wasm32-wasip2/release/celsius.wasm");
-    let said = host
-        .run_with("ingest readings.csv --plugin", &[component.to_str().unwrap()])
-        .ok();
-    let promised = block("text", "4 records");
-    assert!(
-        said.starts_with(&promised),
-        "the document promises\n{promised}\nand the program says\n{said}"
-    );
-    let output = said
-        .lines()
-        .find_map(|line| line.strip_prefix("output   file://"))
-        .expect("an output");
-    let output = std::fs::read_to_string(output).unwrap();
+    }
+    assert!(said.contains("1 done, 0 dead"), "{said}");
     assert_eq!(
-        output,
+        std::fs::read_to_string(host.path("celsius/cases/readings.out.csv")).unwrap(),
         "station,fahrenheit,celsius\nOulu,14,-10\nVienna,68.5,20.3\n"
     );
 
     // The plugin rejects numbers that are not finite. The last number is finite, but its result is not.
     let not_finite = ["NaN", "-nan", "inf", "Infinity", "1e999", "1e308"];
     host.write(
-        "not_finite.csv",
+        "celsius/not_finite.csv",
         format!("station,fahrenheit\nX,{}\n", not_finite.join("\nX,")),
     );
-    let said = host
-        .run_with("ingest not_finite.csv --plugin", &[component.to_str().unwrap()])
+    let said = author
+        .bash("cd celsius; ingest-host ingest not_finite.csv --plugin target/wasm32-wasip2/release/celsius.wasm")
         .ok();
     assert!(
         said.contains("6 rejected; 0 written\n         6  bad-value\n"),

@@ -54,7 +54,7 @@ fn a_command_of_another_program_is_answered_with_ours() {
         ("reload", "SIGHUP makes a worker"),
         // A misspelled command gets clap's own tip.
         ("sumbit", "a similar subcommand exists: 'submit'"),
-        ("plugin bnid", "a similar subcommand exists: 'bind'"),
+        ("plugin bnid", "some similar subcommands exist: 'build', 'bind'"),
         ("run high low", "a queue is given as --queue NAME"),
         ("run -Q high", "a queue is given as --queue NAME"),
         ("run --queue q -c 4", "--concurrency N"),
@@ -162,7 +162,8 @@ fn an_option_of_another_program_is_answered_with_ours() {
         (
             "queue list --sep ;",
             "tip: --delimiter is an option of `ingest-host run`, `ingest-host submit`, `ingest-host dead retry`, \
-             `ingest-host ingest`, `ingest-host plugin bind`",
+             `ingest-host ingest`, `ingest-host plugin try`, `ingest-host plugin bench`, `ingest-host plugin bind`, \
+             `ingest-host plugin inspect`",
         ),
         (
             "submit --queue q --uri a --profile",
