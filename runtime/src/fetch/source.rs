@@ -201,24 +201,11 @@ impl Source {
     }
 
     pub(super) fn from_stdin(stop: Stop) -> Self {
+        let stdin = Stdin::new(stop.clone());
+        // A pipe does not show truncation, but the shell can detect it: see `pipefail` in docs/operations.md.
         Self {
-            uri: STDIN_URI.to_owned(),
             name: "stdin".to_owned(),
-            etag: None,
-            hints: Hints::default(),
-            declared: DeclaredCompression::default(),
-            bytes: None,
-            // A pipe does not show truncation, but the shell can detect it: see `pipefail` in docs/operations.md.
-            tells_its_end: true,
-            bounds: InputBounds::NONE,
-            checksums: Checksums::default(),
-            sha256: None,
-            identity: None,
-            from: 0,
-            raw: Box::new(Stdin::new(stop.clone())),
-            read_ahead: None,
-            memory: MemoryShare::default(),
-            stop,
+            ..Self::from_stored(STDIN_URI.to_owned(), Box::new(stdin), stop)
         }
     }
 

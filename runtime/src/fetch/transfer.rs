@@ -137,7 +137,7 @@ struct Transfer {
     permit: ReadAheadPermit,
 }
 
-/// How far an answer was passed on.
+/// The result of passing on an answer.
 enum PassedOn {
     /// All bytes of the file were passed on.
     ToEnd,

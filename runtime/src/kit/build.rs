@@ -15,7 +15,7 @@ use crate::plugin::{Description, Engine};
 pub struct Built {
     /// The path of the component file.
     pub component: PathBuf,
-    /// What the host found out about the component when it loaded it.
+    /// The description of the component, which the host has loaded.
     #[serde(flatten)]
     pub description: Description,
 }

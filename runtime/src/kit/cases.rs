@@ -151,7 +151,7 @@ fn belongs(file: &str, cases: &BTreeMap<&str, Case>) -> bool {
     cases.any(|name| file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// What a plugin made of an input.
+/// The result of running a plugin on the input of a case.
 struct Outcome {
     /// The files that the plugin's work gives, by their endings. `None` stands for a file that must not exist.
     files: Vec<(String, Option<Vec<u8>>)>,

@@ -18,7 +18,7 @@ const TIMED_RUNS: usize = 5;
 /// No further timed run begins after this time.
 const TIMED_MAX: Duration = Duration::from_secs(5);
 
-/// What a plugin costs on an input.
+/// The cost of running a plugin on an input.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cost {
     /// The number of records in the input.

@@ -30,7 +30,7 @@ pub struct Difference {
 /// A line of a difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// Where the line is.
+    /// The texts that contain the line.
     pub side: Side,
     /// The number of the line in the expectation or, if it is not there, in what was made.
     pub number: usize,
@@ -40,7 +40,7 @@ pub struct Line {
     pub is_cut: bool,
 }
 
-/// Where a line is.
+/// The texts that contain a line: one of them, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {

@@ -43,7 +43,7 @@ pub(in crate::cli) struct Args {
     limits: LimitArgs,
 }
 
-/// What a plugin costs, with its name.
+/// The cost of a plugin, with the plugin's name.
 #[derive(Serialize)]
 struct Measured<'a> {
     plugin: &'a str,

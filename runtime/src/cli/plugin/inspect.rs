@@ -48,7 +48,7 @@ struct Inspected<'a> {
     plan: Option<PlanInWords>,
 }
 
-/// What an instance may use. Files, network, clock and randomness are never granted.
+/// The resources that an instance may use. Files, network, clock and randomness are never granted.
 #[derive(Serialize)]
 struct Grants {
     memory_bytes: u64,
