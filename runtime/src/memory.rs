@@ -4,7 +4,7 @@
 //!
 //! When an attempt begins, it requests the memory that a usual attempt needs. Later it requests only large amounts: for
 //! a record that is longer than a chunk, for the output of such a record, for a decompressor's window, for a plugin's
-//! memory, for another lane, for a part of an upload to an object store, or for the ranges of a large object.
+//! memory, for another lane, for a part of an upload to an object store, for a checkpoint, or for the ranges of a large object.
 //!
 //! **No deadlock.** An attempt that holds memory may have to wait for more. To prevent a deadlock, one attempt at a
 //! time has *priority*. The proof uses these names:
@@ -35,9 +35,9 @@
 //!
 //! - a request of the attempt with priority
 //! - a request that never waits ([`Held::try_raise`]): for a plugin's memory, another lane, a part of an upload, a
-//!   checkpoint or the ranges of an object. (An upload without a part then waits in the line.)
-//! - any request, if the attempt with priority already holds more than `T - M`, and the attempt that is first in line
-//!   would hold more than `T - M` after its grant
+//!   checkpoint or the ranges of an object. (An upload that has no part on its way waits in the line instead.)
+//! - any request, if the attempt with priority already holds more than `T - M`, and each attempt ahead in the line would
+//!   hold more than `T - M` after its grant
 
 mod machine;
 
@@ -410,7 +410,7 @@ impl MemoryShare {
     /// before this call. After the call, its grants do not depend on other attempts.
     ///
     /// # Errors
-    /// Returns the error of the stop.
+    /// Returns the error of the stop, also if the attempt was abandoned.
     pub fn be_alone(&self) -> Result<()> {
         let Some(share) = &self.0 else {
             return Ok(());

@@ -117,7 +117,7 @@ impl<'a> Findings<'a> {
             format_args!(
                 "`make bench-stores` measured this on {date}, on a machine with {cores} cores ({}). The input is {:.1} GB of alarms \
                  ({} records) in a bucket of the server s3s, which runs on the same machine in a process with one thread for all requests. \
-                 Each number is the median of {} rounds. A round runs the four lines of the table in turn. The outputs are compared \
+                 The seconds, rates and CPU times of the first table are medians of {} rounds. Each ratio of the second table is the median of the rounds' own ratios. A round runs the four lines of the table in turn. The outputs are compared \
                  byte for byte.\n",
                 processor(),
                 self.rounds.input_bytes as f64 / 1e9,
@@ -126,7 +126,7 @@ impl<'a> Findings<'a> {
             ),
         );
         out += "- The plain copy runs no plugin. It requests ranges of 8 MiB, one after the other, and uploads each as a part, two at a \
-              time. The second copy requests two ranges at a time. A worker requests ranges of 4 MiB, up to three at a time, and uploads \
+              time. The second copy requests two ranges at a time. A worker requests ranges of 3 MiB, up to three at a time, and uploads \
               two parts at a time.\n\
             - `ingest-host` is a worker with one request, the plugin `alarms` and the default settings.\n\
             - \"CPU\" is the user time and the system time of all threads. \"CPU of the server\" counts only the time of that run.\n\n";

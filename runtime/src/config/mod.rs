@@ -157,7 +157,7 @@ impl Default for Limits {
             http_resume_pause: Duration::from_millis(200),
             fetch_chunks: 16,
             fetch_chunk_bytes: 64 << 10,
-            fetch_range_bytes: 4 << 20,
+            fetch_range_bytes: 3 << 20,
             memory: MemoryShare::default(),
         }
     }

@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use super::checksums::{Algorithm, Checksums};
 use super::transfer::transfer_error;
 use crate::config::Limits;
-use crate::error::Error;
+use crate::error::{Code, Error, Stage};
 
 /// The pause after a short piece of a long answer. Many servers send an answer in pieces of a few KiB. Without the pause,
-/// each piece would wake this program, which costs more than to read the piece.
+/// each piece would wake this program, which costs more than reading it.
 const GATHER: Duration = Duration::from_millis(1);
 
 /// One answer with the whole file or a part of it.
@@ -153,7 +153,10 @@ impl AnswerPart {
         };
         let sha256 = HEXLOWER.encode(&sha256.finalize());
         let checked = checksums.check(Algorithm::Sha256, &sha256);
-        checked.map_err(|why| Broken::Final(self.failed(why)))
+        checked.map_err(|why| {
+            let what = format!("{}: {why}", self.name);
+            Broken::Final(Error::transient(Stage::Fetch, Code::ChecksumMismatch, what))
+        })
     }
 
     fn failed(&self, what: impl Display) -> Error {

@@ -1,4 +1,5 @@
-//! Fetches by HTTP: a URL goes in; the answer after all redirects comes out. Its body arrives at the reader's pace.
+//! Sends GET requests: a URL or an object goes in; the answer after all redirects comes out. Its body arrives at the
+//! reader's pace.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ use crate::trust;
 /// The longest wait, in seconds, that an error states as a number: a year.
 const SHOWN_WAIT_MAX: u64 = 366 * 86_400;
 
-/// A fetcher of files from HTTP servers. It has two clients, which share no connections. So a connection to a host that
+/// A fetcher of files from HTTP servers and object stores. It has two clients, which share no connections. So a connection to a host that
 /// the operator allows can never be used for a URI that may reach only public addresses.
 pub(super) struct Http {
     access: Arc<Access>,

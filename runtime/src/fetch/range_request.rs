@@ -1,7 +1,7 @@
-//! Resumes a broken transfer: the headers of the first answer go in; the headers for a request for the rest come out.
-//! Also checks whether the answer to this request is that rest.
+//! Requests a range of one version of a file, to resume a broken transfer or to read ahead: the headers of the first
+//! answer go in; the headers of the request come out. Also checks whether the answer to this request is that range.
 //!
-//! The rest must begin with the next byte of the same version of the file: RFC 9110, sections 13.1.5 (`If-Range`), 14.4
+//! The range must begin with the requested byte of the same version of the file: RFC 9110, sections 13.1.5 (`If-Range`), 14.4
 //! (`Content-Range`) and 15.3.7 (206). If this is in doubt, the answer is refused.
 
 use std::fmt::Display;

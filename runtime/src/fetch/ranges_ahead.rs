@@ -1,4 +1,4 @@
-//! Fetches several ranges of an object at a time. The version of the object and a position go in, and the ranges behind
+//! Fetches several ranges of an object at a time. The version of the object and a position go in, and the ranges after
 //! this position come out in order.
 //!
 //! One connection to an object store is often slower than a plugin. So while the bytes of one range are passed on, the

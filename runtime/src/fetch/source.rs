@@ -41,8 +41,8 @@ pub struct Source {
     declared: DeclaredCompression,
     /// The announced length in bytes.
     bytes: Option<u64>,
-    /// True if a truncated input can be distinguished from a complete input.
-    tells_its_end: bool,
+    /// True if a truncated input could look like a complete one, and the server could have prevented it.
+    may_be_truncated: bool,
     bounds: InputBounds,
     checksums: Checksums,
     sha256: Option<String>,
@@ -163,7 +163,7 @@ impl Source {
                 file: compression,
             },
             bytes: Some(file.identity().bytes()),
-            tells_its_end: true,
+            may_be_truncated: false,
             bounds: InputBounds::NONE,
             checksums: Checksums::default(),
             sha256: None,
@@ -176,8 +176,8 @@ impl Source {
         }
     }
 
-    /// Returns a source of bytes that this program has stored, such as rejects. They have no identity, so no later attempt
-    /// can continue within them.
+    /// Returns a source of bytes that this program has stored, such as rejects. The caller compares their digest. They
+    /// have no identity, so no later attempt can continue within them.
     pub fn from_stored(uri: String, raw: Box<dyn Read + Send>, stop: Stop) -> Self {
         Self {
             name: redact(uri.rsplit('/').next().unwrap_or_default()),
@@ -186,8 +186,7 @@ impl Source {
             hints: Hints::default(),
             declared: DeclaredCompression::default(),
             bytes: None,
-            // The caller knows the digest.
-            tells_its_end: true,
+            may_be_truncated: false,
             bounds: InputBounds::NONE,
             checksums: Checksums::default(),
             sha256: None,
@@ -235,7 +234,7 @@ impl Source {
                 file: compression,
             },
             bytes,
-            tells_its_end: answer.tells_its_end,
+            may_be_truncated: !answer.tells_its_end,
             bounds: InputBounds::NONE,
             checksums,
             sha256: None,
@@ -322,8 +321,8 @@ impl Source {
     /// - a permanent error of stage decompress if the data is corrupt, truncated or longer than its limits
     /// - the error of the stop as soon as a stop is requested
     pub fn into_reader(self, digesting: Digesting) -> Result<(Box<dyn Read + Send>, Fetched)> {
-        if !self.tells_its_end && self.checksums.is_empty() && self.sha256.is_none() {
-            let what = "the server says neither where the file ends nor its digest: if it is cut off, nobody will know";
+        if self.may_be_truncated && self.checksums.is_empty() && self.sha256.is_none() {
+            let what = "the answer has neither a length nor a digest, so a truncated file cannot be detected";
             tracing::warn!(uri = self.uri, "{what}");
         }
         assert_eq!(digesting.bytes(), self.from, "a digest of what comes before");

@@ -264,6 +264,7 @@ impl Transfer {
                 self.send(piece, sender).await?;
             }
             if self.received < ranges.start() {
+                self.permit.give_back(ranges.end());
                 return Ok(Some(self.failed("the transfer of a range was cut off")));
             }
         }
@@ -311,6 +312,10 @@ impl Transfer {
             total: self.total,
         };
         loop {
+            if let Some(wait) = broken.retry_after().filter(|&wait| wait > RETRY_AFTER_MAX) {
+                let error = self.not_resumed(rest.from).because(broken);
+                return Err(error.retrying_after(Some(wait)));
+            }
             let Limits {
                 http_resumes,
                 http_resumes_in_vain,
@@ -327,12 +332,12 @@ impl Transfer {
             self.in_vain += 1;
             tokio::time::sleep(self.pause().max(broken.retry_after().unwrap_or_default())).await;
             tracing::info!(
-                           uri = self.name,
-                           from = rest.from,
-                           error = broken.report(),
-            code = %broken.code(),
-                           "resuming a transfer"
-                       );
+                uri = self.name,
+                from = rest.from,
+                error = broken.report(),
+                code = %broken.code(),
+                "resuming a transfer"
+            );
             match self
                 .requested
                 .http
@@ -342,10 +347,6 @@ impl Transfer {
                 Ok((url, response)) => {
                     self.min_rate.begin(self.waiting.so_far(), self.received);
                     return self.resume_with(rest, &url, response);
-                }
-                Err(error) if error.retry_after().is_some_and(|wait| wait > RETRY_AFTER_MAX) => {
-                    let wait = error.retry_after();
-                    return Err(self.not_resumed(rest.from).because(error).retrying_after(wait));
                 }
                 Err(error) if error.class() == Class::Transient => broken = error,
                 Err(error) => return Err(self.not_resumed(rest.from).because(error)),

@@ -16,7 +16,8 @@
 //!   receipt, the output is removed by its own attempt, or by the next worker that claims the request.
 //! - Only one of all attempts at a request creates its receipt. Nothing changes the files that the receipt names.
 //! - After [`Storage::conclude`] has ended a request without an output, no attempt of this life of the request can make
-//!   an output visible.
+//!   an output visible. In object stores, this holds until the decision to end it is removed, which is about a week later
+//!   by default.
 //!
 //! `runtime/tests/it/conformance` tests these promises on each kind of storage. `runtime/tests/it/storage` and
 //! `runtime/tests/it/commit` test what only one kind has.

@@ -140,9 +140,7 @@ impl Checkpoints {
             let _ = self.client.runtime().block_on(writing);
         }
     }
-}
 
-impl Checkpoints {
     /// Removes the last checkpoint, which is useless after a receipt.
     pub(super) fn forget(&mut self) {
         if self.keep() {

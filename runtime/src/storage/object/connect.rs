@@ -213,7 +213,7 @@ fn completes_upload(request: &HttpRequest) -> bool {
     request.method() == Method::POST && request.uri().query().is_some_and(names_upload)
 }
 
-/// Connects to the servers that give credentials, wherever they are: tokens services, and the metadata of a machine or
+/// Connects to the servers that give credentials, wherever they are: token services, and the metadata of a machine or
 /// container. No URI can name these servers.
 #[derive(Clone, Default)]
 pub(super) struct CredentialsConnector {

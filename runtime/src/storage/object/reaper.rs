@@ -78,7 +78,8 @@ impl ObjectStorage {
         }
     }
 
-    /// Removes decisions that nobody has to carry out any more. A late attempt finds the receipt instead.
+    /// Removes decisions that nobody has to carry out any more. After a commit, a late attempt finds the receipt. After an
+    /// end, no attempt can still run when its decision is removed: [`DECISION_KEPT_TIMES`].
     fn remove_old_decisions(&self, keys: &Keys, older_than: Duration) -> Result<usize> {
         let mut removed = 0;
         self.client().for_each(&keys.decisions(None), |object| {

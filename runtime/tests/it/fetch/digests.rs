@@ -189,7 +189,7 @@ fn a_file_of_which_a_cut_would_go_unnoticed_is_warned_of() {
     ] {
         let server = ServedFile::new(CSV, A).framed(framing).serve(vec![]);
         let said = ingest(&host, &server.uri(), &more);
-        let is_warned = said.stderr.contains("if it is cut off, nobody will know");
+        let is_warned = said.stderr.contains("so a truncated file cannot be detected");
         assert_eq!(is_warned, warned, "{framing:?}: {}", said.stderr);
         said.ok();
     }
@@ -231,7 +231,7 @@ fn a_body_without_an_end_of_its_own_is_warned_of_in_every_framing() {
         let answer = format!("{head}\r\nConnection: close\r\n\r\n{body}");
         let server = serve(vec![answer.into_bytes()]);
         let said = ingest(&host, &server.uri(), &["--id", "one"]);
-        let warned = said.stderr.contains("if it is cut off, nobody will know");
+        let warned = said.stderr.contains("so a truncated file cannot be detected");
         assert_eq!(warned, is_warned, "{head:?}: {}", said.stderr);
         said.ok();
         std::fs::remove_dir_all(host.path("out")).unwrap();

@@ -15,7 +15,7 @@ use ingest_host::format::Format;
 use ingest_host::stop::Stop;
 use ingest_host::storage::object::{ObjectStores, S3Settings};
 
-use crate::support::inputs::objects::{fails, is, open, random};
+use crate::support::inputs::objects::{anonymous_stores, fails, is, open, random};
 use crate::support::inputs::scripted_server::{answer, serve};
 use crate::support::inputs::{CSV, digest, limits, read};
 use crate::support::s3::{S3Server, stores};
@@ -395,12 +395,7 @@ async fn errors_that_only_aws_returns_say_what_to_do() {
         ),
     ] {
         let server = serve(vec![answer(status, headers, body.as_bytes())]);
-        let settings = S3Settings {
-            endpoint: Some(format!("http://{}", server.address)),
-            is_anonymous: true,
-            ..S3Settings::default()
-        };
-        let error = fails(stores(settings), "s3://lake/a.csv").await;
+        let error = fails(anonymous_stores(&server), "s3://lake/a.csv").await;
         assert_eq!(error.stage(), Stage::Fetch);
         is(&error, class, code, what);
         assert_eq!(server.requests().len(), 1, "no redirect is followed");
@@ -414,12 +409,7 @@ async fn the_wait_that_a_store_asks_for_is_kept() {
         "Retry-After: 77\r\n",
         b"<Error><Code>SlowDown</Code></Error>",
     )]);
-    let settings = S3Settings {
-        endpoint: Some(format!("http://{}", server.address)),
-        is_anonymous: true,
-        ..S3Settings::default()
-    };
-    let error = fails(stores(settings), "s3://lake/a.csv").await;
+    let error = fails(anonymous_stores(&server), "s3://lake/a.csv").await;
     assert_eq!(error.retry_after(), Some(std::time::Duration::from_secs(77)));
 }
 
@@ -437,12 +427,7 @@ async fn a_checksum_of_the_store_is_compared() {
         ("x-amz-checksum-crc64nvme: AAAAAAAAAAA=\r\n", false),
     ] {
         let server = serve(vec![answer("200 OK", headers, b"123456789")]);
-        let settings = S3Settings {
-            endpoint: Some(format!("http://{}", server.address)),
-            is_anonymous: true,
-            ..S3Settings::default()
-        };
-        let source = open(stores(settings), "s3://lake/a.csv").await.unwrap();
+        let source = open(anonymous_stores(&server), "s3://lake/a.csv").await.unwrap();
         match read(source).await {
             Ok((bytes, _)) => assert!(is_whole && bytes == b"123456789", "{headers}"),
             Err(error) => {

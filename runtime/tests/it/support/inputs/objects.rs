@@ -3,9 +3,11 @@
 use ingest_host::error::{Class, Code, Error, Result};
 use ingest_host::fetch::{Access, Fetcher, RequestedBy, Source};
 use ingest_host::stop::Stop;
-use ingest_host::storage::object::ObjectStores;
+use ingest_host::storage::object::{ObjectStores, S3Settings};
 
+use super::scripted_server::ScriptedServer;
 use super::{limits, read};
+use crate::support::s3::stores;
 
 /// The key of Azure's emulator, which Microsoft has published.
 pub(crate) const AZURE_KEY: &str =
@@ -22,6 +24,15 @@ pub(crate) async fn fails(stores: ObjectStores, uri: &str) -> Error {
     let error = fetched.await.expect_err(uri);
     assert!(!error.report().contains("s3cr3t"), "{}", error.report());
     error
+}
+
+/// Returns the stores with this server as S3, without credentials.
+pub(crate) fn anonymous_stores(server: &ScriptedServer) -> ObjectStores {
+    stores(S3Settings {
+        endpoint: Some(format!("http://{}", server.address)),
+        is_anonymous: true,
+        ..S3Settings::default()
+    })
 }
 
 /// Checks the class and the code of an error, and that its report contains this text.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
@@ -91,6 +92,74 @@ pub(crate) fn silent_after(bytes: Vec<u8>) -> ScriptedServer {
         connection.write_all(&bytes).unwrap();
         open.push(connection);
     })
+}
+
+/// A request for a range of an object, and the true answer to it.
+pub(crate) struct RangeAnswer {
+    /// The number of requests for ranges before this one.
+    pub(crate) number: usize,
+    pub(crate) range: Range<usize>,
+    /// The status line and the headers, each of which ends with a line feed. The empty line at the end is not part of
+    /// it.
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Starts a server with one object. `change` may change the answer to each request for a range. The server sends the
+/// answer and keeps the connection open, so it is silent after a body that is shorter than announced.
+pub(crate) fn object(
+    bytes: Vec<u8>,
+    mut change: impl FnMut(&mut RangeAnswer) + Send + 'static,
+) -> ScriptedServer {
+    let (mut open, mut number) = (Vec::new(), 0);
+    ScriptedServer::start(move |head, connection| {
+        let range = head.lines().find_map(|line| line.strip_prefix("range: bytes="));
+        let range = range.map(|range| {
+            let (first, last) = range.split_once('-').unwrap();
+            let end = last.parse::<usize>().map_or(bytes.len(), |last| last + 1);
+            first.parse().unwrap()..end
+        });
+        let answer = match range {
+            None => RangeAnswer {
+                number,
+                range: 0..bytes.len(),
+                head: format!(
+                    "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Length: {}\r\n",
+                    bytes.len()
+                ),
+                body: bytes.clone(),
+            },
+            Some(range) => {
+                let mut answer = RangeAnswer {
+                    number,
+                    range: range.clone(),
+                    head: RangeAnswer::head(&range, bytes.len()),
+                    body: bytes[range].to_vec(),
+                };
+                number += 1;
+                change(&mut answer);
+                answer
+            }
+        };
+        open.push(connection.try_clone().unwrap());
+        // A client that has read enough closes the connection, and then this write fails.
+        std::thread::spawn(move || {
+            let mut connection = connection;
+            let _ = connection
+                .write_all(&[answer.head.as_bytes(), b"Connection: close\r\n\r\n", &answer.body].concat());
+        });
+    })
+}
+
+impl RangeAnswer {
+    /// Returns the status line and the headers of an answer with a range of an object of `total` bytes.
+    pub(crate) fn head(range: &Range<usize>, total: usize) -> String {
+        let (first, last, length) = (range.start, range.end - 1, range.len());
+        format!(
+            "HTTP/1.1 206 Partial Content\r\nETag: \"v1\"\r\nContent-Range: bytes {first}-{last}/{total}\r\n\
+             Content-Length: {length}\r\n"
+        )
+    }
 }
 
 /// What a server does instead of answering a client.
