@@ -276,10 +276,15 @@ impl Budget {
         result
     }
 
-    /// Grants `ask` if that is possible without waiting. Returns whether `ask` was granted.
-    fn try_grant(&self, holder: u64, ask: MemoryRequest) -> bool {
+    /// Grants `ask` if that is possible without waiting, and if all attempts then hold at most `sum_max` bytes together.
+    /// Returns whether `ask` was granted.
+    fn try_grant(&self, holder: u64, ask: MemoryRequest, sum_max: usize) -> bool {
         let mut state = self.state.lock();
         state.favor_largest();
+        let before = state.holder(holder);
+        if state.sum - before.bytes() + ask.granted_to(before).bytes() > sum_max {
+            return false;
+        }
         let takes_over = state.line.is_empty();
         let Some(priority) = self.fits(&state, holder, ask, takes_over) else {
             return false;
@@ -494,11 +499,23 @@ impl Held {
 
     /// Raises this value to at least `bytes` without waiting. Returns false if the bytes cannot be granted now.
     pub fn try_raise(&mut self, bytes: usize) -> bool {
+        self.try_raise_within(bytes, |_| usize::MAX)
+    }
+
+    /// Does the same as [`Held::try_raise`], for memory that only makes an attempt faster. Returns false if all attempts
+    /// would then hold more than an eighth of the total, so that further attempts can begin.
+    pub fn try_raise_spare(&mut self, bytes: usize) -> bool {
+        self.try_raise_within(bytes, |budget| budget.total / 8)
+    }
+
+    fn try_raise_within(&mut self, bytes: usize, sum_max: impl Fn(&Budget) -> usize) -> bool {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return true;
         };
         if let Some(share) = &self.share.0
-            && !share.budget.try_grant(share.holder, MemoryRequest::More(more))
+            && !share
+                .budget
+                .try_grant(share.holder, MemoryRequest::More(more), sum_max(&share.budget))
         {
             return false;
         }

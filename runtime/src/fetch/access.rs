@@ -94,7 +94,13 @@ impl Access {
         if self.buckets.iter().any(|allowed| allowed.contains(object)) {
             return Ok(());
         }
-        let bucket = format!("{}://{}", object.provider.scheme(), object.bucket);
+        // The narrowest prefix that contains the object.
+        let folder = object.key.rsplit_once('/').map(|(folder, _)| folder);
+        let prefix = ObjectPrefix {
+            provider: object.provider,
+            bucket: object.bucket.clone(),
+            prefix: folder.map_or_else(String::new, |folder| format!("{folder}/")),
+        };
         let is_known =
             |allowed: &ObjectPrefix| (allowed.provider, &allowed.bucket) == (object.provider, &object.bucket);
         let what = match self.buckets.iter().any(is_known) {
@@ -104,7 +110,11 @@ impl Access {
         Err(Error::permanent(
             Stage::Fetch,
             Code::BucketRefused,
-            format!("{}: {what} {bucket}", redact(&object.to_string())),
+            format!(
+                "{}: {what} {}",
+                redact(&object.to_string()),
+                redact(&prefix.to_string())
+            ),
         ))
     }
 

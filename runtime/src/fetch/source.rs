@@ -13,7 +13,7 @@ use super::checksums::{Algorithm, Checksums};
 use super::compression::{Compression, DeclaredCompression};
 use super::decompress::{self, DecompressLimits, DecompressedReader};
 use super::http::Resource;
-use super::ranges_ahead::ReadAheadPermit;
+use super::ranges_ahead::ReadAheadMemory;
 use super::readers::{LimitedReader, RawBody, SharedRawBody};
 use super::stdin::Stdin;
 use super::{Identity, file, http, transfer};
@@ -51,8 +51,8 @@ pub struct Source {
     /// The position of the first byte that is read. The bytes before this position have been read earlier.
     from: u64,
     raw: Box<dyn Read + Send>,
-    /// The permit with which the transfer of an answer reads ahead.
-    read_ahead: Option<ReadAheadPermit>,
+    /// The memory with which the transfer of an answer reads ahead.
+    read_ahead: Option<ReadAheadMemory>,
     memory: MemoryShare,
     stop: Stop,
 }
@@ -240,7 +240,7 @@ impl Source {
             sha256: None,
             identity,
             from: 0,
-            read_ahead: Some(answer.body.read_ahead_permit().clone()),
+            read_ahead: Some(answer.body.read_ahead_memory().clone()),
             raw: Box::new(answer.body),
             memory: MemoryShare::default(),
             stop,
@@ -299,8 +299,8 @@ impl Source {
     /// large object is fetched in several ranges at a time.
     #[must_use]
     pub fn hold_in(mut self, memory: &MemoryShare) -> Self {
-        if let Some(permit) = &self.read_ahead {
-            permit.give(memory);
+        if let Some(read_ahead) = &self.read_ahead {
+            read_ahead.reserve(memory);
         }
         self.memory = memory.clone();
         self

@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -18,7 +19,7 @@ use super::answer_part::{AnswerPart, Broken};
 use super::http::{Http, Resource};
 use super::min_rate::{MinRate, WaitTime};
 use super::range_request::{ContentRange, FileVersion, RangeRequest, number};
-use super::ranges_ahead::{ObjectVersion, RangesAhead, ReadAheadPermit};
+use super::ranges_ahead::{RangedObject, RangesAhead, ReadAheadMemory};
 use crate::config::Limits;
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::location::redact;
@@ -82,13 +83,13 @@ fn begin(
     let mut min_rate = MinRate::new(limits.http_rate_min, limits.http_rate_window);
     min_rate.begin(Duration::ZERO, part.start());
     let rest = total.map(|total| total.saturating_sub(part.start()));
-    let permit = ReadAheadPermit::new(&requested.resource, rest, limits);
+    let read_ahead = ReadAheadMemory::new(&requested.resource, version.is_some(), rest, limits);
     let transfer = Transfer {
         name: name.clone(),
         version,
         received: part.start(),
         total,
-        permit: permit.clone(),
+        read_ahead: read_ahead.clone(),
         min_rate,
         resumes: 0,
         in_vain: 0,
@@ -101,7 +102,7 @@ fn begin(
         piece: Bytes::new(),
         ended: false,
         waiting,
-        permit,
+        read_ahead,
         name,
         stop: stop.clone(),
     }
@@ -134,7 +135,7 @@ struct Transfer {
     /// The number of consecutive resumes after which no byte arrived.
     in_vain: u32,
     waiting: Arc<WaitTime>,
-    permit: ReadAheadPermit,
+    read_ahead: ReadAheadMemory,
 }
 
 /// The result of passing on an answer.
@@ -152,6 +153,7 @@ impl Transfer {
     async fn run(mut self, part: AnswerPart, sender: Sender, stop: Stop) {
         let pump = async {
             let end = self.pump(part, &sender).await.map(|()| BodyPiece::End);
+            self.read_ahead.release();
             // This call fails if the reader was dropped. Such a reader needs no end.
             let _ = sender.send(end).await;
         };
@@ -185,6 +187,7 @@ impl Transfer {
     /// Fails if a resume cannot repair the error.
     async fn pass_on(&mut self, part: &mut AnswerPart, sender: &Sender) -> Result<PassedOn> {
         let mut ranges: Option<RangesAhead> = None;
+        let mut gives_ranges = true;
         loop {
             let is_begun = part.is_begun();
             let mut chunk = match part.next(self.limits()).await {
@@ -205,15 +208,30 @@ impl Transfer {
                 // The wait for the first byte does not count towards the rate.
                 self.min_rate.begin(self.waiting.so_far(), self.received);
             }
+            let mut behind = Bytes::new();
+            let mut waiting_bytes = 0;
             if let Some(ranges) = &ranges {
-                let wanted = ranges.start() - self.received;
-                chunk.truncate(usize::try_from(wanted).unwrap_or(usize::MAX).min(chunk.len()));
+                let wanted = usize::try_from(ranges.start() - self.received).unwrap_or(usize::MAX);
+                behind = chunk.split_off(wanted.min(chunk.len()));
+                waiting_bytes = ranges.waiting_bytes();
             }
-            self.count(chunk.len())?;
+            self.count(chunk.len(), waiting_bytes)?;
             self.send(chunk, sender).await?;
             match ranges.take() {
-                Some(ahead) if ahead.start() == self.received => return Ok(PassedOn::ToRanges(ahead)),
-                None if part.is_long(self.limits()) => ranges = self.read_ahead(),
+                Some(mut ahead) if ahead.start() == self.received => {
+                    gives_ranges = ahead.begins().await;
+                    // The wait for the first bytes does not count towards the rate.
+                    let waiting_bytes = if gives_ranges { ahead.waiting_bytes() } else { 0 };
+                    self.min_rate
+                        .begin(self.waiting.so_far(), self.received + waiting_bytes);
+                    if gives_ranges {
+                        return Ok(PassedOn::ToRanges(ahead));
+                    }
+                    drop(ahead);
+                    self.count(behind.len(), 0)?;
+                    self.send(behind, sender).await?;
+                }
+                None if gives_ranges && part.is_long(self.limits()) => ranges = self.read_ahead(),
                 begun => ranges = begun,
             }
         }
@@ -229,14 +247,18 @@ impl Transfer {
         if total - self.received <= range {
             return None;
         }
-        let held = self.permit.take()?;
-        let object = ObjectVersion {
+        if !self.read_ahead.take() {
+            return None;
+        }
+        let object = RangedObject {
             requested: self.requested.clone(),
             version: version.clone(),
             total,
             name: self.name.clone(),
+            waiting: AtomicU64::new(0),
         };
-        Some(RangesAhead::begin(object, self.received + range, held))
+        let memory = self.read_ahead.clone();
+        Some(RangesAhead::begin(object, self.received + range, memory))
     }
 
     /// Passes on the bytes of ranges. If bytes of a range are missing, returns the error that a resume must repair.
@@ -246,38 +268,37 @@ impl Transfer {
     async fn pass_on_ranges(&mut self, mut ranges: RangesAhead, sender: &Sender) -> Result<Option<Error>> {
         while let Some(mut range) = ranges.next() {
             let mut is_begun = false;
-            while let Some(piece) = range.pieces.recv().await {
+            while let Some(piece) = range.next().await {
                 let piece = match piece {
                     Ok(piece) => piece,
-                    Err(broken) => {
-                        self.permit.give_back(ranges.end());
-                        return match broken {
-                            Broken::Repairable(error) => Ok(Some(error)),
-                            Broken::Final(error) => Err(error),
-                        };
-                    }
+                    Err(Broken::Repairable(error)) => return Ok(Some(error)),
+                    Err(Broken::Final(error)) => return Err(error),
                 };
+                let waiting_bytes = ranges.waiting_bytes();
                 if !std::mem::replace(&mut is_begun, true) {
-                    self.min_rate.begin(self.waiting.so_far(), self.received);
+                    let arrived = self.received + piece.len() as u64 + waiting_bytes;
+                    self.min_rate.begin(self.waiting.so_far(), arrived);
                 }
-                self.count(piece.len())?;
+                self.count(piece.len(), waiting_bytes)?;
                 self.send(piece, sender).await?;
             }
             if self.received < ranges.start() {
-                self.permit.give_back(ranges.end());
                 return Ok(Some(self.failed("the transfer of a range was cut off")));
             }
+            // Each range is a request of its own, so an object of many ranges may break off more often than one answer.
+            self.resumes = self.resumes.saturating_sub(1);
         }
         Ok(None)
     }
 
-    fn count(&mut self, bytes: usize) -> Result<()> {
+    /// Counts bytes that are passed on. `waiting_bytes` bytes of ranges have arrived, too, and wait for their turn.
+    fn count(&mut self, bytes: usize, waiting_bytes: u64) -> Result<()> {
         self.received += bytes as u64;
         if bytes > 0 {
             self.in_vain = 0;
         }
-        let waited = self.waiting.so_far();
-        self.min_rate.check(waited, self.received).map_err(|slow| {
+        let (waited, arrived) = (self.waiting.so_far(), self.received + waiting_bytes);
+        self.min_rate.check(waited, arrived).map_err(|slow| {
             let (bytes, waited) = (slow.bytes, slow.waited.as_secs_f32());
             let min = self.limits().http_rate_min;
             self.failed(format!(
@@ -395,15 +416,15 @@ pub(super) struct Body {
     piece: Bytes,
     ended: bool,
     waiting: Arc<WaitTime>,
-    permit: ReadAheadPermit,
+    read_ahead: ReadAheadMemory,
     name: String,
     stop: Stop,
 }
 
 impl Body {
-    /// Returns the permit with which the transfer reads ahead.
-    pub(super) fn read_ahead_permit(&self) -> &ReadAheadPermit {
-        &self.permit
+    /// Returns the memory with which the transfer reads ahead.
+    pub(super) fn read_ahead_memory(&self) -> &ReadAheadMemory {
+        &self.read_ahead
     }
 
     fn next(&mut self) -> Option<Result<BodyPiece>> {
@@ -420,6 +441,12 @@ impl Body {
             .check()
             .err()
             .unwrap_or_else(|| Error::transient(Stage::Fetch, Code::TransferBroken, what))
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.read_ahead.release();
     }
 }
 

@@ -1,7 +1,9 @@
 //! Opens buckets for outputs: a store and the name of a bucket go in; a [`PartStore`] comes out.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
+use object_store::CredentialProvider;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::client::{HttpConnector, StaticCredentialProvider};
@@ -10,7 +12,7 @@ use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use super::azure::AzureBucket;
 use super::calls::Calls;
 use super::connect::{Connector, S3Connector, data_retries};
-use super::credentials::unusable;
+use super::credentials::{AZURE_HINT, ExplainedProvider, GCS_HINT, S3_HINT, unusable};
 use super::gcs::GcsBucket;
 use super::named::SettingsPlace;
 use super::parts::PartStore;
@@ -28,13 +30,18 @@ pub(super) fn open(
     connector: &Connector,
 ) -> Result<Arc<dyn PartStore>> {
     match &**store {
-        Store::S3 { .. } => s3(store, bucket, S3Connector(connector.clone())),
+        Store::S3 { .. } => s3(store, place, bucket, S3Connector(connector.clone())),
         Store::Gcs { .. } => gcs(store, place, bucket, connector),
         Store::Azure { .. } => azure(store, place, bucket, connector),
     }
 }
 
-fn s3(store: &Store, bucket: &str, connector: impl HttpConnector) -> Result<Arc<dyn PartStore>> {
+fn s3(
+    store: &Store,
+    place: &SettingsPlace,
+    bucket: &str,
+    connector: impl HttpConnector,
+) -> Result<Arc<dyn PartStore>> {
     let Store::S3 {
         region,
         credentials,
@@ -58,7 +65,7 @@ fn s3(store: &Store, bucket: &str, connector: impl HttpConnector) -> Result<Arc<
         builder = builder.with_sse_kms_encryption(key);
     }
     builder = match credentials {
-        Some(credentials) => builder.with_credentials(Arc::clone(credentials)),
+        Some(provider) => builder.with_credentials(explained(provider, "S3", place.hint(S3_HINT))),
         None => builder.with_skip_signature(true),
     };
     Ok(Arc::new(builder.build().map_err(invalid)?))
@@ -91,7 +98,10 @@ fn gcs<C: HttpConnector + Clone>(
         .with_retry(data_retries())
         .with_http_connector(connector.clone())
         .with_skip_signature(credentials.is_none())
-        .with_credentials(credentials.clone().unwrap_or_else(no_token))
+        .with_credentials(match credentials {
+            Some(provider) => explained(provider, "Google Cloud Storage", place.hint(GCS_HINT)),
+            None => no_token(),
+        })
         .build()
         .map_err(invalid)?;
     let calls = Calls::new(Arc::clone(store), place.clone(), bucket.to_owned(), connector)?;
@@ -124,7 +134,7 @@ fn azure<C: HttpConnector + Clone>(
         .with_retry(data_retries())
         .with_http_connector(connector.clone());
     builder = match credentials {
-        Some(credentials) => builder.with_credentials(Arc::clone(credentials)),
+        Some(provider) => builder.with_credentials(explained(provider, "Azure", place.hint(AZURE_HINT))),
         // Without a token, the builder would look for credentials itself.
         None => builder
             .with_bearer_token_authorization("none")
@@ -135,6 +145,19 @@ fn azure<C: HttpConnector + Clone>(
         builder.build().map_err(invalid)?,
         calls,
     )))
+}
+
+/// Returns a provider of the same credentials whose errors say what to do.
+fn explained<C: Debug + Send + Sync + 'static>(
+    provider: &Arc<dyn CredentialProvider<Credential = C>>,
+    store: &'static str,
+    hint: String,
+) -> Arc<dyn CredentialProvider<Credential = C>> {
+    Arc::new(ExplainedProvider {
+        provider: Arc::clone(provider),
+        store,
+        hint,
+    })
 }
 
 fn invalid(error: object_store::Error) -> Error {
@@ -255,7 +278,7 @@ mod tests {
                     kms_key: None,
                 };
                 let server = ScriptedServer::new(&[ABSENT]);
-                let opened = s3(&store, bucket, server.clone()).unwrap();
+                let opened = s3(&store, &SettingsPlace::Environment, bucket, server.clone()).unwrap();
                 opened
                     .objects()
                     .head(&Path::from("out/q/a b.csv"))

@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use super::connect::NoAnswer;
 use super::keys::stored;
+use super::named::SettingsPlace;
 use super::parts::PartStore;
-use super::refusal::{CallRefusal, cause_of};
+use super::refusal::{CallKind, CallRefusal, cause_of};
 use super::upload::{SealedUpload, UploadTarget};
 use crate::digest::{Digest, Digesting};
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -45,6 +46,8 @@ pub(super) struct Client {
     runtime: Handle,
     /// The URI of the bucket, such as `s3://lake`.
     bucket: String,
+    /// The place of the store's settings, for messages.
+    place: SettingsPlace,
     /// The end of the calls; none if they last as long as the library repeats them.
     end: Option<CallsEnd>,
     /// The length in bytes of each part of an upload. Only the last part can be shorter.
@@ -111,9 +114,15 @@ impl Client {
             store,
             runtime,
             bucket,
+            place: SettingsPlace::Environment,
             end: None,
             part_bytes,
         }
+    }
+
+    /// Returns the same client, whose errors name this place of its settings.
+    pub(super) fn with_place(self, place: SettingsPlace) -> Self {
+        Self { place, ..self }
     }
 
     /// Returns the same client, whose calls fail after this time, and when the stop is requested. A thread that waits for
@@ -199,7 +208,7 @@ impl Client {
             }
             found.bytes().await.map(|bytes| Some(Ok(bytes)))
         });
-        match read.map_err(|error| self.failed(&error, "cannot be read", key))? {
+        match read.map_err(|error| self.failed(&error, CallKind::Read, key))? {
             None => Ok(None),
             Some(Ok(bytes)) => Ok(Some(bytes)),
             Some(Err(bytes)) => Err(self.too_long(key, bytes, bytes_max)),
@@ -237,7 +246,7 @@ impl Client {
             }
             Ok(Some(beginning))
         });
-        let beginning = read.map_err(|error| self.failed(&error, "cannot be read", key))?;
+        let beginning = read.map_err(|error| self.failed(&error, CallKind::Read, key))?;
         match beginning {
             Some(beginning) if beginning.len() as u64 > bytes_max && !is_enough(&beginning) => {
                 Err(self.too_long(key, beginning.len() as u64, bytes_max))
@@ -254,7 +263,7 @@ impl Client {
             ..GetOptions::default()
         };
         let read = self.block_on(async { self.store.objects().get_opts(key, options).await?.bytes().await });
-        read.map_err(|error| self.failed(&error, "cannot be read", key))
+        read.map_err(|error| self.failed(&error, CallKind::Read, key))
     }
 
     /// Returns the key in a URI that [`Client::uri`] has made, or `None` if the URI is in another bucket.
@@ -277,7 +286,7 @@ impl Client {
             }
             Ok(Some(digesting.finish()))
         });
-        digest.map_err(|error| self.failed(&error, "cannot be compared", key))
+        digest.map_err(|error| self.failed(&error, CallKind::Compare, key))
     }
 
     /// Returns whether the object at `uri` has the expected digest. Returns `None` if there is no such object, or if it
@@ -306,7 +315,7 @@ impl Client {
                     error @ (object_store::Error::AlreadyExists { .. }
                     | object_store::Error::Precondition { .. }),
                 ) => error,
-                Err(error) => return Err(self.failed(&error, "cannot be created", key)),
+                Err(error) => return Err(self.failed(&error, CallKind::Create, key)),
             };
             if self.facts(key)?.is_some() {
                 return Ok(Created::Exists);
@@ -314,7 +323,7 @@ impl Client {
             // The store also refuses a create beside another one that has not ended, and that one may fail.
             tries += 1;
             if tries == CONFLICTS_MAX {
-                return Err(self.failed(&refusal, "cannot be created", key));
+                return Err(self.failed(&refusal, CallKind::Create, key));
             }
             std::thread::sleep(CONFLICT_PAUSE * tries);
         }
@@ -324,23 +333,32 @@ impl Client {
     pub(super) fn put(&self, key: &Path, bytes: impl Into<PutPayload>) -> Result<()> {
         let put = self.block_on(self.store.objects().put(key, bytes.into()));
         put.map(drop)
-            .map_err(|error| self.failed(&error, "cannot be written", key))
+            .map_err(|error| self.failed(&error, CallKind::Write, key))
     }
 
     /// Removes an object, if it exists.
     pub(super) fn delete(&self, key: &Path) -> Result<()> {
         match self.block_on(self.store.delete_object(key)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed(&error, "cannot be removed", key)),
+            Err(error) => Err(self.failed(&error, CallKind::Remove, key)),
         }
     }
 
     /// Returns the objects below a prefix, in the order of their names.
     pub(super) fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
         let listed = self.block_on(self.store.objects().list(Some(prefix)).try_collect::<Vec<_>>());
-        let mut listed = listed.map_err(|error| self.failed(&error, "cannot be listed", prefix))?;
+        let mut listed = listed.map_err(|error| self.failed(&error, CallKind::List, prefix))?;
         listed.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(listed)
+    }
+
+    /// Checks that the objects below a prefix can be listed. Reads the first page only.
+    pub(super) fn check_list(&self, prefix: &Path) -> Result<()> {
+        let mut listed = self.store.objects().list(Some(prefix));
+        let first = self.block_on(listed.try_next());
+        first
+            .map(drop)
+            .map_err(|error| self.failed(&error, CallKind::List, prefix))
     }
 
     /// Calls a function for each object below a prefix. Does not hold the whole list in memory.
@@ -350,7 +368,7 @@ impl Client {
         mut each: impl FnMut(ObjectMeta) -> Result<()>,
     ) -> Result<()> {
         let mut listed = self.store.objects().list(Some(prefix));
-        let failed = |error| self.failed(&error, "cannot be listed", prefix);
+        let failed = |error| self.failed(&error, CallKind::List, prefix);
         while let Some(object) = self.block_on(listed.try_next()).map_err(failed)? {
             each(object)?;
         }
@@ -360,7 +378,7 @@ impl Client {
     /// Returns the names of the folders directly below a prefix.
     pub(super) fn folders(&self, prefix: &Path) -> Result<Vec<String>> {
         let listed = self.block_on(self.store.objects().list_with_delimiter(Some(prefix)));
-        let listed = listed.map_err(|error| self.failed(&error, "cannot be listed", prefix))?;
+        let listed = listed.map_err(|error| self.failed(&error, CallKind::List, prefix))?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
         Ok(names.map(str::to_owned).collect())
     }
@@ -381,14 +399,14 @@ impl Client {
                     .map(|nonce: &AttributeValue| nonce.as_ref().to_owned()),
             })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.failed(&error, "cannot be examined", key)),
+            Err(error) => Err(self.failed(&error, CallKind::Examine, key)),
         }
     }
 
     /// Begins an upload, and returns its id. The object that the upload makes will have `nonce` in its metadata.
     pub(super) fn create_upload(&self, key: &Path, nonce: &str) -> Result<String> {
         self.block_on(self.store.begin_upload(key, nonce))
-            .map_err(|error| self.failed(&error, "an upload cannot be begun", key))
+            .map_err(|error| self.failed(&error, CallKind::BeginUpload, key))
     }
 
     /// Returns a future that uploads one part of an object. The future returns the part's id. A task can run it.
@@ -402,7 +420,7 @@ impl Client {
         let client = self.clone();
         async move {
             let put = client.store.upload_part(&key, &upload, index, bytes).await;
-            put.map_err(|error| client.failed(&error, &format!("part {index} cannot be uploaded"), &key))
+            put.map_err(|error| client.failed(&error, CallKind::UploadPart(index), &key))
         }
     }
 
@@ -438,7 +456,7 @@ impl Client {
     pub(super) fn abort(&self, key: &Path, upload: &str) -> Result<()> {
         match self.block_on(self.store.abort_upload(key, upload)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed(&error, "an upload cannot be aborted", key)),
+            Err(error) => Err(self.failed(&error, CallKind::AbortUpload, key)),
         }
     }
 
@@ -458,8 +476,13 @@ impl Client {
 
     /// Returns the error for a failed call. The error is permanent if no retry can help, for example because a
     /// permission is missing. All other errors are transient.
-    pub(super) fn failed(&self, error: &object_store::Error, what: &str, key: &Path) -> Error {
+    pub(super) fn failed(&self, error: &object_store::Error, call: CallKind, key: &Path) -> Error {
         use object_store::Error as Store;
+        let what = format!("{}: {call}", self.uri(key));
+        if let Some(error) = cause_of::<Error>(error) {
+            let (class, code) = (error.class(), error.code());
+            return Error::new(Stage::Commit, class, code, what).because(error.report_without_stage());
+        }
         let refusal = CallRefusal::cause_of(error).filter(|refusal| refusal.is_of_settings());
         let class = match (refusal, &error) {
             (Some(refusal), _) => refusal.class(),
@@ -474,8 +497,13 @@ impl Client {
             ) => Class::Permanent,
             (None, _) => Class::Transient,
         };
-        let what = format!("{}: {what}", self.uri(key));
-        Error::new(Stage::Commit, class, Code::OutputUnwritable, what).because(shown(error))
+        let mut why = shown(error);
+        if let Some(advice) =
+            CallRefusal::cause_of(error).and_then(|refusal| refusal.advice(call, &self.bucket, &self.place))
+        {
+            why = format!("{advice}; {why}");
+        }
+        Error::new(Stage::Commit, class, Code::OutputUnwritable, what).because(why)
     }
 }
 

@@ -93,10 +93,17 @@ impl HttpService for Connector {
             .await
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let sent = SentCredentials::of(request.headers(), request.uri().query().unwrap_or_default());
-        let gives_object = request.method() == Method::GET && !lists(&request);
+        let is_list = lists(&request);
+        let gives_object = request.method() == Method::GET && !is_list;
         let answer = send(client, request).await?;
         match answer.status() {
-            status if status.is_client_error() || status.is_server_error() => refusal(answer, &sent).await,
+            StatusCode::NOT_FOUND if is_list => refusal(answer, &sent, true).await,
+            status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
+                refusal(answer, &sent, true).await
+            }
+            status if status.is_client_error() || status.is_server_error() => {
+                refusal(answer, &sent, false).await
+            }
             _ if gives_object => Ok(answer),
             _ => Ok(answer.map(|body| bounded(body, PAGE_BYTES_MAX))),
         }
@@ -107,13 +114,17 @@ impl HttpService for Connector {
 /// it.
 ///
 /// # Errors
-/// Fails with a [`CallRefusal`] if the refusal concerns the credentials, their rights or the bucket. The library does not
-/// say this about each call, so [`CallRefusal::cause_of`] finds it.
-async fn refusal(answer: HttpResponse, sent: &SentCredentials) -> Result<HttpResponse, HttpError> {
+/// Fails with a [`CallRefusal`] if the refusal concerns the credentials, their rights or the bucket, or if `is_of_settings`
+/// says so. The library does not say this about each call, so [`CallRefusal::cause_of`] finds it.
+async fn refusal(
+    answer: HttpResponse,
+    sent: &SentCredentials,
+    is_of_settings: bool,
+) -> Result<HttpResponse, HttpError> {
     let (mut head, body) = answer.into_parts();
     let body = beginning(body, ERROR_BYTES_MAX).await;
     let refusal = CallRefusal::of(head.status, &head.headers, &body, sent);
-    if refusal.is_of_settings() {
+    if is_of_settings || refusal.is_of_settings() {
         return Err(HttpError::new(HttpErrorKind::Unknown, refusal));
     }
     let body = refusal.body();

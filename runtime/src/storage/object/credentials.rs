@@ -1,7 +1,7 @@
 //! Finds the credentials of stores: settings go in; a provider, which obtains credentials once and keeps them until
 //! they expire, comes out.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +53,51 @@ pub(super) fn not_obtained(store: &str, error: impl Display, hint: &str) -> Erro
     // Redaction hides the text after `code:`.
     let text = error.to_string().replace("status code: ", "status ");
     Error::transient(Stage::Fetch, Code::CredentialsFailed, what).because(redact_within(&text))
+}
+
+pub(super) const S3_HINT: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_SKIP_SIGNATURE=true reads \
+                                  public buckets without credentials";
+pub(super) const GCS_HINT: &str = "set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`; \
+                                   GOOGLE_SKIP_SIGNATURE=true reads public buckets without credentials";
+pub(super) const AZURE_HINT: &str = "set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or AZURE_TENANT_ID, AZURE_CLIENT_ID and \
+                                     AZURE_CLIENT_SECRET; AZURE_SKIP_SIGNATURE=true reads public containers without credentials";
+
+/// Obtains credentials.
+///
+/// # Errors
+/// Fails as [`not_obtained`] says.
+pub(super) async fn obtain<C>(
+    provider: &dyn CredentialProvider<Credential = C>,
+    store: &str,
+    hint: &str,
+) -> Result<Arc<C>> {
+    provider.get_credential().await.map_err(|error| match error {
+        // The library's own words before the source say nothing more.
+        object_store::Error::Generic { source, .. } => not_obtained(store, source, hint),
+        error => not_obtained(store, error, hint),
+    })
+}
+
+/// A provider for the library, whose errors are those of [`obtain`].
+#[derive(Debug)]
+pub(super) struct ExplainedProvider<C> {
+    pub(super) provider: Arc<dyn CredentialProvider<Credential = C>>,
+    pub(super) store: &'static str,
+    /// Says what to do if no credentials can be obtained.
+    pub(super) hint: String,
+}
+
+#[async_trait]
+impl<C: Debug + Send + Sync> CredentialProvider for ExplainedProvider<C> {
+    type Credential = C;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<C>> {
+        let obtained = obtain(&*self.provider, self.store, &self.hint).await;
+        obtained.map_err(|error| object_store::Error::Generic {
+            store: self.store,
+            source: error.into(),
+        })
+    }
 }
 
 /// Returns the provider for S3.

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::buckets::Buckets;
 use super::client::{Client, Created, ObjectFacts, shown};
 use super::keys::{Keys, stored};
+use super::refusal::CallKind;
 use super::upload::{SealedUpload, UploadNote};
 use crate::error::{Class, Code, Error, Result, Stage};
 use crate::escape;
@@ -360,7 +361,7 @@ pub(super) fn complete(
     // the call of another worker that completes this upload. So the upload must not be aborted.
     let is_taken = is_refused && object.is_some();
     if !is_gone && !is_taken {
-        let error = client.failed(&failed, "the upload cannot be completed", &key);
+        let error = client.failed(&failed, CallKind::CompleteUpload, &key);
         return Err(error.leaving_output());
     }
     // The upload is gone, or somebody else has created an object of this name since the attempt looked for one. After

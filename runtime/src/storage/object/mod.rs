@@ -167,10 +167,11 @@ impl ObjectStores {
         let open = |prefix: &ObjectPrefix| {
             let (store, place) = self.store(prefix.provider, &prefix.bucket)?;
             let store = bucket::open(&store, &place, &prefix.bucket, &self.environment.data)?;
-            Ok::<_, Error>((store, bucket_uri(prefix.provider, &prefix.bucket)))
+            Ok::<_, Error>((store, bucket_uri(prefix.provider, &prefix.bucket), place))
         };
-        let (store, bucket) = open(prefix)?;
+        let (store, bucket, place) = open(prefix)?;
         let storage = ObjectStorage::new(store, bucket, &prefix.prefix, PART_BYTES, calls_runtime()?)?;
+        let storage = storage.with_place(&place);
         let Some(rejects) = rejects else {
             return Ok(storage);
         };
@@ -184,10 +185,9 @@ impl ObjectStores {
             return Err(Error::permanent(Stage::Config, Code::OutputFolder, what));
         }
         let about_rejects = |error: Error| error.about("--rejects");
-        let (store, bucket) = open(rejects).map_err(about_rejects)?;
-        storage
-            .with_rejects(store, bucket, &rejects.prefix)
-            .map_err(about_rejects)
+        let (store, bucket, place) = open(rejects).map_err(about_rejects)?;
+        let storage = storage.with_rejects(store, bucket, &rejects.prefix);
+        Ok(storage.map_err(about_rejects)?.with_rejects_place(place))
     }
 
     /// Returns the bytes of a small object, or `None` if there is no such object. Must be called on a Tokio runtime.
@@ -199,7 +199,7 @@ impl ObjectStores {
         let (store, place) = self.store(uri.provider, &uri.bucket)?;
         let store = bucket::open(&store, &place, &uri.bucket, &self.environment.data)?;
         let bucket = bucket_uri(uri.provider, &uri.bucket);
-        let client = Client::new(store, calls_runtime()?, bucket, PART_BYTES);
+        let client = Client::new(store, calls_runtime()?, bucket, PART_BYTES).with_place(place);
         let key = keys::stored(&uri.key);
         let reading = tokio::task::spawn_blocking(move || client.read(&key, bytes_max));
         reading.await.unwrap_or_else(|error| {

@@ -21,6 +21,7 @@ use super::checkpoint;
 use super::client::{Client, Created};
 use super::decision::{CarriedOut, Decision, Latest, Proposer, Rounds, Verdict, carry_out, read_receipt};
 use super::keys::{DECISIONS, Keys, UPLOADS, of_output};
+use super::named::SettingsPlace;
 use super::parts::PartStore;
 use crate::digest::Digest;
 use crate::error::{Class, Code, Error, Result, Stage};
@@ -107,6 +108,22 @@ impl ObjectStorage {
         })
     }
 
+    /// Returns the same storage, whose errors name this place of its settings.
+    pub(super) fn with_place(mut self, place: &SettingsPlace) -> Self {
+        let Buckets { main, rejects } = self.buckets;
+        self.buckets = Buckets {
+            main: main.with_place(place.clone()),
+            rejects: rejects.with_place(place.clone()),
+        };
+        self
+    }
+
+    /// Returns the same storage. Its errors about rejects name this place of their store's settings.
+    pub(super) fn with_rejects_place(mut self, place: SettingsPlace) -> Self {
+        self.buckets.rejects = self.buckets.rejects.with_place(place);
+        self
+    }
+
     /// Returns the connection to the bucket of outputs and documents.
     pub(super) fn client(&self) -> &Client {
         &self.buckets.main
@@ -124,7 +141,7 @@ impl ObjectStorage {
 
     /// Checks that each store can create an object only if there is no object of that name: if this function tries to
     /// create an object twice, the store must refuse at least the second time. The object is not removed, so the check
-    /// needs no right to remove objects.
+    /// needs no right to remove objects. Also checks that the bucket of the outputs can be listed.
     fn check_store(&self, buckets: &Buckets) -> Result<()> {
         let mut is_checked = self.is_checked.lock();
         if *is_checked {
@@ -145,6 +162,8 @@ impl ObjectStorage {
                 return Err(Error::permanent(Stage::Config, Code::StoreUnsuitable, what));
             }
         }
+        // A commit lists decisions. With a wrong endpoint, objects can be created, but not listed.
+        buckets.main.check_list(&of_output(&self.prefix, DECISIONS))?;
         *is_checked = true;
         Ok(())
     }

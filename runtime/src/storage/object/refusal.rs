@@ -35,6 +35,29 @@ const SET_CLOCK: &str = "the clock of this machine differs from the store's: set
 /// The codes of answers about a bucket that does not exist.
 const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
 
+/// The codes of answers to requests in the wrong region.
+const WRONG_REGION: [&str; 4] = [
+    "PermanentRedirect",
+    "TemporaryRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+];
+
+/// The codes of answers to credentials that the store does not know.
+const UNKNOWN_CREDENTIALS: [&str; 8] = [
+    "SignatureDoesNotMatch",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "InvalidClientTokenId",
+    "AuthenticationFailed",
+    "InvalidAuthenticationInfo",
+    "NoAuthenticationInformation",
+    "InvalidSecurity",
+];
+
+const CHECK_ENDPOINT: &str =
+    "the store redirects, and credentials are sent to its endpoint only: check the endpoint and the region";
+
 /// The codes of answers of a store that is busy.
 const BUSY: [&str; 11] = [
     "SlowDown",
@@ -53,6 +76,69 @@ const BUSY: [&str; 11] = [
 /// The fewest characters of a credential that is hidden. Shorter words are part of ordinary text.
 const CREDENTIAL_CHARS_MIN: usize = 16;
 
+/// A kind of call to the store of outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CallKind {
+    Read,
+    Examine,
+    Compare,
+    Create,
+    Write,
+    Remove,
+    List,
+    BeginUpload,
+    /// Uploads the part with this number.
+    UploadPart(usize),
+    CompleteUpload,
+    AbortUpload,
+}
+
+impl CallKind {
+    /// Returns the right that credentials need for the call.
+    fn right(self, provider: Provider) -> &'static str {
+        use CallKind::{
+            AbortUpload, BeginUpload, Compare, CompleteUpload, Create, Examine, List, Read, Remove,
+            UploadPart, Write,
+        };
+        match (provider, self) {
+            (Provider::S3, Read | Examine | Compare) => "s3:GetObject, and s3:ListBucket on the bucket",
+            (Provider::S3, Create | Write | BeginUpload | UploadPart(_) | CompleteUpload) => "s3:PutObject",
+            (Provider::S3, Remove) => "s3:DeleteObject",
+            (Provider::S3, List) => "s3:ListBucket on the bucket",
+            (Provider::S3, AbortUpload) => "s3:AbortMultipartUpload",
+            (Provider::Gcs, Read | Examine | Compare) => "storage.objects.get",
+            (Provider::Gcs, Create | Write) => {
+                "storage.objects.create (and storage.objects.delete to replace an object)"
+            }
+            (Provider::Gcs, Remove) => "storage.objects.delete",
+            (Provider::Gcs, List) => "storage.objects.list on the bucket",
+            (Provider::Gcs, BeginUpload | UploadPart(_) | CompleteUpload) => {
+                "storage.objects.create and storage.multipartUploads.create"
+            }
+            (Provider::Gcs, AbortUpload) => "storage.multipartUploads.abort",
+            (Provider::Azure, _) => "Storage Blob Data Contributor",
+        }
+    }
+}
+
+impl fmt::Display for CallKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "cannot be read",
+            Self::Examine => "cannot be examined",
+            Self::Compare => "cannot be compared",
+            Self::Create => "cannot be created",
+            Self::Write => "cannot be written",
+            Self::Remove => "cannot be removed",
+            Self::List => "cannot be listed",
+            Self::BeginUpload => "an upload cannot be begun",
+            Self::UploadPart(number) => return write!(f, "part {number} cannot be uploaded"),
+            Self::CompleteUpload => "the upload cannot be completed",
+            Self::AbortUpload => "an upload cannot be aborted",
+        })
+    }
+}
+
 /// The answer of a store that refuses a call about outputs. It has no secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CallRefusal {
@@ -60,6 +146,8 @@ pub(super) struct CallRefusal {
     /// The store's own code of the error. It can be empty.
     pub(super) code: String,
     message: String,
+    /// The region of the bucket, if the store says it.
+    region: Option<String>,
 }
 
 impl CallRefusal {
@@ -71,6 +159,9 @@ impl CallRefusal {
             status,
             code: redacted_start(&sent.hide(&error.code), MESSAGE_CHARS_MAX),
             message: error.first_line(),
+            region: error
+                .region
+                .map(|region| redacted_start(&region, MESSAGE_CHARS_MAX)),
         }
     }
 
@@ -82,8 +173,41 @@ impl CallRefusal {
     /// Returns whether the refusal concerns the credentials, their rights or the bucket, and not one object. Such a
     /// refusal has the same class at each call.
     pub(super) fn is_of_settings(&self) -> bool {
+        let code = &&*self.code;
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-            || NO_BUCKET.contains(&&*self.code)
+            || self.status.is_redirection()
+            || [&NO_BUCKET[..], &WRONG_REGION, &UNKNOWN_CREDENTIALS]
+                .iter()
+                .any(|codes| codes.contains(code))
+    }
+
+    /// Returns what to do about a refusal that concerns the credentials, their rights or the bucket. `call` is the call
+    /// that was refused. Returns `None` if the store's answer says enough.
+    pub(super) fn advice(&self, call: CallKind, bucket: &str, place: &SettingsPlace) -> Option<String> {
+        let (scheme, bucket) = bucket.split_once("://").unwrap_or_default();
+        let provider = Provider::of_scheme(scheme)?;
+        match &*self.code {
+            code if EXPIRED.contains(&code) => Some(RENEW.to_owned()),
+            code if SKEWED.contains(&code) => Some(SET_CLOCK.to_owned()),
+            code if NO_BUCKET.contains(&code) => {
+                Some("create the bucket, or correct its name, the endpoint or the region".to_owned())
+            }
+            code if WRONG_REGION.contains(&code) => Some(wrong_region(bucket, self.region.as_deref(), place)),
+            code if UNKNOWN_CREDENTIALS.contains(&code) => Some(unknown_credentials(provider, place)),
+            _ => match self.status {
+                StatusCode::UNAUTHORIZED => Some(unknown_credentials(provider, place)),
+                StatusCode::FORBIDDEN => Some(format!(
+                    "the credentials may not do this: they need {}",
+                    call.right(provider)
+                )),
+                status if status.is_redirection() => Some(CHECK_ENDPOINT.to_owned()),
+                StatusCode::NOT_FOUND if call == CallKind::List => Some(
+                    "there is no such bucket: check its name and the endpoint, which is written without it"
+                        .to_owned(),
+                ),
+                _ => None,
+            },
+        }
     }
 
     /// Returns the class of a refusal that concerns the credentials, their rights or the bucket.
@@ -115,19 +239,13 @@ impl fmt::Display for CallRefusal {
             status,
             code,
             message,
+            ..
         } = self;
         write!(f, "the store answered {status}")?;
         for text in [code, message].into_iter().filter(|text| !text.is_empty()) {
             write!(f, ", {text}")?;
         }
-        match &**code {
-            code if EXPIRED.contains(&code) => write!(f, ": {RENEW}"),
-            code if SKEWED.contains(&code) => write!(f, ": {SET_CLOCK}"),
-            code if NO_BUCKET.contains(&code) => {
-                f.write_str(": create the bucket, or correct its name, the endpoint or the region")
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -290,16 +408,8 @@ impl Asked<'_> {
             "NoSuchVersion" | "NoSuchKey" | "BlobNotFound" | "ResourceNotFound" => {
                 return (Permanent, Code::InputMissing, self.no_such_object(headers));
             }
-            "PermanentRedirect"
-            | "TemporaryRedirect"
-            | "AuthorizationHeaderMalformed"
-            | "IllegalLocationConstraintException" => {
-                let region = error.region.as_deref();
-                let hint = self.place.region_hint(region);
-                let why = match region {
-                    Some(region) => format!("the bucket {bucket} is in the region {region}: {hint}"),
-                    None => format!("the bucket {bucket} is in another region: {hint}"),
-                };
+            code if WRONG_REGION.contains(&code) => {
+                let why = wrong_region(bucket, error.region.as_deref(), self.place);
                 return (Permanent, Code::StoreRefused, why);
             }
             "InvalidObjectState" | "BlobArchived" | "BlobBeingRehydrated" => {
@@ -312,14 +422,7 @@ impl Asked<'_> {
             code if SKEWED.contains(&code) => {
                 return (Transient, Code::StoreRefused, SET_CLOCK.to_owned());
             }
-            "SignatureDoesNotMatch"
-            | "InvalidAccessKeyId"
-            | "InvalidToken"
-            | "InvalidClientTokenId"
-            | "AuthenticationFailed"
-            | "InvalidAuthenticationInfo"
-            | "NoAuthenticationInformation"
-            | "InvalidSecurity" => {
+            code if UNKNOWN_CREDENTIALS.contains(&code) => {
                 return (Permanent, Code::StoreRefused, self.bad_credentials());
             }
             code if BUSY.contains(&code) => {
@@ -345,10 +448,7 @@ impl Asked<'_> {
             status if status.is_server_error() => {
                 (Transient, Code::HttpStatus, "the store is in trouble".to_owned())
             }
-            status if status.is_redirection() => {
-                let why = "the store redirects, and credentials are sent to its endpoint only: check the endpoint and the region";
-                (Permanent, Code::StoreRefused, why.to_owned())
-            }
+            status if status.is_redirection() => (Permanent, Code::StoreRefused, CHECK_ENDPOINT.to_owned()),
             _ => (
                 Permanent,
                 Code::HttpStatus,
@@ -406,7 +506,19 @@ impl Asked<'_> {
     }
 
     fn bad_credentials(&self) -> String {
-        let settings = self.place.to_check(self.provider);
-        format!("the store does not accept the credentials: check {settings}")
+        unknown_credentials(self.provider, self.place)
     }
+}
+
+fn wrong_region(bucket: &str, region: Option<&str>, place: &SettingsPlace) -> String {
+    let hint = place.region_hint(region);
+    match region {
+        Some(region) => format!("the bucket {bucket} is in the region {region}: {hint}"),
+        None => format!("the bucket {bucket} is in another region: {hint}"),
+    }
+}
+
+fn unknown_credentials(provider: Provider, place: &SettingsPlace) -> String {
+    let settings = place.to_check(provider);
+    format!("the store does not accept the credentials: check {settings}")
 }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use object_store::CredentialProvider;
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::azure::{AzureAuthorizer, AzureCredential, AzureCredentialProvider};
 use object_store::client::{HttpRequest, HttpRequestBody};
@@ -16,7 +15,7 @@ use url::{Host, Url};
 
 use super::aws_profile::Profile;
 use super::connect::CredentialsConnector;
-use super::credentials::{self, not_obtained, unusable};
+use super::credentials::{self, AZURE_HINT, GCS_HINT, S3_HINT, not_obtained, obtain, unusable};
 use super::named::SettingsPlace;
 use super::settings::{AzureSettings, GcsSettings, S3Settings};
 use crate::error::{Code, Error, Result, Stage};
@@ -418,24 +417,6 @@ impl Store {
 
 /// The version of Azure's interface for requests without credentials. The library sets it in the others.
 const AZURE_VERSION: &str = "2023-11-03";
-
-const S3_HINT: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_SKIP_SIGNATURE=true reads public \
-                       buckets without credentials";
-const GCS_HINT: &str = "set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`; \
-                        GOOGLE_SKIP_SIGNATURE=true reads public buckets without credentials";
-const AZURE_HINT: &str = "set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or AZURE_TENANT_ID, AZURE_CLIENT_ID and \
-                          AZURE_CLIENT_SECRET; AZURE_SKIP_SIGNATURE=true reads public containers without credentials";
-
-async fn obtain<C>(
-    provider: &dyn CredentialProvider<Credential = C>,
-    store: &str,
-    hint: &str,
-) -> Result<Arc<C>> {
-    provider
-        .get_credential()
-        .await
-        .map_err(|error| not_obtained(store, error, hint))
-}
 
 fn request(url: &Url) -> Result<HttpRequest> {
     let mut request = HttpRequest::new(HttpRequestBody::empty());

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::BUCKET;
 use crate::support::gcs::GcsServer;
 use crate::support::host::{CommandOutput, Host, component};
+use crate::support::inputs::scripted_server::{answer, serve};
 use crate::support::inputs::{CSV, sha256};
-use crate::support::s3::{S3Server, environment};
+use crate::support::s3::{FORBIDDEN, S3Server, environment};
 
 /// A server, and a machine whose workers write to it.
 struct S3Fixture {
@@ -70,6 +71,99 @@ impl S3Fixture {
         let document = self.server.read("lake", &key)?;
         Some(serde_json::from_slice(&document).unwrap())
     }
+}
+
+#[test]
+fn a_store_that_cannot_be_written_stops_the_start_and_says_what_to_do() {
+    let fixture = S3Fixture::new();
+    fixture.server.create_bucket(FORBIDDEN);
+    fixture.submit("a");
+    let moved = serve(vec![answer(
+        "301 Moved Permanently",
+        "x-amz-bucket-region: eu-west-1\r\n",
+        b"<Error><Code>PermanentRedirect</Code></Error>",
+    )]);
+    let malformed = serve(vec![answer(
+        "400 Bad Request",
+        "",
+        b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-2</Region></Error>",
+    )]);
+    let refusing = serve(vec![answer(
+        "403 Forbidden",
+        "",
+        b"<Error><Code>AccessDenied</Code></Error>",
+    )]);
+    let no_bucket = b"<Error><Code>NoSuchBucket</Code></Error>";
+    let without_bucket = serve(vec![answer("404 Not Found", "", no_bucket); 30]);
+    let metadata = serve(vec![answer("403 Forbidden", "", b""); 9]);
+    let at = |address| format!("http://{address}");
+    // The endpoint contains the bucket, so objects can be created within another bucket, and nothing can be listed.
+    let answers = [
+        answer("412 Precondition Failed", "", b""),
+        answer(
+            "200 OK",
+            "ETag: \"a\"\r\nLast-Modified: Mon, 30 Nov 2026 00:00:00 GMT\r\n",
+            b"",
+        ),
+        answer("404 Not Found", "", b"<Error><Code>NoSuchKey</Code></Error>"),
+    ];
+    let within_bucket = serve(answers.into_iter().cycle().take(30).collect());
+    for (variables, bucket, expected) in [
+        (
+            vec![("AWS_SECRET_ACCESS_KEY", "wr0ng".to_owned())],
+            "lake",
+            "the store does not accept the credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile; \
+             the store answered 403 Forbidden, SignatureDoesNotMatch",
+        ),
+        (
+            vec![
+                ("AWS_ACCESS_KEY_ID", String::new()),
+                ("AWS_SECRET_ACCESS_KEY", String::new()),
+                ("AWS_EC2_METADATA_SERVICE_ENDPOINT", at(metadata.address)),
+            ],
+            "lake",
+            "no credentials for S3 could be obtained; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            vec![("AWS_ENDPOINT_URL_S3", at(moved.address))],
+            "lake",
+            "the bucket lake is in the region eu-west-1: set AWS_REGION=eu-west-1",
+        ),
+        (
+            vec![("AWS_ENDPOINT_URL_S3", at(malformed.address))],
+            "lake",
+            "the bucket lake is in the region eu-west-2: set AWS_REGION=eu-west-2",
+        ),
+        (
+            vec![("AWS_ENDPOINT_URL_S3", at(refusing.address))],
+            "lake",
+            "the credentials may not do this: they need s3:PutObject",
+        ),
+        (
+            vec![("AWS_ENDPOINT_URL_S3", at(within_bucket.address) + "/lake")],
+            "lake",
+            "check its name and the endpoint, which is written without it",
+        ),
+        (vec![], FORBIDDEN, "they need s3:ListBucket on the bucket"),
+        (
+            vec![("AWS_ENDPOINT_URL_S3", at(without_bucket.address))],
+            "lake",
+            "create the bucket, or correct its name, the endpoint or the region",
+        ),
+    ] {
+        let words = format!(
+            "run --queue q --plugin clean.wasm --burst --burst-wait 0s --allow-root . --output s3://{bucket}/out"
+        );
+        let mut command = fixture.command(&words);
+        command.envs(variables.clone());
+        let said = CommandOutput::new(&command.output().unwrap());
+        assert_eq!(said.code, Some(1), "{variables:?}: {}", said.stderr);
+        assert!(said.stderr.contains(expected), "{variables:?}: {}", said.stderr);
+        assert!(!said.stderr.contains("Generic S3 error"), "{}", said.stderr);
+    }
+    // The request is untouched.
+    fixture.run("", None).ok();
+    assert_eq!(fixture.outputs(), ["out/q/a.csv"]);
 }
 
 #[test]

@@ -23,11 +23,11 @@ async fn the_error_says_what_to_allow() {
     };
     assert_eq!(
         refused(&[], "s3://lake/a.csv").await,
-        "fetch s3://lake/a.csv: is in a bucket that is not allowed; a queued URI reads it only with --allow-bucket s3://lake"
+        "fetch s3://lake/a.csv: is in a bucket that is not allowed; a queued URI reads it only with --allow-bucket s3://lake/"
     );
     assert_eq!(
         refused(&["s3://lake/in/"], "s3://lake/a.csv").await,
-        "fetch s3://lake/a.csv: is not below an allowed prefix; a queued URI reads it only with --allow-bucket s3://lake"
+        "fetch s3://lake/a.csv: is not below an allowed prefix; a queued URI reads it only with --allow-bucket s3://lake/"
     );
 }
 

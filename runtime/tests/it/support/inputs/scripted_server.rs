@@ -34,6 +34,16 @@ impl ScriptedServer {
         })
     }
 
+    /// Starts a server that answers each request with these bytes.
+    pub(crate) fn sending(bytes: &[u8]) -> Self {
+        let answer = answer("200 OK", "", bytes);
+        Self::start(move |_, mut connection| {
+            let answer = answer.clone();
+            // A client that has read enough closes the connection, and then this write fails.
+            std::thread::spawn(move || drop(connection.write_all(&answer)));
+        })
+    }
+
     pub(super) fn start(mut respond: impl FnMut(&str, TcpStream) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
