@@ -345,7 +345,7 @@ struct AttemptShare {
     is_refused: AtomicBool,
     is_alone: AtomicBool,
     is_abandoned: AtomicBool,
-    waited: Mutex<WaitTime>,
+    waited: Mutex<MemoryWaitTime>,
 }
 
 impl AttemptShare {
@@ -548,23 +548,23 @@ impl Drop for Held {
 
 /// The time in which at least one thread of an attempt has waited.
 #[derive(Debug, Default)]
-struct WaitTime {
+struct MemoryWaitTime {
     before: Duration,
     since: Option<Instant>,
     threads: usize,
 }
 
-impl WaitTime {
+impl MemoryWaitTime {
     fn so_far(&self) -> Duration {
         self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
 /// A guard of a waiting thread. The time from its creation to its drop counts as waiting time.
-struct WaitGuard<'a>(&'a Mutex<WaitTime>);
+struct WaitGuard<'a>(&'a Mutex<MemoryWaitTime>);
 
 impl<'a> WaitGuard<'a> {
-    fn new(waited: &'a Mutex<WaitTime>) -> Self {
+    fn new(waited: &'a Mutex<MemoryWaitTime>) -> Self {
         let mut state = waited.lock();
         state.threads += 1;
         state.since.get_or_insert_with(Instant::now);

@@ -384,8 +384,8 @@ fn random_id() -> String {
 pub fn check_uri(uri: &str) -> Result<()> {
     if has_userinfo(uri) {
         return Err(refused(
-            "uri has a user name or password, which would be in the queue for all to see: give them to the worker, with \
-             --credentials",
+            "uri has a user name or password, which would be in the queue for all to see: give them to the worker, in the \
+             environment for a store, and with --credentials for other servers",
         ));
     }
     match Url::parse(uri) {

@@ -208,7 +208,7 @@ impl Http {
             ", and they set cookies, which are not kept: the server wants a browser or a login; ask it for a direct link, or \
              name a header that it takes with --credentials"
         } else {
-            "; ask for where they lead, or raise --limit redirects"
+            "; request the final URL, or raise --limit redirects"
         });
         Err(Error::permanent(Stage::Fetch, Code::HttpRedirect, what).about(redact(first.as_str())))
     }
@@ -476,7 +476,7 @@ fn check_transfer_codings(shown_url: &str, headers: &HeaderMap) -> Result<()> {
         return Ok(());
     };
     let what = format!(
-        "{shown_url}: answered with the transfer coding \"{}\", which cannot be undone here: the server, or a proxy on the way to \
+        "{shown_url}: answered with the transfer coding \"{}\", which cannot be decoded: the server, or a proxy on the way to \
          it, must say `chunked` once and last, or nothing",
         shown(coding)
     );
@@ -507,8 +507,8 @@ fn refused(shown_url: &str, status: StatusCode, headers: &HeaderMap) -> Error {
     }
     if let Some(wait) = retry_after {
         what.push_str(&match wait.as_secs() {
-            seconds @ ..=SHOWN_WAIT_MAX => format!(", to be asked again in {seconds} s"),
-            _ => ", to be asked again in more than a year".into(),
+            seconds @ ..=SHOWN_WAIT_MAX => format!(", retry after {seconds} s"),
+            _ => ", retry after more than a year".into(),
         });
     }
     Error::new(Stage::Fetch, class, Code::HttpStatus, what).retrying_after(retry_after)
@@ -567,7 +567,7 @@ fn next_hop(url: &Url, response: &Response) -> Result<Option<Url>> {
     }
     if url.scheme() == "https" && next.scheme() == "http" {
         return Err(refused(&format!(
-            "with a location without encryption, {}; if that is as good, ask for it",
+            "with a location without encryption, {}; if http is acceptable, submit that URL",
             redact(next.as_str())
         )));
     }
@@ -604,7 +604,7 @@ fn not_answered(error: reqwest::Error, url: &Url, took_it: bool) -> Error {
     let failed = |code, what| Error::transient(Stage::Fetch, code, what);
     let failed = match &error {
         error if error.is_builder() => {
-            Error::permanent(Stage::Fetch, Code::AddressInvalid, "cannot be asked for")
+            Error::permanent(Stage::Fetch, Code::AddressInvalid, "is not a valid request URL")
         }
         error if error.is_dns() => {
             failed(Code::HostUnreachable, "cannot find the host").not_reaching(host_of(url))

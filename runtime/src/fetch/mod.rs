@@ -149,7 +149,7 @@ impl Fetcher {
             (Location::File(path), _) => {
                 let mut file = file::open(&path, requested_by, &self.access)?;
                 if file.identity() != identity {
-                    let what = format!("{}: is not the file that it was", path.display());
+                    let what = format!("{}: has changed", path.display());
                     return Err(Error::transient(Stage::Fetch, Code::InputChanged, what));
                 }
                 file.skip(from)?;
@@ -173,7 +173,7 @@ impl Fetcher {
                 Source::from_answer(answer, stop.clone())?.behind(from, identity)
             }
             _ => {
-                let what = format!("{}: is not where it was", redact(uri));
+                let what = format!("{}: cannot be read from the middle any more", redact(uri));
                 return Err(Error::transient(Stage::Fetch, Code::InputChanged, what));
             }
         };

@@ -279,8 +279,8 @@ impl LimitedReader {
             return refused(
                 Code::CompressionLimit,
                 format!(
-                    "{name}: {bytes} bytes came of {taken}, which is more than {max} to 1, the limit of an input of more than \
-                     {from} bytes: if that is right, unpack it before you submit it"
+                    "{name}: decompresses {taken} bytes to {bytes}, more than {max} to 1, the limit of an input of more than {from} \
+                     bytes: if this is intended, decompress it before you submit it"
                 ),
             );
         }

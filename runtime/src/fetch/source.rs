@@ -286,11 +286,13 @@ impl Source {
         if version.is_none() || found.as_deref() == version {
             return Ok(self);
         }
-        let found = found.map_or("an unknown one".to_owned(), |found| format!("{found:?}"));
+        // An entity tag has quotes of its own.
+        let quoted = |version: &str| format!("{:?}", version.trim_matches('"'));
+        let found = found.map_or("an unknown one".to_owned(), |found| quoted(&found));
         let what = format!(
-            "{}: is not the version that was submitted: expected {:?}, found {found}: submit it again",
-            self.name,
-            version.unwrap_or_default(),
+            "{}: is not the version that was submitted: expected {}, found {found}: submit it again",
+            self.uri,
+            quoted(version.unwrap_or_default()),
         );
         Err(Error::permanent(Stage::Fetch, Code::InputReplaced, what))
     }

@@ -17,7 +17,7 @@ use url::Url;
 
 use super::answer_part::{AnswerPart, Broken};
 use super::http::{Http, Resource};
-use super::min_rate::{MinRate, WaitTime};
+use super::min_rate::{MinRate, ReaderWaitTime};
 use super::range_request::{ContentRange, FileVersion, RangeRequest, number};
 use super::ranges_ahead::{RangedObject, RangesAhead, ReadAheadMemory};
 use crate::config::Limits;
@@ -78,7 +78,7 @@ fn begin(
 ) -> Body {
     let limits = &requested.http.limits;
     let (sender, pieces) = mpsc::channel(limits.fetch_chunks);
-    let waiting = Arc::new(WaitTime::default());
+    let waiting = Arc::new(ReaderWaitTime::default());
     let name = redact(url.as_str());
     let mut min_rate = MinRate::new(limits.http_rate_min, limits.http_rate_window);
     min_rate.begin(Duration::ZERO, part.start());
@@ -134,7 +134,7 @@ struct Transfer {
     resumes: u32,
     /// The number of consecutive resumes after which no byte arrived.
     in_vain: u32,
-    waiting: Arc<WaitTime>,
+    waiting: Arc<ReaderWaitTime>,
     read_ahead: ReadAheadMemory,
 }
 
@@ -302,7 +302,7 @@ impl Transfer {
             let (bytes, waited) = (slow.bytes, slow.waited.as_secs_f32());
             let min = self.limits().http_rate_min;
             self.failed(format!(
-                "too slow: {bytes} bytes came in {waited:.1} s, and {min} a second is the least; {} bytes in all",
+                "too slow: {bytes} bytes in {waited:.1} s, the minimum is {min} bytes/s; {} bytes in all",
                 self.received
             ))
         })
@@ -415,7 +415,7 @@ pub(super) struct Body {
     pieces: mpsc::Receiver<Result<BodyPiece>>,
     piece: Bytes,
     ended: bool,
-    waiting: Arc<WaitTime>,
+    waiting: Arc<ReaderWaitTime>,
     read_ahead: ReadAheadMemory,
     name: String,
     stop: Stop,

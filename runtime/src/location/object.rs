@@ -93,7 +93,9 @@ impl ObjectUri {
         let Place { bucket, key, query } = Place::parse(provider, rest)?;
         if key.is_empty() {
             let scheme = provider.scheme();
-            return Err(format!("names no object: write {scheme}://{bucket}/KEY"));
+            return Err(format!(
+                "names no object: write {scheme}://{bucket}/KEY; `submit` takes {scheme}://{bucket}/ for all objects"
+            ));
         }
         let parameter = provider.version_parameter();
         let version = match query {

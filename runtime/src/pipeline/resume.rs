@@ -10,10 +10,10 @@ use super::job::Job;
 use crate::commit::Committed;
 use crate::decode;
 use crate::digest::Digesting;
-use crate::error::{Result, Stage};
+use crate::error::{Class, Result, Stage};
 use crate::fetch::{Identity, Source};
 use crate::receipt::ResumedFrom;
-use crate::storage::{Attempt, Resumed, StagedPart};
+use crate::storage::{Attempt, CheckpointFault, Resumed, StagedPart};
 
 /// Opens a source: the whole input, or the bytes from a position on if the input is the same as before.
 pub(super) type OpenSource<'a> = dyn Fn(Option<(&Identity, u64)>) -> Result<Source> + 'a;
@@ -35,7 +35,8 @@ pub(super) fn run(job: &Job, open: &OpenSource<'_>) -> Result<Committed> {
     let found = match storage.find_checkpoint(&work.queue, &work.id) {
         Ok(None) => return attempt::run(job, open(None)?),
         Ok(Some(found)) => Checkpoint::parse(&found.progress, &work).map(|progress| (progress, found.staged)),
-        Err(why) => Err(why),
+        Err(CheckpointFault::Invalid(why)) => Err(why),
+        Err(CheckpointFault::NoAnswer(error)) => return Err(error),
     };
     let start = match found {
         Ok((checkpoint, staged)) => prepare(job, checkpoint, &staged, open)?,
@@ -77,8 +78,10 @@ fn prepare(job: &Job, checkpoint: Checkpoint, staged: &StagedPart, open: &OpenSo
     let mut staging = match resumed {
         Ok(Resumed::Ready(staging)) => staging,
         Ok(Resumed::Refused(why)) => return Ok(Start::Refused(why)),
-        // The disk may have room for one copy of the staged files, but not for two. So the checkpoint is given up.
-        Err(error) if error.stage() == Stage::Commit => return Ok(Start::Refused(error.report())),
+        Err(error) if (error.stage(), error.class()) == (Stage::Commit, Class::Permanent) => {
+            return Ok(Start::Refused(error.report()));
+        }
+        // If the storage does not answer now, the checkpoint may still be usable later.
         Err(error) => return Err(error),
     };
     // The profile of the rows before the checkpoint needs these rows again.

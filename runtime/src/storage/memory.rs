@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 
 use super::staged::{ByteSink, Staged};
 use super::{
-    Artifact, Attempt, Concluded, EndedRequest, FileRole, MakeProgress, MakeReceipt, MakeReport, Owner,
-    Published, Quarantined, Recorded, Resumed, SealedAttempt, StagedPart, StagedWriter, Storage,
-    StoredCheckpoint, StoredReader,
+    Artifact, Attempt, CheckpointFault, Concluded, EndedRequest, FileRole, MakeProgress, MakeReceipt,
+    MakeReport, Owner, Published, Quarantined, Recorded, Resumed, SealedAttempt, StagedPart, StagedWriter,
+    Storage, StoredCheckpoint, StoredReader,
 };
 use crate::digest::Digest;
 use crate::error::{Code, Error, Result, Stage};
@@ -84,7 +84,7 @@ impl Storage for MemoryStorage {
         Ok(Resumed::Refused("nothing is stored here".to_owned()))
     }
 
-    fn find_checkpoint(&self, _: &str, _: &str) -> Result<Option<StoredCheckpoint>, String> {
+    fn find_checkpoint(&self, _: &str, _: &str) -> Result<Option<StoredCheckpoint>, CheckpointFault> {
         Ok(None)
     }
 

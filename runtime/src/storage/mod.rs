@@ -41,7 +41,7 @@ pub use self::local::LocalStorage;
 pub use self::memory::{KeptFiles, MemoryStorage};
 pub use self::staged::StagedWriter;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::memory::MemoryShare;
 use crate::receipt::{Receipt, Report};
@@ -127,6 +127,15 @@ pub enum Concluded {
     Committed(Box<Receipt>),
     /// No output of the request is visible, and no attempt that is still running can commit the request.
     Ended,
+}
+
+/// The reason why a checkpoint is not found.
+#[derive(Debug)]
+pub enum CheckpointFault {
+    /// The checkpoint is not valid, for this reason.
+    Invalid(String),
+    /// The storage does not answer now. The checkpoint may be usable later.
+    NoAnswer(Error),
 }
 
 /// The result of [`Storage::resume`].
@@ -229,8 +238,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Returns the last checkpoint of a request, or `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// Returns the reason why the checkpoint cannot be read, or why it is not valid.
-    fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String>;
+    /// Fails if the checkpoint is not valid or cannot be read now.
+    fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, CheckpointFault>;
 
     /// Removes the last checkpoint of a request and the bytes that it covers, if there is a checkpoint.
     fn forget_checkpoint(&self, queue: &str, id: &str);

@@ -144,17 +144,17 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "15",
-        fault: "S3, two homes: `kill -9` after each step",
+        fault: "S3, two machines: `kill -9` after each step",
         run: objects::kills_at_each_step,
     },
     Row {
         number: "16",
-        fault: "S3, two homes: `kill -9` of random workers",
+        fault: "S3, two machines: `kill -9` of random workers",
         run: objects::random_kills,
     },
     Row {
         number: "17",
-        fault: "S3, two homes: a worker is suspended at each step of a commit, for longer than its lease",
+        fault: "S3, two machines: a worker is suspended at each step of a commit, for longer than its lease",
         run: objects::zombies,
     },
     Row {
@@ -179,7 +179,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         number: "22",
-        fault: "S3, two homes: a request ends, or its objects change, while an attempt is suspended in its commit",
+        fault: "S3, two machines: a request ends, or its objects change, while an attempt is suspended in its commit",
         run: object_endings::endings,
     },
     Row {

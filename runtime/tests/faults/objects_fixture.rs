@@ -1,4 +1,4 @@
-//! The fixture of the rows about object stores (see `main.rs`): workers with two homes read inputs from an S3 server and
+//! The fixture of the rows about object stores (see `main.rs`): workers on two machines read inputs from an S3 server and
 //! write outputs to it. A machine is a folder of its own, which is also the home of its workers. The machines share the
 //! Redis server and the S3 server only. A watcher lists and reads the outputs all the time, as another program would do.
 //! At the end of a row, the fixture checks the invariant, and the order in which requests took effect at the server.

@@ -357,8 +357,7 @@ fn status_and_submit_say_why_and_when(host: &Host) {
         .map(Result::unwrap)
         .find(|line| line.contains("attempt"))
         .expect("a note of the failure");
-    let failure =
-        format!("fetch {uri}: answered 503 Service Unavailable, to be asked again in 4 s [http-status]");
+    let failure = format!("fetch {uri}: answered 503 Service Unavailable, retry after 4 s [http-status]");
     assert!(
         note.starts_with(&format!("one  attempt 1 failed: {failure}; next try at 20")),
         "{note}"

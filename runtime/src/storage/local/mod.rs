@@ -68,7 +68,9 @@ use self::paths::Paths;
 use self::staging::LocalAttempt;
 use super::checkpoint::{StagedPart, StoredCheckpoint};
 use super::layout::OUTPUT_ID;
-use super::{Attempt, Concluded, EndedRequest, FileRole, Owner, Resumed, Storage, StoredReader};
+use super::{
+    Attempt, CheckpointFault, Concluded, EndedRequest, FileRole, Owner, Resumed, Storage, StoredReader,
+};
 use crate::digest::Digest;
 use crate::document::read_regular;
 use crate::error::{Code, Error, Result, Stage};
@@ -267,15 +269,19 @@ impl Storage for LocalStorage {
         _: &MemoryShare,
     ) -> Result<Resumed> {
         match part {
-            StagedPart::Local(part) => self.resume_from(owner, format, part, stop),
+            StagedPart::Local(part) => match self.resume_from(owner, format, part, stop) {
+                // The disk may have room for one copy of the staged files, but not for two. So the checkpoint is given up.
+                Err(error) if error.stage() == Stage::Commit => Ok(Resumed::Refused(error.report())),
+                resumed => resumed,
+            },
             StagedPart::Object(_) => Ok(Resumed::Refused(
                 "the checkpoint is one of another storage".to_owned(),
             )),
         }
     }
 
-    fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
-        self.last_checkpoint(queue, id)
+    fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, CheckpointFault> {
+        self.last_checkpoint(queue, id).map_err(CheckpointFault::Invalid)
     }
 
     fn forget_checkpoint(&self, queue: &str, id: &str) {

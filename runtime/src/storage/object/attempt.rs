@@ -220,7 +220,7 @@ impl ObjectSealed {
         }
         let rounds = Rounds::list(client, keys, id)?;
         let round = match rounds.latest(client, self.owner.life_ms)? {
-            Latest::Open(round) => round,
+            Latest::Open => 0,
             Latest::Decided(decision) => match &decision.verdict {
                 Verdict::Commit(commit) => match carry_out(&self.buckets, keys, id, commit, Proposer::Other)?
                 {
@@ -230,10 +230,7 @@ impl ObjectSealed {
                     }
                     CarriedOut::Impossible(why) => {
                         tracing::warn!(%why, "a commit of another attempt cannot be carried out");
-                        match decision.life_ms < self.owner.life_ms {
-                            true => 0,
-                            false => decision.round + 1,
-                        }
+                        decision.next_round(self.owner.life_ms)
                     }
                 },
                 Verdict::Ended { state, worker, at } => return Err(ended(id, state, worker, at)),
@@ -244,7 +241,7 @@ impl ObjectSealed {
         match client.facts(&key)? {
             None => Ok(OpenRound::At(round)),
             // Another attempt has committed since this function listed the decisions.
-            Some(facts) if Rounds::list(client, keys, id)?.made(client, &facts)? => Ok(OpenRound::Stale),
+            Some(facts) if Rounds::list(client, keys, id)?.has_made(client, &facts)? => Ok(OpenRound::Stale),
             Some(_) if read_receipt(client, keys, id)?.is_some() => Ok(OpenRound::Stale),
             Some(_) => Err(exists(client, &key)),
         }

@@ -1,6 +1,6 @@
 //! Makes those calls to a store that the library cannot make: a request goes in; the body of the answer comes out. Each
 //! try of a call is signed when it is sent. A call is repeated if the store is busy or the network fails, so it must
-//! have the same effect if it is made twice.
+//! be idempotent.
 
 use std::fmt;
 use std::sync::Arc;
@@ -75,12 +75,15 @@ impl Calls {
         let began = Instant::now();
         let mut tries = 0;
         loop {
-            let (error, may_pass) = match self.try_once(call).await {
+            let (error, is_transient) = match self.try_once(call).await {
                 Ok(body) => return Ok(body),
                 Err(failed) => failed,
             };
             tries += 1;
-            if !may_pass || tries > self.retries.max_retries || began.elapsed() > self.retries.retry_timeout {
+            if !is_transient
+                || tries > self.retries.max_retries
+                || began.elapsed() > self.retries.retry_timeout
+            {
                 return Err(error);
             }
             tracing::debug!(%error, "repeating a call to the store");
@@ -109,8 +112,8 @@ impl Calls {
                 return (CallError::Refused(refusal.clone()), false);
             }
             // The call may have taken effect. It can be made twice.
-            let may_pass = !matches!(error.kind(), HttpErrorKind::Decode);
-            (CallError::Unanswered(error.to_string()), may_pass)
+            let is_transient = !matches!(error.kind(), HttpErrorKind::Decode);
+            (CallError::Unanswered(error.to_string()), is_transient)
         })?;
         let (head, body) = HttpResponse::into_parts(answer);
         let body = body
@@ -120,13 +123,13 @@ impl Calls {
         if head.status.is_success() {
             return Ok(body);
         }
-        let may_pass = head.status.is_server_error()
+        let is_transient = head.status.is_server_error()
             || matches!(
                 head.status,
                 StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
             );
         let refusal = CallRefusal::of(head.status, &head.headers, &body, &sent);
-        Err((CallError::Refused(refusal), may_pass))
+        Err((CallError::Refused(refusal), is_transient))
     }
 
     async fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {

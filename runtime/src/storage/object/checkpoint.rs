@@ -24,11 +24,11 @@ use super::keys::Keys;
 use super::part_buffer::PartBuffer;
 use super::upload::{PART_BYTES, Upload, UploadState};
 use crate::digest::{Digesting, Midstate};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::fail_points;
 use crate::memory::Held;
 use crate::storage::staged::Staged;
-use crate::storage::{MakeProgress, StagedPart, StoredCheckpoint};
+use crate::storage::{CheckpointFault, MakeProgress, StagedPart, StoredCheckpoint};
 
 /// The maximum number of bytes after the last whole parts: less than one part of the output and of the rejects.
 pub(super) const TAILS_BYTES_MAX: usize = 2 * PART_BYTES;
@@ -340,36 +340,40 @@ impl ObjectPart {
 /// Reads the text of the checkpoint with this key. Returns `None` if there is no checkpoint.
 ///
 /// # Errors
-/// Returns the reason why the checkpoint cannot be read, or why it is not valid.
-pub(super) fn find(client: &Client, key: &Path) -> Result<Option<StoredCheckpoint>, String> {
+/// Fails if the checkpoint is not valid or cannot be read now.
+pub(super) fn find(client: &Client, key: &Path) -> Result<Option<StoredCheckpoint>, CheckpointFault> {
     // The bytes after the text can be far more than the text. Only an attempt that resumes needs them.
     let has_text = |bytes: &[u8]| text_range(bytes).is_some_and(|text| text.end <= bytes.len());
     let bytes = client.read_beginning(key, CHECKPOINT_BYTES_MAX, has_text);
-    match bytes.map_err(|error| unreadable(&error))? {
-        Some(bytes) => parse(&bytes).map(|(stored, _)| Some(stored)),
-        None => Ok(None),
-    }
+    let Some(bytes) = bytes.map_err(unreadable)? else {
+        return Ok(None);
+    };
+    let (stored, _) = parse(&bytes).map_err(CheckpointFault::Invalid)?;
+    Ok(Some(stored))
 }
 
 /// Reads the checkpoint with this key. Also returns the bytes after the last whole parts. Returns `None` if there is no
 /// checkpoint.
 ///
 /// # Errors
-/// Returns the reason why the checkpoint cannot be read, or why it is not valid.
+/// Fails if the checkpoint is not valid or cannot be read now.
 pub(super) fn find_with_tails(
     client: &Client,
     key: &Path,
-) -> Result<Option<(StoredCheckpoint, Bytes)>, String> {
+) -> Result<Option<(StoredCheckpoint, Bytes)>, CheckpointFault> {
     let bytes = client.read(key, CHECKPOINT_BYTES_MAX);
-    let Some(bytes) = bytes.map_err(|error| unreadable(&error))? else {
+    let Some(bytes) = bytes.map_err(unreadable)? else {
         return Ok(None);
     };
-    let (stored, text_end) = parse(&bytes)?;
+    let (stored, text_end) = parse(&bytes).map_err(CheckpointFault::Invalid)?;
     Ok(Some((stored, bytes.slice(text_end..))))
 }
 
-fn unreadable(error: &Error) -> String {
-    format!("the checkpoint cannot be read: {}", error.report())
+fn unreadable(error: Error) -> CheckpointFault {
+    match error.class() {
+        Class::Transient => CheckpointFault::NoAnswer(error),
+        _ => CheckpointFault::Invalid(format!("the checkpoint cannot be read: {}", error.report())),
+    }
 }
 
 /// Parses the text of a checkpoint. Returns the checkpoint, and the position after its text.

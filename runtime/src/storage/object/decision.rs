@@ -92,8 +92,8 @@ pub(super) struct Rounds(BTreeMap<(i64, u32), Path>);
 /// What the latest decision means for an attempt or worker.
 #[derive(Debug)]
 pub(super) enum Latest {
-    /// No decision concerns this life of the request. The round with this number is open.
-    Open(u32),
+    /// No decision concerns this life of the request. Its first round is open.
+    Open,
     /// The latest decision is a commit of any life, or the end of this life or of a later life.
     Decided(Box<Decision>),
 }
@@ -161,6 +161,12 @@ impl Decision {
         }
     }
 
+    /// Returns the number of the round that follows this commit, in the life `life_ms` of the request. The commit can
+    /// belong to an earlier life of the request, or to an earlier request with this id.
+    pub(super) fn next_round(&self, life_ms: i64) -> u32 {
+        if self.life_ms < life_ms { 0 } else { self.round + 1 }
+    }
+
     fn key(&self, keys: &Keys) -> Path {
         let Self {
             id, life_ms, round, ..
@@ -224,20 +230,20 @@ impl Rounds {
     /// Returns what the latest decision means for an attempt or worker in the life `life_ms` of the request.
     pub(super) fn latest(&self, client: &Client, life_ms: i64) -> Result<Latest> {
         let Some((&(life, _), key)) = self.0.last_key_value() else {
-            return Ok(Latest::Open(0));
+            return Ok(Latest::Open);
         };
         let Some(decision) = read(client, key)? else {
             let what = format!("{}: disappears", client.uri(key));
             return Err(Error::transient(Stage::Commit, Code::OutputDamaged, what));
         };
         match decision.verdict {
-            Verdict::Ended { .. } if life < life_ms => Ok(Latest::Open(0)),
+            Verdict::Ended { .. } if life < life_ms => Ok(Latest::Open),
             Verdict::Ended { .. } | Verdict::Commit(_) => Ok(Latest::Decided(decision.into())),
         }
     }
 
     /// Returns whether the object is the output of a commit of this request.
-    pub(super) fn made(&self, client: &Client, object: &ObjectFacts) -> Result<bool> {
+    pub(super) fn has_made(&self, client: &Client, object: &ObjectFacts) -> Result<bool> {
         for key in self.keys() {
             if let Some(Decision {
                 verdict: Verdict::Commit(commit),

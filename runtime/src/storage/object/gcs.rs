@@ -1,6 +1,6 @@
 //! Uploads outputs to Google Cloud Storage: parts go in; an object that is visible only as a whole comes out.
 //!
-//! Google's uploads in parts have no conditions. A request that completes an upload replaces an existing object, and
+//! Google's multipart uploads have no conditions. A request that completes an upload replaces an existing object, and
 //! Google refuses the request if it has a condition. So this module looks for an object before it completes an upload.
 //! Only another program can create an object between the two calls, because each upload can be completed once.
 

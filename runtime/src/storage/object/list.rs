@@ -176,7 +176,13 @@ impl ObjectList {
             .await
             .map_err(|error| error.about(&self.shown))?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());
-        let refused = |_| self.failed(Class::Permanent, Code::AddressInvalid, "cannot be asked for");
+        let refused = |_| {
+            self.failed(
+                Class::Permanent,
+                Code::AddressInvalid,
+                "is not a valid request URL",
+            )
+        };
         *request.uri_mut() = url.as_str().parse().map_err(refused)?;
         *request.headers_mut() = headers;
         let broken = |why: &str| self.failed(Class::Transient, Code::TransferBroken, why);
@@ -230,8 +236,12 @@ impl ObjectList {
             }
         }
         let refused = |error: url::ParseError| {
-            self.failed(Class::Permanent, Code::AddressInvalid, "cannot be asked for")
-                .because(error)
+            self.failed(
+                Class::Permanent,
+                Code::AddressInvalid,
+                "is not a valid request URL",
+            )
+            .because(error)
         };
         Url::parse(&text).map_err(refused)
     }

@@ -32,8 +32,8 @@ use crate::receipt::{Receipt, now};
 use crate::stop::Stop;
 use crate::storage::layout::OUTPUT_ID;
 use crate::storage::{
-    Attempt, Concluded, EndedRequest, FileRole, Owner, Resumed, StagedPart, Storage, StoredCheckpoint,
-    StoredReader,
+    Attempt, CheckpointFault, Concluded, EndedRequest, FileRole, Owner, Resumed, StagedPart, Storage,
+    StoredCheckpoint, StoredReader,
 };
 
 /// The maximum length of the id of an output, in bytes.
@@ -176,7 +176,7 @@ impl ObjectStorage {
         loop {
             let rounds = Rounds::list(client, keys, id)?;
             let round = match rounds.latest(client, request.life_ms)? {
-                Latest::Open(round) => round,
+                Latest::Open => 0,
                 Latest::Decided(decision) => match &decision.verdict {
                     Verdict::Ended { .. } => return Ok(Concluded::Ended),
                     Verdict::Commit(commit) => {
@@ -192,14 +192,9 @@ impl ObjectStorage {
                             {
                                 return Ok(Concluded::Ended);
                             }
-                            // The commit belongs to an earlier life of the request, or to an earlier request with this
-                            // id.
-                            CarriedOut::Receipt(_) | CarriedOut::Impossible(_)
-                                if decision.life_ms < request.life_ms =>
-                            {
-                                0
+                            CarriedOut::Receipt(_) | CarriedOut::Impossible(_) => {
+                                decision.next_round(request.life_ms)
                             }
-                            CarriedOut::Receipt(_) | CarriedOut::Impossible(_) => decision.round + 1,
                         }
                     }
                 },
@@ -229,7 +224,7 @@ fn with_retries<T>(call: impl Fn() -> Result<T>) -> Result<T> {
         match call() {
             Err(error) if error.class() == Class::Transient && tries < PREPARE_RETRIES => {
                 tries += 1;
-                tracing::debug!(error = error.report(), "repeating a call to the store");
+                tracing::warn!(error = error.report(), code = %error.code(), "waiting for the store of the outputs");
                 std::thread::sleep(PREPARE_PAUSE * tries);
             }
             result => return result,
@@ -304,7 +299,8 @@ impl Storage for ObjectStorage {
         let tails = match checkpoint::find_with_tails(self.client(), &key) {
             Ok(Some((stored, tails))) if stored.staged == StagedPart::Object(part.clone()) => tails,
             Ok(_) => return refused("another attempt has replaced the checkpoint"),
-            Err(why) => return Ok(Resumed::Refused(why)),
+            Err(CheckpointFault::Invalid(why)) => return Ok(Resumed::Refused(why)),
+            Err(CheckpointFault::NoAnswer(error)) => return Err(error),
         };
         if !part.is_sound(&tails, self.client().part_bytes()) {
             return refused("the checkpoint is damaged");
@@ -318,7 +314,7 @@ impl Storage for ObjectStorage {
         Ok(Resumed::Ready(Box::new(attempt)))
     }
 
-    fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, String> {
+    fn find_checkpoint(&self, queue: &str, id: &str) -> Result<Option<StoredCheckpoint>, CheckpointFault> {
         checkpoint::find(self.client(), &self.keys(Some(queue)).checkpoint(id))
     }
 

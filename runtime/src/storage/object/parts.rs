@@ -1,7 +1,7 @@
 //! Defines what an object store must do for outputs: an object and its parts go in; an object that is visible only as a
 //! whole comes out.
 //!
-//! The library `object_store` reads, writes, lists and removes objects at all stores alike. Uploads in parts differ, so
+//! The library `object_store` reads, writes, lists and removes objects at all stores alike. Multipart uploads differ, so
 //! each store has its own [`PartStore`]:
 //!
 //! | | S3 | Google | Azure |
@@ -24,7 +24,7 @@ const NONCE_ENTRY: &str = "ingest-upload";
 /// The id of a part without bytes, at stores that refuse such parts.
 pub(super) const EMPTY: &str = "";
 
-/// An object store that supports uploads in parts. The object of an upload appears when the upload is completed.
+/// An object store that supports multipart uploads. The object of an upload appears when the upload is completed.
 #[async_trait]
 pub trait PartStore: Send + Sync {
     /// Returns the store of whole objects. It must create an object only if there is none of that name, if it is asked

@@ -185,7 +185,7 @@ impl Store {
     /// # Errors
     /// Fails with stage fetch: transiently if no credentials can be obtained; permanently if they must not be sent.
     pub(super) async fn authorize(&self, request: &mut HttpRequest, place: &SettingsPlace) -> Result<()> {
-        let url = Url::parse(&request.uri().to_string()).map_err(|_| unaskable())?;
+        let url = Url::parse(&request.uri().to_string()).map_err(|_| invalid_request_url())?;
         match self {
             Self::S3 {
                 credentials, region, ..
@@ -240,7 +240,7 @@ impl Store {
             text += &format!("?{}={version}", object.provider.version_parameter());
         }
         let refused = |error: url::ParseError| {
-            let what = format!("{}: cannot be asked for", redact(&object.to_string()));
+            let what = format!("{}: is not a valid request URL", redact(&object.to_string()));
             Error::permanent(Stage::Fetch, Code::AddressInvalid, what).because(error)
         };
         Url::parse(&text).map_err(refused)
@@ -420,12 +420,12 @@ const AZURE_VERSION: &str = "2023-11-03";
 
 fn request(url: &Url) -> Result<HttpRequest> {
     let mut request = HttpRequest::new(HttpRequestBody::empty());
-    *request.uri_mut() = url.as_str().parse().map_err(|_| unaskable())?;
+    *request.uri_mut() = url.as_str().parse().map_err(|_| invalid_request_url())?;
     Ok(request)
 }
 
-fn unaskable() -> Error {
-    Error::permanent(Stage::Fetch, Code::AddressInvalid, "cannot be asked for")
+fn invalid_request_url() -> Error {
+    Error::permanent(Stage::Fetch, Code::AddressInvalid, "is not a valid request URL")
 }
 
 /// Refuses to send a token without encryption, because anybody who reads it on the way can use it. A signature is of no use

@@ -220,7 +220,7 @@ async fn redirects_are_followed_up_to_a_limit() {
     let error = fails(&uri).await;
     assert_eq!(
         error.to_string(),
-        format!("fetch {uri}: more than 10 redirects; ask for where they lead, or raise --limit redirects")
+        format!("fetch {uri}: more than 10 redirects; request the final URL, or raise --limit redirects")
     );
     assert_eq!((error.class(), around.requests().len()), (Class::Permanent, 11));
 

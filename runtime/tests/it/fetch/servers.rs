@@ -109,8 +109,8 @@ async fn a_server_says_when_to_come_back() {
         assert_eq!(found, wanted, "{status} {headers}: {error}");
         let told = match seconds {
             None => String::new(),
-            Some(seconds @ ..100_000_000) => format!(", to be asked again in {seconds} s"),
-            Some(_) => ", to be asked again in more than a year".into(),
+            Some(seconds @ ..100_000_000) => format!(", retry after {seconds} s"),
+            Some(_) => ", retry after more than a year".into(),
         };
         assert!(
             error.to_string().ends_with(&format!("answered {status}{told}")),
@@ -314,7 +314,7 @@ async fn ten_redirects_are_followed_and_no_more() {
         (
             11,
             "",
-            Some("more than 10 redirects; ask for where they lead, or raise --limit redirects"),
+            Some("more than 10 redirects; request the final URL, or raise --limit redirects"),
         ),
         (
             11,

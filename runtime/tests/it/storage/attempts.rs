@@ -11,7 +11,7 @@ use ingest_host::memory::MemoryBudget;
 use ingest_host::receipt::Receipt;
 use ingest_host::stop::Stop;
 use ingest_host::storage::object::ObjectStorage;
-use ingest_host::storage::{Concluded, Quarantined, SealedAttempt, Storage};
+use ingest_host::storage::{CheckpointFault, Concluded, Quarantined, SealedAttempt, Storage};
 
 use super::steered_store::{Fault, Steering};
 use super::{
@@ -324,6 +324,14 @@ fn a_checkpoint_continues(fixture: &StorageFixture) {
     // The checkpoint does not cover these bytes.
     first.output().take(&[b'z'; 100]).unwrap();
     first.keep();
+
+    // A store that does not answer is no reason to begin at the start of the input.
+    let away = fixture.storage(&Steering::new(Some((0, Fault::DiesBefore))));
+    let fault = away.find_checkpoint(QUEUE, ID).err().expect("the store is away");
+    assert!(
+        matches!(&fault, CheckpointFault::NoAnswer(error) if error.class() == Class::Transient),
+        "{fault:?}"
+    );
 
     let counted = Steering::new(None);
     let storage = fixture.storage(&counted);

@@ -1,7 +1,7 @@
 //! A stub of Google Cloud Storage: the calls of its XML interface that the program uses, with all versions of each
 //! object in memory. It follows Google's documentation, and shows only that the program does, too. Emulators of other
 //! people cannot be used: fake-gcs-server refuses to write objects by these calls, and gcp-storage-emulator ignores
-//! conditions and has no uploads in parts.
+//! conditions and has no multipart uploads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

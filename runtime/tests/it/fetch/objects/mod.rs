@@ -415,7 +415,7 @@ async fn the_wait_that_a_store_asks_for_is_kept() {
 
 #[tokio::test]
 async fn a_checksum_of_the_store_is_compared() {
-    // The CRC-32C of "123456789", and the checksum of an object that was uploaded in parts.
+    // The CRC-32C of "123456789", and the checksum of a multipart upload.
     for (headers, is_whole) in [
         (
             "x-amz-checksum-crc32c: 4waSgw==\r\nx-amz-checksum-type: FULL_OBJECT\r\n",
