@@ -12,7 +12,7 @@ use url::Url;
 use crate::error::{Code, Error, Result, Stage};
 pub(crate) use object::escaped_key;
 pub use object::{ObjectPrefix, ObjectUri, Provider};
-pub use redact::{has_userinfo, redact, redact_within};
+pub use redact::{bare, has_userinfo, last_part, redact, redact_within};
 
 /// The place that a URI or a plain path names.
 #[derive(Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
-use crate::record::Position;
+use crate::record::{Origin, Position};
 use crate::request::{InputOptions, Replay};
 
 /// The version of the receipts that this program writes. The program also reads version 1. Within a version, new
@@ -143,6 +143,8 @@ impl TryFrom<ReadReceipt> for Receipt {
             let step = StepPart {
                 plugin,
                 config_sha256,
+                data: BTreeMap::new(),
+                origin: None,
             };
             (vec![input], vec![step])
         });
@@ -345,6 +347,12 @@ pub struct StepPart {
     pub plugin: PluginPart,
     /// The SHA-256 of the config document with which the plugin was opened.
     pub config_sha256: String,
+    /// The SHA-256 of the reference data that the plugin could read, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, String>,
+    /// The origin of the input, if the plugin has asked for it. The output can then depend on the origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// The counts of records, where `read = kept + edited + replaced + dropped + rejected`. Only `written` counts rows of
@@ -586,9 +594,12 @@ impl Receipt {
 }
 
 impl StepPart {
-    /// Returns whether the other step runs the same component with the same config.
+    /// Returns whether the other step runs the same component with the same config, reference data and origin.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.plugin.sha256 == other.plugin.sha256 && self.config_sha256 == other.config_sha256
+        self.plugin.sha256 == other.plugin.sha256
+            && self.config_sha256 == other.config_sha256
+            && self.data == other.data
+            && self.origin == other.origin
     }
 }
 

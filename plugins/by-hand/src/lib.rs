@@ -45,16 +45,18 @@ impl Guest for Component {
         }
     }
 
+    fn config_schema() -> Option<String> {
+        None
+    }
+
     fn open(input: Input, config: String) -> Result<Plan, String> {
         if config == r#"{"count":true}"# {
             COUNTS.store(true, Ordering::Relaxed);
             count("opened", 1);
         }
-        if input.columns != COLUMNS.map(|(name, _)| name) {
-            return Err(format!(
-                "the columns are {:?}, not those of an alarm",
-                input.columns
-            ));
+        let columns: Vec<_> = input.columns.iter().map(|column| &*column.name).collect();
+        if columns != COLUMNS.map(|(name, _)| name) {
+            return Err(format!("the columns are {columns:?}, not those of an alarm"));
         }
         let mut output = Vec::new();
         for (source, (name, column_type)) in (0..).zip(COLUMNS) {

@@ -6,7 +6,10 @@ use std::hint::black_box;
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime};
 
-use ingest_plugin::{Column, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, export, log};
+use ingest_plugin::bindings::ingest::plugin::host;
+use ingest_plugin::{
+    Column, Origin, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, data, export, log,
+};
 use serde::Deserialize;
 
 /// The mode of misbehaviour, and the records that trigger it.
@@ -64,6 +67,14 @@ enum Mode {
     Keep,
     /// Edits the first column. This is no misbehaviour.
     Edit,
+    /// Writes the origin of the input into the first column. This is no misbehaviour.
+    Origin,
+    /// Writes the reference data `t` into the first column. `check` needs the data, too. This is no misbehaviour.
+    Data,
+    /// Asks for the origin while it processes a record.
+    LateOrigin,
+    /// Asks for the reference data while it processes a record.
+    LateData,
     /// Rejects the record.
     Reject,
     /// Never returns from `record`.
@@ -143,13 +154,24 @@ impl Plugin for Hostile {
                 return Err(Refusal::new(config.words("config: this mode refuses itself")));
             }
             Mode::PrintInCheck => print(config),
+            Mode::Data => drop(reference_data()?),
             _ => {}
         }
         Ok(())
     }
 
-    fn open(schema: &mut Schema, config: Config) -> Result<Self, Refusal> {
+    fn open(schema: &mut Schema, mut config: Config) -> Result<Self, Refusal> {
         match config.mode {
+            Mode::Origin => {
+                let Origin {
+                    request_id,
+                    uri,
+                    name,
+                } = schema.origin();
+                let id = request_id.as_deref().unwrap_or("no id");
+                config.text = Some(format!("{id}|{uri}|{name}"));
+            }
+            Mode::Data => config.text = Some(reference_data()?),
             Mode::Refuse => {
                 return Err(Refusal::new(config.words("this input is refused, as all are")));
             }
@@ -208,6 +230,9 @@ impl Hostile {
         let size = |usual| self.config.size.unwrap_or(usual);
         match self.config.mode {
             Mode::Edit => record.set(self.column, "edited"),
+            Mode::Origin | Mode::Data => record.set(self.column, self.config.words("")),
+            Mode::LateOrigin => drop(host::origin()),
+            Mode::LateData => drop(data::bytes("t")),
             Mode::Reject => {
                 return Err(match &self.config.text {
                     Some(text) => Reject::new("asked-to", text),
@@ -254,6 +279,13 @@ impl Hostile {
             record.emit().set(self.column, "flood");
         }
     }
+}
+
+/// Returns the names of all reference data, and the data `t` as a text.
+fn reference_data() -> Result<String, Refusal> {
+    let bytes = data::bytes("t").ok_or_else(|| Refusal::new("there is no reference data \"t\""))?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(format!("{}:{}", data::names().join("+"), text.trim()))
 }
 
 fn spin() -> ! {

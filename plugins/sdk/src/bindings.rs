@@ -1,4 +1,4 @@
-//! The code generated from `wit/plugin.wit`: the types that cross the boundary between host and plugin, the host's
+//! The code generated from `wit/0.2/plugin.wit`: the types that cross the boundary between host and plugin, the host's
 //! functions, and the macro that [`export!`](crate::export) calls. Authors of plugins do not need this module.
 
 wit_bindgen::generate!({

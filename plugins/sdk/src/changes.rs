@@ -1,5 +1,5 @@
 //! Encodes the result for a batch: edits, new rows and a verdict for each record come in, the interface's three flat
-//! lists go out. The table for the record `changes` in `wit/plugin.wit` describes the format.
+//! lists go out. The table for the record `changes` in `wit/0.2/plugin.wit` describes the format.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -70,7 +70,7 @@ mod tests {
     use crate::changes::code::EDIT;
     use crate::plugin::{NoConfig, Verdict};
     use crate::reject::Reject;
-    use crate::schema::Column;
+    use crate::schema::{Column, input};
 
     /// A plugin that sets each cell to the value that the cell already has.
     struct Same([Column; 3]);
@@ -97,8 +97,7 @@ mod tests {
     /// Returns the changes of a record whose three fields are `5`, empty and `5`. `behind` contains the byte after each
     /// field.
     fn changes(format: Format, behind: [u8; 3]) -> (Vec<u8>, Vec<u32>, Vec<u8>) {
-        let columns = ["n", "t", "s"].map(str::to_owned).to_vec();
-        let (mut driver, _) = Driver::<Same>::open(Input { columns, format }, "{}").unwrap();
+        let (mut driver, _) = Driver::<Same>::open(input(["n", "t", "s"], format), "{}").unwrap();
         let [n, t, s] = behind;
         let bytes = vec![b'5', n, t, b'5', s];
         let (starts, ends) = (vec![0], vec![1, 2, 4]);

@@ -1,9 +1,11 @@
-//! The functions `log` and `count` of the host. A native build has no host, so log lines and counts go to the test
-//! harness that runs the plugin on the same thread. Without a harness, they are dropped.
+//! The functions of the host. A native build has no host, so log lines and counts go to the test harness that runs the
+//! plugin on the same thread, and reference data and origin come from it. Without a harness, log lines and counts are
+//! dropped, and there is no data.
 
+pub use crate::bindings::ingest::plugin::host::InputOrigin as Origin;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use imports::capture;
-pub(crate) use imports::log;
+pub(crate) use imports::{Captured, Surroundings, run_in};
+pub(crate) use imports::{data, data_names, log, origin};
 
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::ingest::plugin::host as imports;
@@ -26,7 +28,7 @@ mod imports {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
 
-    use crate::bindings::ingest::plugin::host::Level;
+    use crate::bindings::ingest::plugin::host::{InputOrigin as Origin, Level};
 
     /// The log lines and counts of one run of a plugin.
     #[derive(Default)]
@@ -35,15 +37,51 @@ mod imports {
         pub(crate) counters: BTreeMap<String, u64>,
     }
 
-    thread_local! {
-        static CAPTURED: RefCell<Option<Captured>> = const { RefCell::new(None) };
+    /// The values that a plugin can ask for during one run.
+    #[derive(Clone)]
+    pub(crate) struct Surroundings {
+        pub(crate) data: BTreeMap<String, Vec<u8>>,
+        pub(crate) origin: Origin,
     }
 
-    /// Runs `plugin` and collects its log lines and counts.
-    pub(crate) fn capture<T>(plugin: impl FnOnce() -> T) -> (T, Captured) {
+    impl Surroundings {
+        /// Returns surroundings without data, and with an origin without an id.
+        pub(crate) const fn none() -> Self {
+            Self {
+                data: BTreeMap::new(),
+                origin: Origin {
+                    request_id: None,
+                    uri: String::new(),
+                    name: String::new(),
+                },
+            }
+        }
+    }
+
+    thread_local! {
+        static CAPTURED: RefCell<Option<Captured>> = const { RefCell::new(None) };
+        static SURROUNDINGS: RefCell<Surroundings> = const { RefCell::new(Surroundings::none()) };
+    }
+
+    /// Runs `plugin` in these surroundings, and collects its log lines and counts.
+    pub(crate) fn run_in<T>(surroundings: Surroundings, plugin: impl FnOnce() -> T) -> (T, Captured) {
         CAPTURED.set(Some(Captured::default()));
+        let before = SURROUNDINGS.replace(surroundings);
         let result = plugin();
+        SURROUNDINGS.set(before);
         (result, CAPTURED.take().unwrap_or_default())
+    }
+
+    pub(crate) fn data_names() -> Vec<String> {
+        SURROUNDINGS.with_borrow(|surroundings| surroundings.data.keys().cloned().collect())
+    }
+
+    pub(crate) fn data(name: &str) -> Option<Vec<u8>> {
+        SURROUNDINGS.with_borrow(|surroundings| surroundings.data.get(name).cloned())
+    }
+
+    pub(crate) fn origin() -> Origin {
+        SURROUNDINGS.with_borrow(|surroundings| surroundings.origin.clone())
     }
 
     pub(crate) fn log(level: Level, message: &str) {

@@ -25,6 +25,11 @@ impl<P: Plugin> Instance<P> {
         Ok(plan)
     }
 
+    /// Implements the interface's `config-schema`.
+    pub fn config_schema(&self) -> Option<String> {
+        P::config_schema()
+    }
+
     /// Implements the interface's `check`.
     pub fn check(&self, config: &str) -> Result<(), String> {
         driver::config::<P>(config)?;

@@ -25,7 +25,8 @@ mod words;
 mod scan;
 mod time;
 
-// The host's log and counters.
+// The host's log, counters, reference data and origin of an input.
+pub mod data;
 mod host;
 pub mod log;
 
@@ -33,7 +34,7 @@ pub mod log;
 pub mod testing;
 
 pub use bindings::exports::ingest::plugin::transform::{ColumnType, Format};
-pub use host::count;
+pub use host::{Origin, count};
 #[doc(hidden)]
 pub use instance::{Instance, is_plugin_name};
 pub use plugin::{NoConfig, Plugin, Verdict};
@@ -82,6 +83,10 @@ macro_rules! export {
                         name: ::core::env!("CARGO_PKG_NAME").into(),
                         version: ::core::env!("CARGO_PKG_VERSION").into(),
                     }
+                }
+
+                fn config_schema() -> ::core::option::Option<::std::string::String> {
+                    INSTANCE.with(|instance| instance.config_schema())
                 }
 
                 fn open(

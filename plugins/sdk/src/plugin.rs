@@ -40,9 +40,15 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
+    /// Returns a JSON Schema of the config, or `None` if there is none. `ingest-host plugin inspect` shows it to people,
+    /// and editors can use it. [`check`](Self::check) alone decides whether a config is accepted.
+    fn config_schema() -> Option<String> {
+        None
+    }
+
     /// Prepares the plugin for one input: chooses the input columns to read and the columns of the output. The host
-    /// calls this once per instance, before the first record. The same input and config must always give the same
-    /// columns.
+    /// calls this once per instance, before the first record. The same input, config, reference data and origin must
+    /// always give the same columns.
     ///
     /// # Errors
     /// Returns a sentence that says why the plugin cannot work with this input or config, and what to do. The request

@@ -160,15 +160,12 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bindings::exports::ingest::plugin::transform::{ColumnType, Format, Input};
-    use crate::schema::Schema;
+    use crate::bindings::exports::ingest::plugin::transform::{ColumnType, Format};
+    use crate::schema::{Schema, input};
 
     #[test]
     fn the_first_cell_that_cannot_be_written_is_named() {
-        let mut schema = Schema::new(Input {
-            columns: Vec::new(),
-            format: Format::Csv,
-        });
+        let mut schema = Schema::new(input([], Format::Csv));
         let [a, b, c] = ["a", "b", "c"].map(|name| schema.add(name, ColumnType::Number));
         let (_, layout) = schema.plan(false).unwrap();
         let layout = Rc::new(layout);
@@ -196,10 +193,7 @@ mod tests {
 
     #[test]
     fn cells_may_be_set_in_any_order_and_again() {
-        let mut schema = Schema::new(Input {
-            columns: Vec::new(),
-            format: Format::Csv,
-        });
+        let mut schema = Schema::new(input([], Format::Csv));
         let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| schema.add(name, ColumnType::Text));
         schema.drop(c);
         let (_, layout) = schema.plan(false).unwrap();

@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+#[cfg(not(target_arch = "wasm32"))]
+use crate::bindings::exports::ingest::plugin::transform::InputColumn;
 use crate::bindings::exports::ingest::plugin::transform::{
     ColumnType, Format, Input, OutputColumn as PlannedColumn, Plan,
 };
+use crate::host::{self, Origin};
 use crate::refusal::Refusal;
 
 /// A handle to an input column that the plugin reads. Pass it to [`Record::get`](crate::Record::get), or to any
@@ -113,8 +116,8 @@ impl Schema {
             order: Vec::new(),
             keeps_state: false,
         };
-        for name in input.columns {
-            schema.add_input(name);
+        for column in input.columns {
+            schema.add_input(column.name);
         }
         schema
     }
@@ -130,6 +133,15 @@ impl Schema {
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// Returns the place from which the records come: the id of the request, and the URI and name of its input.
+    ///
+    /// If a plugin calls this method, its output can depend on the origin. So the receipt names the origin, and the same
+    /// bytes from another origin count as other work. Call it only if the output needs it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        host::origin()
     }
 
     /// Declares that the plugin reads the input column `name`, and returns its handle. For JSONL, any name is accepted,
@@ -333,13 +345,23 @@ fn index(at: usize) -> u32 {
     u32::try_from(at).expect("an input has fewer than 2^32 columns")
 }
 
+/// Returns the description of an input whose columns have no types.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn input<'a>(names: impl IntoIterator<Item = &'a str>, format: Format) -> Input {
+    let columns = names.into_iter().map(|name| InputColumn {
+        name: name.to_owned(),
+        type_name: None,
+    });
+    let columns = columns.collect();
+    Input { columns, format }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn schema(format: Format, columns: &[&str]) -> Schema {
-        let columns = columns.iter().map(|&name| name.to_owned()).collect();
-        Schema::new(Input { columns, format })
+        Schema::new(input(columns.iter().copied(), format))
     }
 
     fn output_of(plan: &Plan) -> Vec<(&str, Option<u32>)> {

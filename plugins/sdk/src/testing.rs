@@ -22,12 +22,13 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use crate::arena::{Arena, Fields};
-use crate::bindings::exports::ingest::plugin::transform::{Batch, ColumnType, Format, Input};
+use crate::bindings::exports::ingest::plugin::transform::{Batch, ColumnType, Format};
 pub use crate::bindings::ingest::plugin::host::Level;
 use crate::driver::Driver;
-use crate::host;
+use crate::host::{self, Captured, Origin, Surroundings};
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
+use crate::schema::input;
 use decode::{Outcome, Output};
 
 /// The number of records in a batch. The number is small, so that a test with few records has several batches.
@@ -84,7 +85,7 @@ pub struct Rejected {
 /// # Panics
 /// Panics if the text is not CSV, or if a record has more or fewer fields than the header.
 pub fn run<P: Plugin>(config: impl Display, csv: &str) -> Result<Report, Refusal> {
-    run_batches::<P>(&config.to_string(), csv, BATCH_ROWS)
+    Setup::new().run::<P>(config, csv)
 }
 
 /// Checks a config without an input. The host does the same before it binds the plugin to a queue.
@@ -92,7 +93,94 @@ pub fn run<P: Plugin>(config: impl Display, csv: &str) -> Result<Report, Refusal
 /// # Errors
 /// Returns a refusal if the config does not parse, or if the plugin's `check` refuses it.
 pub fn check<P: Plugin>(config: impl Display) -> Result<(), Refusal> {
-    crate::driver::config::<P>(&config.to_string()).map(|_| ())
+    Setup::new().check::<P>(config)
+}
+
+/// The values that a plugin under test can ask the host for: reference data and the origin of the input.
+///
+/// ```
+/// # use ingest_plugin::*;
+/// /// Adds the name of the input to each record.
+/// struct Named { file: OutputColumn, name: String }
+///
+/// impl Plugin for Named {
+///     type Config = NoConfig;
+///     const STATEFUL: bool = false;
+///
+///     fn open(schema: &mut Schema, _: NoConfig) -> Result<Self, Refusal> {
+///         let file = schema.add("file", ColumnType::Text);
+///         Ok(Self { file, name: schema.origin().name })
+///     }
+///
+///     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
+///         record.set(self.file, &self.name);
+///         Ok(Verdict::Keep)
+///     }
+/// }
+///
+/// let setup = testing::Setup::new().origin(Some("one"), "s3://lake/2026/a.csv", "a.csv");
+/// assert_eq!(setup.run::<Named>("{}", "id\n1\n")?.csv(), "id,file\n1,a.csv\n");
+/// # Ok::<(), Refusal>(())
+/// ```
+#[derive(Clone)]
+pub struct Setup(Surroundings);
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Setup {
+    /// Returns a setup without reference data. The request has no id, and the URI and name of the input are empty.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Surroundings::none())
+    }
+
+    /// Adds reference data.
+    #[must_use]
+    pub fn data(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.0.data.insert(name.to_owned(), bytes.into());
+        self
+    }
+
+    /// Sets the origin of the input.
+    #[must_use]
+    pub fn origin(mut self, request_id: Option<&str>, uri: &str, name: &str) -> Self {
+        self.0.origin = Origin {
+            request_id: request_id.map(str::to_owned),
+            uri: uri.to_owned(),
+            name: name.to_owned(),
+        };
+        self
+    }
+
+    /// Runs the plugin like [`run`].
+    ///
+    /// # Errors
+    /// Returns the same refusals as [`run`].
+    pub fn run<P: Plugin>(&self, config: impl Display, csv: &str) -> Result<Report, Refusal> {
+        let config = config.to_string();
+        let (columns, records) = read_csv(csv);
+        let run = || report_on::<P>(&config, &columns, &records, BATCH_ROWS);
+        let (report, Captured { logs, counters }) = host::run_in(self.0.clone(), run);
+        Ok(Report {
+            logs,
+            counters,
+            ..report?
+        })
+    }
+
+    /// Checks a config like [`check`](fn@check).
+    ///
+    /// # Errors
+    /// Returns the same refusals as [`check`](fn@check).
+    pub fn check<P: Plugin>(&self, config: impl Display) -> Result<(), Refusal> {
+        let config = config.to_string();
+        let (checked, _) = host::run_in(self.0.clone(), || crate::driver::config::<P>(&config));
+        checked.map(|_| ())
+    }
 }
 
 /// Returns the fields of each record of a batch, as a plugin that reads `width` columns would get them.
@@ -110,24 +198,14 @@ pub fn read_batch(
     Ok(arena.records().map(fields).collect())
 }
 
-/// Runs the plugin on batches of `batch_rows` records.
-pub(crate) fn run_batches<P: Plugin>(config: &str, csv: &str, batch_rows: usize) -> Result<Report, Refusal> {
-    let (columns, records) = read_csv(csv);
-    let (report, captured) = host::capture(|| report_on::<P>(config, columns, &records, batch_rows));
-    let mut report = report?;
-    report.logs = captured.logs;
-    report.counters = captured.counters;
-    Ok(report)
-}
-
 fn report_on<P: Plugin>(
     config: &str,
-    columns: Vec<String>,
+    columns: &[String],
     records: &[Vec<String>],
     batch_rows: usize,
 ) -> Result<Report, Refusal> {
-    let format = Format::Csv;
-    let (mut driver, plan) = Driver::<P>::open(Input { columns, format }, config)?;
+    let columns = columns.iter().map(String::as_str);
+    let (mut driver, plan) = Driver::<P>::open(input(columns, Format::Csv), config)?;
     let mut report = Report {
         columns: plan.output.iter().map(|c| c.name.clone()).collect(),
         types: plan.output.iter().map(|c| c.column_type).collect(),

@@ -253,6 +253,8 @@ async fn put_in_force(
     };
     let plugin = engine(&limits)?.load(&bytes).map_err(|e| e.about(&candidate))?;
     plugin.check(config_as_written).map_err(|e| e.about(&candidate))?;
+    // A schema that cannot be shown is a fault of the plugin, which its author can still repair now.
+    plugin.config_schema().map_err(|e| e.about(&candidate))?;
     let number = registry.bind(queue, &binding, expected).await?;
     Ok(Binding { number, ..binding })
 }

@@ -216,8 +216,17 @@ pub(super) fn receipt(receipt: &Receipt) {
 /// Prints the plugins that ran.
 pub(super) fn made_by(steps: &[StepPart], binding: Option<u64>) {
     let binding = binding.map_or(String::new(), |number| format!(", binding {number}"));
-    for StepPart { plugin, .. } in steps {
+    for step in steps {
+        let StepPart {
+            plugin, data, origin, ..
+        } = step;
         line(format!("plugin   {plugin}{binding}"));
+        for (name, sha256) in data {
+            line(format!("data     {name}  sha256:{}", beginning(sha256, 12)));
+        }
+        if origin.is_some() {
+            line("origin   the plugin uses the request's id or its input's URI or name");
+        }
     }
 }
 

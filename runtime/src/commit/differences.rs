@@ -1,6 +1,6 @@
 //! Compares two receipts with the same id: the receipts go in; a description of their differences for people comes out.
 
-use crate::receipt::{InputPart, Receipt};
+use crate::receipt::{InputPart, Receipt, StepPart};
 
 /// Describes for people how two receipts with the same id differ. A difference that only follows from another
 /// difference, such as different bytes of the output, is left out.
@@ -57,9 +57,18 @@ fn differing_steps(existing: &Receipt, own: &Receipt, text: &mut Vec<String>) {
             false => format!("the plugin was {was} and is {is}"),
         });
     }
-    let mut steps = existing.steps.iter().zip(&own.steps);
-    if steps.any(|(was, is)| was.config_sha256 != is.config_sha256) {
+    let any_step = |differs: fn(&StepPart, &StepPart) -> bool| {
+        let mut steps = existing.steps.iter().zip(&own.steps);
+        steps.any(|(was, is)| differs(was, is))
+    };
+    if any_step(|was, is| was.config_sha256 != is.config_sha256) {
         text.push("the config of the plugin is another".to_owned());
+    }
+    if any_step(|was, is| was.data != is.data) {
+        text.push("the reference data of the plugin is other".to_owned());
+    }
+    if any_step(|was, is| was.origin != is.origin) {
+        text.push("the plugin uses the origin of the input, which is another".to_owned());
     }
 }
 

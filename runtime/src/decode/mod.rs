@@ -83,7 +83,7 @@ pub struct Decoding {
     pub splitter: Splitter,
     /// The decoder of the chunks.
     pub decoder: Box<dyn Decoder>,
-    /// The names of the columns, in the order of the input: see `input.columns` in `wit/plugin.wit`.
+    /// The names of the columns, in the order of the input: see `input.columns` in `wit/0.2/plugin.wit`.
     pub columns: Vec<String>,
     /// The input's format.
     pub format: Format,

@@ -90,7 +90,7 @@ pub fn plan(plugin: &Plugin, config: &PluginConfig, input: &InputColumns) -> Res
     })
 }
 
-/// Returns the name of a type in `wit/plugin.wit`.
+/// Returns the name of a type in `wit/0.2/plugin.wit`.
 fn type_name(column_type: ColumnType) -> Option<&'static str> {
     match column_type {
         ColumnType::Inherit => None,

@@ -4,6 +4,7 @@
 //! hidden, too.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -40,6 +41,29 @@ pub fn redact(uri: &str) -> String {
         None => Cow::from(uri),
     };
     redact_one(&bare)
+}
+
+/// Returns the URI without user name, password, query and fragment. In a plain path, `?` and `#` are parts of a name, so
+/// they stay.
+pub fn bare(uri: &str) -> String {
+    let mut uri = redact(uri);
+    if scheme(&uri).is_some() {
+        uri.truncate(uri.find(['?', '#']).unwrap_or(uri.len()));
+    }
+    uri
+}
+
+/// Returns the last part of the path of a URI or a plain path, percent-decoded if it is a URI. Returns an empty text if
+/// there is no path.
+pub fn last_part(uri: &str) -> String {
+    if scheme(uri).is_none() {
+        let name = Path::new(uri).file_name().unwrap_or_default();
+        return name.to_string_lossy().into_owned();
+    }
+    let bare = bare(uri);
+    let path = Url::parse(&bare).map_or(String::new(), |url| url.path().to_owned());
+    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    percent_decode_str(name).decode_utf8_lossy().into_owned()
 }
 
 /// Returns a URL without user name, password and fragment, or `None` if the URL has none of these parts.

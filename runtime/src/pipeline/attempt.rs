@@ -25,6 +25,7 @@ use crate::memory::LANE_BYTES;
 use crate::plugin::{Instance, Plan};
 use crate::quality::{Layout, Profiler};
 use crate::receipt::{InputPart, QualityPart, ResumedFrom, SyntaxPart};
+use crate::record::Origin;
 use crate::storage::Owner;
 
 /// Runs a job from an opened source to the committed receipt. This function blocks: call it on a separate thread.
@@ -60,7 +61,7 @@ fn run_source(job: &Job, source: Source) -> Result<Committed> {
     }
     let format = opened.maker.output_format;
     let owner = Owner {
-        id: id_in_advance(job, format),
+        id: id_in_advance(job, format, opened.origin()),
         ..job.placement.owner.clone()
     };
     let mut staging = job.placement.destination.storage().begin(owner, format)?;
@@ -129,8 +130,9 @@ pub(super) struct PreparedAttempt<'a> {
 
 impl<'a> PreparedAttempt<'a> {
     pub(super) fn new(job: &'a Job, input: AttemptInput, mut decoding: Decoding) -> Result<Self> {
+        let plugin = job.work.plugin.with_limits(Arc::clone(&job.work.limits));
         let opener = InstanceOpener {
-            plugin: job.work.plugin.with_limits(Arc::clone(&job.work.limits)),
+            plugin: plugin.with_origin(job.placement.origin()),
             columns: decoding.columns.clone(),
             format: decoding.format,
             config: Arc::clone(&job.work.config),
@@ -155,6 +157,11 @@ impl<'a> PreparedAttempt<'a> {
             lane,
         })
     }
+
+    /// Returns the origin of the input if the plugin has asked for it.
+    fn origin(&self) -> Option<&Origin> {
+        self.maker.origin()
+    }
 }
 
 /// Processes all chunks and finishes the attempt.
@@ -176,6 +183,7 @@ pub(super) fn work_through(
                 name: &input.name,
                 input: read,
                 output_format: maker.output_format,
+                origin: maker.origin().cloned(),
                 quality,
                 resumed_from,
             };
@@ -286,6 +294,10 @@ struct LaneMaker<'a> {
 }
 
 impl LaneMaker<'_> {
+    fn origin(&self) -> Option<&Origin> {
+        self.plan.uses_origin.then(|| self.opener.plugin.origin())
+    }
+
     fn lane(&self, decoding: &Decoding, instance: Instance) -> Result<Lane> {
         let mut columns = decoding.columns.clone();
         columns.extend(self.plan.more_columns.iter().cloned());

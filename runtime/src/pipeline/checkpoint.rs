@@ -71,6 +71,9 @@ pub(super) struct WorkIdentity {
     plugin: String,
     /// The SHA-256 of the config, in lowercase hex.
     config: String,
+    /// The SHA-256 of the reference data, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    data: BTreeMap<String, String>,
     output_format: Option<Format>,
     limits: ResultLimits,
 }
@@ -223,6 +226,7 @@ impl WorkIdentity {
             options: input.clone(),
             plugin: plugin.description().sha256.clone(),
             config: work.config_sha256(),
+            data: plugin.data().digests(),
             output_format: *output_format,
             limits: ResultLimits::of(limits),
         })

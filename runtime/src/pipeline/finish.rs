@@ -16,6 +16,7 @@ use crate::receipt::{
     AttemptPart, InputPart, OutputPart, PluginPart, QualityPart, Receipt, RecordCounts, RejectsPart, Report,
     RequestPart, ResumedFrom, StepPart, now,
 };
+use crate::record::Origin;
 use crate::request::InputOptions;
 use crate::storage::{Attempt, Published, Quarantined, SealedAttempt};
 
@@ -25,6 +26,8 @@ pub(super) struct CompletedInput<'a> {
     pub(super) name: &'a str,
     pub(super) input: InputPart,
     pub(super) output_format: Format,
+    /// The origin of the input, if the plugin has asked for it.
+    pub(super) origin: Option<Origin>,
     pub(super) quality: Option<QualityPart>,
     pub(super) resumed_from: Option<ResumedFrom>,
 }
@@ -49,7 +52,7 @@ pub(super) fn finish(
     let verdict = job.work.gate.check(&counts, &by_code);
     let mut sealed = seal(job, staging)?;
     let (name, output_format) = (completed.name, completed.output_format);
-    let id = id_of(job, &completed.input, output_format);
+    let id = id_of(job, &completed.input, output_format, completed.origin.as_ref());
     let request = request_part(job, &id);
     let receipt = |published: &Published| {
         let counted = (counts, by_code, counters);
@@ -116,6 +119,8 @@ fn receipt(
                 interface: plugin.interface.clone(),
             },
             config_sha256: job.work.config_sha256(),
+            data: job.work.plugin.data().digests(),
+            origin: completed.origin,
         }],
         binding: job.work.binding,
         records: counts,
@@ -183,22 +188,22 @@ fn request_part(job: &Job, id: &str) -> RequestPart {
 
 /// Returns the request's id. If the request has no id, returns an id that is derived from everything that determines
 /// the output.
-fn id_of(job: &Job, input: &InputPart, output_format: Format) -> String {
+fn id_of(job: &Job, input: &InputPart, output_format: Format, origin: Option<&Origin>) -> String {
     match &job.placement.owner.id {
         Some(id) => id.clone(),
-        None => id_from_digest(job, &input.sha256, output_format),
+        None => id_from_digest(job, &input.sha256, output_format, origin),
     }
 }
 
 /// Returns the request's id before the input has been read, or `None` if the id is not known yet. The id is known if the
 /// request names it, or if the request names the input's digest.
-pub(super) fn id_in_advance(job: &Job, output_format: Format) -> Option<String> {
+pub(super) fn id_in_advance(job: &Job, output_format: Format, origin: Option<&Origin>) -> Option<String> {
     let digest = || job.work.input.sha256.as_deref();
-    let from_digest = || Some(id_from_digest(job, digest()?, output_format));
+    let from_digest = || Some(id_from_digest(job, digest()?, output_format, origin));
     job.placement.owner.id.clone().or_else(from_digest)
 }
 
-fn id_from_digest(job: &Job, input_sha256: &str, output_format: Format) -> String {
+fn id_from_digest(job: &Job, input_sha256: &str, output_format: Format, origin: Option<&Origin>) -> String {
     // The id includes the digest of the input itself, so an expected digest is left out.
     let options = InputOptions {
         sha256: None,
@@ -206,12 +211,11 @@ fn id_from_digest(job: &Job, input_sha256: &str, output_format: Format) -> Strin
     };
     let options = serde_json::to_string(&options).expect("options serialize");
     let plugin = &job.work.plugin.description().sha256;
-    let of = [
-        input_sha256,
-        plugin,
-        &job.work.config_sha256(),
-        &options,
-        output_format.name(),
-    ];
+    let config = job.work.config_sha256();
+    let mut of = vec![input_sha256, plugin, &config, &options, output_format.name()];
+    // Without reference data and origin, the id is the same as in earlier versions.
+    let data = job.work.plugin.data().digests();
+    of.extend(data.iter().flat_map(|(name, sha256)| [&**name, &**sha256]));
+    of.extend(origin.map(|origin| &*origin.uri));
     derived_id(&job.placement.uri, &of.join(" "), SHORT_DIGEST_CHARS)
 }

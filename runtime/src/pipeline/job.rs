@@ -16,6 +16,7 @@ use crate::gate::Gate;
 use crate::memory::LANE_BYTES;
 use crate::plugin::Plugin;
 use crate::receipt::{Receipt, RecordCounts};
+use crate::record::Origin;
 use crate::request::InputOptions;
 use crate::stop::Stop;
 use crate::storage::Owner;
@@ -54,6 +55,7 @@ pub struct Work {
 }
 
 /// The request of an attempt, and the destination of the attempt's files.
+#[derive(Clone)]
 pub struct Placement {
     /// The owner of the output: the request and its claim. If the owner has no id, the name of the output is derived
     /// from input, options, plugin and config.
@@ -101,8 +103,8 @@ impl Work {
 }
 
 impl Work {
-    /// Returns whether a receipt is for this work on the input at `uri`. The work must name the version of its input.
-    pub fn is_that_of(&self, receipt: &Receipt, uri: &str) -> bool {
+    /// Returns whether a receipt is for this work at this placement. The work must name the version of its input.
+    pub fn is_that_of(&self, receipt: &Receipt, placement: &Placement) -> bool {
         let ([input], [step], [output]) = (&receipt.inputs[..], &receipt.steps[..], &receipt.outputs[..])
         else {
             return false;
@@ -112,15 +114,25 @@ impl Work {
             None => &input.format,
         };
         self.input.version.is_some()
-            && receipt.request.uri == uri
+            && receipt.request.uri == placement.uri
             && input.options.as_ref() == Some(&self.input)
             && step.plugin.sha256 == self.plugin.description().sha256
             && step.config_sha256 == self.config_sha256()
+            && step.data == self.plugin.data().digests()
+            && step
+                .origin
+                .as_ref()
+                .is_none_or(|origin| *origin == placement.origin())
             && output.format == format
     }
 }
 
 impl Placement {
+    /// Returns the origin of the input, as the plugin sees it.
+    pub(super) fn origin(&self) -> Origin {
+        Origin::of(self.owner.id.as_deref(), &self.uri)
+    }
+
     /// Returns the request id, or an empty text if there is none. Fail points use this name.
     pub(super) fn name(&self) -> &str {
         self.owner.id.as_deref().unwrap_or_default()

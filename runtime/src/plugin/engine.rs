@@ -9,24 +9,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Handle, RuntimeFlavor};
-use wasmtime::component::{Component, HasSelf, Linker, Resource};
+use wasmtime::component::{Component, Linker, Resource};
 use wasmtime::{Config, InstanceAllocationStrategy};
 use wasmtime_wasi::p2::DynPollable;
 
-use super::bindings::{self, PluginPre};
 use super::cache::{self, Cache};
 use super::calls::{Calls, TICK};
 use super::compile::Compiler;
 use super::instance::Instance;
+use super::interface::{self, Prepared, Version};
 use super::meter::Meter;
-use super::state::StoreState;
+use super::reference_data::ReferenceData;
+use super::state::{StoreState, Surroundings};
 use super::trap::{is_of_machine, timed_out_beside_others};
-use super::{Description, INTERFACE, pool};
+use super::{Description, pool};
 use crate::config::{Limits, cores};
 use crate::document::{near_file, read_named};
 use crate::error::{Code, Error, Result, Stage};
 use crate::format::Format;
 use crate::location::redact;
+use crate::record::Origin;
 use crate::stop::Stop;
 
 /// The interface of WASI for waiting, in the version that wasmtime-wasi provides. If a plugin imports an earlier 0.2
@@ -36,8 +38,6 @@ const CANNOT_WAIT: &str = "a plugin cannot sleep or wait";
 
 /// The maximum number of components that an error about a folder names.
 const COMPONENTS_SHOWN: usize = 4;
-
-const TRANSFORM: &str = "ingest:plugin/transform@";
 
 /// Compiles components. A process has one engine. A clone of the engine shares its state.
 #[derive(Clone)]
@@ -184,15 +184,16 @@ impl Engine {
             .exports(&self.wasmtime)
             .map(|(name, _)| name.to_owned())
             .collect();
-        let interface = check_interface(&exports)?;
-        let imports = ty
+        let imports: Vec<String> = ty
             .imports(&self.wasmtime)
             .map(|(name, _)| name.to_owned())
             .collect();
-        let pre = self
+        let version = Version::of(&exports, &imports);
+        let (version, interface) = version.map_err(|why| refused(Code::PluginUnfit, why))?;
+        let prepared = self
             .linker
             .instantiate_pre(&component)
-            .and_then(PluginPre::new)
+            .and_then(|linked| version.prepare(linked))
             .map_err(|e| {
                 refused(
                     Code::PluginUnfit,
@@ -202,7 +203,8 @@ impl Engine {
             })?;
         let mut plugin = Plugin {
             engine: self.clone(),
-            pre,
+            prepared,
+            surroundings: Arc::default(),
             limits: Arc::clone(&self.limits),
             is_alone: false,
             description: Arc::new(Description {
@@ -284,7 +286,8 @@ impl Engine {
 #[derive(Clone)]
 pub struct Plugin {
     engine: Engine,
-    pre: PluginPre<StoreState>,
+    prepared: Arc<dyn Prepared>,
+    surroundings: Arc<Surroundings>,
     limits: Arc<Limits>,
     is_alone: bool,
     description: Arc<Description>,
@@ -304,7 +307,7 @@ impl Plugin {
 
     /// Returns the compiled code. [`cache::load`] can load it.
     pub(super) fn code(&self) -> Result<Vec<u8>> {
-        code_of(self.pre.instance_pre().component())
+        code_of(self.prepared.component())
     }
 
     /// Starts a new instance for one input. The instance ends early when `stop` is requested.
@@ -312,8 +315,8 @@ impl Plugin {
     /// # Errors
     /// Fails if the instance would need more than the limits allow, or if it traps at its start.
     pub fn start(&self, stop: Stop) -> Result<Instance> {
-        let name = &self.description.name;
-        Instance::start(&self.engine, &self.pre, name, &self.limits, self.is_alone, stop)
+        let state = StoreState::new(&self.description.name, &self.limits, &self.surroundings, stop);
+        Instance::start(&self.engine, &*self.prepared, state, &self.limits, self.is_alone)
     }
 
     /// Returns the limits of the plugin's instances.
@@ -328,6 +331,36 @@ impl Plugin {
             limits,
             ..self.clone()
         }
+    }
+
+    /// Returns this plugin with reference data, which its instances can read in `check` and `open`.
+    #[must_use]
+    pub fn with_data(&self, data: ReferenceData) -> Self {
+        let origin = self.surroundings.origin.clone();
+        Self {
+            surroundings: Arc::new(Surroundings { data, origin }),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the reference data.
+    pub fn data(&self) -> &ReferenceData {
+        &self.surroundings.data
+    }
+
+    /// Returns this plugin with the origin of an input, for which its instances can ask in `open`.
+    #[must_use]
+    pub fn with_origin(&self, origin: Origin) -> Self {
+        let data = self.surroundings.data.clone();
+        Self {
+            surroundings: Arc::new(Surroundings { data, origin }),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the origin of the input.
+    pub fn origin(&self) -> &Origin {
+        &self.surroundings.origin
     }
 
     /// Returns this plugin in a form whose calls run only while no other call of this engine runs.
@@ -357,6 +390,14 @@ impl Plugin {
     /// Returns the plugin's reason for refusing the config, or the error of the call.
     pub fn check(&self, config: &str) -> Result<()> {
         blocking(|| self.rather_alone(|plugin| plugin.start(Stop::default())?.check(config)))
+    }
+
+    /// Asks a separate instance for the JSON Schema of the plugin's config. Returns `None` if the plugin has none.
+    ///
+    /// # Errors
+    /// Fails as [`Plugin::start`] does, or if the answer is no JSON object or too long.
+    pub fn config_schema(&self) -> Result<Option<serde_json::Value>> {
+        blocking(|| self.rather_alone(|plugin| plugin.start(Stop::default())?.config_schema()))
     }
 
     /// Starts an instance and opens it on an input.
@@ -473,7 +514,7 @@ fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>> {
         },
     )?;
     linker.allow_shadowing(false);
-    bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut StoreState| state)?;
+    interface::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -508,38 +549,6 @@ fn check_kind(bytes: &[u8], limits: &Limits) -> Result<()> {
             "this is not a WebAssembly file: it does not begin with the bytes `\\0asm`",
         )),
     }
-}
-
-/// Returns the version of the interface that a component exports. Before version 1.0, a host accepts only its own minor
-/// version.
-fn check_interface(exports: &[String]) -> Result<String> {
-    let version = exports
-        .iter()
-        .find_map(|name| name.strip_prefix(TRANSFORM))
-        .ok_or_else(|| {
-            refused(
-                Code::PluginUnfit,
-                format!(
-                    "the component does not export `{TRANSFORM}...`, so it is no ingest plugin (exports: {})",
-                    if exports.is_empty() {
-                        "none".into()
-                    } else {
-                        exports.join(", ")
-                    }
-                ),
-            )
-        })?;
-    let ours = INTERFACE.rsplit('@').next().unwrap_or_default();
-    let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
-    if minor(version) == minor(ours) {
-        return Ok(format!("ingest:plugin@{version}"));
-    }
-    Err(refused(
-        Code::PluginUnfit,
-        format!(
-            "the plugin speaks ingest:plugin@{version} and this host speaks {INTERFACE}: rebuild it with a matching `ingest-plugin` crate"
-        ),
-    ))
 }
 
 fn code_of(component: &Component) -> Result<Vec<u8>> {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
-use super::bindings::exports::ingest::plugin::transform as wit;
-use super::bindings::{Plugin as World, PluginPre};
 use super::calls::{Call, CallTime, Calls, thread_time};
 use super::engine::Engine;
+use super::interface::{Exports, FlatBatch, InputColumns, Prepared, UncheckedPlan};
 use super::memory::TooMany;
 use super::meter::Meter;
 use super::pool::INSTANCES_MAX;
@@ -18,9 +17,8 @@ use super::trap::{Failure, Trap, is_of_machine, short};
 use super::{Emitted, Plan};
 use crate::config::Limits;
 use crate::error::{Code, Error, Result, Stage};
-use crate::format::{ColumnType, Format, OutputColumn, clip};
+use crate::format::{Format, OutputColumn, clip};
 use crate::record::{Batch, Changes};
-use crate::stop::Stop;
 
 /// The maximum number of host resources that a plugin holds at once. Most of them are standard streams.
 const HANDLES_MAX: usize = 1_000;
@@ -29,10 +27,13 @@ const HANDLES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 64;
 const VERSION_BYTES_MAX: usize = 64;
 
+/// The maximum length of the JSON Schema of a config, in bytes.
+const CONFIG_SCHEMA_BYTES_MAX: usize = 1 << 20;
+
 /// A plugin instance. After an error of any call, every further call fails.
 pub struct Instance {
     store: Store<StoreState>,
-    world: World,
+    exports: Box<dyn Exports>,
     limits: Arc<Limits>,
     calls: Arc<Calls>,
     meter: Option<Arc<Meter>>,
@@ -43,14 +44,13 @@ pub struct Instance {
 impl Instance {
     pub(super) fn start(
         engine: &Engine,
-        pre: &PluginPre<StoreState>,
-        name: &str,
+        prepared: &dyn Prepared,
+        state: StoreState,
         limits: &Arc<Limits>,
         is_alone: bool,
-        stop: Stop,
     ) -> Result<Self> {
         let limits = Arc::clone(limits);
-        let mut store = Store::new(engine.wasmtime(), StoreState::new(name, &limits, stop));
+        let mut store = Store::new(engine.wasmtime(), state);
         store.limiter(|state| &mut state.memory);
         // This fuel limits the bytes that wasmtime copies out of the plugin in a call. Before wasmtime copies a list,
         // it subtracts the list's size, even if the list overlaps others in the plugin's memory.
@@ -82,11 +82,11 @@ impl Instance {
         });
         let calls = Arc::clone(engine.calls());
         let call = Call::begin(&calls, limits.plugin_call, is_alone, &store.data().stop)?;
-        store.data_mut().begin_call(call);
-        let started = pre.instantiate(&mut store);
+        store.data_mut().begin_call("start", call);
+        let started = prepared.instantiate(&mut store);
         store.data_mut().call = None;
-        let world = match started {
-            Ok(world) => world,
+        let exports = match started {
+            Ok(exports) => exports,
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {
                 let what = format!("more than {INSTANCES_MAX} plugin instances at once");
                 return Err(Error::transient(Stage::Plugin, Code::MachineBusy, what).because(error));
@@ -104,7 +104,7 @@ impl Instance {
         };
         Ok(Self {
             store,
-            world,
+            exports,
             limits,
             calls,
             meter: engine.meter().cloned(),
@@ -123,11 +123,11 @@ impl Instance {
     /// # Errors
     /// Fails if the plugin traps, or if its answer breaks the interface's rules.
     pub fn describe(&mut self) -> Result<(String, String)> {
-        let description = self.call(self.limits.plugin_call, "describe", |world, store| {
-            world.ingest_plugin_transform().call_describe(store)
-        })?;
+        let described = self.call(self.limits.plugin_call, "describe", |exports, store| {
+            exports.describe(store)
+        });
+        let (name, version) = described?;
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-        let (name, version) = (description.name, description.version);
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(allowed) {
             return Err(broken(format!("gave itself the name \"{}\"", short(&name))));
         }
@@ -136,6 +136,28 @@ impl Instance {
             return Err(broken(format!("gave itself the version \"{}\"", short(&version))));
         }
         Ok((name, version))
+    }
+
+    /// Returns the JSON Schema of the plugin's config, or `None` if the plugin has none.
+    ///
+    /// # Errors
+    /// Fails if the plugin traps, or if its answer is no JSON object or too long.
+    pub fn config_schema(&mut self) -> Result<Option<serde_json::Value>> {
+        let schema = self.call(self.limits.plugin_call, "config-schema", |exports, store| {
+            exports.config_schema(store)
+        });
+        let Some(schema) = schema? else { return Ok(None) };
+        if schema.len() > CONFIG_SCHEMA_BYTES_MAX {
+            let bytes = schema.len();
+            return Err(broken(format!(
+                "its config schema has {bytes} bytes, more than the {CONFIG_SCHEMA_BYTES_MAX} allowed"
+            )));
+        }
+        match serde_json::from_str(&schema) {
+            Ok(schema @ serde_json::Value::Object(_)) => Ok(Some(schema)),
+            Ok(_) => Err(broken("its config schema is no JSON object")),
+            Err(error) => Err(broken("its config schema is no JSON object").because(error)),
+        }
     }
 
     /// Checks that the plugin accepts a config.
@@ -147,7 +169,7 @@ impl Instance {
             "check",
             Code::PluginConfig,
             "refuses the config: ",
-            |world, store| world.ingest_plugin_transform().call_check(store, config),
+            |exports, store| exports.check(store, config),
         )
     }
 
@@ -156,20 +178,21 @@ impl Instance {
     /// # Errors
     /// Returns the plugin's reason if it refuses the columns or the config. Fails if the plan is invalid.
     pub fn open(&mut self, columns: &[String], format: Format, config: &str) -> Result<Plan> {
-        let input = wit::Input {
-            columns: columns.to_vec(),
-            format: match format {
-                Format::Csv => wit::Format::Csv,
-                Format::Jsonl => wit::Format::Jsonl,
-            },
+        let input = InputColumns {
+            names: columns,
+            format,
         };
         let plan = self.ask(
             "open",
             Code::InputRefused,
             "refuses the input: ",
-            |world, store| world.ingest_plugin_transform().call_open(store, &input, config),
+            |exports, store| exports.open(store, &input, config),
         )?;
-        checked_plan(plan, columns.len(), format, &self.limits)
+        let plan = checked_plan(plan, columns.len(), format, &self.limits)?;
+        Ok(Plan {
+            uses_origin: self.store.data().has_asked_origin(),
+            ..plan
+        })
     }
 
     /// Sends a batch through the plugin. The call takes the batch's fields and gives them back afterwards.
@@ -185,24 +208,19 @@ impl Instance {
     /// # Errors
     /// Fails as [`Instance::process`] does. A trap has a variant of its own in [`Failure`].
     pub fn process_within(&mut self, batch: &mut Batch, limit: Duration) -> Result<Changes, Failure> {
-        let lent = wit::Batch {
+        let mut lent = FlatBatch {
             bytes: batch.lend(),
             starts: std::mem::take(&mut batch.starts),
             ends: std::mem::take(&mut batch.ends),
         };
-        let result = self.measured(|instance| {
-            instance.ask_within(limit, "process", Code::PluginFailed, "", |world, store| {
-                world.ingest_plugin_transform().call_process(store, &lent)
+        let changes = self.measured(|instance| {
+            instance.ask_within(limit, "process", Code::PluginFailed, "", |exports, store| {
+                exports.process(store, &mut lent)
             })
         });
         batch.take_back(lent.bytes);
         (batch.starts, batch.ends) = (lent.starts, lent.ends);
-        let changes = result?;
-        Ok(Changes {
-            verdicts: changes.verdicts,
-            operands: changes.operands,
-            bytes: changes.bytes,
-        })
+        changes
     }
 
     /// Waits until the worker has memory for a call. `more` is the number of bytes that the call needs in addition to
@@ -219,15 +237,10 @@ impl Instance {
     /// # Errors
     /// Fails as [`Instance::process`] does.
     pub fn finish(&mut self) -> Result<Emitted> {
-        let emitted = self.measured(|instance| {
-            instance.ask("finish", Code::PluginFailed, "", |world, store| {
-                world.ingest_plugin_transform().call_finish(store)
+        self.measured(|instance| {
+            instance.ask("finish", Code::PluginFailed, "", |exports, store| {
+                exports.finish(store)
             })
-        })?;
-        Ok(Emitted {
-            rows: emitted.rows,
-            bytes: emitted.bytes,
-            ends: emitted.ends,
         })
     }
 
@@ -259,16 +272,16 @@ impl Instance {
     fn call<T>(
         &mut self,
         limit: Duration,
-        name: &str,
-        call: impl FnOnce(&World, &mut Store<StoreState>) -> wasmtime::Result<T>,
+        name: &'static str,
+        call: impl FnOnce(&dyn Exports, &mut Store<StoreState>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
         if self.poisoned {
             return Err(broken("was called after it had failed").into());
         }
         let turn = Call::begin(&self.calls, limit, self.is_alone, &self.store.data().stop)?;
-        self.store.data_mut().begin_call(turn);
+        self.store.data_mut().begin_call(name, turn);
         self.store.set_epoch_deadline(1);
-        let answer = call(&self.world, &mut self.store);
+        let answer = call(&*self.exports, &mut self.store);
         self.store.data_mut().call = None;
         match answer {
             Ok(answer) => {
@@ -286,10 +299,10 @@ impl Instance {
     /// a trap does.
     fn ask<T>(
         &mut self,
-        name: &str,
+        name: &'static str,
         code: Code,
         before: &str,
-        call: impl FnOnce(&World, &mut Store<StoreState>) -> wasmtime::Result<Result<T, String>>,
+        call: impl FnOnce(&dyn Exports, &mut Store<StoreState>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T> {
         Ok(self.ask_within(self.limits.plugin_call, name, code, before, call)?)
     }
@@ -297,10 +310,10 @@ impl Instance {
     fn ask_within<T>(
         &mut self,
         limit: Duration,
-        name: &str,
+        name: &'static str,
         code: Code,
         before: &str,
-        call: impl FnOnce(&World, &mut Store<StoreState>) -> wasmtime::Result<Result<T, String>>,
+        call: impl FnOnce(&dyn Exports, &mut Store<StoreState>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T, Failure> {
         self.call(limit, name, call)?.map_err(|sentence| {
             self.poisoned = true;
@@ -369,7 +382,7 @@ fn failed(
     Failure::Trap(Trap::new(state.overdue, code, message, error))
 }
 
-fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits) -> Result<Plan> {
+fn checked_plan(plan: UncheckedPlan, columns: usize, format: Format, limits: &Limits) -> Result<Plan> {
     if format != Format::Jsonl && !plan.more_columns.is_empty() {
         return Err(broken("planned more columns than the header has"));
     }
@@ -412,7 +425,7 @@ fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits
     for column in plan.output {
         output.push(OutputColumn {
             name: column.name,
-            column_type: column_type(column.column_type),
+            column_type: column.column_type,
             source: column.source.map(index).transpose()?,
         });
     }
@@ -433,18 +446,8 @@ fn checked_plan(plan: wit::Plan, columns: usize, format: Format, limits: &Limits
         more_columns: plan.more_columns,
         output,
         stateful: plan.stateful,
+        uses_origin: false,
     })
-}
-
-fn column_type(column_type: wit::ColumnType) -> ColumnType {
-    match column_type {
-        wit::ColumnType::Inherit => ColumnType::Inherit,
-        wit::ColumnType::Text => ColumnType::Text,
-        wit::ColumnType::Integer => ColumnType::Integer,
-        wit::ColumnType::Number => ColumnType::Number,
-        wit::ColumnType::Boolean => ColumnType::Boolean,
-        wit::ColumnType::Timestamp => ColumnType::Timestamp,
-    }
 }
 
 fn broken(message: impl Into<String>) -> Error {

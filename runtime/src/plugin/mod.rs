@@ -2,15 +2,16 @@
 //! [`Engine`] compiles a file to a [`Plugin`]. A plugin starts any number of [`Instance`]s. Each instance works on one
 //! input. Only this folder uses wasmtime.
 
-mod bindings;
 mod cache;
 mod calls;
 mod compile;
 mod engine;
 mod instance;
+mod interface;
 mod memory;
 mod meter;
 mod pool;
+mod reference_data;
 mod state;
 mod trap;
 
@@ -20,13 +21,13 @@ pub use compile::{COMMAND, PASSING, UNFIT, compile};
 pub use engine::{Engine, Plugin, component_metadata, read_component};
 pub use instance::Instance;
 pub use meter::Meter;
+pub use reference_data::{
+    DATA_BYTES_MAX, ReferenceData, check_data_name, missing as data_missing, too_large as data_too_large,
+};
 pub use state::PLUGIN as LOG_TARGET;
 pub use trap::{Failure, Trap, timed_out_beside_others};
 
 use crate::format::OutputColumn;
-
-/// The interface that this host supports.
-pub const INTERFACE: &str = "ingest:plugin@0.1.0";
 
 /// The description of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -45,7 +46,7 @@ pub struct Description {
     pub imports: Vec<String>,
 }
 
-/// The plugin's plan for an input, after a check: see `plan` in `wit/plugin.wit`.
+/// The plugin's plan for an input, after a check: see `plan` in `wit/0.2/plugin.wit`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The columns whose fields the plugin reads. A value is the index of a column in a list: first the input's
@@ -57,6 +58,8 @@ pub struct Plan {
     pub output: Vec<OutputColumn>,
     /// Set if one instance must process all records, in order.
     pub stateful: bool,
+    /// Set if the plugin has asked for the origin of the input. Its output can then depend on the origin.
+    pub uses_origin: bool,
 }
 
 /// The rows that a plugin adds at the end of the input, before the check: see [`crate::record::Rows::check`].

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tracing::Level;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::ingest::plugin::host::{Host, Level};
 use super::calls::Call;
 use super::memory::MemoryLimit;
+use super::reference_data::ReferenceData;
 use crate::config::Limits;
 use crate::format::redacted_start;
 use crate::location::redact_within;
+use crate::record::Origin;
 use crate::stop::Stop;
 
 /// The maximum number of random bytes that a plugin gets at once.
@@ -54,9 +56,21 @@ pub(super) struct StoreState {
     pub(super) memory: MemoryLimit,
     /// The current call.
     pub(super) call: Option<Call>,
+    /// The name of the current call, or of the last one.
+    call_name: &'static str,
+    surroundings: Arc<Surroundings>,
+    /// Set if the plugin has asked for the origin of its input.
+    has_asked_origin: bool,
     /// The reason for the current call's timeout, or `None` if the call is in time.
     pub(super) overdue: Option<TimeoutCause>,
     pub(super) stop: Stop,
+}
+
+/// The values outside an input that a plugin can ask for.
+#[derive(Default)]
+pub(super) struct Surroundings {
+    pub(super) data: ReferenceData,
+    pub(super) origin: Origin,
 }
 
 /// The reason for a timeout.
@@ -69,7 +83,7 @@ pub(super) enum TimeoutCause {
 }
 
 impl StoreState {
-    pub(super) fn new(plugin: &str, limits: &Limits, stop: Stop) -> Self {
+    pub(super) fn new(plugin: &str, limits: &Limits, surroundings: &Arc<Surroundings>, stop: Stop) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let log = Arc::new(Mutex::new(PluginLog::new(plugin, limits.plugin_log_bytes)));
@@ -96,6 +110,9 @@ impl StoreState {
             counters_max: limits.plugin_counters,
             memory: MemoryLimit::new(limits),
             call: None,
+            call_name: "",
+            surroundings: Arc::clone(surroundings),
+            has_asked_origin: false,
             overdue: None,
             stop,
         }
@@ -103,8 +120,9 @@ impl StoreState {
 
     /// Records that a call begins. Forgets text that the plugin printed earlier, because that text cannot explain how
     /// this call ends.
-    pub(super) fn begin_call(&mut self, call: Call) {
+    pub(super) fn begin_call(&mut self, name: &'static str, call: Call) {
         self.call = Some(call);
+        self.call_name = name;
         self.log.lock().forget_words();
     }
 
@@ -144,19 +162,50 @@ impl WasiView for StoreState {
     }
 }
 
-impl Host for StoreState {
-    fn log(&mut self, level: Level, message: String) {
-        self.log.lock().write(level, &message);
+/// The functions that the host offers, without the types of a version of the interface.
+impl StoreState {
+    pub(super) fn write_log(&mut self, level: Level, message: &str) {
+        self.log.lock().write(level, message);
     }
 
-    fn count(&mut self, name: String, delta: u64) {
+    /// Returns the reference data, for the function `asking`.
+    pub(super) fn reference_data(&self, asking: &str) -> wasmtime::Result<&ReferenceData> {
+        self.check_call(asking, &["check", "open"])?;
+        Ok(&self.surroundings.data)
+    }
+
+    /// Returns the origin, and records that the plugin has asked for it.
+    pub(super) fn asked_origin(&mut self) -> wasmtime::Result<&Origin> {
+        self.check_call("origin", &["open"])?;
+        self.has_asked_origin = true;
+        Ok(&self.surroundings.origin)
+    }
+
+    pub(super) fn has_asked_origin(&self) -> bool {
+        self.has_asked_origin
+    }
+
+    /// Refuses a function of the host in a call in which the answer would come too late: the plan, the receipt and the
+    /// checkpoints say what a plugin depends on before the first batch.
+    fn check_call(&self, asking: &str, allowed: &[&str]) -> wasmtime::Result<()> {
+        let name = self.call_name;
+        if allowed.contains(&name) {
+            return Ok(());
+        }
+        let allowed = allowed.join(" and ");
+        Err(wasmtime::Error::msg(format!(
+            "a plugin may call {asking} in {allowed} only, not in {name}"
+        )))
+    }
+
+    pub(super) fn add_count(&mut self, name: String, delta: u64) {
         if let Some(counter) = self.counting.get_mut(&name) {
             *counter = Some(counter.unwrap_or_default().saturating_add(delta));
         } else if self.counting.len() < self.counters_max && name.len() <= COUNTER_NAME_BYTES_MAX {
             self.counting.insert(name, Some(delta));
         } else {
             self.log.lock().write(
-                Level::Warn,
+                Level::WARN,
                 &format!(
                     "a counter was dropped: too many names, or a name over {COUNTER_NAME_BYTES_MAX} bytes"
                 ),
@@ -314,11 +363,11 @@ impl PluginLog {
         let message = &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)];
         let (plugin, message) = (&self.plugin, redact_within(message));
         match level {
-            Level::Trace => tracing::trace!(target: PLUGIN, plugin, "plugin says: {message}"),
-            Level::Debug => tracing::debug!(target: PLUGIN, plugin, "plugin says: {message}"),
-            Level::Info => tracing::info!(target: PLUGIN, plugin, "plugin says: {message}"),
-            Level::Warn => tracing::warn!(target: PLUGIN, plugin, "plugin says: {message}"),
-            Level::Error => tracing::error!(target: PLUGIN, plugin, "plugin says: {message}"),
+            Level::TRACE => tracing::trace!(target: PLUGIN, plugin, "plugin says: {message}"),
+            Level::DEBUG => tracing::debug!(target: PLUGIN, plugin, "plugin says: {message}"),
+            Level::INFO => tracing::info!(target: PLUGIN, plugin, "plugin says: {message}"),
+            Level::WARN => tracing::warn!(target: PLUGIN, plugin, "plugin says: {message}"),
+            Level::ERROR => tracing::error!(target: PLUGIN, plugin, "plugin says: {message}"),
         }
     }
 
@@ -367,7 +416,7 @@ impl PluginLog {
             });
             return;
         }
-        self.write(Level::Info, line);
+        self.write(Level::INFO, line);
     }
 
     fn last_words(&self) -> Option<String> {
@@ -397,7 +446,7 @@ impl Drop for PluginLog {
         for stream in [OutputStreamKind::Output, OutputStreamKind::Error] {
             let rest = std::mem::take(&mut self.line(stream).unfinished);
             if !rest.is_empty() && (stream == OutputStreamKind::Output || self.panic.is_none()) {
-                self.write(Level::Info, &String::from_utf8_lossy(&rest));
+                self.write(Level::INFO, &String::from_utf8_lossy(&rest));
             }
         }
         if self.dropped > 0 && self.had_room {

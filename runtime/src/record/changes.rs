@@ -9,7 +9,7 @@ use crate::format::Span;
 /// The maximum length of the code of a reject, in bytes.
 const REJECT_CODE_BYTES_MAX: usize = 64;
 
-/// The three unchecked lists of a plugin's changes. `wit/plugin.wit` says how they are read.
+/// The three unchecked lists of a plugin's changes. `wit/0.2/plugin.wit` says how they are read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Changes {
     /// One byte for each row, or no bytes if every row is kept.

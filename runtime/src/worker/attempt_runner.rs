@@ -162,11 +162,12 @@ fn input_options(claim: &Claim, policy: &Policy, bound: &BoundPlugin) -> Result<
 
 /// Returns the work or, if the same work was done before, its receipt.
 async fn unless_done_before(work: Work, placement: &Placement) -> Result<Result<Work, Box<Receipt>>> {
-    let (owner, uri) = (placement.owner.clone(), placement.uri.clone());
-    let destination = Arc::clone(&placement.destination);
+    let placement = placement.clone();
     let looking = tokio::task::spawn_blocking(move || {
-        let storage = destination.storage();
-        let found = commit::done_before(storage, &owner, |receipt| work.is_that_of(receipt, &uri))?;
+        let storage = placement.destination.storage();
+        let found = commit::done_before(storage, &placement.owner, |receipt| {
+            work.is_that_of(receipt, &placement)
+        })?;
         Ok(found.map_or(Ok(work), |receipt| Err(receipt.into())))
     });
     looking.await.unwrap_or_else(|_| Err(commit_panicked()))

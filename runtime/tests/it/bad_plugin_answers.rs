@@ -5,7 +5,7 @@ use ingest_host::plugin::Plugin;
 use ingest_host::request::InputOptions;
 
 use crate::support::pipeline::{PipelineRun, RunOutcome, engine, plugin};
-use crate::support::wat::{ANSWER, HandWrittenPlugin, ROOM, answer, words};
+use crate::support::wat::{ANSWER, HandWrittenPlugin, Interface, ROOM, answer, words};
 
 /// Runs a plugin on two records.
 fn run(plugin: &Plugin, limits: Limits) -> Result<RunOutcome, String> {
@@ -21,8 +21,17 @@ fn run(plugin: &Plugin, limits: Limits) -> Result<RunOutcome, String> {
     .map_err(|error| error.report())
 }
 
+/// Runs the plugin in each version of the interface, and checks that the results are the same.
 fn hand_written(plugin: &HandWrittenPlugin) -> Result<RunOutcome, String> {
-    run(&engine().load(&plugin.component()).unwrap(), Limits::default())
+    let [former, current] = Interface::ALL.map(|interface| {
+        let plugin = HandWrittenPlugin {
+            interface,
+            ..plugin.clone()
+        };
+        run(&engine().load(&plugin.component()).unwrap(), Limits::default())
+    });
+    assert_eq!(former, current);
+    current
 }
 
 #[track_caller]
@@ -73,6 +82,7 @@ fn verdicts_fit_the_records() {
         "record 1: returned changes that break the interface: verdict 5 does not exist",
     );
     breaks(&[0, 255], &[], b"", "verdict 255 does not exist");
+    breaks(&[0, 19], &[], b"", "verdict 19 does not exist");
 }
 
 #[test]

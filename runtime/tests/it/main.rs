@@ -42,6 +42,7 @@ mod hostile_components;
 mod hostile_plugin;
 mod ingest;
 mod input_options;
+mod interface_versions;
 mod kit;
 mod lanes;
 mod lease;

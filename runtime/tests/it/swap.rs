@@ -122,7 +122,7 @@ fn a_bad_candidate_changes_nothing(host: &Host) {
         (
             "other.wasm",
             1,
-            "speaks ingest:plugin@0.2.0 and this host speaks ingest:plugin@0.1.0",
+            "speaks ingest:plugin@0.3.0 and this host speaks ingest:plugin@0.1.0 and ingest:plugin@0.2.0",
         ),
         ("empty.wasm", 1, "no ingest plugin"),
         ("missing.wasm", 2, "No such file"),
@@ -387,7 +387,7 @@ fn a_watched_file_that_could_not_be_used_is_tried_again() {
 const OTHER_INTERFACE: &str = r#"
     (component
       (instance $transform)
-      (export "ingest:plugin/transform@0.2.0" (instance $transform)))"#;
+      (export "ingest:plugin/transform@0.3.0" (instance $transform)))"#;
 
 fn push(host: &Host, name: &str) {
     host.run_with("plugin push", &[component(name).to_str().unwrap()])

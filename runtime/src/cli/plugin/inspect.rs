@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::preview::uri;
 use crate::cli::environment::Environment;
@@ -43,6 +44,8 @@ pub(in crate::cli) struct Args {
 struct Inspected<'a> {
     #[serde(flatten)]
     description: &'a Description,
+    /// The JSON Schema of the plugin's config, or `None` if the plugin has none.
+    config_schema: Option<Value>,
     grants: Grants,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<PlanInWords>,
@@ -89,6 +92,7 @@ pub(super) fn inspect(args: &Args, environment: &Environment) -> Result<ExitCode
         .map_err(|error| error.about(&plugin.description().name))?;
     let inspected = Inspected {
         description: plugin.description(),
+        config_schema: plugin.config_schema()?,
         grants: Grants::of(&limits),
         plan,
     };
@@ -114,6 +118,14 @@ fn show(inspected: &Inspected<'_>) {
         print::line(
             "           (wasi: is inert here: no files, network or clock; a standard library does not start without it)",
         );
+    }
+    if let Some(schema) = &inspected.config_schema {
+        let members = schema["properties"].as_object().into_iter().flat_map(Map::keys);
+        let members: Vec<_> = members.map(String::as_str).collect();
+        print::line(format!(
+            "config     {}  (--json prints its JSON Schema)",
+            members.join(", ")
+        ));
     }
     let grants = &inspected.grants;
     print::line(format!(

@@ -12,6 +12,7 @@ use ingest_host::error::{Code, Error};
 use ingest_host::format::Format;
 use ingest_host::gate::Gate;
 use ingest_host::pipeline::Job;
+use ingest_host::plugin::{Plugin, ReferenceData};
 use ingest_host::receipt::Receipt;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -216,10 +217,17 @@ fn packed_inputs_and_plugins_with_state_begin_anew() {
     stateful.starts_over_and_gives_the_same();
 }
 
+/// Returns the plugin with reference data that it does not read.
+fn with_data(plugin: &Plugin) -> Plugin {
+    let data = [("any".to_owned(), b"x"[..].into())];
+    plugin.with_data(ReferenceData::new(data).unwrap())
+}
+
 #[test]
 fn other_work_does_not_go_on_with_what_was_made_before() {
-    let changes: [fn(&mut AttemptSettings); 5] = [
+    let changes: [fn(&mut AttemptSettings); 6] = [
         |settings| settings.plugin = plugin("clean"),
+        |settings| settings.plugin = with_data(&settings.plugin),
         |settings| settings.config = "{ }",
         |settings| settings.output_format = Some(Format::Jsonl),
         |settings| settings.options.quote = Some(ingest_host::request::Character::Is('\'')),

@@ -58,7 +58,7 @@ fn inspect_shows_what_a_component_is() {
         "{said}"
     );
     assert!(
-        said.contains("ingest:plugin@0.1.0") && said.contains("ingest:plugin/host@0.1.0"),
+        said.contains("ingest:plugin@0.2.0") && said.contains("ingest:plugin/host@0.2.0"),
         "{said}"
     );
 }

@@ -25,7 +25,7 @@ fn what_the_host_grants_is_shown() {
     assert_eq!(one["grants"]["memory_bytes"], 64 << 20);
     assert_eq!(
         (&one["name"], &one["interface"]),
-        (&"clean".into(), &"ingest:plugin@0.1.0".into())
+        (&"clean".into(), &"ingest:plugin@0.2.0".into())
     );
     assert!(one.get("plan").is_none(), "{one}");
 }

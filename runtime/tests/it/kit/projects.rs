@@ -16,7 +16,7 @@ fn a_new_project_builds_and_passes_its_tests_at_once() {
         (&built["name"], &built["version"]),
         (&"clean-orders".into(), &"0.1.0".into())
     );
-    assert_eq!(built["interface"], "ingest:plugin@0.1.0");
+    assert_eq!(built["interface"], "ingest:plugin@0.2.0");
     let component = built["component"].as_str().unwrap();
     let bytes = std::fs::metadata(component).unwrap().len();
     assert_eq!(built["bytes"], Value::from(bytes));

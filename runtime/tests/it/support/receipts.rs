@@ -56,6 +56,8 @@ pub(crate) fn receipt(fence: u64, published: &Published) -> Receipt {
                 interface: "ingest:plugin@0.1.0".into(),
             },
             config_sha256: "33".into(),
+            data: Default::default(),
+            origin: None,
         }],
         binding: None,
         records: RecordCounts::default(),

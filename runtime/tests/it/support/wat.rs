@@ -7,8 +7,55 @@ pub(crate) const ANSWER: u32 = 0x1000;
 /// The address of free memory for texts and lists.
 pub(crate) const ROOM: u32 = 0x2000;
 
+/// A version of the plugin interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interface {
+    V0_1,
+    V0_2,
+}
+
+impl Interface {
+    pub(crate) const ALL: [Self; 2] = [Self::V0_1, Self::V0_2];
+
+    fn number(self) -> &'static str {
+        match self {
+            Self::V0_1 => "0.1.0",
+            Self::V0_2 => "0.2.0",
+        }
+    }
+
+    /// Returns the type of `input`, with the types that it needs.
+    fn input(self) -> &'static str {
+        match self {
+            Self::V0_1 => {
+                r#"(type $input' (record (field "columns" (list string)) (field "format" $format)))"#
+            }
+            Self::V0_2 => {
+                r#"(type $input-column' (record (field "name" string) (field "type-name" (option string))))
+                (export $input-column "input-column" (type $input-column'))
+                (type $input' (record (field "columns" (list $input-column)) (field "format" $format)))"#
+            }
+        }
+    }
+
+    /// Returns the functions that version 0.1 does not have: in the core module, in the component, and as exports.
+    fn more_functions(self) -> [&'static str; 3] {
+        match self {
+            Self::V0_1 => [""; 3],
+            Self::V0_2 => [
+                r#"(func (export "config-schema") (result i32) (i32.const 620))"#,
+                r#"(func $config-schema (result (option string))
+                  (canon lift (core func $i "config-schema") (memory $memory) (realloc $realloc)))"#,
+                r#"(export "config-schema" (func $config-schema))"#,
+            ],
+        }
+    }
+}
+
 /// A hand-written plugin. By default, it reads the first column and keeps every record.
+#[derive(Clone)]
 pub(crate) struct HandWrittenPlugin {
+    pub(crate) interface: Interface,
     /// The body of the core function `open`. Like the two bodies below, it returns the address of its answer. The
     /// function `open` has five parameters, and `process` has six.
     pub(crate) open: String,
@@ -30,6 +77,7 @@ pub(crate) struct HandWrittenPlugin {
 impl Default for HandWrittenPlugin {
     fn default() -> Self {
         Self {
+            interface: Interface::V0_2,
             open: "(i32.const 256)".into(),
             process: format!("(i32.const {ANSWER})"),
             finish: "(i32.const 512)".into(),
@@ -95,6 +143,8 @@ impl HandWrittenPlugin {
             // The answers of `finish` (no counters) and of `check` (no objection).
             (512, words(&[0; 6])),
             (600, words(&[0; 3])),
+            // The answer of `config-schema`: there is none.
+            (620, words(&[0; 3])),
         ];
         for (at, bytes) in own.iter().chain(&self.data) {
             let escaped: String = bytes.iter().fold(String::new(), |mut text, byte| {
@@ -104,6 +154,7 @@ impl HandWrittenPlugin {
             writeln!(data, "(data (i32.const {at}) \"{escaped}\")").expect("a string takes everything");
         }
         let Self {
+            interface,
             open,
             process,
             finish,
@@ -113,6 +164,8 @@ impl HandWrittenPlugin {
             with,
             ..
         } = self;
+        let (input, number) = (interface.input(), interface.number());
+        let [more_core, more_lifted, more_exports] = interface.more_functions();
         let text = format!(
             r#"(component
               {imports}
@@ -134,21 +187,31 @@ impl HandWrittenPlugin {
                 (func (export "open") (param i32 i32 i32 i32 i32) (result i32) {open})
                 (func (export "check") (param i32 i32) (result i32) (i32.const 600))
                 (func (export "process") (param i32 i32 i32 i32 i32 i32) (result i32) {process})
-                (func (export "finish") (result i32) {finish}))
+                (func (export "finish") (result i32) {finish})
+                {more_core})
               (core instance $i (instantiate $core {with}))
-              {TYPES}
+              {TYPES_BEFORE_INPUT}
+              {input}
+              {TYPES_AFTER_INPUT}
+              {more_lifted}
+              (instance $transform
+                (export "describe" (func $describe)) (export "open" (func $open)) (export "check" (func $check))
+                (export "process" (func $process)) (export "finish" (func $finish)) {more_exports})
+              (export "ingest:plugin/transform@{number}" (instance $transform))
             )"#
         );
         wat::parse_str(text).expect("the component is well-formed")
     }
 }
 
-const TYPES: &str = r#"
+const TYPES_BEFORE_INPUT: &str = r#"
   (type $description' (record (field "name" string) (field "version" string)))
   (export $description "description" (type $description'))
   (type $format' (enum "csv" "jsonl"))
   (export $format "format" (type $format'))
-  (type $input' (record (field "columns" (list string)) (field "format" $format)))
+"#;
+
+const TYPES_AFTER_INPUT: &str = r#"
   (export $input "input" (type $input'))
   (type $column-type' (enum "inherit" "text" "integer" "number" "boolean" "timestamp"))
   (export $column-type "column-type" (type $column-type'))
@@ -175,8 +238,4 @@ const TYPES: &str = r#"
     (canon lift (core func $i "process") (memory $memory) (realloc $realloc)))
   (func $finish (result (result $emitted (error string)))
     (canon lift (core func $i "finish") (memory $memory) (realloc $realloc)))
-  (instance $transform
-    (export "describe" (func $describe)) (export "open" (func $open)) (export "check" (func $check))
-    (export "process" (func $process)) (export "finish" (func $finish)))
-  (export "ingest:plugin/transform@0.1.0" (instance $transform))
 "#;
