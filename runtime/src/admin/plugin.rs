@@ -1,5 +1,8 @@
 //! Stores components on the queue's server, and binds queues to them.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -9,8 +12,8 @@ use crate::config::{LimitValue, Limits};
 use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
 use crate::names::check_usable_queue_name;
-use crate::plugin::{Description, Engine};
-use crate::queue::{Backend, Binding, Component, ListedBinding, Registry, Step, UnreadableBinding};
+use crate::plugin::{DATA_BYTES_MAX, Description, Engine, ReferenceData, data_missing};
+use crate::queue::{Backend, Binding, Component, ListedBinding, Registry, Step, StepData, UnreadableBinding};
 use crate::request::InputOptions;
 
 /// The maximum number of bytes of a stored component that is to be bound. It is the highest value that `--limit
@@ -39,12 +42,25 @@ pub struct BindRequest {
     pub plugin: String,
     /// The plugin's config.
     pub config: PluginConfig,
+    /// The reference data that the plugin can read.
+    pub data: Vec<BindData>,
     /// The limits that the binding lowers.
     pub limits: Vec<LimitValue>,
     /// The gate: the bounds on rejects and on the number of records.
     pub gate: Gate,
     /// The options for reading inputs. A request's own options override them.
     pub input: InputOptions,
+}
+
+/// Reference data for a binding.
+#[derive(Debug, Clone)]
+pub struct BindData {
+    /// The name under which the plugin reads the data.
+    pub name: String,
+    /// The URI or path from which the data was read, without credentials, for people.
+    pub uri: String,
+    /// The data.
+    pub bytes: Arc<[u8]>,
 }
 
 /// The result of a bind or a rollback.
@@ -105,6 +121,7 @@ pub async fn bind(
         queue,
         plugin,
         config,
+        data,
         limits,
         gate,
         input,
@@ -114,6 +131,7 @@ pub async fn bind(
     let known = backend.queue.queues().await?;
     let component = find(&*backend.registry, &plugin).await?;
     let replaced = in_force(backend, &queue).await;
+    let data = push_data(&*backend.registry, data).await?;
     let binding = Binding {
         number: 0,
         steps: vec![Step {
@@ -121,6 +139,7 @@ pub async fn bind(
             name: component.name,
             version: component.version,
             config: config.canonical,
+            data,
         }],
         limits: limits.iter().map(|setting| setting.parts()).collect(),
         gate,
@@ -246,17 +265,52 @@ async fn put_in_force(
             )
         })?;
     let candidate = step.plugin();
+    let data = stored_data(registry, step).await?;
     // The limit is raised to the component's size, which was accepted when the component was pushed.
     let limits = Limits {
         component_bytes_max: bytes.len().max(Limits::default().component_bytes_max),
         ..Limits::default().with_overrides(&binding.limits)?
     };
     let plugin = engine(&limits)?.load(&bytes).map_err(|e| e.about(&candidate))?;
+    let plugin = plugin.with_data(data);
     plugin.check(config_as_written).map_err(|e| e.about(&candidate))?;
     // A schema that cannot be shown is a fault of the plugin, which its author can still repair now.
     plugin.config_schema().map_err(|e| e.about(&candidate))?;
     let number = registry.bind(queue, &binding, expected).await?;
     Ok(Binding { number, ..binding })
+}
+
+/// Stores reference data on the server. Returns its digests by name.
+///
+/// # Errors
+/// Fails as [`ReferenceData::new`] does, and if the server fails.
+async fn push_data(registry: &dyn Registry, data: Vec<BindData>) -> Result<BTreeMap<String, StepData>> {
+    let named = data
+        .iter()
+        .map(|data| (data.name.clone(), Arc::clone(&data.bytes)));
+    let digests = ReferenceData::new(named)?.digests();
+    let mut pushed = BTreeMap::new();
+    for BindData { name, uri, bytes } in data {
+        let sha256 = digests[&name].clone();
+        registry.push_data(&sha256, &bytes).await?;
+        let bytes = bytes.len() as u64;
+        pushed.insert(name, StepData { sha256, bytes, uri });
+    }
+    Ok(pushed)
+}
+
+/// Returns the reference data of a step from the server.
+async fn stored_data(registry: &dyn Registry, step: &Step) -> Result<ReferenceData> {
+    let mut named = Vec::with_capacity(step.data.len());
+    for (name, StepData { sha256, .. }) in &step.data {
+        let bytes = registry.data(sha256, DATA_BYTES_MAX).await?;
+        let bytes = bytes.ok_or_else(|| data_missing(name, sha256))?;
+        named.push((name.clone(), bytes.into()));
+    }
+    let data = ReferenceData::new(named)?;
+    let expected = step.data.iter();
+    data.expect(expected.map(|(name, data)| (name.as_str(), data.sha256.as_str())))?;
+    Ok(data)
 }
 
 /// Finds a stored component by `NAME@VERSION` or by `sha256:` and at least 8 hex digits.
@@ -355,6 +409,7 @@ mod tests {
                 name: "clean".into(),
                 version: "0.1.0".into(),
                 config: "{}".into(),
+                data: Default::default(),
             }],
             limits: Default::default(),
             gate: Gate::default(),

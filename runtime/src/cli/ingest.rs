@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::config_file::ConfigFile;
+use super::data::{self, DataArgs};
 use super::environment::Environment;
 use super::inputs::{self, InputArgument, InputNotFound};
 use super::options::{CredentialArgs, GateArgs, InputArgs, LimitArgs, OutputArgs, heading, plugin_config};
@@ -76,6 +77,8 @@ pub(super) struct Args {
     )]
     plugin_config: Option<String>,
     #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     gate: GateArgs,
@@ -113,7 +116,10 @@ pub(super) async fn ingest(
         None => args.output.destination(&stores)?,
     };
     let engine = environment.engine(&limits)?;
-    let plugin = engine.load_file(&args.plugin)?;
+    let fetcher =
+        Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits).with_stores(stores);
+    let data = data::for_plugin(args.data.read(fetcher.clone()).await?)?;
+    let plugin = engine.load_file(&args.plugin)?.with_data(data);
     plugin
         .check(&config.as_written)
         .map_err(|e| e.about(args.plugin.display()))?;
@@ -123,8 +129,7 @@ pub(super) async fn ingest(
         staged.as_ref().map(|folder| folder.path().to_owned()),
     )?;
     let work = Ingestion {
-        fetcher: Fetcher::with_credentials(Access::default(), args.credentials.read()?, &limits)
-            .with_stores(stores),
+        fetcher,
         plugin,
         config: config.canonical.into(),
         gate: args.gate.gate(),

@@ -4,6 +4,7 @@
 mod compile;
 mod config;
 mod config_file;
+mod data;
 mod dead;
 mod dotenv;
 mod dry_run;
@@ -255,7 +256,7 @@ async fn dispatch(cli: Cli, sources: Sources) -> Result<ExitCode> {
         Command::Dead(command) => dead::dead(command, &environment).await,
         Command::Queue(command) => queues::queue(command, &environment).await,
         Command::Ingest(args) => ingest::ingest(args, config.as_ref(), &environment, cli.log_format).await,
-        Command::Plugin(command) => plugin::plugin(command, &environment).await,
+        Command::Plugin(command) => plugin::plugin(command, config.as_ref(), &environment).await,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::data;
 use super::options::plugin_config;
 use super::run::Args;
 use super::settings::{Resolved, Settings};
@@ -136,6 +137,7 @@ impl PolicyMaker<'_> {
         let Resolved { args, limits, .. } = resolved;
         let input = InputOptions::from(args.input.clone());
         input.check()?;
+        let fetcher = self.fetcher(resolved)?;
         let plugin = match &args.plugin {
             Some(path) => PluginSource::File {
                 // A missing file is a wrong argument, which is reported before the server is contacted.
@@ -143,6 +145,7 @@ impl PolicyMaker<'_> {
                 config: plugin_config("--plugin-config", args.plugin_config.as_deref())?
                     .canonical
                     .into(),
+                data: data::for_plugin(tokio::task::block_in_place(|| args.data.read_blocking(&fetcher))?)?,
                 watch: args.watch,
             },
             None => PluginSource::Bindings,
@@ -153,7 +156,7 @@ impl PolicyMaker<'_> {
             profile: args.output.profile,
             input,
             gate: args.gate.gate(),
-            fetcher: self.fetcher(resolved)?,
+            fetcher,
             destination: self.destination(args, resolved.stores.as_deref())?,
             limits: Arc::new(limits.clone()),
         })

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::data::DataArgs;
 use super::environment::Environment;
 use super::input_options::InputOptionArgs;
 use super::options::{CredentialArgs, GateArgs, LimitArgs, OutputArgs, heading, number, number_or_time};
@@ -51,6 +52,8 @@ pub(super) struct Args {
     /// Config of the plugin in --plugin.
     #[arg(long, value_name = "JSON|@FILE", help_heading = heading::PLUGIN)]
     pub(super) plugin_config: Option<String>,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
     /// Reload the component file when it changes.
     #[arg(long, help_heading = heading::PLUGIN)]
     pub(super) watch: bool,

@@ -20,12 +20,13 @@ use crate::location::redact;
 use crate::names::check_usable_queue_name;
 
 /// The options of the plugin in `plugin`. One of them does not hold for a plugin of a higher level.
-const OF_PLUGIN: [&str; 2] = ["plugin-config", "watch"];
+const OF_PLUGIN: [&str; 3] = ["plugin-config", "data", "watch"];
 
 /// Options that have no effect without another one. On the command line, that is an error. In a file, it is an error
 /// only for the options of a plugin: a file can be for bursts and for other workers.
-const NEEDED: [(&str, &str); 3] = [
+const NEEDED: [(&str, &str); 4] = [
     ("plugin-config", "plugin"),
+    ("data", "plugin"),
     ("watch", "plugin"),
     ("burst-wait", "burst"),
 ];
@@ -477,6 +478,7 @@ fn shown_value(arg: &Arg, matches: &ArgMatches) -> Value {
         let text = value.to_string_lossy();
         let shown = match arg.get_long() {
             Some("output" | "rejects") => redact(&text),
+            Some("data") if let Some((name, uri)) = text.split_once('=') => format!("{name}={}", redact(uri)),
             // A config can have any secret of the plugin.
             Some("plugin-config") if !text.starts_with('@') => "(JSON that is not shown)".to_owned(),
             _ => text.into_owned(),

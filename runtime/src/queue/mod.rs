@@ -18,7 +18,7 @@ pub use self::claim::{
     Claim, ClaimOptions, Ending, Failure, Next, OtherOutput, OutputId, Progress, Renewed, Ticket, is_suspect,
 };
 use self::claim::{code_of, ending_of, moved_from};
-pub use self::registry::{Binding, Component, ListedBinding, Registry, Step, UnreadableBinding};
+pub use self::registry::{Binding, Component, ListedBinding, Registry, Step, StepData, UnreadableBinding};
 pub use self::status::{
     Cancelled, Counts, DeadLetterOutcome, GroupPage, Invalid, ListPosition, ListedRequest, Reaped, State,
     Status, StatusDocument, StoredReceipt, Submitted,

@@ -1,6 +1,8 @@
 //! Stores the plugins of a server. Components are stored under their digest. The numbered bindings of each queue say
 //! which component processes the queue's requests.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -61,6 +63,21 @@ pub struct Step {
     pub version: String,
     /// The plugin's config, a JSON document.
     pub config: String,
+    /// The reference data that the plugin can read, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, StepData>,
+}
+
+/// Reference data of a step. Its bytes are stored under their digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepData {
+    /// The SHA-256 of the bytes, in lowercase hex.
+    pub sha256: String,
+    /// The number of bytes.
+    pub bytes: u64,
+    /// The URI or path from which `bind` read the data, without credentials, for people.
+    pub uri: String,
 }
 
 impl Step {
@@ -97,6 +114,9 @@ struct BindingRecord {
     version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<String>,
+    // Version 0.1.0 refuses a binding with this member, because it cannot give the data to the plugin.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    data: BTreeMap<String, StepData>,
     #[serde(skip_serializing_if = "Option::is_none")]
     steps: Option<Vec<Step>>,
     #[serde(default, skip_serializing_if = "LimitOverrides::is_empty")]
@@ -118,6 +138,7 @@ impl From<Binding> for BindingRecord {
             name: Some(step.name),
             version: Some(step.version),
             config: Some(step.config),
+            data: step.data,
             steps: None,
             limits: binding.limits,
             gate: binding.gate,
@@ -137,12 +158,13 @@ impl TryFrom<BindingRecord> for Binding {
             (Some(steps), _) if steps.len() != 1 => {
                 return Err(format!("it has {} steps, and this version runs one", steps.len()));
             }
-            (Some(steps), (None, None, None, None)) => steps,
+            (Some(steps), (None, None, None, None)) if stored.data.is_empty() => steps,
             (None, (Some(sha256), Some(name), Some(version), Some(config))) => vec![Step {
                 sha256,
                 name,
                 version,
                 config,
+                data: stored.data,
             }],
             _ => return Err("it needs either steps, or sha256, name, version and config".to_owned()),
         };
@@ -246,6 +268,13 @@ pub trait Registry: Send + Sync {
     /// [`crate::error::Class::Permanent`].
     async fn component(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>>;
 
+    /// Stores reference data under its digest, if the server does not have it.
+    async fn push_data(&self, sha256: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Returns reference data, or `None` if the server does not have it. The caller checks the digest. If the data has
+    /// more than `bytes_max` bytes, nothing is fetched, and this fails with [`crate::error::Class::Permanent`].
+    async fn data(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>>;
+
     /// Returns all components, the newest first.
     async fn components(&self) -> Result<Vec<Component>>;
 
@@ -266,6 +295,15 @@ pub trait Registry: Send + Sync {
     fn losses_seen(&self) -> u64 {
         0
     }
+}
+
+/// Checks the size of stored reference data before the data is fetched.
+pub(super) fn check_data_size(bytes: u64, bytes_max: usize) -> Result<()> {
+    if bytes <= bytes_max as u64 {
+        return Ok(());
+    }
+    let why = format!("the reference data has {bytes} bytes, more than the limit of {bytes_max}");
+    Err(Error::permanent(Stage::Plugin, Code::PluginUnfit, why))
 }
 
 /// Checks the size of a stored component before the component is fetched.

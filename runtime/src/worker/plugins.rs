@@ -1,7 +1,7 @@
 //! Chooses the plugin of a claim: the file with which the worker was started, or the plugin in the queue's binding. A
 //! new plugin takes effect between two claims.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,12 +12,15 @@ use super::policy::Policy;
 use crate::config::{LimitOverrides, Limits};
 use crate::error::{Code, Error, Result, Stage};
 use crate::gate::Gate;
-use crate::plugin::{Engine, Plugin, component_metadata};
-use crate::queue::{Binding, Claim, Registry};
+use crate::plugin::{DATA_BYTES_MAX, Engine, Plugin, ReferenceData, component_metadata, data_missing};
+use crate::queue::{Binding, Claim, Registry, Step, StepData};
 use crate::request::InputOptions;
 
 /// The maximum number of compiled bindings that are kept. A worker normally serves fewer queues than that.
 const KEPT_MAX: usize = 64;
+
+/// The maximum number of bytes of reference data that are kept with compiled bindings.
+const DATA_KEPT_BYTES_MAX: usize = 4 * DATA_BYTES_MAX;
 
 /// The time for which a compiled binding is used before the server is asked again. A binding's number keeps its meaning
 /// until the server loses data: then the numbers begin again with 1.
@@ -36,6 +39,8 @@ pub enum PluginSource {
         path: PathBuf,
         /// The JSON config with which the plugin is opened.
         config: Arc<str>,
+        /// The reference data that the plugin can read.
+        data: ReferenceData,
         /// Set if the worker loads the file again when it has changed.
         watch: bool,
     },
@@ -61,6 +66,7 @@ impl BoundPlugin {
         let step = binding.step();
         self.plugin.description().sha256 == step.sha256
             && *self.config == *step.config
+            && self.plugin.data().digests() == digests(step)
             && self.overrides == binding.limits
             && self.gate == binding.gate
             && self.input == binding.input
@@ -72,6 +78,7 @@ pub(super) struct PluginFile {
     engine: Engine,
     path: PathBuf,
     config: Arc<str>,
+    data: ReferenceData,
     loaded: Mutex<(FileStamp, BoundPlugin)>,
     /// The stamp of a changed file that could not be used, and the time when it was tried.
     refused: Mutex<Option<(FileStamp, Instant)>>,
@@ -99,12 +106,13 @@ type FileStamp = (SystemTime, u64);
 
 impl PluginFile {
     /// Loads the file, so that a worker does not start with a plugin that cannot run. `engine` has the limits for that.
-    pub(super) fn load(engine: Engine, path: &Path, config: &Arc<str>) -> Result<Self> {
-        let loaded = (stamp(path)?, load_file(&engine, path, config)?);
+    pub(super) fn load(engine: Engine, path: &Path, config: &Arc<str>, data: &ReferenceData) -> Result<Self> {
+        let loaded = (stamp(path)?, load_file(&engine, path, config, data)?);
         Ok(Self {
             engine,
             path: path.to_owned(),
             config: Arc::clone(config),
+            data: data.clone(),
             loaded: Mutex::new(loaded),
             refused: Mutex::new(None),
         })
@@ -129,7 +137,7 @@ impl PluginFile {
         {
             return;
         }
-        match check_regular(path).and_then(|()| load_file(&self.engine, path, &self.config)) {
+        match check_regular(path).and_then(|()| load_file(&self.engine, path, &self.config, &self.data)) {
             Ok(bound) => {
                 let sha256 = &bound.plugin.description().sha256;
                 tracing::info!(path = %path.display(), sha256, "plugin file changed, taken up");
@@ -198,9 +206,15 @@ impl Plugins {
             .component(&binding.step().sha256, policy.options.limits.component_bytes_max)
             .await?
             .ok_or_else(|| missing_on_server(&key, "component"))?;
-        let bound = self.compile(bytes, binding, &policy.options.limits).await?;
+        let data = self.data(binding.step()).await?;
+        let mut bound = self.compile(bytes, binding, &policy.options.limits).await?;
+        bound.plugin = bound.plugin.with_data(data);
         let mut bindings = self.bindings.lock();
-        if bindings.len() >= KEPT_MAX {
+        let kept = bindings
+            .values()
+            .map(|compiled| compiled.bound.plugin.data().len());
+        if bindings.len() >= KEPT_MAX || kept.sum::<usize>() + bound.plugin.data().len() > DATA_KEPT_BYTES_MAX
+        {
             bindings.clear();
         }
         let compiled = CompiledPlugin {
@@ -210,6 +224,41 @@ impl Plugins {
         };
         bindings.insert(key, compiled);
         Ok(bound)
+    }
+
+    /// Returns the reference data of a step. Bindings that are kept share data with the same digest.
+    async fn data(&self, step: &Step) -> Result<ReferenceData> {
+        let mut named = Vec::with_capacity(step.data.len());
+        for (name, StepData { sha256, .. }) in &step.data {
+            let bytes = match self.kept_data(sha256) {
+                Some(bytes) => bytes,
+                None => {
+                    let bytes = self.registry.data(sha256, DATA_BYTES_MAX).await?;
+                    bytes.ok_or_else(|| data_missing(name, sha256))?.into()
+                }
+            };
+            named.push((name.clone(), bytes));
+        }
+        // The digests of much data take a while.
+        let digesting = tokio::task::spawn_blocking(move || ReferenceData::new(named));
+        let data = digesting.await.map_err(|e| {
+            Error::permanent(
+                Stage::Plugin,
+                Code::HostFailure,
+                "reference data could not be digested",
+            )
+            .because(e)
+        })??;
+        let expected = step.data.iter();
+        data.expect(expected.map(|(name, data)| (name.as_str(), data.sha256.as_str())))?;
+        Ok(data)
+    }
+
+    fn kept_data(&self, sha256: &str) -> Option<Arc<[u8]>> {
+        let bindings = self.bindings.lock();
+        bindings
+            .values()
+            .find_map(|compiled| compiled.bound.plugin.data().with_digest(sha256))
     }
 
     /// Returns the compiled binding of this queue and number, if it was compared with the server's binding a moment
@@ -250,8 +299,8 @@ impl Plugins {
     }
 }
 
-fn load_file(engine: &Engine, path: &Path, config: &Arc<str>) -> Result<BoundPlugin> {
-    let plugin = engine.load_file(path)?;
+fn load_file(engine: &Engine, path: &Path, config: &Arc<str>, data: &ReferenceData) -> Result<BoundPlugin> {
+    let plugin = engine.load_file(path)?.with_data(data.clone());
     plugin.check(config).map_err(|e| e.about(path.display()))?;
     Ok(BoundPlugin {
         plugin,
@@ -261,6 +310,13 @@ fn load_file(engine: &Engine, path: &Path, config: &Arc<str>) -> Result<BoundPlu
         input: InputOptions::default(),
         number: None,
     })
+}
+
+/// Returns the digests of a step's reference data, by name.
+fn digests(step: &Step) -> BTreeMap<String, String> {
+    let data = step.data.iter();
+    data.map(|(name, data)| (name.clone(), data.sha256.clone()))
+        .collect()
 }
 
 fn stamp(path: &Path) -> Result<FileStamp> {

@@ -173,7 +173,13 @@ impl Policies {
 
     /// Returns the plugin file of a policy. Policies share a file that they load in the same way.
     fn plugin_file(&mut self, engine: &Engine, options: &PolicyOptions) -> Result<Option<Arc<PluginFile>>> {
-        let PluginSource::File { path, config, watch } = &options.plugin else {
+        let PluginSource::File {
+            path,
+            config,
+            data,
+            watch,
+        } = &options.plugin
+        else {
             return Ok(None);
         };
         let is_same = |of: &PolicyOptions| {
@@ -183,7 +189,7 @@ impl Policies {
             return Ok(policy.plugin_file.clone());
         }
         let engine = engine.with_limits(Arc::clone(&options.limits));
-        let file = Arc::new(PluginFile::load(engine, path, config)?);
+        let file = Arc::new(PluginFile::load(engine, path, config, data)?);
         if *watch {
             self.watched.push(Arc::clone(&file));
         }

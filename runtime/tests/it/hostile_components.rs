@@ -308,6 +308,7 @@ async fn bind_unseen(host: &Host, components: Vec<(&str, Vec<u8>)>) {
                 name: "evil".into(),
                 version: "1.0.0".into(),
                 config: "{}".into(),
+                data: Default::default(),
             }],
             limits: LimitOverrides::new(),
             gate: Gate::default(),

@@ -69,6 +69,7 @@ async fn start_apart(
         plugin: PluginSource::File {
             path: component("alarms"),
             config: "{}".into(),
+            data: Default::default(),
             watch: false,
         },
         output_format: None,

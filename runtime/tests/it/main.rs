@@ -55,6 +55,7 @@ mod object_listing;
 mod pipes;
 mod policies;
 mod readme;
+mod reference_data;
 mod reload;
 mod replay;
 mod report;

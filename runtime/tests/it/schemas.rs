@@ -9,7 +9,7 @@ use ingest_host::admin::groups::RollUp;
 use ingest_host::error::Code;
 use ingest_host::format::Format;
 use ingest_host::queue::{
-    Binding, ListedBinding, Progress, State, Status, StatusDocument, Step, StoredReceipt,
+    Binding, ListedBinding, Progress, State, Status, StatusDocument, Step, StepData, StoredReceipt,
 };
 use ingest_host::receipt::{
     AttemptPart, ColumnQuality, Example, Inferred, InputPart, OutputPart, PluginPart, QualityPart, Receipt,
@@ -352,6 +352,15 @@ fn binding() -> Binding {
             name: "clean".into(),
             version: "1.0.0".into(),
             config: "{}".into(),
+            data: [(
+                "stations".to_owned(),
+                StepData {
+                    sha256: "0b".repeat(32),
+                    bytes: 3,
+                    uri: "stations.csv".into(),
+                },
+            )]
+            .into(),
         }],
         limits: [("memory".to_owned(), "64MiB".to_owned())].into(),
         gate: serde_json::from_value(json!(["0.5%"])).unwrap(),

@@ -335,6 +335,7 @@ pub(crate) async fn reserved_names_are_not_filled(server: TestServer) {
             name: component.name,
             version: component.version,
             config: "{}".into(),
+            data: Default::default(),
         }],
         limits: LimitOverrides::default(),
         gate: Gate::default(),

@@ -69,7 +69,7 @@ on_both! {
     retention: what_ended_goes_after_its_time, a_reap_takes_a_bounded_number_and_the_oldest_first, a_removed_id_is_new_again;
     groups: a_group_is_listed_in_order_in_pages, a_group_keeps_its_requests_until_they_are_removed, a_document_can_name_a_group, a_group_has_a_name,
         statuses_come_in_the_order_of_the_ids;
-    registry: a_component_is_kept_under_its_digest, the_component_pushed_last_comes_first, bindings_are_numbered, a_binding_that_says_more_than_is_known_is_refused, a_list_of_one_step_is_read_as_its_short_form, the_expected_binding_must_be_in_force,
+    registry: a_component_is_kept_under_its_digest, reference_data_is_kept_under_its_digest, a_binding_names_its_reference_data, the_component_pushed_last_comes_first, bindings_are_numbered, a_binding_that_says_more_than_is_known_is_refused, a_list_of_one_step_is_read_as_its_short_form, the_expected_binding_must_be_in_force,
         a_claim_carries_the_binding, a_queue_may_need_a_binding;
     model_test: any_walk_follows_the_model, an_audit_of_a_live_queue_is_clean;
 }

@@ -1,7 +1,7 @@
 //! Tests components and bindings.
 
 use ingest_host::error::{Class, Code};
-use ingest_host::queue::{Binding, Component, ListedBinding, Step, UnreadableBinding};
+use ingest_host::queue::{Binding, Component, ListedBinding, Step, StepData, UnreadableBinding};
 
 use crate::test_server::{Q, TestServer, how};
 
@@ -23,6 +23,7 @@ pub(crate) fn binding(sha256: &str) -> Binding {
             name: "clean".into(),
             version: "1.2.0".into(),
             config: r#"{"path":"a/b","empty":[],"n":1.5}"#.into(),
+            data: Default::default(),
         }],
         limits: [("memory".to_owned(), "64MiB".to_owned())].into(),
         gate: serde_json::from_str(r#"["0.5%","bad-id=10"]"#).unwrap(),
@@ -67,6 +68,60 @@ pub(crate) async fn a_component_is_kept_under_its_digest(server: TestServer) {
         components,
         [component("aa", "1.0.0", 9_000), component("bb", "2.0.0", 2_000)]
     );
+}
+
+pub(crate) async fn reference_data_is_kept_under_its_digest(server: TestServer) {
+    let registry = server.registry();
+    assert_eq!(registry.data("aa", 4).await.unwrap(), None);
+    let bytes = [0, 0xff, b'\r', b'\n'];
+    registry.push_data("aa", &bytes).await.unwrap();
+    registry.push_data("bb", b"").await.unwrap();
+    registry.push_data("aa", b"else").await.unwrap();
+    assert_eq!(registry.data("aa", 4).await.unwrap().as_deref(), Some(&bytes[..]));
+    assert_eq!(registry.data("bb", 0).await.unwrap().as_deref(), Some(&b""[..]));
+    let error = registry.data("aa", 3).await.expect_err("too large");
+    assert_eq!(
+        (error.class(), error.code()),
+        (Class::Permanent, Code::PluginUnfit)
+    );
+    assert_eq!(
+        error.to_string(),
+        "plugin the reference data has 4 bytes, more than the limit of 3"
+    );
+    // Components have keys of their own.
+    assert_eq!(registry.component("aa", 4).await.unwrap(), None);
+    assert_eq!(registry.components().await.unwrap(), []);
+}
+
+/// Checks that a binding keeps the digests of its reference data, in both forms.
+pub(crate) async fn a_binding_names_its_reference_data(server: TestServer) {
+    let registry = server.registry();
+    let mut binding = binding("aa");
+    let data = StepData {
+        sha256: "bb".into(),
+        bytes: 3,
+        uri: "https://host/stations.csv".into(),
+    };
+    binding.steps[0].data.insert("stations".into(), data);
+    registry.bind(Q, &binding, None).await.unwrap();
+    let number = 1;
+    let expected = Binding { number, ..binding };
+    assert_eq!(registry.binding(Q, 1).await.unwrap(), Some(expected.clone()));
+    let short = serde_json::to_value(&expected).unwrap();
+    assert_eq!(short["data"]["stations"]["sha256"], "bb");
+    let mut with_list = short.clone();
+    let members = with_list.as_object_mut().unwrap();
+    let step: serde_json::Map<_, _> = ["sha256", "name", "version", "config", "data"]
+        .into_iter()
+        .map(|name| (name.to_owned(), members.remove(name).unwrap()))
+        .collect();
+    members.insert("steps".into(), serde_json::json!([step]));
+    server.store_binding(1, &with_list.to_string());
+    assert_eq!(registry.binding(Q, 1).await.unwrap(), Some(expected));
+    // Data beside a list of steps belongs to no step.
+    with_list["data"] = short["data"].clone();
+    server.store_binding(1, &with_list.to_string());
+    registry.binding(Q, 1).await.unwrap_err();
 }
 
 pub(crate) async fn the_component_pushed_last_comes_first(server: TestServer) {

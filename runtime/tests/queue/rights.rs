@@ -67,7 +67,8 @@ fn an_operators_rights_are_enough() {
         .unwrap();
     let clean = component("clean");
     host.run_with("plugin push", &[clean.to_str().unwrap()]).ok();
-    host.run(&format!("plugin bind --queue {Q} clean@0.1.0")).ok();
+    host.run(&format!("plugin bind --queue {Q} clean@0.1.0 --data any=in.csv"))
+        .ok();
     for (id, file) in [("one", "in.csv"), ("two", "none.csv"), ("three", "in.csv")] {
         host.run(&format!("submit --no-check --queue {Q} --uri {file} --id {id}"))
             .ok();
@@ -115,7 +116,12 @@ fn at_work() -> (RestrictedRedis, Host) {
     let operator = Host::on(&server.url("operator"));
     let clean = component("clean");
     operator.run_with("plugin push", &[clean.to_str().unwrap()]).ok();
-    operator.run(&format!("plugin bind --queue {Q} clean@0.1.0")).ok();
+    operator.write("data.csv", "n\n1\n");
+    operator
+        .run(&format!(
+            "plugin bind --queue {Q} clean@0.1.0 --data any=data.csv"
+        ))
+        .ok();
     (server, operator)
 }
 
@@ -217,6 +223,7 @@ fn a_worker_can_neither_choose_its_plugin_nor_touch_another_queue() {
             "HSET ingest:{Q}:bindings 1 {}",
             "SET ingest:{Q}:paused 1",
             "SET ingest:component:0 a",
+            "SET ingest:data:0 a",
             "HSET ingest:components 0 a",
             "RPUSH ingest:{other}:in a",
             "HGETALL ingest:{other}:request:one",

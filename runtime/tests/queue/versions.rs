@@ -77,6 +77,7 @@ async fn fill() -> FilledQueue {
             name: "clean".into(),
             version: "1.2.0".into(),
             config: "{}".into(),
+            data: Default::default(),
         }],
         limits: ingest_host::config::LimitOverrides::new(),
         gate: ingest_host::gate::Gate::default(),

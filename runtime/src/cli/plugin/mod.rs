@@ -14,13 +14,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::block_in_place;
 
+use super::config_file::ConfigFile;
+use super::data::{DataArgs, NamedData};
 use super::environment::Environment;
 use super::input_options::InputOptionArgs;
-use super::options::{GateArgs, LimitArgs, plugin_config};
-use super::{print, requests};
-use crate::admin::plugin::{self, BindRequest, Bound};
+use super::options::{CredentialArgs, GateArgs, LimitArgs, plugin_config};
+use super::{print, requests, stores};
+use crate::admin::plugin::{self, BindData, BindRequest, Bound};
 use crate::config::{LimitValue, Limits};
 use crate::error::{Code, Error, Result, Stage};
+use crate::fetch::{Access, Fetcher};
 use crate::names::check_usable_queue_name;
 use crate::plugin::read_component;
 use crate::queue::{Binding, Component, ListedBinding, UnreadableBinding};
@@ -60,6 +63,10 @@ pub(super) enum Command {
         #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = binding_limit)]
         limits: Vec<LimitValue>,
         #[command(flatten)]
+        data: DataArgs,
+        #[command(flatten)]
+        credentials: CredentialArgs,
+        #[command(flatten)]
         gate: GateArgs,
         /// The input options for requests that do not set them.
         #[command(flatten)]
@@ -94,7 +101,11 @@ fn binding_limit(text: &str) -> Result<LimitValue, String> {
     text.parse::<LimitValue>()?.in_binding()
 }
 
-pub(super) async fn plugin(command: Command, environment: &Environment) -> Result<ExitCode> {
+pub(super) async fn plugin(
+    command: Command,
+    file: Option<&ConfigFile>,
+    environment: &Environment,
+) -> Result<ExitCode> {
     match command {
         Command::New(args) => return kit::create(&args),
         Command::Build(args) => return kit::build(&args, environment),
@@ -107,6 +118,8 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             queue,
             plugin,
             config,
+            data,
+            credentials,
             limits,
             gate,
             input,
@@ -115,10 +128,12 @@ pub(super) async fn plugin(command: Command, environment: &Environment) -> Resul
             // Wrong arguments are reported before the server is contacted.
             check_usable_queue_name(&queue)?;
             input.check()?;
+            let config = plugin_config("--config", config.as_deref())?;
             let request = BindRequest {
                 queue,
                 plugin,
-                config: plugin_config("--config", config.as_deref())?,
+                config,
+                data: bind_data(&data, &credentials, file).await?,
                 limits,
                 gate: gate.gate(),
                 input,
@@ -175,6 +190,24 @@ async fn push(file: &Path, limits: &Limits, environment: &Environment) -> Result
     Ok(())
 }
 
+/// Reads the reference data of a binding, with the rights of the person who binds.
+async fn bind_data(
+    data: &DataArgs,
+    credentials: &CredentialArgs,
+    file: Option<&ConfigFile>,
+) -> Result<Vec<BindData>> {
+    if data.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stores = stores::with_file(&stores::object_stores()?, file)?;
+    let fetcher = Fetcher::with_credentials(Access::default(), credentials.read()?, &Limits::default());
+    let read = data.read(fetcher.with_stores(stores)).await?;
+    let read = read.into_iter();
+    Ok(read
+        .map(|NamedData { name, uri, bytes }| BindData { name, uri, bytes })
+        .collect())
+}
+
 async fn bind(request: BindRequest, environment: &Environment) -> Result<()> {
     if let Some(why) = named_file(&request.plugin) {
         return Err(Error::permanent(Stage::Config, Code::Usage, why));
@@ -196,6 +229,10 @@ fn note_left_out(bound: &Bound, before: &Binding) {
     let has_config = |binding: &Binding| binding.step().config != "{}";
     let left_out: Vec<_> = [
         ("config", is_same_plugin && has_config(before) && !has_config(now)),
+        (
+            "reference data",
+            is_same_plugin && !before.step().data.is_empty() && now.step().data.is_empty(),
+        ),
         ("limits", !before.limits.is_empty() && now.limits.is_empty()),
         (
             "bounds on rejects",
@@ -287,8 +324,11 @@ fn remarks(binding: &Binding) -> String {
         .limits
         .iter()
         .map(|(name, value)| format!("{name}={value}"));
+    let data = binding.step().data.iter();
+    let data = data.map(|(name, data)| format!("data:{name}={}", print::beginning(&data.sha256, 12)));
     rollback
         .into_iter()
+        .chain(data)
         .chain(limits)
         .chain(input_remarks(&binding.input))
         .collect::<Vec<_>>()

@@ -25,6 +25,7 @@
 //! | `ingest:reached` | sorted set | hosts (`HOST:PORT`) that have answered a worker, by the time at which this was noted |
 //! | `ingest:components` | hash | the description of the component (JSON) for each SHA-256 |
 //! | `ingest:component:SHA256` | text | the bytes of a component |
+//! | `ingest:data:SHA256` | text | the bytes of reference data |
 //!
 //! The hash of a request has these fields:
 //!

@@ -9,11 +9,11 @@ use redis::Cmd;
 
 use super::{RedisServer, key, on};
 use crate::error::{Code, Error, Result, Stage};
-use crate::queue::registry::check_size;
+use crate::queue::registry::{check_data_size, check_size};
 use crate::queue::{Binding, Component, ListedBinding, Registry, unreadable_binding, wrong_binding};
 
 const COMPONENTS: &str = "ingest:components";
-/// The longest time to transfer the bytes of a component.
+/// The longest time to transfer the bytes of a component, or reference data.
 const TRANSFER: Duration = Duration::from_secs(120);
 
 #[async_trait]
@@ -52,6 +52,22 @@ impl Registry for RedisServer {
         let size = Cmd::new().arg("STRLEN").arg(bytes_key(sha256)).to_owned();
         check_size(self.connections.query(&size).await?, bytes_max)?;
         let get = Cmd::new().arg("GET").arg(bytes_key(sha256)).to_owned();
+        self.connections.query_apart(&get, TRANSFER).await
+    }
+
+    async fn push_data(&self, sha256: &str, bytes: &[u8]) -> Result<()> {
+        let set = Cmd::new()
+            .arg("SETNX")
+            .arg(data_key(sha256))
+            .arg(bytes)
+            .to_owned();
+        self.connections.query_apart(&set, TRANSFER).await
+    }
+
+    async fn data(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>> {
+        let size = Cmd::new().arg("STRLEN").arg(data_key(sha256)).to_owned();
+        check_data_size(self.connections.query(&size).await?, bytes_max)?;
+        let get = Cmd::new().arg("GET").arg(data_key(sha256)).to_owned();
         self.connections.query_apart(&get, TRANSFER).await
     }
 
@@ -111,6 +127,10 @@ impl Registry for RedisServer {
 fn binding_of(queue: &str, number: u64, text: &[u8]) -> Result<Binding> {
     let text = String::from_utf8_lossy(text);
     strict_json::from_str(&text).map_err(|why| unreadable_binding(queue, number, why))
+}
+
+fn data_key(sha256: &str) -> String {
+    format!("ingest:data:{sha256}")
 }
 
 fn bytes_key(sha256: &str) -> String {

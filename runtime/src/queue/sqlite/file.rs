@@ -25,6 +25,10 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// The index of the column `group_name`, which was added without a new version.
 const GROUP_INDEX: &str = "CREATE INDEX IF NOT EXISTS request_group ON request (queue, group_name, sequence)
     WHERE group_name IS NOT NULL";
+/// The table of reference data, which was added without a new version. A program that does not know it refuses the
+/// bindings that need it.
+const DATA_TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS data (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT";
 const STATEMENTS_CACHED: usize = 64;
 /// The value that stands for the version of a file that another program made.
 const FOREIGN: i64 = -1;
@@ -185,6 +189,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Versions> {
     }
     if is == SCHEMA_VERSION {
         transaction.execute_batch(GROUP_INDEX)?;
+        transaction.execute_batch(DATA_TABLE)?;
     }
     transaction.commit()?;
     Ok(Versions { was, is })

@@ -7,7 +7,7 @@ use super::SqliteFile;
 use super::queues::{register, wake};
 use crate::error::Result;
 use crate::names::{check_queue_name, check_usable_queue_name};
-use crate::queue::registry::check_size;
+use crate::queue::registry::{check_data_size, check_size};
 use crate::queue::{Binding, Component, ListedBinding, Registry, unreadable_binding, wrong_binding};
 
 /// The result of a bind, within its transaction.
@@ -55,6 +55,35 @@ impl Registry for SqliteFile {
         });
         let (size, content) = found.await?;
         check_size(size, bytes_max)?;
+        Ok(content)
+    }
+
+    async fn push_data(&self, sha256: &str, bytes: &[u8]) -> Result<()> {
+        let (sha256, bytes) = (sha256.to_owned(), bytes.to_vec());
+        let pushed = self.database.write(move |db| {
+            db.execute(
+                "INSERT INTO data (sha256, content) VALUES (?1, ?2) ON CONFLICT (sha256) DO NOTHING",
+                params![sha256, bytes],
+            )
+        });
+        pushed.await.map(drop)
+    }
+
+    async fn data(&self, sha256: &str, bytes_max: usize) -> Result<Option<Vec<u8>>> {
+        let sha256 = sha256.to_owned();
+        let found = self.database.read(move |db, _| {
+            let size = "SELECT length(content) FROM data WHERE sha256 = ?1";
+            let size: Option<u64> = db.query_row(size, [&sha256], |row| row.get(0)).optional()?;
+            let size = size.unwrap_or_default();
+            if check_data_size(size, bytes_max).is_err() {
+                return Ok((size, None));
+            }
+            let content = "SELECT content FROM data WHERE sha256 = ?1";
+            let content = db.query_row(content, [&sha256], |row| row.get(0));
+            Ok((size, content.optional()?))
+        });
+        let (size, content) = found.await?;
+        check_data_size(size, bytes_max)?;
         Ok(content)
     }
 

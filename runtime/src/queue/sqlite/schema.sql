@@ -88,6 +88,12 @@ CREATE TABLE component (
     content   BLOB    NOT NULL
 ) STRICT;
 
+-- Reference data of bindings.
+CREATE TABLE data (
+    sha256  TEXT PRIMARY KEY,
+    content BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE binding (
     queue    TEXT    NOT NULL,
     number   INTEGER NOT NULL,

@@ -292,6 +292,22 @@ impl Host {
         }
     }
 
+    /// Removes all reference data from the queue's server.
+    pub(crate) fn forget_data(&self) {
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let removed = open_sqlite(path).execute("DELETE FROM data", []);
+            assert_eq!(removed.expect("a delete"), 1);
+        } else {
+            let mut redis = self.open_redis();
+            let keys: Vec<String> = redis::cmd("KEYS")
+                .arg("ingest:data:*")
+                .query(&mut redis)
+                .expect("an answer");
+            let removed = redis::cmd("DEL").arg(&keys).query::<u64>(&mut redis);
+            assert_eq!(removed.expect("an answer"), 1);
+        }
+    }
+
     /// Changes the data in the queue so that a delayed request is due, and has already waited `waited_ms` for retries.
     pub(crate) fn let_wait(&self, id: &str, waited_ms: u64) {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
