@@ -16,7 +16,7 @@ use ingest_host::format::csv::Dialect;
 use ingest_host::format::{ColumnType, Format, OutputColumn};
 use ingest_host::quality::{Layout, Profiler};
 use ingest_host::receipt::Receipt;
-use ingest_host::record::{Changes, ChangesReader, Rows, Verdict};
+use ingest_host::record::{Changes, ChangesReader, Emission, EmittedRow, Rows, Verdict};
 use ingest_host::request::{
     BlankRows, Character, DialectFrom, DuplicateColumns, InputOptions, LongRows, NewRequest, ShortRows,
 };
@@ -193,8 +193,11 @@ pub fn changes(data: &[u8]) {
             Verdict::Drop | Verdict::Replace => {}
         }
         written += usize::from(matches!(verdict, Verdict::Keep | Verdict::Edit(_)));
-        for fields in emitted.iter().flat_map(Rows::iter) {
-            encoder.row(fields, &mut out);
+        for emitted in emitted.iter().flat_map(Emission::iter) {
+            match emitted {
+                EmittedRow::New(fields) => encoder.row(fields, &mut out),
+                EmittedRow::Copy(edits) => encoder.edit(&batch, row, edits, &mut out).unwrap(),
+            }
             written += 1;
         }
     }

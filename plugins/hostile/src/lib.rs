@@ -71,6 +71,8 @@ enum Mode {
     Origin,
     /// Writes the reference data `t` into the first column. `check` needs the data, too. This is no misbehaviour.
     Data,
+    /// Adds a copy of the record, a new row, and a copy with a changed cell. This is no misbehaviour.
+    Copies,
     /// Asks for the origin while it processes a record.
     LateOrigin,
     /// Asks for the reference data while it processes a record.
@@ -231,6 +233,11 @@ impl Hostile {
         match self.config.mode {
             Mode::Edit => record.set(self.column, "edited"),
             Mode::Origin | Mode::Data => record.set(self.column, self.config.words("")),
+            Mode::Copies => {
+                record.emit_copy();
+                record.emit().set(self.column, "new");
+                record.emit_copy().set(self.column, "changed");
+            }
             Mode::LateOrigin => drop(host::origin()),
             Mode::LateData => drop(data::bytes("t")),
             Mode::Reject => {

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::bindings::exports::ingest::plugin::transform::Changes;
+use crate::copies::{Copies, Emission};
 use crate::plugin::Verdict;
 use crate::refusal::Refusal;
 use crate::reject::{Cause, Reject};
-use crate::rows::{Row, Rows};
+use crate::rows::Row;
 use crate::schema::Layout;
 use crate::text::{Text, offset};
 use crate::value::{self, Value};
@@ -23,6 +24,8 @@ pub(crate) mod code {
     pub(crate) const REJECT: u8 = 4;
     /// The flag that is added to `KEEP` or `EDIT` if new rows follow the record.
     pub(crate) const EMIT: u8 = 8;
+    /// The flag that is added to `KEEP`, `EDIT` or `REPLACE` if copies of the record are among the rows.
+    pub(crate) const MIXED: u8 = 16;
 }
 
 /// Collects the changes of one batch at a time.
@@ -45,7 +48,7 @@ pub(crate) struct ChangesWriter {
     /// The columns of the current row whose last value cannot be written.
     unwritable: BTreeSet<u32>,
     /// The rows that the current row emits.
-    emitted: Rows,
+    emitted: Emission,
 }
 
 impl ChangesWriter {
@@ -61,7 +64,7 @@ impl ChangesWriter {
             cells: 0,
             next: 0,
             unwritable: BTreeSet::new(),
-            emitted: Rows::new(layout),
+            emitted: Emission::new(layout),
         }
     }
 
@@ -159,10 +162,15 @@ impl ChangesWriter {
         self.emitted.emit()
     }
 
+    /// Adds a copy of the current row.
+    pub(crate) fn emit_copy(&mut self) -> &mut Copies {
+        self.emitted.emit_copy()
+    }
+
     /// Ends the current row with a verdict.
     #[inline]
     pub(crate) fn settle(&mut self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
-        let verdict = if self.unwritable.is_empty() && self.emitted.is_writable() {
+        let verdict = if self.unwritable.is_empty() && self.emitted.is_empty() {
             verdict
         } else {
             self.checked(verdict)
@@ -204,9 +212,20 @@ impl ChangesWriter {
         if self.emitted.is_empty() {
             self.push(verdict);
         } else {
-            self.push(verdict | code::EMIT);
-            self.push_emitted();
+            self.push_with_rows(verdict);
         }
+    }
+
+    /// Ends a row whose verdict keeps it and that is followed by emitted rows.
+    #[cold]
+    fn push_with_rows(&mut self, verdict: u8) {
+        let form = if self.emitted.has_copies() {
+            code::MIXED
+        } else {
+            code::EMIT
+        };
+        self.push(verdict | form);
+        self.push_emitted();
     }
 
     fn drop(&mut self) {
@@ -214,7 +233,8 @@ impl ChangesWriter {
         if self.emitted.is_empty() {
             self.push(code::DROP);
         } else {
-            self.push(code::REPLACE);
+            let form = if self.emitted.has_copies() { code::MIXED } else { 0 };
+            self.push(code::REPLACE | form);
             self.push_emitted();
         }
     }
@@ -248,13 +268,7 @@ impl ChangesWriter {
     }
 
     fn push_emitted(&mut self) {
-        let (count, text, ends) = self.emitted.parts();
-        let start = self.text.len();
-        self.text.append(text);
-        self.operands.push(offset(count));
-        let ends = ends.iter().map(|&end| offset(start + end as usize));
-        self.operands.extend(ends);
-        self.emitted.clear();
+        self.emitted.move_to(&mut self.operands, &mut self.text);
     }
 
     fn forget_cells(&mut self) {

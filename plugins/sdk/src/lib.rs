@@ -14,6 +14,7 @@ mod schema;
 // The types that `record` and `finish` use.
 mod arena;
 mod changes;
+mod copies;
 mod record;
 mod reject;
 mod rows;
@@ -34,6 +35,7 @@ pub mod log;
 pub mod testing;
 
 pub use bindings::exports::ingest::plugin::transform::{ColumnType, Format};
+pub use copies::CopiedRow;
 pub use host::{Origin, count};
 #[doc(hidden)]
 pub use instance::{Instance, is_plugin_name};

@@ -8,11 +8,12 @@ use std::str::{FromStr, ParseBoolError};
 
 use crate::arena::Fields;
 use crate::changes::ChangesWriter;
+use crate::copies::CopiedRow;
 use crate::plugin::Verdict;
 use crate::refusal::Refusal;
 use crate::reject::{Quoted, Reject};
 use crate::rows::Row;
-use crate::schema::{Column, Layout, OutputColumn, Strings};
+use crate::schema::{Column, Layout, OutputColumn, Place, Strings};
 use crate::value::Value;
 
 /// A record of the input, with the edits and new rows that the plugin makes for the record.
@@ -94,21 +95,9 @@ impl<'a> Record<'a> {
     pub fn set(&mut self, column: impl Into<OutputColumn>, value: impl Value) {
         let place = self.layout.place(column);
         if let Some(index) = place.index {
-            let before = match place.field {
-                Some(field) if place.strings != Strings::Stay && self.is_retyped(field, place.strings) => {
-                    None
-                }
-                Some(field) => Some(self.fields.get(field).as_bytes()),
-                None => place.is_new.then_some(&[][..]),
-            };
+            let before = before(&self.fields, place);
             self.changes.set(index, before, &value, place.is_number);
         }
-    }
-
-    /// Returns true if a JSON value must be written even if its text stays the same.
-    fn is_retyped(&self, field: u32, strings: Strings) -> bool {
-        let is_empty = || self.fields.get(field).is_empty();
-        self.fields.is_string(field) && (strings == Strings::Go || is_empty())
     }
 
     /// Adds a row to the output. With [`Verdict::Keep`], the row follows this record. With [`Verdict::Drop`], the row
@@ -116,6 +105,42 @@ impl<'a> Record<'a> {
     /// discarded.
     pub fn emit(&mut self) -> Row<'_> {
         self.changes.emit()
+    }
+
+    /// Adds a copy of this record to the output, and returns it so that its cells can be changed. Until then, each cell
+    /// has the value of the input: also in columns that the plugin does not read, and in JSONL with its type. Cells that
+    /// [`set`](Self::set) has changed in this record are not changed in the copy.
+    ///
+    /// Copies and the rows of [`emit`](Self::emit) go to the output in the order in which they were added. With
+    /// [`Verdict::Keep`], they follow this record. With [`Verdict::Drop`], they replace it.
+    ///
+    /// ```
+    /// # use ingest_plugin::*;
+    /// /// Makes a record of each tag in a list such as `red;green`.
+    /// struct Split { tags: Column }
+    ///
+    /// impl Plugin for Split {
+    ///     type Config = NoConfig;
+    ///     const STATEFUL: bool = false;
+    ///
+    ///     fn open(schema: &mut Schema, _: NoConfig) -> Result<Self, Refusal> {
+    ///         Ok(Self { tags: schema.read("tags")? })
+    ///     }
+    ///
+    ///     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
+    ///         for tag in record.get(self.tags).split(';') {
+    ///             record.emit_copy().set(self.tags, tag);
+    ///         }
+    ///         Ok(Verdict::Drop)
+    ///     }
+    /// }
+    ///
+    /// let report = testing::run::<Split>("{}", "id,tags\n1,red;green\n2,blue\n")?;
+    /// assert_eq!(report.csv(), "id,tags\n1,red\n1,green\n2,blue\n");
+    /// # Ok::<(), Refusal>(())
+    /// ```
+    pub fn emit_copy(&mut self) -> CopiedRow<'_> {
+        CopiedRow::new(self.fields, self.layout, self.changes.emit_copy())
     }
 
     /// Returns the name of `column` in the input.
@@ -148,6 +173,22 @@ impl<'a> Record<'a> {
     pub(crate) fn settle(self, verdict: Result<Verdict, Reject>) -> Result<(), Refusal> {
         self.changes.settle(verdict)
     }
+}
+
+/// Returns the value of an output cell until the plugin sets it, or `None` if any value must be written.
+#[inline(always)]
+pub(crate) fn before<'a>(fields: &Fields<'a>, place: Place) -> Option<&'a [u8]> {
+    match place.field {
+        Some(field) if place.strings != Strings::Stay && is_retyped(fields, field, place.strings) => None,
+        Some(field) => Some(fields.get(field).as_bytes()),
+        None => place.is_new.then_some(&[][..]),
+    }
+}
+
+/// Returns true if a JSON value must be written even if its text stays the same.
+fn is_retyped(fields: &Fields<'_>, field: u32, strings: Strings) -> bool {
+    let is_empty = || fields.get(field).is_empty();
+    fields.is_string(field) && (strings == Strings::Go || is_empty())
 }
 
 /// The code of rejects for fields that do not parse.

@@ -44,20 +44,11 @@ impl Rows {
         Row(self)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     pub(crate) fn clear(&mut self) {
         self.count = 0;
         self.text.clear();
         self.ends.clear();
         self.unwritable.clear();
-    }
-
-    #[inline]
-    pub(crate) fn is_writable(&self) -> bool {
-        self.unwritable.is_empty()
     }
 
     /// Returns the column of the first cell whose last value cannot be written, or `None` if all cells can be written.

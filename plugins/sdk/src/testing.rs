@@ -256,6 +256,7 @@ impl Report {
                 } else {
                     self.edited += 1;
                 }
+                let emitted: Vec<_> = emitted.into_iter().map(|added| added.cells(&row)).collect();
                 for (column, text) in cells {
                     row[column] = text;
                 }
@@ -264,7 +265,7 @@ impl Report {
             }
             Outcome::Replace(rows) => {
                 self.replaced += 1;
-                self.rows.extend(rows);
+                self.rows.extend(rows.into_iter().map(|added| added.cells(&row)));
             }
             Outcome::Drop => self.dropped += 1,
             Outcome::Reject { code, reason } => {

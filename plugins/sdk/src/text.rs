@@ -44,8 +44,8 @@ impl Text {
     }
 
     /// Appends all texts of `other`.
-    pub(crate) fn append(&mut self, other: &Self) {
-        self.0.extend_from_slice(&other.0);
+    pub(crate) fn append(&mut self, texts: &[u8]) {
+        self.0.extend_from_slice(texts);
     }
 
     /// Replaces the bytes in `old` with the bytes from `start` on, and returns the number of moved bytes.

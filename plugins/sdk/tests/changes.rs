@@ -27,6 +27,7 @@ struct Act {
 enum Step {
     Set(usize, String),
     Emit(Vec<(usize, String)>),
+    EmitCopy(Vec<(usize, String)>),
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -80,6 +81,12 @@ impl Plugin for Scripted {
                     let mut row = record.emit();
                     for (target, text) in cells {
                         row.set(self.targets[*target], text);
+                    }
+                }
+                Step::EmitCopy(cells) => {
+                    let mut copy = record.emit_copy();
+                    for (target, text) in cells {
+                        copy.set(self.targets[*target], text);
                     }
                 }
             }
@@ -141,6 +148,10 @@ impl Model {
                     }
                 }
                 Step::Emit(cells) => emitted.push(row(cells)),
+                Step::EmitCopy(cells) => {
+                    let copied = SOURCES.map(|source| source.map_or("", |source| &record[source]).to_owned());
+                    emitted.push(changed(copied.to_vec(), cells));
+                }
             }
         }
         match act.end {
@@ -182,7 +193,10 @@ impl From<Report> for Model {
 }
 
 fn row(cells: &[(usize, String)]) -> Vec<String> {
-    let mut row = vec![String::new(); SOURCES.len()];
+    changed(vec![String::new(); SOURCES.len()], cells)
+}
+
+fn changed(mut row: Vec<String>, cells: &[(usize, String)]) -> Vec<String> {
     for (target, text) in cells {
         if *target != DROPPED {
             row[*target].clone_from(text);
@@ -214,6 +228,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..=DROPPED, text()).prop_map(|(target, text)| Step::Set(target, text)),
         1 => cells().prop_map(Step::Emit),
+        1 => cells().prop_map(Step::EmitCopy),
     ]
 }
 

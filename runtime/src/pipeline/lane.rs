@@ -21,7 +21,8 @@ use crate::plugin::{Instance, Trap};
 use crate::quality::Profiler;
 use crate::receipt::RecordCounts;
 use crate::record::{
-    Batch, Changes, ChangesReader, ChunkError, ChunkOrigin, MalformedRecord, Row, Rows, Used, Verdict,
+    Batch, Changes, ChangesReader, ChunkError, ChunkOrigin, Emission, EmittedRow, MalformedRecord, Row, Rows,
+    Used, Verdict,
 };
 
 const TRAP: &str = "plugin-trap";
@@ -321,10 +322,14 @@ impl Lane {
                 return Err(self.in_row(row, self.too_many_rows(rows.len())));
             }
             let before = self.watcher.is_some().then(|| self.before_record());
-            if self.apply_verdict(index, verdict)
+            if let Some(emitted) = &emitted
+                && let Err(UnwritableRecord { code, reason }) = self.check_copies(index, emitted)
+            {
+                self.reject(row, code, &reason);
+            } else if self.apply_verdict(index, verdict)
                 && let Some(emitted) = emitted
             {
-                self.emit(emitted, sink)?;
+                self.emit_with(index, emitted, sink)?;
             }
             if let Some(before) = before {
                 self.tell_watcher(before, self.batch.record(index));
@@ -396,6 +401,39 @@ impl Lane {
                 false
             }
         }
+    }
+
+    /// Checks that all copies of a record can be written. Without this check, a record could be rejected after some of
+    /// its rows have left the lane.
+    fn check_copies(&mut self, index: usize, emitted: &Emission<'_>) -> Result<(), UnwritableRecord> {
+        if !emitted.has_copies() {
+            return Ok(());
+        }
+        let mut out = Vec::new();
+        for row in emitted.iter() {
+            if let EmittedRow::Copy(edits) = row {
+                self.encoder.edit(&self.batch, index, edits, &mut out)?;
+                out.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that the plugin adds to a record.
+    fn emit_with(&mut self, index: usize, emitted: Emission<'_>, sink: &mut OutputSink<'_>) -> Result<()> {
+        for row in emitted.iter() {
+            let out = &mut self.pending.output;
+            match row {
+                EmittedRow::New(fields) => self.encoder.row(fields, out),
+                EmittedRow::Copy(edits) => self
+                    .encoder
+                    .edit(&self.batch, index, edits, out)
+                    .expect("the copies of a record were checked"),
+            }
+            self.counts.written += 1;
+            self.send_if_large(sink)?;
+        }
+        Ok(())
     }
 
     fn emit(&mut self, rows: Rows<'_>, sink: &mut OutputSink<'_>) -> Result<()> {

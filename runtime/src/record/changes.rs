@@ -154,7 +154,90 @@ impl<'a> RowFields<'a> {
     }
 }
 
+/// The rows that a plugin adds after a record or in its place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Emission<'a> {
+    operands: &'a [u32],
+    bytes: &'a [u8],
+    start: u32,
+    width: usize,
+    count: usize,
+    /// Set if each row says whether it is a copy. If not set, all rows are new.
+    is_mixed: bool,
+}
+
+/// One row that a plugin adds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum EmittedRow<'a> {
+    /// A row that the plugin made.
+    New(RowFields<'a>),
+    /// A copy of the record with some changed cells, perhaps none.
+    Copy(Edits<'a>),
+}
+
+impl<'a> Emission<'a> {
+    /// Returns the number of rows.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Returns whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Returns whether copies can be among the rows.
+    pub fn has_copies(&self) -> bool {
+        self.is_mixed
+    }
+
+    /// Returns the rows in order.
+    pub fn iter(&self) -> impl Iterator<Item = EmittedRow<'a>> + use<'a> {
+        let Self {
+            mut operands,
+            bytes,
+            mut start,
+            width,
+            count,
+            is_mixed,
+        } = *self;
+        (0..count).map(move |_| {
+            let begin = start;
+            if is_mixed {
+                let (&cells, rest) = operands.split_first().expect("the operands were checked");
+                operands = rest;
+                if cells != NEW_ROW {
+                    let (cells, rest) = operands.split_at(2 * cells as usize);
+                    operands = rest;
+                    let cells = cells.as_chunks().0;
+                    start = cells.last().map_or(start, |&[_, end]| end);
+                    return EmittedRow::Copy(Edits {
+                        cells,
+                        bytes,
+                        start: begin,
+                    });
+                }
+            }
+            let (ends, rest) = operands.split_at(width);
+            operands = rest;
+            start = ends.last().copied().unwrap_or(start);
+            EmittedRow::New(RowFields {
+                ends,
+                bytes,
+                start: begin,
+            })
+        })
+    }
+}
+
+/// The flag of a verdict after which rows follow that are all new.
 const EMIT: u8 = 8;
+
+/// The flag of a verdict after which rows follow of which each says whether it is a copy.
+const MIXED: u8 = 16;
+
+/// The operand that stands before a new row among rows of which each says whether it is a copy.
+const NEW_ROW: u32 = u32::MAX;
 
 /// A reader of [`Changes`] from front to back. It checks each operand before the operand is used.
 #[derive(Debug)]
@@ -194,7 +277,7 @@ impl<'a> ChangesReader<'a> {
     /// # Errors
     /// Fails if an operand is missing or breaks a rule of the interface.
     #[inline]
-    pub fn next_row(&mut self) -> Result<(Verdict<'a>, Option<Rows<'a>>)> {
+    pub fn next_row(&mut self) -> Result<(Verdict<'a>, Option<Emission<'a>>)> {
         let verdict = self.verdicts.get(self.next_row).copied().unwrap_or(0);
         self.next_row += 1;
         Ok(match verdict {
@@ -208,6 +291,12 @@ impl<'a> ChangesReader<'a> {
                 let edits = self.edits()?;
                 (Verdict::Edit(edits), Some(self.emitted()?))
             }
+            MIXED => (Verdict::Keep, Some(self.mixed()?)),
+            17 => {
+                let edits = self.edits()?;
+                (Verdict::Edit(edits), Some(self.mixed()?))
+            }
+            18 => (Verdict::Replace, Some(self.mixed()?)),
             other => return Err(broken(format!("verdict {other} does not exist"))),
         })
     }
@@ -289,7 +378,34 @@ impl<'a> ChangesReader<'a> {
         broken(format!("{count} edits in a row of {} columns", self.width))
     }
 
-    fn emitted(&mut self) -> Result<Rows<'a>> {
+    /// Checks rows of which each says whether it is a copy.
+    fn mixed(&mut self) -> Result<Emission<'a>> {
+        let count = self.take(1)?[0] as usize;
+        if count == 0 {
+            return Err(broken("an emitting verdict with no rows"));
+        }
+        let (before, start) = (self.operands, self.texts.start);
+        for _ in 0..count {
+            if self.operands.first() == Some(&NEW_ROW) {
+                let ends = &self.take(1 + self.width)?[1..];
+                for &end in ends {
+                    self.texts.next(end)?;
+                }
+            } else {
+                self.edits()?;
+            }
+        }
+        Ok(Emission {
+            operands: &before[..before.len() - self.operands.len()],
+            bytes: self.texts.bytes.as_bytes(),
+            start,
+            width: self.width,
+            count,
+            is_mixed: true,
+        })
+    }
+
+    fn emitted(&mut self) -> Result<Emission<'a>> {
         let count = self.take(1)?[0] as usize;
         if count == 0 {
             return Err(broken("an emitting verdict with no rows"));
@@ -301,11 +417,13 @@ impl<'a> ChangesReader<'a> {
         for &end in ends {
             self.texts.next(end)?;
         }
-        Ok(Rows {
-            ends,
+        Ok(Emission {
+            operands: ends,
             bytes: self.texts.bytes.as_bytes(),
             start,
             width: self.width,
+            count,
+            is_mixed: false,
         })
     }
 

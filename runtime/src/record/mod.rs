@@ -8,5 +8,5 @@ mod origin;
 pub use self::batch::{
     Batch, Cells, ChunkError, ChunkOrigin, IN_PLACE, MalformedRecord, Position, Row, Used,
 };
-pub use self::changes::{Changes, ChangesReader, Edits, RowFields, Rows, Verdict};
+pub use self::changes::{Changes, ChangesReader, Edits, Emission, EmittedRow, RowFields, Rows, Verdict};
 pub use self::origin::Origin;

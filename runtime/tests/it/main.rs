@@ -33,6 +33,7 @@ mod checkpoint;
 mod cli;
 mod commit;
 mod config_file;
+mod copies;
 mod differential;
 mod error_codes;
 mod fetch;

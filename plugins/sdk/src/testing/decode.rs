@@ -5,19 +5,45 @@ use crate::bindings::exports::ingest::plugin::transform::{Changes, Emitted, Plan
 use crate::changes::code;
 use crate::reject::is_code;
 
+const REPLACE_MIXED: u8 = code::REPLACE | code::MIXED;
+
 /// The plugin's verdict on a record, with the edits, the new rows or the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Keep {
         cells: Vec<(usize, String)>,
-        emitted: Vec<Vec<String>>,
+        emitted: Vec<AddedRow>,
     },
-    Replace(Vec<Vec<String>>),
+    Replace(Vec<AddedRow>),
     Drop,
     Reject {
         code: String,
         reason: String,
     },
+}
+
+/// A row that the plugin added.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AddedRow {
+    New(Vec<String>),
+    /// A copy of the record with these changed cells.
+    Copy(Vec<(usize, String)>),
+}
+
+impl AddedRow {
+    /// Returns the cells. `record` is the output row of the record without changes.
+    pub(crate) fn cells(self, record: &[String]) -> Vec<String> {
+        match self {
+            Self::New(cells) => cells,
+            Self::Copy(changed) => {
+                let mut cells = record.to_vec();
+                for (column, text) in changed {
+                    cells[column] = text;
+                }
+                cells
+            }
+        }
+    }
 }
 
 /// The sources of the output columns of a plan.
@@ -84,6 +110,7 @@ impl<'a> Cursor<'a> {
     fn outcome(&mut self, verdict: u8) -> Outcome {
         match verdict {
             code::REPLACE => Outcome::Replace(self.rows()),
+            REPLACE_MIXED => Outcome::Replace(self.mixed()),
             code::DROP => Outcome::Drop,
             code::REJECT => {
                 let code = self.text();
@@ -92,16 +119,19 @@ impl<'a> Cursor<'a> {
                 Outcome::Reject { code, reason }
             }
             keep => {
-                assert!(matches!(keep & !code::EMIT, code::KEEP | code::EDIT));
+                let form = keep & !code::EDIT;
+                assert!([code::KEEP, code::EMIT, code::MIXED].contains(&form));
                 let cells = if keep & code::EDIT == 0 {
                     Vec::new()
                 } else {
-                    self.cells()
+                    let cells = self.cells();
+                    assert!(!cells.is_empty(), "an edit has a cell");
+                    cells
                 };
-                let emitted = if keep & code::EMIT == 0 {
-                    Vec::new()
-                } else {
-                    self.rows()
+                let emitted = match form {
+                    code::EMIT => self.rows(),
+                    code::MIXED => self.mixed(),
+                    _ => Vec::new(),
                 };
                 Outcome::Keep { cells, emitted }
             }
@@ -111,16 +141,29 @@ impl<'a> Cursor<'a> {
     fn cells(&mut self) -> Vec<(usize, String)> {
         let count = self.number();
         let cells: Vec<_> = (0..count).map(|_| (self.number(), self.text())).collect();
-        assert!(!cells.is_empty(), "an edit has a cell");
         assert!(cells.is_sorted_by(|a, b| a.0 < b.0), "columns increase");
         assert!(cells.iter().all(|cell| cell.0 < self.width));
         cells
     }
 
-    fn rows(&mut self) -> Vec<Vec<String>> {
+    fn rows(&mut self) -> Vec<AddedRow> {
         let count = self.number();
         assert!(count > 0, "rows follow");
-        (0..count).map(|_| self.row()).collect()
+        (0..count).map(|_| AddedRow::New(self.row())).collect()
+    }
+
+    /// Returns rows of which each says whether it is a copy.
+    fn mixed(&mut self) -> Vec<AddedRow> {
+        let count = self.number();
+        assert!(count > 0, "rows follow");
+        let row = |_| match self.operands.first() {
+            Some(&u32::MAX) => {
+                self.number();
+                AddedRow::New(self.row())
+            }
+            _ => AddedRow::Copy(self.cells()),
+        };
+        (0..count).map(row).collect()
     }
 
     fn row(&mut self) -> Vec<String> {

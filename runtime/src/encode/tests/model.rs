@@ -15,6 +15,7 @@ use super::cases::{
 use super::*;
 use crate::config::Limits;
 use crate::decode::{self, Decoding};
+use crate::record::{Emission, EmittedRow};
 use crate::request::InputOptions;
 
 /// The number of inputs for each pair of formats.
@@ -400,10 +401,14 @@ fn run(case: &Case, pair: (Format, Format)) -> (Plan, Outcome) {
                     Verdict::Reject { code, .. } => Err(code),
                 };
                 match written {
-                    Ok(()) => emitted
-                        .iter()
-                        .flat_map(Rows::iter)
-                        .for_each(|row| encoder.row(row, &mut out)),
+                    Ok(()) => {
+                        for emitted in emitted.iter().flat_map(Emission::iter) {
+                            match emitted {
+                                EmittedRow::New(fields) => encoder.row(fields, &mut out),
+                                EmittedRow::Copy(_) => unreachable!("the model makes no copies"),
+                            }
+                        }
+                    }
                     Err(code) => rejects.push((record, code.to_owned())),
                 }
             }

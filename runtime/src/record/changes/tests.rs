@@ -19,6 +19,80 @@ fn error(changes: &Changes, rows: usize) -> String {
     walk().expect_err("must be refused").to_string()
 }
 
+/// Returns the texts of each row. All rows must be new.
+fn texts<'a>(rows: &Emission<'a>) -> Vec<Vec<&'a [u8]>> {
+    let row = |row| match row {
+        EmittedRow::New(fields) => fields.iter().collect(),
+        EmittedRow::Copy(_) => panic!("a copy"),
+    };
+    rows.iter().map(row).collect()
+}
+
+#[test]
+fn new_rows_and_copies_keep_their_order() {
+    const NEW: u32 = u32::MAX;
+    let changes = changes(
+        &[16, 17, 18],
+        &[
+            /* keep */ 2, /* copy */ 1, 2, 1, /* new */ NEW, 2, 3, 4, /* edit */ 1, 0, 5,
+            /* rows */ 1, /* copy */ 0, /* replace */ 2, /* new */ NEW, 5, 5, 6,
+            /* copy */ 2, 0, 7, 1, 8,
+        ],
+        "abcdefgh",
+    );
+    let mut reader = ChangesReader::new(&changes, 3, 3).unwrap();
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        let (verdict, rows) = reader.next_row().unwrap();
+        let rows = rows.unwrap();
+        assert!(rows.has_copies());
+        let shown = rows.iter().map(|row| match row {
+            EmittedRow::New(fields) => {
+                let fields: Vec<_> = fields.iter().map(String::from_utf8_lossy).collect();
+                format!("new {}", fields.join(","))
+            }
+            EmittedRow::Copy(edits) => {
+                let edits = edits.iter();
+                let edits =
+                    edits.map(|(column, text)| format!(" {column}={}", String::from_utf8_lossy(text)));
+                format!("copy{}", edits.collect::<String>())
+            }
+        });
+        let before = found.len();
+        found.extend(shown);
+        assert_eq!(found.len() - before, rows.len());
+        let expected = [
+            matches!(verdict, Verdict::Keep),
+            matches!(verdict, Verdict::Edit(_)),
+            matches!(verdict, Verdict::Replace),
+        ];
+        assert_eq!(expected.iter().filter(|&&is| is).count(), 1);
+    }
+    reader.finish().unwrap();
+    assert_eq!(
+        found,
+        ["copy 2=a", "new b,c,d", "copy", "new ,,f", "copy 0=g 1=h"]
+    );
+}
+
+#[test]
+fn rows_that_say_too_little_or_too_much_are_refused() {
+    for (operands, bytes, why) in [
+        (&[0][..], "", "an emitting verdict with no rows"),
+        (&[1], "", "1 operands needed"),
+        (&[u32::MAX], "", "1 operands needed"),
+        (&[1, u32::MAX, 0, 0], "", "4 operands needed"),
+        (&[1, 4], "", "4 edits in a row of 3 columns"),
+        (&[1, 1, 3, 0], "", "edit of column 3"),
+        (&[1, 2, 1, 0, 0, 0], "", "edit of column 0"),
+    ] {
+        for verdict in [16, 18] {
+            let error = error(&changes(&[verdict], operands, bytes), 1);
+            assert!(error.contains(why), "expected {why:?}: {error}");
+        }
+    }
+}
+
 #[test]
 fn every_verdict_takes_its_operands() {
     let changes = changes(
@@ -38,10 +112,7 @@ fn every_verdict_takes_its_operands() {
     let (verdict, rows) = reader.next_row().unwrap();
     let rows = rows.unwrap();
     assert_eq!((verdict, rows.len()), (Verdict::Replace, 1));
-    assert_eq!(
-        rows.iter().flat_map(|row| row.iter()).collect::<Vec<_>>(),
-        [b"b", b"c", b"d"]
-    );
+    assert_eq!(texts(&rows), [[b"b", b"c", b"d"]]);
     assert_eq!(reader.next_row().unwrap().0, Verdict::Drop);
     assert_eq!(
         reader.next_row().unwrap().0,
@@ -54,10 +125,7 @@ fn every_verdict_takes_its_operands() {
         panic!("not an edit")
     };
     assert_eq!(edits.iter().collect::<Vec<_>>(), [(0, &b"g"[..])]);
-    assert_eq!(
-        rows.iter().flat_map(|row| row.iter()).collect::<Vec<_>>(),
-        [b"h", b"i", b"j"]
-    );
+    assert_eq!(texts(&rows), [[b"h", b"i", b"j"]]);
     reader.finish().unwrap();
 }
 
