@@ -330,6 +330,13 @@ mod tests {
             (b"id\n1\n", "name", "there is no column \"name\", only [\"id\"]"),
             (b"id\n1,2\n", "id", "CSV error: record 1 (line: 2, byte: 3)"),
             (b"id\n\xff\n", "id", "it is not UTF-8"),
+            (
+                b"{\"a\":1,\"a\":2}",
+                "a",
+                "line 1: the member \"a\" is there twice",
+            ),
+            (b"{\"a\":1}\n[1]", "a", "line 2: "),
+            (b"", "a", "there is no column \"a\", only []"),
         ] {
             let refusal = table(bytes, key).unwrap_err().to_string();
             assert!(refusal.starts_with("reference data \"t\": "), "{refusal}");

@@ -1,4 +1,4 @@
-//! Tests that components of every version of the plugin interface run.
+//! Tests that components of every version of the plugin interface run, with the same results.
 //!
 //! `fixtures/wit-0.1/alarms.wasm.gz` is the plugin `alarms` as the SDK of version 0.1.0 built it. It was made at the last
 //! commit whose SDK spoke version 0.1, with these settings of the profile `release`: `opt-level = "s"`, `lto = true`,
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use ingest_host::error::Code;
 use serde_json::Value;
 
-use crate::support::host::{Host, path_of};
+use crate::support::host::{Host, component, path_of};
 use crate::support::pipeline::engine;
 use crate::support::wat::{HandWrittenPlugin, Interface, words};
 
@@ -19,7 +19,7 @@ on_both_queues! {
     a_component_of_version_0_1_serves_a_queue
 }
 
-/// The alarms that the plugin gets: some are good, some have a fault, and one has too few fields.
+/// The alarms that both plugins get: some are good, some have a fault, and one has too few fields.
 const ALARMS: &str = "\
 id,station_id,alarm_id,parameter_id,start_time,end_time,value,threshold
 1,1161114059,309,121,2017-10-23 12:00:25,2017-10-23 12:00:26,199,200
@@ -40,6 +40,14 @@ fn of_version_0_1(host: &Host) -> PathBuf {
     reader.read_to_end(&mut component).unwrap();
     host.write("of-version-0.1.wasm", component)
 }
+
+/// The first two good alarms as JSON lines, with different types of values.
+const ALARMS_JSONL: &str = "\
+{\"id\":\"1\",\"station_id\":1161114059,\"alarm_id\":309,\"parameter_id\":121,\"start_time\":\"2017-10-23 12:00:25\",\
+\"end_time\":\"2017-10-23 12:00:26\",\"value\":199,\"threshold\":\"200\"}
+{\"id\":2,\"station_id\":1161115015,\"alarm_id\":323,\"parameter_id\":1,\"start_time\":\"2017-10-23 12:17:18\",\
+\"end_time\":null,\"value\":999999,\"later\":1.50}
+";
 
 fn text(uri: &Value) -> String {
     std::fs::read_to_string(path_of(uri)).unwrap()
@@ -62,6 +70,40 @@ fn a_component_of_version_0_1_serves_a_queue(host: &Host) {
          6,1161114059,310,122,2017-10-23T12:12:26,2017-10-23T12:12:31,31.5,30,5\n"
     );
     assert_eq!(receipt["records"]["rejected"], 2);
+}
+
+#[test]
+fn versions_0_1_and_0_2_of_a_plugin_give_the_same_bytes() {
+    let host = Host::embedded();
+    host.write("in.csv", ALARMS);
+    host.write("in.jsonl", ALARMS_JSONL);
+    let (former, current) = (of_version_0_1(&host), component("alarms"));
+    for (input, more) in [
+        ("in.csv", &["--format", "jsonl"][..]),
+        ("in.csv", &[]),
+        ("in.jsonl", &[]),
+    ] {
+        let [former, current] = [(&former, "former"), (&current, "current")].map(|(plugin, output)| {
+            let words = format!("ingest --json {input} --output {output} --plugin");
+            let mut arguments = vec![plugin.to_str().unwrap()];
+            arguments.extend(more);
+            host.run_with(&words, &arguments).json().remove(0)
+        });
+        assert_eq!(former["steps"][0]["interface"], "ingest:plugin@0.1.0");
+        assert_eq!(current["steps"][0]["interface"], "ingest:plugin@0.2.0");
+        assert_eq!(former["records"], current["records"]);
+        assert_eq!(
+            current["records"]["rejected"],
+            if input == "in.csv" { 2 } else { 0 }
+        );
+        for files in ["outputs", "rejects"] {
+            let digest = |receipt: &Value| match receipt[files].is_array() {
+                true => receipt[files][0]["sha256"].clone(),
+                false => receipt[files]["sha256"].clone(),
+            };
+            assert_eq!(digest(&former), digest(&current), "{files} of {input}");
+        }
+    }
 }
 
 #[test]

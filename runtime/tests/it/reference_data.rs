@@ -178,6 +178,31 @@ fn reference_data_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn the_receipt_names_an_origin_that_the_plugin_uses() {
+    let host = Host::embedded();
+    host.run_with("plugin push", &[component("hostile").to_str().unwrap()])
+        .ok();
+    let plugin = format!("hostile@{}", env!("CARGO_PKG_VERSION"));
+    host.run_with(&format!("plugin bind --queue q {plugin} --config"), &[ORIGIN])
+        .ok();
+    let files = Files::serve();
+    let url = files.put("a.csv", "n\nx\n");
+    host.run_with(
+        "submit --queue q --id one --uri",
+        &[&format!("{url}?token=secret")],
+    )
+    .ok();
+    host.run("run --queue q --burst --allow-host 127.0.0.1").ok();
+    let receipt = &host.status("one")["receipt"];
+    assert_eq!(output(receipt), format!("n\none|{url}|a.csv\n"));
+    let origin = &receipt["steps"][0]["origin"];
+    assert_eq!(
+        *origin,
+        serde_json::json!({ "request_id": "one", "uri": url, "name": "a.csv" })
+    );
+}
+
+#[test]
 fn another_origin_is_other_work_only_for_a_plugin_that_asks() {
     let host = Host::embedded();
     for folder in ["a", "b"] {

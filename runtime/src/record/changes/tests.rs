@@ -85,6 +85,9 @@ fn rows_that_say_too_little_or_too_much_are_refused() {
         (&[1, 4], "", "4 edits in a row of 3 columns"),
         (&[1, 1, 3, 0], "", "edit of column 3"),
         (&[1, 2, 1, 0, 0, 0], "", "edit of column 0"),
+        (&[1, 1, 0, 2], "a", "a text from 0 to 2 in 1 bytes"),
+        (&[1, 0], "a", "1 bytes after the last row"),
+        (&[1, 0, 0], "", "1 operands after the last row"),
     ] {
         for verdict in [16, 18] {
             let error = error(&changes(&[verdict], operands, bytes), 1);
