@@ -132,7 +132,7 @@ impl<'a> PreparedAttempt<'a> {
     pub(super) fn new(job: &'a Job, input: AttemptInput, mut decoding: Decoding) -> Result<Self> {
         let plugin = job.work.plugin.with_limits(Arc::clone(&job.work.limits));
         let opener = InstanceOpener {
-            plugin: plugin.with_origin(job.placement.origin()),
+            plugin: plugin.with_origin(job.origin()),
             columns: decoding.columns.clone(),
             format: decoding.format,
             config: Arc::clone(&job.work.config),

@@ -90,6 +90,15 @@ pub struct Execution {
     pub watcher: Option<Arc<dyn RecordWatcher>>,
 }
 
+impl Job {
+    /// Returns the origin of the records, as the plugin sees it. The records of a replay come from the input of the first
+    /// request.
+    pub(super) fn origin(&self) -> Origin {
+        let of_first = self.work.replay.as_ref().map(ReplayedInput::origin);
+        of_first.cloned().unwrap_or_else(|| self.placement.origin())
+    }
+}
+
 impl Work {
     /// Returns the SHA-256 of the plugin's config, in lowercase hex.
     pub(super) fn config_sha256(&self) -> String {
@@ -128,8 +137,8 @@ impl Work {
 }
 
 impl Placement {
-    /// Returns the origin of the input, as the plugin sees it.
-    pub(super) fn origin(&self) -> Origin {
+    /// Returns the origin of the input.
+    fn origin(&self) -> Origin {
         Origin::of(self.owner.id.as_deref(), &self.uri)
     }
 

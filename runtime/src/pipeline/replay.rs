@@ -12,8 +12,8 @@ use crate::error::{Code, Error, Result, Stage};
 use crate::fetch::Source;
 use crate::format::Format;
 use crate::format::csv::Dialect;
-use crate::receipt::{Receipt, RejectsPart};
-use crate::record::Position;
+use crate::receipt::{Receipt, RejectsPart, RequestPart};
+use crate::record::{Origin, Position};
 use crate::request::{InputOptions, Replay};
 use crate::stop::Stop;
 
@@ -24,6 +24,8 @@ pub type OpenRejects = Arc<dyn Fn() -> Result<Box<dyn Read + Send>> + Send + Syn
 #[derive(Clone)]
 pub struct ReplayedInput {
     replay: Replay,
+    /// The origin of the input in which the records were found.
+    origin: Origin,
     uri: String,
     rejects: RejectsPart,
     /// The reading of the input in which the records were found.
@@ -36,11 +38,17 @@ pub struct ReplayedInput {
 }
 
 impl ReplayedInput {
-    /// Returns the rejects that `receipt` names. Also returns the options with which their input was read.
+    /// Returns the rejects that `receipt` names. `first` is the first request, from whose input the records
+    /// come. Also returns the options with which that input was read.
     ///
     /// # Errors
     /// Fails permanently with [`Code::ReplayRefused`] if the receipt names no rejects, or does not say how to read them.
-    pub fn of(receipt: &Receipt, replay: Replay, open: OpenRejects) -> Result<(Self, InputOptions)> {
+    pub fn of(
+        receipt: &Receipt,
+        first: &RequestPart,
+        replay: Replay,
+        open: OpenRejects,
+    ) -> Result<(Self, InputOptions)> {
         let refused = |why: &str| {
             let what = format!("{}: its rejects cannot be replayed: {why}", receipt.request.id);
             Error::permanent(Stage::Commit, Code::ReplayRefused, what)
@@ -80,6 +88,7 @@ impl ReplayedInput {
             codes: by_code.map(|code| (shown(code), code.clone())).collect(),
             selected: (!selected.is_empty()).then_some(selected),
             replay,
+            origin: Origin::of(Some(&first.id), &first.uri),
             open,
         };
         Ok((replayed, options.clone()))
@@ -88,6 +97,11 @@ impl ReplayedInput {
     /// Returns the replay that reads these rejects.
     pub(super) fn replay(&self) -> &Replay {
         &self.replay
+    }
+
+    /// Returns the origin of the records.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Returns the SHA-256 that the file of rejects must have.

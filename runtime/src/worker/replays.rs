@@ -7,7 +7,7 @@ use super::attempt_runner::commit_panicked;
 use crate::commit::Destination;
 use crate::error::{Code, Error, Result, Stage};
 use crate::pipeline::{OpenRejects, ReplayedInput};
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, RequestPart};
 use crate::request::{InputOptions, Replay};
 use crate::stop::Stop;
 use crate::storage::Storage;
@@ -32,6 +32,7 @@ pub(super) async fn find(
     let destination = Arc::clone(destination);
     let finding = tokio::task::spawn_blocking(move || {
         let receipt = receipt_before(destination.storage(), &queue, &replay)?;
+        let first = first_request(destination.storage(), &queue, &replay, &receipt)?;
         let (id, uri) = (receipt.request.id.clone(), receipt.rejects.uri.clone());
         let open: OpenRejects = Arc::new(move || {
             let uri = uri.as_deref().unwrap_or_default();
@@ -41,7 +42,7 @@ pub(super) async fn find(
                 Error::permanent(Stage::Commit, Code::OutputMissing, what)
             })
         });
-        let (input, options) = ReplayedInput::of(&receipt, replay, open)?;
+        let (input, options) = ReplayedInput::of(&receipt, &first, replay, open)?;
         Ok(FoundRejects { input, options })
     });
     finding.await.unwrap_or_else(|_| Err(commit_panicked()))
@@ -59,12 +60,30 @@ fn receipt_before(storage: &dyn Storage, queue: &str, replay: &Replay) -> Result
             return Ok(receipt);
         }
     }
+    Err(no_receipt(storage, replay))
+}
+
+/// Returns the first request, from whose input the records come. `before` is the receipt whose rejects are replayed.
+fn first_request(
+    storage: &dyn Storage,
+    queue: &str,
+    replay: &Replay,
+    before: &Receipt,
+) -> Result<RequestPart> {
+    if before.request.id == replay.parent {
+        return Ok(before.request.clone());
+    }
+    let first = storage.receipt(queue, &replay.parent)?;
+    Ok(first.ok_or_else(|| no_receipt(storage, replay))?.request)
+}
+
+fn no_receipt(storage: &dyn Storage, replay: &Replay) -> Error {
     let what = format!(
         "{}: has no receipt in {}: start a worker with the output in which it is, then `ingest-host dead retry`",
         replay.parent,
         storage.uri()
     );
-    Err(Error::permanent(Stage::Commit, Code::OutputMissing, what))
+    Error::permanent(Stage::Commit, Code::OutputMissing, what)
 }
 
 /// Returns the options for reading rejects. The syntax stays that of the first reading, because it has divided the input

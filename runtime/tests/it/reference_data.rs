@@ -10,6 +10,7 @@ use crate::support::http::Files;
 on_both_queues! {
     a_binding_keeps_its_reference_data
     a_binding_whose_data_is_lost_fails_the_request
+    the_records_of_a_replay_come_from_the_first_input
 }
 
 const DATA: &str = r#"{"mode": "data"}"#;
@@ -199,6 +200,39 @@ fn the_receipt_names_an_origin_that_the_plugin_uses() {
     assert_eq!(
         *origin,
         serde_json::json!({ "request_id": "one", "uri": url, "name": "a.csv" })
+    );
+}
+
+/// Checks that each replay gives the plugin the id of the first request and the URI of its input.
+fn the_records_of_a_replay_come_from_the_first_input(host: &Host) {
+    host.write("in.csv", "n\nx\ny\n");
+    host.run_with("plugin push", &[component("hostile").to_str().unwrap()])
+        .ok();
+    let plugin = format!("hostile@{}", env!("CARGO_PKG_VERSION"));
+    let bind = |config: &str| {
+        host.run_with(&format!("plugin bind --queue q {plugin} --config"), &[config])
+            .ok();
+    };
+    let work = || {
+        host.run("run --queue q --burst --burst-wait 0s --allow-root .")
+            .ok()
+    };
+    bind(r#"{"mode": "reject", "on": "x"}"#);
+    host.run("submit --queue q --uri in.csv --id one").ok();
+    work();
+    // The first replay rejects the record again, so the second one reads its rejects.
+    bind(r#"{"mode": "reject", "on": "x", "text": "is rejected again"}"#);
+    host.run("replay one").ok();
+    work();
+    bind(ORIGIN);
+    host.run("replay one").ok();
+    work();
+    let receipt = &host.status("one.replay-2")["receipt"];
+    let uri = host.path("in.csv").display().to_string();
+    assert_eq!(output(receipt), format!("n\none|{uri}|in.csv\n"));
+    assert_eq!(
+        receipt["steps"][0]["origin"],
+        serde_json::json!({ "request_id": "one", "uri": uri, "name": "in.csv" })
     );
 }
 
