@@ -7,14 +7,17 @@ use std::io::Write;
 use std::time::{Duration, Instant, SystemTime};
 
 use ingest_plugin::bindings::ingest::plugin::host;
+use ingest_plugin::schemars::JsonSchema;
 use ingest_plugin::{
-    Column, Origin, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, count, data, export, log,
+    Column, Origin, Plugin, Record, Refusal, Reject, Rows, Schema, Verdict, config_schema_of, count, data,
+    export, log,
 };
 use serde::Deserialize;
 
 /// The mode of misbehaviour, and the records that trigger it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(crate = "ingest_plugin::schemars")]
 pub struct Config {
     #[serde(default)]
     mode: Mode,
@@ -59,8 +62,9 @@ const EXCEPTION: &str =
     "Traceback (most recent call last):\n  File \"plugin.py\", line 3, in process\nValueError: no number";
 
 /// The modes of misbehaviour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(crate = "ingest_plugin::schemars")]
 enum Mode {
     /// Does not misbehave.
     #[default]
@@ -149,6 +153,10 @@ impl Plugin for Hostile {
 
     // Without `on`, `open` calls `keep_state`, because the result then depends on the number of earlier records.
     const STATEFUL: bool = false;
+
+    fn config_schema() -> Option<String> {
+        Some(config_schema_of::<Config>())
+    }
 
     fn check(config: &Config) -> Result<(), Refusal> {
         match config.mode {

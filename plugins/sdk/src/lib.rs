@@ -7,6 +7,8 @@ mod driver;
 mod instance;
 
 // The trait that the author implements, and the types that `open` uses.
+#[cfg(feature = "schemars")]
+mod config_schema;
 mod plugin;
 mod refusal;
 mod schema;
@@ -35,6 +37,8 @@ pub mod log;
 pub mod testing;
 
 pub use bindings::exports::ingest::plugin::transform::{ColumnType, Format};
+#[cfg(feature = "schemars")]
+pub use config_schema::config_schema_of;
 pub use copies::CopiedRow;
 pub use host::{Origin, count};
 #[doc(hidden)]
@@ -46,6 +50,8 @@ pub use reject::Reject;
 pub use rows::{Row, Rows};
 pub use scan::{is_decimal, is_digits};
 pub use schema::{Column, OutputColumn, Schema};
+#[cfg(feature = "schemars")]
+pub use schemars;
 pub use time::DateTime;
 pub use value::Value;
 

@@ -41,7 +41,8 @@ pub trait Plugin: Sized + 'static {
     }
 
     /// Returns a JSON Schema of the config, or `None` if there is none. `ingest-host plugin inspect` shows it to people,
-    /// and editors can use it. [`check`](Self::check) alone decides whether a config is accepted.
+    /// and editors can use it. [`check`](Self::check) alone decides whether a config is accepted. With the feature
+    /// `schemars`, `config_schema_of` makes the schema from the type of the config.
     fn config_schema() -> Option<String> {
         None
     }

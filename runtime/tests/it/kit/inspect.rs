@@ -58,6 +58,31 @@ fn the_columns_that_a_plugin_reads_and_writes_are_shown() {
     assert_eq!(one["plan"]["stateful"], true);
 }
 
+/// Checks that the schema that the SDK makes from the type of a config accepts what the plugin accepts.
+#[test]
+fn the_schema_of_a_config_agrees_with_its_type() {
+    let host = Host::embedded();
+    let said = inspect(&host, "hostile", "").ok();
+    assert!(
+        said.contains("config     at, count, count_fields, log, mode, on, size, text, turns  (--json"),
+        "{said}"
+    );
+    let one = inspect(&host, "hostile", "--json").json().remove(0);
+    let schema = jsonschema::validator_for(&one["config_schema"]).unwrap();
+    for (config, is_accepted) in [
+        (json!({}), true),
+        (json!({"mode": "panic-in-finish", "at": 3, "on": null}), true),
+        (json!({"mode": "none"}), false),
+        (json!({"modes": "keep"}), false),
+        (json!({"at": -1}), false),
+        (json!({"log": "yes"}), false),
+    ] {
+        let said = inspect(&host, "hostile", &format!("--columns n --plugin-config {config}"));
+        assert_eq!(said.code == Some(0), is_accepted, "{config}: {}", said.stderr);
+        assert_eq!(schema.is_valid(&config), is_accepted, "{config}");
+    }
+}
+
 #[test]
 fn a_plugin_that_refuses_the_columns_says_why() {
     let host = Host::embedded();
