@@ -196,7 +196,8 @@ impl Case {
     fn outcome(&self, plugin: &Plugin, limits: &Arc<Limits>, stop: &Stop) -> Result<Outcome> {
         let output = self.output.unwrap_or(self.format);
         let kept = Arc::new(Mutex::new(KeptFiles::default()));
-        let input = self.folder.join(format!("{}.{}", self.name, self.format.name()));
+        let file = format!("{}.{}", self.name, self.format.name());
+        let input = self.folder.join(&file);
         let limits = Limits {
             output_bytes_max: limits.output_bytes_max.min(CASE_BYTES_MAX),
             ..Limits::clone(limits)
@@ -205,6 +206,8 @@ impl Case {
             plugin,
             config: &self.config()?,
             uri: &path_uri(&input),
+            // The path of the folder can differ from machine to machine.
+            origin_uri: &file,
             input: InputOptions::default(),
             output_format: Some(output),
             limits: &Arc::new(limits),

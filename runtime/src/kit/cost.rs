@@ -65,6 +65,7 @@ pub fn measure(run: &Run<'_>, component: &[u8], engine: Engine) -> Result<Cost> 
     }
     let meter = Arc::new(Meter::default());
     let plugin = engine.measured_by(Arc::clone(&meter)).load(component)?;
+    let plugin = plugin.with_data(run.plugin.data().clone());
     let (mut whole, mut within) = (Duration::MAX, Duration::MAX);
     let began = Instant::now();
     for _ in 0..TIMED_RUNS {
@@ -91,7 +92,7 @@ pub fn measure(run: &Run<'_>, component: &[u8], engine: Engine) -> Result<Cost> 
 fn fuel(run: &Run<'_>, component: &[u8]) -> Result<(u64, u64)> {
     let meter = Arc::new(Meter::default());
     let engine = Engine::counting_fuel(run.limits)?.measured_by(Arc::clone(&meter));
-    let plugin = engine.load(component)?;
+    let plugin = engine.load(component)?.with_data(run.plugin.data().clone());
     let receipt = run.with_plugin(&plugin).to(MemoryStorage::dropping(), None)?;
     Ok((meter.fuel(), receipt.records.read))
 }

@@ -34,6 +34,8 @@ pub struct PlanInWords {
     pub output: Vec<PlannedColumn>,
     /// True if one instance must process all records, in order.
     pub stateful: bool,
+    /// True if the plugin asks for the origin of the input.
+    pub uses_origin: bool,
 }
 
 /// A column of the output.
@@ -87,6 +89,7 @@ pub fn plan(plugin: &Plugin, config: &PluginConfig, input: &InputColumns) -> Res
             })
             .collect(),
         stateful: plan.stateful,
+        uses_origin: plan.uses_origin,
     })
 }
 

@@ -26,6 +26,8 @@ pub struct Run<'a> {
     pub config: &'a PluginConfig,
     /// The path or URI of the input.
     pub uri: &'a str,
+    /// The URI that the plugin gets as the origin of the input.
+    pub origin_uri: &'a str,
     /// The options for reading the input.
     pub input: InputOptions,
     /// The format of the output, or `None` for the format of the input.
@@ -74,7 +76,7 @@ impl Run<'_> {
             },
             placement: Placement {
                 owner: Owner::default(),
-                uri: redact(self.uri),
+                uri: redact(self.origin_uri),
                 submitted_at: now,
                 group: None,
                 submitted_input: None,

@@ -237,6 +237,54 @@ fn the_records_of_a_replay_come_from_the_first_input(host: &Host) {
 }
 
 #[test]
+fn the_commands_of_an_author_give_reference_data() {
+    let host = Host::embedded();
+    host.write("t.txt", "seven");
+    host.write("in.csv", "n\nx\n");
+    std::fs::create_dir(host.path("cases")).unwrap();
+    host.write("cases/a.csv", "n\nx\n");
+    host.write("cases/a.config.json", DATA);
+    host.write("cases/a.out.csv", "n\nt:seven\n");
+    let plugin = component("hostile");
+    let plugin = plugin.to_str().unwrap();
+    let run = |words: &str, arguments: &[&str]| {
+        let arguments = [&[plugin], arguments].concat();
+        host.run_with(&format!("{words} --data t=t.txt"), &arguments)
+    };
+    let config = ["--plugin-config", DATA];
+    let said = run("plugin test", &[]).ok();
+    assert!(said.ends_with("1 case, all pass\n"), "{said}");
+    let said = run("plugin try", &[&config[..], &["in.csv"]].concat()).ok();
+    assert!(said.contains("x -> t:seven"), "{said}");
+    let said = run("plugin bench --input in.csv", &config).ok();
+    assert!(said.contains("1 records"), "{said}");
+    let said = run("plugin inspect --columns n", &config).ok();
+    assert!(
+        said.contains("reads      n") && !said.contains("origin"),
+        "{said}"
+    );
+    let words = "ingest in.csv --dry-run --data t=t.txt --plugin";
+    let said = host.run_with(words, &[&[plugin], &config[..]].concat()).ok();
+    assert!(said.contains("data     t  sha256:"), "{said}");
+}
+
+/// Checks that the expected output of a case can have the origin: it does not depend on the folder.
+#[test]
+fn the_origin_of_a_case_is_the_name_of_its_file() {
+    let host = Host::embedded();
+    std::fs::create_dir(host.path("cases")).unwrap();
+    host.write("cases/a.csv", "n\nx\n");
+    host.write("cases/a.config.json", ORIGIN);
+    host.write("cases/a.out.csv", "n\nno id|a.csv|a.csv\n");
+    let plugin = component("hostile");
+    let said = host.run_with("plugin test", &[plugin.to_str().unwrap()]).ok();
+    assert!(said.ends_with("1 case, all pass\n"), "{said}");
+    let words = "plugin inspect --columns n --plugin-config";
+    let said = host.run_with(words, &[ORIGIN, plugin.to_str().unwrap()]).ok();
+    assert!(said.contains("origin     used: "), "{said}");
+}
+
+#[test]
 fn another_origin_is_other_work_only_for_a_plugin_that_asks() {
     let host = Host::embedded();
     for folder in ["a", "b"] {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::kit::reference_data;
 use super::preview::uri;
+use crate::cli::data::DataArgs;
 use crate::cli::environment::Environment;
 use crate::cli::options::{InputArgs, LimitArgs, heading, number, plugin_config};
 use crate::cli::print;
@@ -38,6 +40,8 @@ pub(in crate::cli) struct Args {
     #[arg(long, alias = "config", value_name = "JSON|@FILE", help_heading = heading::PLUGIN)]
     plugin_config: Option<String>,
     #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
     limits: LimitArgs,
@@ -57,14 +61,18 @@ pub(super) fn bench(args: &Args, environment: &Environment) -> Result<ExitCode> 
     let input = args.input.options();
     input.check()?;
     let limits = Arc::new(args.limits.limits());
+    let data = reference_data(&args.data, &limits)?;
     let path = kit::component(&args.plugin)?;
     let component = read_component(&path, &limits)?;
     let engine = environment.engine(&limits)?;
     let plugin = engine.load(&component).map_err(|e| e.about(path.display()))?;
+    let plugin = plugin.with_data(data);
+    let uri = uri(&args.input_file);
     let run = Run {
         plugin: &plugin,
         config: &config,
-        uri: &uri(&args.input_file),
+        uri: &uri,
+        origin_uri: &uri,
         input,
         output_format: None,
         limits: &limits,

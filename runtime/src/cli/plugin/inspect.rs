@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::kit::load;
 use super::preview::uri;
+use crate::cli::data::DataArgs;
 use crate::cli::environment::Environment;
 use crate::cli::options::{InputArgs, LimitArgs, heading, plugin_config};
 use crate::cli::print;
@@ -33,6 +35,8 @@ pub(in crate::cli) struct Args {
     /// Config of the plugin.
     #[arg(long, alias = "config", value_name = "JSON|@FILE", help_heading = heading::PLUGIN)]
     plugin_config: Option<String>,
+    #[command(flatten)]
+    data: DataArgs,
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
@@ -76,9 +80,7 @@ pub(super) fn inspect(args: &Args, environment: &Environment) -> Result<ExitCode
     let config = plugin_config("--plugin-config", args.plugin_config.as_deref())?;
     let options = args.input.options();
     options.check()?;
-    let plugin = environment
-        .engine(&limits)?
-        .load_file(&kit::component(&args.file)?)?;
+    let plugin = load(&args.file, &args.data, &limits, environment)?;
     let columns = match &args.input_file {
         Some(path) => Some(kit::columns_of(&uri(path), &options, &limits)?),
         None => (!args.columns.is_empty()).then(|| InputColumns {
@@ -149,6 +151,9 @@ fn show_plan(plan: &PlanInWords) {
         true => "state      yes: one instance processes all records, in order",
         false => "state      no: several instances may process one input",
     });
+    if plan.uses_origin {
+        print::line("origin     used: the output can depend on the request's id and its input's URI or name");
+    }
 }
 
 fn in_words(column: &PlannedColumn) -> String {

@@ -1,13 +1,18 @@
-//! Implements the commands of `plugin` for authors: `new` and `build`.
+//! Implements the commands of `plugin` for authors: `new` and `build`. Also loads the plugin that the other commands for
+//! authors run.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::cli::data::{self, DataArgs};
 use crate::cli::environment::Environment;
 use crate::cli::options::LimitArgs;
 use crate::cli::print;
+use crate::config::Limits;
 use crate::error::Result;
+use crate::fetch::{Access, Fetcher};
 use crate::kit::{self, Built, Language};
+use crate::plugin::{Plugin, ReferenceData};
 
 #[derive(clap::Args)]
 pub(in crate::cli) struct NewArgs {
@@ -28,6 +33,25 @@ pub(in crate::cli) struct BuildArgs {
     json: bool,
     #[command(flatten)]
     limits: LimitArgs,
+}
+
+/// Reads the reference data of a plugin. Must be called on a thread of a Tokio runtime that is allowed to block.
+pub(super) fn reference_data(args: &DataArgs, limits: &Limits) -> Result<ReferenceData> {
+    data::for_plugin(args.read_blocking(&Fetcher::new(Access::default(), limits))?)
+}
+
+/// Loads the component at a path, with its reference data. If the path is the folder of a project, builds it first. Must
+/// be called on a thread of a Tokio runtime that is allowed to block.
+pub(super) fn load(
+    path: &Path,
+    data: &DataArgs,
+    limits: &Limits,
+    environment: &Environment,
+) -> Result<Plugin> {
+    // Data that cannot be read is found out before a long build.
+    let data = reference_data(data, limits)?;
+    let plugin = environment.engine(limits)?.load_file(&kit::component(path)?)?;
+    Ok(plugin.with_data(data))
 }
 
 pub(super) fn create(args: &NewArgs) -> Result<ExitCode> {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::kit::load;
+use crate::cli::data::DataArgs;
 use crate::cli::environment::Environment;
 use crate::cli::options::{InputArgs, LimitArgs, heading, number, plugin_config};
 use crate::cli::print::{self, Look};
@@ -35,6 +37,8 @@ pub(in crate::cli) struct Args {
     /// Config of the plugin.
     #[arg(long, alias = "config", value_name = "JSON|@FILE", help_heading = heading::PLUGIN)]
     plugin_config: Option<String>,
+    #[command(flatten)]
+    data: DataArgs,
     /// Format of the output [default: that of the input].
     #[arg(long, value_enum, help_heading = heading::OUTPUT)]
     format: Option<Format>,
@@ -49,13 +53,13 @@ pub(super) fn preview(args: &Args, environment: &Environment) -> Result<ExitCode
     let input = args.input.options();
     input.check()?;
     let limits = Arc::new(args.limits.limits());
-    let plugin = environment
-        .engine(&limits)?
-        .load_file(&kit::component(&args.plugin)?)?;
+    let plugin = load(&args.plugin, &args.data, &limits, environment)?;
+    let uri = uri(&args.input_file);
     let run = Run {
         plugin: &plugin,
         config: &config,
-        uri: &uri(&args.input_file),
+        uri: &uri,
+        origin_uri: &uri,
         input,
         output_format: args.format,
         limits: &limits,

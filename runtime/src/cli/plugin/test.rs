@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::kit::load;
+use crate::cli::data::DataArgs;
 use crate::cli::environment::Environment;
 use crate::cli::options::LimitArgs;
 use crate::cli::print::{self, Look};
 use crate::error::Result;
 use crate::kit::cases::{self, CaseResult};
-use crate::kit::{self, Difference, Side};
+use crate::kit::{Difference, Side};
 use crate::stop::Stop;
 
 const CASES: &str = "\
@@ -38,6 +40,8 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
@@ -49,9 +53,7 @@ pub(super) fn test(args: &Args, environment: &Environment) -> Result<ExitCode> {
     // A folder without cases is found out before a long build.
     let cases = cases::find(&folder)?;
     let limits = Arc::new(args.limits.limits());
-    let plugin = environment
-        .engine(&limits)?
-        .load_file(&kit::component(&args.plugin)?)?;
+    let plugin = load(&args.plugin, &args.data, &limits, environment)?;
     let mut failed = 0;
     for case in &cases {
         let result = case.run(&plugin, &limits, &Stop::default(), args.bless)?;
