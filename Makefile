@@ -23,8 +23,8 @@ test: toolchain redis terminal plugins ## Run the tests that need Rust, Redis an
 	$(CARGO) test --locked --workspace
 
 .PHONY: test-all
-test-all: test stores ## Run `make test`, and test with servers of object stores (needs Node, npm and Python; installs the servers)
-	$(CARGO) test --locked --workspace --test stores
+test-all: test stores node ## Run `make test`, and test object stores and plugins in JavaScript (needs Node, npm and Python; installs the rest)
+	$(CARGO) test --locked --workspace --test stores --test plugins_js
 
 .PHONY: faults
 faults: toolchain redis plugins ## Inject faults into every part, write docs/reliability.md (SEED=n repeats a run)
@@ -44,7 +44,7 @@ lint: toolchain ## Check format, lints (warnings denied) and lock files, for the
 	@scripts/toolchain.sh lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --workspace --test stores -- -D warnings
+	$(CARGO) clippy --locked --workspace --test stores --test plugins_js -- -D warnings
 	$(CARGO) clippy --locked $(PLUGINS) -p boundary-guest $(WASM) -- -D warnings
 	$(CARGO) update --quiet --locked --workspace --manifest-path fuzz/Cargo.toml
 
@@ -68,12 +68,14 @@ bench-micro: toolchain ## Measure each stage, the plugin boundary and the plugin
 clean: ## Remove all build results
 	$(CARGO) clean
 
-.PHONY: toolchain redis stores terminal
+.PHONY: toolchain redis stores terminal node
 toolchain:
 	@scripts/toolchain.sh
 redis:
 	@scripts/redis.sh
 stores:
 	@scripts/stores.sh
+node:
+	@scripts/node.sh
 terminal:
 	@command -v script >/dev/null 2>&1 || { echo "The tests need \`script\`, which gives them a terminal. Install it: apt-get install bsdutils, dnf install util-linux-script or util-linux, apk add util-linux-misc" >&2; exit 1; }

@@ -34,6 +34,7 @@ value_enum!(Format {
 
 value_enum!(Language {
     Rust = "rust";
+    JavaScript = "js";
 });
 
 value_enum!(State {

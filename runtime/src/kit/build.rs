@@ -1,6 +1,7 @@
 //! Builds the project of a plugin. A folder goes in. The path of a component that this host can run comes out, with the
 //! component's description.
 
+pub(super) mod js;
 pub(super) mod rust;
 
 use std::path::{Path, PathBuf};

@@ -51,6 +51,15 @@ fn a_project_has_what_an_author_needs() {
     }
     let manifest = std::fs::read_to_string(host.path("celsius/Cargo.toml")).unwrap();
     assert!(manifest.contains(&format!("ingest-plugin = \"{}\"", env!("CARGO_PKG_VERSION"))));
+
+    let listed = host.run("plugin new kelvin --lang js").ok();
+    for file in ["package.json", "package-lock.json", "plugin.js", "plugin.test.js"] {
+        let path = format!("kelvin/{file}");
+        assert!(listed.lines().any(|line| line == path), "{file}: {listed}");
+        let text = std::fs::read_to_string(host.path(&path)).unwrap();
+        assert!(!text.contains("{{"), "{file}: {text}");
+    }
+    assert!(host.path("kelvin/vendor/ingest-plugin/package.json").is_file());
 }
 
 #[test]
