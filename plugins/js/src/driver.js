@@ -73,8 +73,9 @@ export class Driver {
         this.#plugin = typeof plugin === "function" ? new plugin() : Object.create(plugin);
         refusePromise("open", this.#plugin.open(this.#schema, config));
         this.plan = this.#schema.plan(plugin.stateful);
-        const emitted = newRows(this.#schema, this.plan.output.length);
-        this.#changes = changesWriter(emitted);
+        const width = this.plan.output.length;
+        const emitted = newRows(this.#schema, width);
+        this.#changes = changesWriter(emitted, width);
         this.#moving = movingRecord(this.#schema, this.plan, this.#changes, emitted);
     }
 

@@ -35,19 +35,18 @@ export function movingRecord(schema, plan, changes, emitted) {
     let start = 0;
     let first = 0;
 
-    // The cells that are set: their columns, in increasing order, and their texts.
-    const columns = [];
-    const cells = [];
-    let count = 0;
-    /** The last of these columns, or -1. */
+    /** The last column of the cells that are set, or -1. */
     let last = -1;
     /** The columns whose last value cannot be written, or null. */
     let unwritable = null;
     let isDropped = false;
 
+    const { addCell } = changes;
+
     /** Returns the field in a column. */
     function get(column) {
-        const field = typeof column === "string" ? schema.field(column).field : column.field;
+        // A string has no such member. In QuickJS, `typeof` costs more than this look-up.
+        const field = column.field ?? schema.field(column).field;
         const at = first + field;
         const value = text.slice(field === 0 ? start : ends[at - 1] + 1, ends[at]);
         return isAscii ? value : fromUtf8(value);
@@ -55,24 +54,23 @@ export function movingRecord(schema, plan, changes, emitted) {
 
     /** Sets the output cell in a column. */
     function set(column, value) {
-        const output = typeof column === "string" ? schema.outputNamed(column) : column.output;
+        const output = column.output ?? schema.outputNamed(column);
         const index = output.index;
         if (index < 0) {
             return;
         }
-        const written = typeof value === "string" && !output.isNumber ? value : cellText(value, output.isNumber);
+        const written = cellText(value, output.isNumber);
         if (index <= last || written === null || unwritable !== null) {
             setAgain(output, written);
         } else if (!hasAlready(output, written)) {
-            columns[count] = index;
-            cells[count++] = written;
+            addCell(index, written);
             last = index;
         }
     }
 
     /** Returns true if a cell has a text if it is not set. */
     function hasAlready(output, written) {
-        const field = output.field;
+        const field = output.sourceField;
         if (field < 0) {
             return written === "" && output.source === null;
         }
@@ -89,8 +87,13 @@ export function movingRecord(schema, plan, changes, emitted) {
 
     /** Returns true if a JSON value must be written even if its text stays the same. */
     function isRetyped(output) {
-        const isString = text[ends[first + output.field]] === '"';
-        return isString && (output.strings === GO || get(output) === "");
+        const isString = text[ends[first + output.sourceField]] === '"';
+        return isString && (output.strings === GO || isEmpty(output.sourceField));
+    }
+
+    function isEmpty(field) {
+        const at = first + field;
+        return ends[at] === (field === 0 ? start : ends[at - 1] + 1);
     }
 
     /** Sets a cell if it, or one behind it, may be set already. A text of null cannot be written. */
@@ -102,20 +105,17 @@ export function movingRecord(schema, plan, changes, emitted) {
             return;
         }
         unwritable.delete(index);
-        let at = 0;
-        while (at < count && columns[at] < index) {
-            at += 1;
-        }
-        if (at < count && columns[at] === index) {
-            cells[at] = written;
+        const { columns, texts } = changes.takeCells();
+        const behind = columns.findIndex((column) => column >= index);
+        const at = behind < 0 ? columns.length : behind;
+        if (columns[at] === index) {
+            texts[at] = written;
         } else if (!hasAlready(output, written)) {
-            columns.length = count;
-            cells.length = count;
             columns.splice(at, 0, index);
-            cells.splice(at, 0, written);
-            count += 1;
-            last = columns[count - 1];
+            texts.splice(at, 0, written);
         }
+        columns.forEach((column, at) => addCell(column, texts[at]));
+        last = columns.at(-1) ?? -1;
     }
 
     /** Returns the index of the first column that must be written and cannot, or -1. */
@@ -145,9 +145,9 @@ export function movingRecord(schema, plan, changes, emitted) {
         return typeof value === "number" ? value : reject(BAD_VALUE, value, column);
     }
 
-    function time(column, separator = " ") {
+    function time(column, separator) {
         const value = DateTime.parse(get(column), separator);
-        return value ?? reject(BAD_VALUE, `is not a time YYYY-MM-DD${separator}HH:MM:SS`, column);
+        return value ?? reject(BAD_VALUE, `is not a time YYYY-MM-DD${separator ?? " "}HH:MM:SS`, column);
     }
 
     return {
@@ -180,7 +180,6 @@ export function movingRecord(schema, plan, changes, emitted) {
         moveTo(index) {
             start = starts[index];
             first = index * width;
-            count = 0;
             last = -1;
             unwritable = null;
             isDropped = false;
@@ -188,7 +187,7 @@ export function movingRecord(schema, plan, changes, emitted) {
 
         /** Gives the record the verdict of a call that threw nothing. */
         settle() {
-            if (unwritable !== null || emitted.count() > 0) {
+            if (unwritable !== null || emitted.count > 0) {
                 const column = firstUnwritable();
                 if (column >= 0) {
                     changes.reject(new Reject(BAD_VALUE, unwritableSentence(plan.output[column].name)));
@@ -198,7 +197,7 @@ export function movingRecord(schema, plan, changes, emitted) {
             if (isDropped) {
                 changes.drop();
             } else {
-                changes.keep(columns, cells, count);
+                changes.keep();
             }
         },
     };

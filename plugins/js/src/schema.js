@@ -26,7 +26,7 @@ export class OutputColumn {
         /** The index in the output, or -1 if the column is not in it. `Schema.plan` sets this and what follows. */
         this.index = -1;
         /** The index of the field that provides the cells, or -1 if the plugin reads no such field. */
-        this.field = -1;
+        this.sourceField = -1;
         this.isNumber = false;
         this.strings = STAY;
         /** A handle of an input column has an output column, too. */
@@ -182,7 +182,7 @@ export class Schema {
 
     #place(output, index) {
         output.index = index;
-        output.field = this.#columns.get(output.source)?.field ?? -1;
+        output.sourceField = this.#columns.get(output.source)?.field ?? -1;
         output.isNumber = output.type === "integer" || output.type === "number";
         if (this.#format === "csv" || output.type === "inherit" || output.type === "text") {
             output.strings = STAY;

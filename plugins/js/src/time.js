@@ -24,32 +24,40 @@ for (let second = 0; second < 60; second++) {
 /** The seconds since 1970-01-01 of days that have occurred. */
 const days = new Map();
 
+// The last day that occurred with a space behind it: this text, the seconds of the day, and the day with a T behind it.
+let lastDay = "";
+let lastSeconds = 0;
+let lastPrefix = "";
+
 /** A date of the Gregorian calendar with a time of day, without a time zone. */
 export class DateTime {
-    /** Use {@link DateTime.parse}. */
-    constructor(seconds, text) {
-        /** The seconds since 1970-01-01 00:00:00 in the same time zone. Every day counts as 86,400 seconds. */
-        this.seconds = seconds;
-        /** The time as YYYY-MM-DDTHH:MM:SS. */
-        this.text = text;
+    /** The seconds since 1970-01-01 00:00:00 in the same time zone. Every day counts as 86,400 seconds. */
+    seconds;
+    /** The time as YYYY-MM-DDTHH:MM:SS. */
+    text;
+
+    constructor() {
+        throw new TypeError("DateTime.parse makes a time");
     }
 
     /**
      * Parses YYYY-MM-DD, the separator and HH:MM:SS. Each part must have all its digits, and the date must exist.
      * Returns null for any other text.
      */
-    static parse(text, separator = " ") {
-        if (text.length !== 19 || text[10] !== separator) {
+    static parse(text, separator) {
+        if (text.length !== 19) {
             return null;
+        }
+        if (separator === undefined || separator === " ") {
+            const day = text.slice(0, 11);
+            if (day !== lastDay && !enterDay(day)) {
+                return null;
+            }
+            return dateTime(lastSeconds, lastPrefix, text);
         }
         const date = text.slice(0, 10);
         const day = days.get(date) ?? secondsOfDay(date);
-        const minute = MINUTES.get(text.slice(11, 16));
-        const second = SECONDS.get(text.slice(16));
-        if (day === null || minute === undefined || second === undefined) {
-            return null;
-        }
-        return new DateTime(day + minute + second, date + "T" + text.slice(11));
+        return day === null || text[10] !== separator ? null : dateTime(day, date + "T", text);
     }
 
     toString() {
@@ -60,6 +68,26 @@ export class DateTime {
     valueOf() {
         return this.seconds;
     }
+}
+
+/** Makes a day with a space behind it the last day. Returns false if the text is not one. */
+function enterDay(text) {
+    const date = text.slice(0, 10);
+    const seconds = days.get(date) ?? secondsOfDay(date);
+    if (seconds === null || text[10] !== " ") {
+        return false;
+    }
+    lastDay = text;
+    lastSeconds = seconds;
+    lastPrefix = date + "T";
+    return true;
+}
+
+/** Returns the time of day at the end of a text, on a day, or null. */
+function dateTime(day, prefix, text) {
+    const seconds = day + MINUTES.get(text.slice(11, 16)) + SECONDS.get(text.slice(16));
+    // In QuickJS, `new` costs half as much again.
+    return Number.isNaN(seconds) ? null : { __proto__: DateTime.prototype, seconds, text: prefix + text.slice(11) };
 }
 
 /** Returns the seconds from 1970-01-01 to a day, or null if the text is no day of the calendar. */

@@ -10,18 +10,18 @@ import { DateTime } from "./time.js";
  * @throws {TypeError} if the value has no text that a cell could have
  */
 export function cellText(value, isNumber) {
-    if (typeof value === "string") {
-        return isNumber && isWord(value) && isNotFinite(value) ? null : value;
-    }
     if (value === null || value === undefined) {
         return "";
     }
-    if (typeof value === "number") {
-        return numberText(value);
-    }
-    // In QuickJS, `instanceof` takes more look-ups.
+    // In QuickJS, `instanceof` and `typeof` take more look-ups.
     if (value.constructor === DateTime) {
         return value.text;
+    }
+    if (typeof value === "string") {
+        return isNumber && isWord(value) && isNotFinite(value) ? null : value;
+    }
+    if (typeof value === "number") {
+        return numberText(value);
     }
     if (typeof value === "boolean" || typeof value === "bigint") {
         return String(value);

@@ -78,6 +78,37 @@ test("texts cross as they are", () => {
     }
 });
 
+test("any mix of verdicts and texts in a batch gives the rows of a model", () => {
+    const random = randomInteger(5);
+    for (let round = 0; round < 300; round++) {
+        const rows = [];
+        const rejects = [];
+        let number = 0;
+        const any = plugin((record) => {
+            number += 1;
+            const row = [record.get("a"), record.get("b")];
+            for (let sets = random(4); sets > 0; sets--) {
+                const at = random(2);
+                row[at] = randomText(random);
+                record.set("ab"[at], row[at]);
+            }
+            const emitted = Array.from({ length: random(3) }, () => ["", randomText(random)]);
+            emitted.forEach(([, text]) => record.emit().set("b", text));
+            const verdict = random(4);
+            if (verdict === 0) {
+                const reason = randomText(random);
+                rejects.push({ record: number, code: "bad", reason });
+                return record.reject("bad", reason);
+            }
+            rows.push(...(verdict === 1 ? [] : [row]), ...emitted);
+            return verdict === 1 ? record.drop() : undefined;
+        });
+        const report = run(any, `a,b\n${"x,é\n".repeat(random(9))}`, { batchRecords: 1 + random(9) });
+        assert.deepEqual(report.rows, rows);
+        assert.deepEqual(report.rejects, rejects);
+    }
+});
+
 test("columns that are not read stay outside, and can be set", () => {
     const outside = {
         stateful: false,

@@ -44,7 +44,7 @@ test("handles stay valid when columns move", () => {
         ["a", 1],
     ]);
     assert.deepEqual([d.index, c.output.index, a.output.index], [0, 1, -1]);
-    assert.deepEqual([c.output.field, b.field, d.field], [0, -1, -1]);
+    assert.deepEqual([c.output.sourceField, b.sourceField, d.sourceField], [0, -1, -1]);
     assert.equal(schema.outputNamed("b"), b);
     assert.equal(schema.field("c"), c);
 });

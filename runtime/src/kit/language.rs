@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_package_for_javascript_has_the_interface_and_the_version_of_this_host() {
-        assert_eq!(text("plugins/js/wit/plugin.wit"), text("wit/plugin.wit"));
+        assert_eq!(text("plugins/js/wit/plugin.wit"), text("wit/0.1/plugin.wit"));
         let manifest = json("plugins/js/package.json");
         assert_eq!(manifest["version"], env!("CARGO_PKG_VERSION"));
     }

@@ -14,7 +14,7 @@ pub(crate) fn installed() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("js");
     assert!(
         folder.join("installed").is_file(),
-        "{} is missing: `make test` installs it, with scripts/node.sh, which needs Node 18 or newer with npm",
+        "{} is missing: `make test-all` installs it, with scripts/node.sh, which needs Node 18 or newer with npm",
         folder.display()
     );
     folder
