@@ -44,6 +44,14 @@ impl<'a> Record<'a> {
         self.fields.get(column.field)
     }
 
+    /// Returns true if the field in `column` is a JSON string, so that the field `1.5` of the string `"1.5"` can be told from
+    /// that of the number `1.5`. The result has a meaning only for JSONL: see [`Schema::format`](crate::Schema::format).
+    #[inline]
+    #[must_use]
+    pub fn is_string(&self, column: Column) -> bool {
+        self.fields.is_string(column.field)
+    }
+
     /// Parses the field in `column` as a `T`, such as an integer or a float.
     ///
     /// A returned float is always finite. NaN is rejected because a comparison such as `value > max` is false for NaN,
