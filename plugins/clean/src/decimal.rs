@@ -43,6 +43,12 @@ impl<'a> Decimal<'a> {
         matches!(self, Self::Short(text, _) if text.len() == field.len())
     }
 
+    fn long(&self) -> Long<'a> {
+        match self {
+            Self::Short(text, _) | Self::Long(text) => Long::of(text),
+        }
+    }
+
     /// Writes the number in a form that JSON allows, with all its digits.
     #[inline]
     pub(crate) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
@@ -50,6 +56,129 @@ impl<'a> Decimal<'a> {
             Self::Short(text, _) => out.write_str(text),
             Self::Long(text) => Long::of(text).write(out),
         }
+    }
+}
+
+/// The numbers of digits of the type `decimal(p,s)`: at most `digits` in total, and exactly `scale` after the point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Precision {
+    digits: u8,
+    scale: u8,
+}
+
+impl Precision {
+    /// The largest number of digits. It is the largest one of Parquet, Arrow and most databases.
+    const DIGITS_MAX: u8 = 38;
+
+    /// Parses the name of a type such as `decimal(12,2)`. Returns `None` if the text is another name.
+    ///
+    /// # Errors
+    /// Returns a sentence about missing or wrong numbers.
+    pub(crate) fn parse(name: &str) -> Option<Result<Self, String>> {
+        let inner = name.strip_prefix("decimal(")?.strip_suffix(')')?;
+        let number = |text: &str| text.trim().parse().ok();
+        let parts = inner
+            .split_once(',')
+            .map(|(digits, scale)| (number(digits), number(scale)));
+        let (Some(digits), Some(scale)) = parts.unwrap_or_default() else {
+            return Some(Err(format!(
+                "there is no type {name:?}: write two numbers, such as \"decimal(12,2)\" for 12 digits of which 2 are \
+                 after the point"
+            )));
+        };
+        let is_possible = (1..=Self::DIGITS_MAX).contains(&digits) && scale <= digits;
+        Some(if is_possible {
+            Ok(Self { digits, scale })
+        } else {
+            Err(format!(
+                "there is no type {name:?}: a decimal has 1 to {} digits, and not more than these after the point",
+                Self::DIGITS_MAX
+            ))
+        })
+    }
+
+    /// Checks that the number fits without loss. Zeros at its end need no place.
+    ///
+    /// # Errors
+    /// Fails if the number has too many digits before the point, or too many after it.
+    pub(crate) fn check(self, number: &Decimal<'_>) -> Result<(), Misfit> {
+        let number = number.long();
+        let Some(magnitude) = number.magnitude() else {
+            return Ok(());
+        };
+        if magnitude > i64::from(self.digits - self.scale) {
+            return Err(Misfit::Whole);
+        }
+        let mut count = 0;
+        for (at, digit) in (1..).zip(number.digits()) {
+            if digit != b'0' {
+                count = at;
+            }
+        }
+        if count - magnitude > i64::from(self.scale) {
+            return Err(Misfit::Fraction);
+        }
+        Ok(())
+    }
+}
+
+/// The part of a number that has more digits than the type allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    Whole,
+    Fraction,
+}
+
+impl Misfit {
+    /// Writes the fault of a number that does not fit `precision`.
+    pub(crate) fn describe(self, precision: Precision, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Precision { digits, scale } = precision;
+        let (count, place) = match self {
+            Self::Whole => (digits - scale, "before"),
+            Self::Fraction => (scale, "after"),
+        };
+        write!(
+            f,
+            "does not fit decimal({digits},{scale}), which has {count} digits {place} the point"
+        )
+    }
+}
+
+/// A number of the type `decimal(p,s)`, which fits its precision.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fixed<'a> {
+    pub(crate) number: Decimal<'a>,
+    pub(crate) precision: Precision,
+}
+
+impl Fixed<'_> {
+    /// Writes the number without an exponent, with all digits after the point. A zero has no sign.
+    pub(crate) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let number = self.number.long();
+        let magnitude = number.magnitude();
+        if number.is_negative && magnitude.is_some() {
+            out.write_char('-')?;
+        }
+        let mut digits = number.digits().chain(std::iter::repeat(b'0')).map(char::from);
+        let magnitude = magnitude.unwrap_or(0);
+        if magnitude <= 0 {
+            out.write_char('0')?;
+        }
+        for _ in 0..magnitude {
+            out.write_char(digits.next().unwrap_or('0'))?;
+        }
+        if self.precision.scale > 0 {
+            out.write_char('.')?;
+        }
+        for at in 0..i64::from(self.precision.scale) {
+            let is_zero = magnitude + at < 0;
+            out.write_char(if is_zero {
+                '0'
+            } else {
+                digits.next().unwrap_or('0')
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,12 @@
 mod config;
 mod decimal;
 mod literal;
+mod locale;
+mod mask;
+mod notation;
+mod range;
+mod refinements;
+mod text;
 mod time;
 mod time_format;
 mod values;
@@ -13,12 +19,14 @@ use ingest_plugin::{
 
 pub use config::Config;
 use config::Rule;
+use refinements::{Scratch, Source};
 use values::Values;
 
 /// The plugin `clean`, opened for one input.
 pub struct Clean {
     checks: Vec<Check>,
     constants: Vec<(OutputColumn, String)>,
+    scratch: Scratch,
 }
 
 /// A column whose values are checked.
@@ -28,6 +36,8 @@ struct Check {
     /// True if a value whose text stays the same needs no edit. This is false for JSONL, where a string may have to
     /// become a literal with the same text.
     same_text_stays: bool,
+    /// True if the input is JSONL.
+    is_json: bool,
 }
 
 impl Plugin for Clean {
@@ -44,6 +54,7 @@ impl Plugin for Clean {
         let mut clean = Self {
             checks: Vec::new(),
             constants: Vec::new(),
+            scratch: Scratch::default(),
         };
         let mut rules = config.columns;
         // A reject names only the first fault of a record, so the checks run in the order of the input's columns.
@@ -60,7 +71,7 @@ impl Plugin for Clean {
 
     fn record(&mut self, record: &mut Record<'_>) -> Result<Verdict, Reject> {
         for check in &self.checks {
-            check.apply(record)?;
+            check.apply(record, &mut self.scratch)?;
         }
         for (column, constant) in &self.constants {
             record.set(*column, constant);
@@ -100,6 +111,7 @@ impl Clean {
                 column,
                 values,
                 same_text_stays: schema.format() == Format::Csv,
+                is_json: schema.format() == Format::Jsonl,
             });
         }
         Ok(())
@@ -107,12 +119,36 @@ impl Clean {
 }
 
 impl Check {
-    fn apply(&self, record: &mut Record<'_>) -> Result<(), Reject> {
+    fn apply(&self, record: &mut Record<'_>, scratch: &mut Scratch) -> Result<(), Reject> {
+        if self.values.refinements.is_some() {
+            return self.apply_refined(record, scratch);
+        }
         let field = record.get(self.column);
         match self.values.read(field) {
             Ok(Some(cell)) if self.same_text_stays && cell.is_unchanged(field) => {}
             Ok(Some(cell)) => record.set(self.column, cell),
             Ok(None) => record.set(self.column, ""),
+            Err(fault) => return Err(record.reject(self.column, fault.code(), &fault)),
+        }
+        Ok(())
+    }
+
+    /// Does the same as `apply` for a column with refinements. It is never inlined, so that it does not slow down the other
+    /// columns.
+    #[inline(never)]
+    fn apply_refined(&self, record: &mut Record<'_>, scratch: &mut Scratch) -> Result<(), Reject> {
+        let source = Source {
+            text: record.get(self.column),
+            is_literal: self.is_json && !record.is_string(self.column),
+        };
+        match self.values.read_refined(source, scratch) {
+            Ok(Some(cell)) => record.set(self.column, cell),
+            Ok(None) => record.set(self.column, ""),
+            Err(fault) if self.values.is_protected() => {
+                let name = record.name(self.column);
+                let reason = format!("{name}: the value, which is not shown here, {fault}");
+                return Err(Reject::new(fault.code(), reason));
+            }
             Err(fault) => return Err(record.reject(self.column, fault.code(), &fault)),
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Parses times: a text and a format come in, a local time or an instant goes out. A text is refused if it has a digit,
 //! an offset or a weekday that would have no use.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use jiff::SignedDuration;
@@ -11,13 +12,17 @@ use crate::time_format::{Field, Padding, Part, TimeFormat};
 /// The largest offset from UTC that `clean` accepts: 14 hours. No time zone in use today has a larger offset.
 const OFFSET_SECONDS_MAX: i64 = 14 * 3600;
 
-/// A time in the years 1 to 9999.
+/// A time in the years 1 to 9999, or a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Time {
     /// A local time without a time zone.
     Local(DateTime),
     /// A point in time, in UTC.
     Instant(DateTime),
+    /// A date without a time of day.
+    Date(Date),
+    /// A time of day without a date.
+    Clock(jiff::civil::Time),
 }
 
 impl Time {
@@ -26,41 +31,92 @@ impl Time {
     pub(crate) fn parse_iso(text: &str) -> Option<Self> {
         let mut rest = Rest(text);
         let mut fields = Fields::default();
-        fields.set(Field::Year, rest.digits(4, 4)?);
-        let has_hyphens = rest.skip("-").is_some();
-        fields.set(Field::Month, rest.digits(2, 2)?);
-        if has_hyphens {
-            rest.skip("-")?;
-        }
-        fields.set(Field::Day, rest.digits(2, 2)?);
+        rest.iso_date(&mut fields)?;
         if rest.0.is_empty() {
             return fields.time();
         }
         rest.0 = rest.0.strip_prefix(['T', 't', ' '])?;
-        fields.set(Field::Hour, rest.digits(2, 2)?);
-        let has_colons = rest.skip(":").is_some();
-        if has_colons || rest.is_digit() {
-            fields.set(Field::Minute, rest.digits(2, 2)?);
-            let has_seconds = if has_colons {
-                rest.skip(":").is_some()
-            } else {
-                rest.is_digit()
-            };
-            if has_seconds {
-                fields.set(Field::Second, rest.digits(2, 2)?);
-                if rest.skip(".").or_else(|| rest.skip(",")).is_some() {
-                    fields.set(Field::Nanosecond, rest.fraction(1, 9)?);
-                }
-            }
-        }
+        rest.iso_clock(&mut fields)?;
         if !rest.0.is_empty() {
             fields.offset = Some(rest.offset(false)?);
         }
         rest.0.is_empty().then(|| fields.time()).flatten()
     }
 
+    /// Parses a date in ISO 8601. Returns `None` for any other text.
+    pub(crate) fn parse_iso_date(text: &str) -> Option<Self> {
+        let mut rest = Rest(text);
+        let mut fields = Fields::default();
+        rest.iso_date(&mut fields)?;
+        rest.0.is_empty().then(|| fields.date().map(Self::Date)).flatten()
+    }
+
+    /// Parses a time of day in ISO 8601, with minutes. Returns `None` for any other text.
+    pub(crate) fn parse_iso_clock(text: &str) -> Option<Self> {
+        let mut rest = Rest(text);
+        let mut fields = Fields::default();
+        rest.iso_clock(&mut fields)?;
+        fields.get(Field::Minute)?;
+        rest.0
+            .is_empty()
+            .then(|| fields.clock().map(Self::Clock))
+            .flatten()
+    }
+
     /// Parses a time in `format`. Returns `None` if the text does not fit the format or is no valid time.
     pub(crate) fn parse(text: &str, format: &TimeFormat) -> Option<Self> {
+        Fields::read(text, format)?.time()
+    }
+
+    /// Parses a date in `format`, which has no time of day.
+    pub(crate) fn parse_date(text: &str, format: &TimeFormat) -> Option<Self> {
+        Fields::read(text, format)?.date().map(Self::Date)
+    }
+
+    /// Parses a time of day in `format`, which has no date.
+    pub(crate) fn parse_clock(text: &str, format: &TimeFormat) -> Option<Self> {
+        Fields::read(text, format)?.clock().map(Self::Clock)
+    }
+
+    /// Compares two times. Returns `None` if only one of them has an offset from UTC, or only one is a date.
+    pub(crate) fn order(self, other: Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Local(left), Self::Local(right)) | (Self::Instant(left), Self::Instant(right)) => {
+                Some(left.cmp(&right))
+            }
+            (Self::Date(left), Self::Date(right)) => Some(left.cmp(&right)),
+            (Self::Clock(left), Self::Clock(right)) => Some(left.cmp(&right)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(time) => write!(f, "{time}"),
+            Self::Instant(time) => write!(f, "{time}Z"),
+            Self::Date(date) => write!(f, "{date}"),
+            Self::Clock(time) => write!(f, "{time}"),
+        }
+    }
+}
+
+/// The parts of a time that have been read so far.
+#[derive(Default)]
+struct Fields {
+    values: [Option<u32>; Field::COUNT],
+    /// The offset from UTC in seconds. It is positive to the east.
+    offset: Option<i64>,
+    /// The distance from 1970-01-01 00:00:00 UTC: true if the time is before this instant, and the number of seconds.
+    unix: Option<(bool, i64)>,
+}
+
+impl Fields {
+    /// Reads the parts of a time in `format`. Returns `None` if the text does not fit the format. The function is always
+    /// inlined, because its result is large.
+    #[inline(always)]
+    fn read(text: &str, format: &TimeFormat) -> Option<Self> {
         let mut rest = Rest(text);
         let mut fields = Fields::default();
         for part in format.parts() {
@@ -88,34 +144,18 @@ impl Time {
                     }
                 }
                 Part::Name { field, names } => fields.set(field, rest.name(names)?),
+                Part::LocalName { field, ref names } => {
+                    let (number, after) = names.find(rest.0)?;
+                    rest.0 = after;
+                    fields.set(field, number);
+                }
                 Part::Offset => fields.offset = Some(rest.offset(true)?),
                 Part::Unix => fields.unix = Some(rest.unix()?),
             }
         }
-        rest.0.is_empty().then(|| fields.time()).flatten()
+        rest.0.is_empty().then_some(fields)
     }
-}
 
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local(time) => write!(f, "{time}"),
-            Self::Instant(time) => write!(f, "{time}Z"),
-        }
-    }
-}
-
-/// The parts of a time that have been read so far.
-#[derive(Default)]
-struct Fields {
-    values: [Option<u32>; Field::COUNT],
-    /// The offset from UTC in seconds. It is positive to the east.
-    offset: Option<i64>,
-    /// The distance from 1970-01-01 00:00:00 UTC: true if the time is before this instant, and the number of seconds.
-    unix: Option<(bool, i64)>,
-}
-
-impl Fields {
     fn set(&mut self, field: Field, value: u32) {
         self.values[field as usize] = Some(value);
     }
@@ -132,17 +172,19 @@ impl Fields {
             let distance = if is_before { -distance } else { distance };
             return instant(Date::constant(1970, 1, 1).at(0, 0, 0, 0), distance);
         }
-        let date = self.date()?;
-        let clock = |field| i8::try_from(self.get(field).unwrap_or(0)).ok();
-        let nanosecond = i32::try_from(self.get(Field::Nanosecond).unwrap_or(0)).ok()?;
-        let hour = i8::try_from(self.hour()?).ok()?;
-        let time =
-            jiff::civil::Time::new(hour, clock(Field::Minute)?, clock(Field::Second)?, nanosecond).ok()?;
-        let local = date.to_datetime(time);
+        let local = self.date()?.to_datetime(self.clock()?);
         match self.offset {
             None => Some(Time::Local(local)),
             Some(offset) => instant(local, SignedDuration::from_secs(-offset)),
         }
+    }
+
+    /// Returns the time of day. It is midnight if no part of it has been read.
+    fn clock(&self) -> Option<jiff::civil::Time> {
+        let part = |field| i8::try_from(self.get(field).unwrap_or(0)).ok();
+        let nanosecond = i32::try_from(self.get(Field::Nanosecond).unwrap_or(0)).ok()?;
+        let hour = i8::try_from(self.hour()?).ok()?;
+        jiff::civil::Time::new(hour, part(Field::Minute)?, part(Field::Second)?, nanosecond).ok()
     }
 
     fn date(&self) -> Option<Date> {
@@ -217,6 +259,40 @@ struct Rest<'a>(&'a str);
 impl<'a> Rest<'a> {
     fn skip(&mut self, literal: &str) -> Option<()> {
         self.0 = self.0.strip_prefix(literal)?;
+        Some(())
+    }
+
+    /// Takes a date as `YYYY-MM-DD` or `YYYYMMDD`.
+    fn iso_date(&mut self, fields: &mut Fields) -> Option<()> {
+        fields.set(Field::Year, self.digits(4, 4)?);
+        let has_hyphens = self.skip("-").is_some();
+        fields.set(Field::Month, self.digits(2, 2)?);
+        if has_hyphens {
+            self.skip("-")?;
+        }
+        fields.set(Field::Day, self.digits(2, 2)?);
+        Some(())
+    }
+
+    /// Takes a time of day as `HH`, `HH:MM`, `HHMM`, `HH:MM:SS` or `HHMMSS`. The seconds can have a fraction.
+    fn iso_clock(&mut self, fields: &mut Fields) -> Option<()> {
+        fields.set(Field::Hour, self.digits(2, 2)?);
+        let has_colons = self.skip(":").is_some();
+        if !has_colons && !self.is_digit() {
+            return Some(());
+        }
+        fields.set(Field::Minute, self.digits(2, 2)?);
+        let has_seconds = if has_colons {
+            self.skip(":").is_some()
+        } else {
+            self.is_digit()
+        };
+        if has_seconds {
+            fields.set(Field::Second, self.digits(2, 2)?);
+            if self.skip(".").or_else(|| self.skip(",")).is_some() {
+                fields.set(Field::Nanosecond, self.fraction(1, 9)?);
+            }
+        }
         Some(())
     }
 

@@ -2,6 +2,7 @@
 //! A format is refused if no value could match it, or if a part of a value would have no use.
 
 use crate::literal::Literal;
+use crate::locale::{Locale, Names};
 
 /// A part of a time, such as its year or its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,14 @@ pub(crate) enum Field {
 impl Field {
     pub(crate) const COUNT: usize = Self::Unix as usize + 1;
 
+    /// Returns true for the parts of a time of day.
+    fn is_clock(self) -> bool {
+        matches!(
+            self,
+            Self::Hour | Self::Hour12 | Self::Half | Self::Minute | Self::Second | Self::Nanosecond
+        )
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Year => "year",
@@ -49,6 +58,16 @@ impl Field {
             Self::Unix => "seconds since 1970",
         }
     }
+}
+
+/// What a format reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A date, optionally with a time of day.
+    Timestamp,
+    Date,
+    /// A time of day.
+    Clock,
 }
 
 /// The characters that fill up a number with fewer digits than its maximum.
@@ -85,6 +104,11 @@ pub(crate) enum Part {
         field: Field,
         names: &'static [(&'static str, u32)],
     },
+    /// A name in a language other than English.
+    LocalName {
+        field: Field,
+        names: Names,
+    },
     Offset,
     Unix,
 }
@@ -94,27 +118,51 @@ pub(crate) enum Part {
 pub(crate) struct TimeFormat {
     parts: Vec<Part>,
     fields: Vec<Field>,
+    locale: Locale,
 }
 
 impl TimeFormat {
-    /// Parses a format.
+    /// Parses a format for `target`, with the names of `locale`.
     ///
     /// # Errors
     /// Returns a sentence that says what is wrong in the format, and what to write instead.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, target: Target, locale: Locale) -> Result<Self, String> {
         let mut format = Self {
             parts: Vec::new(),
             fields: Vec::new(),
+            locale,
         };
         format.add(text)?;
         if format.fields.is_empty() {
-            return Err("has no directives: write %Y-%m-%d where others write YYYY-MM-DD".into());
+            return Err(match target {
+                Target::Clock => "has no directives: write %H:%M:%S where others write HH:MM:SS".into(),
+                _ => "has no directives: write %Y-%m-%d where others write YYYY-MM-DD".into(),
+            });
         }
-        format.check_fields()?;
+        match target {
+            Target::Timestamp => format.check_timestamp()?,
+            Target::Date => format.check_date()?,
+            Target::Clock => format.check_clock_only()?,
+        }
         format.check_literals()?;
         format.check_short_year()?;
         format.fix_digits()?;
+        format.fix_points();
         Ok(format)
+    }
+
+    /// Returns true if the format reads the name of a month or of a weekday.
+    pub(crate) fn has_names(&self) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::LocalName { .. } => true,
+            Part::Name { field, names } => *field != Field::Half && !is_numbered(names),
+            _ => false,
+        })
+    }
+
+    /// Returns true if the format reads an offset from UTC or the seconds since 1970.
+    pub(crate) fn is_instant(&self) -> bool {
+        self.has(Field::Offset) || self.has(Field::Unix)
     }
 
     pub(crate) fn parts(&self) -> &[Part] {
@@ -187,7 +235,9 @@ impl TimeFormat {
             ("", 'n' | 't') => self.add_space(),
             ("", '%') => self.add_literal('%'),
             _ => {
-                let (field, part) = part(flags, letter)
+                let (field, part) = self
+                    .local_name(flags, letter)
+                    .or_else(|| part(flags, letter))
                     .ok_or_else(|| format!("has %{flags}{letter}, {}", unknown(flags, letter)))?;
                 self.add_field(field, part)?;
             }
@@ -195,13 +245,14 @@ impl TimeFormat {
         Ok(characters.as_str())
     }
 
+    fn local_name(&self, flags: &str, letter: char) -> Option<(Field, Part)> {
+        let (field, names) = self.locale.names(letter).filter(|_| flags.is_empty())?;
+        Some((field, Part::LocalName { field, names }))
+    }
+
     /// Checks that the fields together give exactly one time, and that each field has a use.
-    fn check_fields(&self) -> Result<(), String> {
-        use Field::{
-            Day, DayOfYear, Half, Hour, Hour12, Minute, Month, Nanosecond, Second, Unix, Week, WeekYear,
-            Weekday, Year,
-        };
-        let has_all = |fields: &[Field]| fields.iter().all(|&field| self.has(field));
+    fn check_timestamp(&self) -> Result<(), String> {
+        use Field::{Nanosecond, Unix};
         if self.has(Unix) {
             let others = self
                 .fields
@@ -214,21 +265,59 @@ impl TimeFormat {
                 ))
             });
         }
-        if !has_all(&[Year, Month, Day])
-            && !has_all(&[Year, DayOfYear])
-            && !has_all(&[WeekYear, Week, Weekday])
-        {
-            let missing = [(Year, "%Y"), (Month, "%m"), (Day, "%d")];
-            let (field, directive) = missing
-                .into_iter()
-                .find(|&(field, _)| !self.has(field))
-                .unwrap_or(missing[0]);
+        self.check_day()?;
+        self.check_clock()
+    }
+
+    /// Checks that the fields together give exactly one date, and no time of day.
+    fn check_date(&self) -> Result<(), String> {
+        let is_other = |field: &&Field| field.is_clock() || matches!(field, Field::Offset | Field::Unix);
+        if let Some(other) = self.fields.iter().find(is_other) {
             return Err(format!(
-                "has no {} ({directive}): no time could come of it",
-                field.name()
+                "has the {}, which a \"date\" would lose: write the type \"timestamp\"",
+                other.name()
             ));
         }
-        if has_all(&[Hour, Hour12]) {
+        self.check_day()
+    }
+
+    /// Checks that the fields together give exactly one time of day, and no date.
+    fn check_clock_only(&self) -> Result<(), String> {
+        if let Some(other) = self.fields.iter().find(|field| !field.is_clock()) {
+            return Err(format!(
+                "has the {}, which a \"time\" would lose: write the type \"timestamp\"",
+                other.name()
+            ));
+        }
+        if !self.has(Field::Hour) && !self.has(Field::Hour12) {
+            return Err("has no hour (%H): no time of day could come of it".into());
+        }
+        self.check_clock()
+    }
+
+    /// Checks that the fields of the date together give exactly one day.
+    fn check_day(&self) -> Result<(), String> {
+        use Field::{Day, DayOfYear, Month, Week, WeekYear, Weekday, Year};
+        let has_all = |fields: &[Field]| fields.iter().all(|&field| self.has(field));
+        if has_all(&[Year, Month, Day]) || has_all(&[Year, DayOfYear]) || has_all(&[WeekYear, Week, Weekday])
+        {
+            return Ok(());
+        }
+        let missing = [(Year, "%Y"), (Month, "%m"), (Day, "%d")];
+        let (field, directive) = missing
+            .into_iter()
+            .find(|&(field, _)| !self.has(field))
+            .unwrap_or(missing[0]);
+        Err(format!(
+            "has no {} ({directive}): no time could come of it",
+            field.name()
+        ))
+    }
+
+    /// Checks that each field of the time of day has a use.
+    fn check_clock(&self) -> Result<(), String> {
+        use Field::{Half, Hour, Hour12, Minute, Nanosecond, Second};
+        if self.has(Hour) && self.has(Hour12) {
             return Err("has the hour twice: %H is of 24 hours, %I of 12".into());
         }
         if self.has(Hour12) && !self.has(Half) {
@@ -332,7 +421,7 @@ impl TimeFormat {
                     has_point,
                 } => digits_min == digits_max && !*has_point,
                 Part::Offset | Part::Unix => false,
-                Part::Literal(_) | Part::Space | Part::Name { .. } => true,
+                Part::Literal(_) | Part::Space | Part::Name { .. } | Part::LocalName { .. } => true,
             };
             if !is_fixed && precedes_digit {
                 return Err("has digits behind a part that has any number of digits: \
@@ -342,13 +431,26 @@ impl TimeFormat {
         }
         Ok(())
     }
+
+    /// Leaves a point after a short name to the text of the format, if this text begins with a point.
+    fn fix_points(&mut self) {
+        for at in 1..self.parts.len() {
+            let (before, after) = self.parts.split_at_mut(at);
+            if let (Some(Part::LocalName { names, .. }), Part::Literal(text)) = (before.last_mut(), &after[0])
+            {
+                names.has_point &= !text.starts_with('.');
+            }
+        }
+    }
 }
 
 impl Part {
     fn field(&self) -> Option<Field> {
         match *self {
             Self::Literal(_) | Self::Space => None,
-            Self::Number { field, .. } | Self::Name { field, .. } => Some(field),
+            Self::Number { field, .. } | Self::Name { field, .. } | Self::LocalName { field, .. } => {
+                Some(field)
+            }
             Self::Fraction { .. } => Some(Field::Nanosecond),
             Self::Offset => Some(Field::Offset),
             Self::Unix => Some(Field::Unix),
@@ -360,7 +462,7 @@ impl Part {
             Self::Number { .. } | Self::Unix => true,
             Self::Fraction { has_point, .. } => !has_point,
             Self::Name { names, .. } => is_numbered(names),
-            Self::Literal(_) | Self::Space | Self::Offset => false,
+            Self::Literal(_) | Self::Space | Self::Offset | Self::LocalName { .. } => false,
         }
     }
 
@@ -368,7 +470,7 @@ impl Part {
         match self {
             Self::Number { .. } | Self::Fraction { .. } | Self::Offset | Self::Unix => true,
             Self::Name { names, .. } => is_numbered(names),
-            Self::Literal(_) | Self::Space => false,
+            Self::Literal(_) | Self::Space | Self::LocalName { .. } => false,
         }
     }
 }

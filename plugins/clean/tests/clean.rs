@@ -266,10 +266,10 @@ fn a_senseless_config_is_refused_before_there_is_an_input() {
         ),
         (json!({ "requird": true }), "unknown field `requird`"),
         (
-            json!({ "type": "date" }),
-            "there is no type \"date\": write \"timestamp\"",
+            json!({ "type": "Date" }),
+            "there is no type \"Date\": write \"date\"",
         ),
-        (json!({ "range": { "min": "1" } }), "column \"v\": invalid type"),
+        (json!({ "range": { "min": [1] } }), "column \"v\": invalid type"),
         (json!({ "requird": true }), "column \"v\": unknown field"),
     ];
     for (rule, sentence) in cases {
@@ -303,11 +303,16 @@ fn a_typical_mistake_names_its_column() {
         ("string", "\"text\""),
         ("str", "\"text\""),
         ("bool", "\"boolean\""),
-        ("date", "\"timestamp\""),
         ("datetime", "\"timestamp\""),
+        ("DATE", "\"date\""),
+        ("Time", "\"time\""),
+        (
+            "numeric",
+            "\"number\" for any number of digits, or \"decimal(12,2)\" for 12 digits of which 2 are after the point",
+        ),
         (
             "uuid",
-            "\"text\", \"integer\", \"number\", \"boolean\" or \"timestamp\"",
+            "\"text\", \"integer\", \"number\", \"decimal(p,s)\", \"boolean\", \"timestamp\", \"date\" or \"time\"",
         ),
     ] {
         let refusal = refusal(&format!(r#"{{"type": "{name}"}}"#));

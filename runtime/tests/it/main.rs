@@ -30,6 +30,7 @@ mod architecture;
 mod bad_plugin_answers;
 mod burst;
 mod checkpoint;
+mod clean_values;
 mod cli;
 mod commit;
 mod config_file;
