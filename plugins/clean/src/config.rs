@@ -18,7 +18,7 @@ use crate::range::RangeKey;
 use crate::refinements::{Length, Map, Refinements, Unmapped};
 use crate::text::{Case, Form, Invisible, Rewrite};
 use crate::time_format::{Target, TimeFormat};
-use crate::values::{Kind, Values};
+use crate::values::{Kind, Return, Values};
 
 /// The operator's config: a rule for each column that it names.
 #[derive(Debug, Default, Deserialize)]
@@ -263,7 +263,7 @@ impl Rule {
         let (Some(constant), Some(kind)) = (&self.constant, self.kind) else {
             return Ok(self.constant.clone());
         };
-        match kind.convert(constant, &self.formats()?) {
+        match kind.convert(constant, &self.formats()?, Return) {
             Ok(cell) => Ok(Some(cell.to_string())),
             Err(fault) => Err(format!("\"constant\": {constant:?} {fault}")),
         }

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use ingest_plugin::Value;
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -36,22 +37,23 @@ impl<'a> Decimal<'a> {
         Self::Short(text, Short { value, scale: 0 })
     }
 
+    /// Returns true if the text has one comma and would be a number with a point instead of the comma.
+    pub(crate) fn has_comma(text: &str) -> bool {
+        text.matches(',').count() == 1 && Decimal::parse(&text.replace(',', ".")).is_some()
+    }
+
     /// Returns true only if the number's output text equals `field`, from which the number was read. Can return false
     /// even if the two are equal.
     #[inline]
     pub(crate) fn is_unchanged(&self, field: &str) -> bool {
         matches!(self, Self::Short(text, _) if text.len() == field.len())
     }
+}
 
-    fn long(&self) -> Long<'a> {
-        match self {
-            Self::Short(text, _) | Self::Long(text) => Long::of(text),
-        }
-    }
-
+impl Value for Decimal<'_> {
     /// Writes the number in a form that JSON allows, with all its digits.
     #[inline]
-    pub(crate) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::Short(text, _) => out.write_str(text),
             Self::Long(text) => Long::of(text).write(out),
@@ -97,14 +99,25 @@ impl Precision {
         })
     }
 
-    /// Checks that the number fits without loss. Zeros at its end need no place.
+    /// Returns the number that the text is, if it fits without loss. Zeros at its end need no place.
     ///
     /// # Errors
-    /// Fails if the number has too many digits before the point, or too many after it.
-    pub(crate) fn check(self, number: &Decimal<'_>) -> Result<(), Misfit> {
-        let number = number.long();
+    /// Fails if the text is no number, or if it has too many digits before or after the point.
+    #[inline(never)]
+    pub(crate) fn fit<'a>(self, text: &'a str) -> Result<Fixed<'a>, Misfit> {
+        let Some(number) = Long::parse(text) else {
+            return Err(if Decimal::has_comma(text) {
+                Misfit::Comma
+            } else {
+                Misfit::NoNumber
+            });
+        };
+        let fixed = Fixed {
+            text,
+            scale: self.scale,
+        };
         let Some(magnitude) = number.magnitude() else {
-            return Ok(());
+            return Ok(fixed);
         };
         if magnitude > i64::from(self.digits - self.scale) {
             return Err(Misfit::Whole);
@@ -118,14 +131,19 @@ impl Precision {
         if count - magnitude > i64::from(self.scale) {
             return Err(Misfit::Fraction);
         }
-        Ok(())
+        Ok(fixed)
     }
 }
 
-/// The part of a number that has more digits than the type allows.
+/// The reason why a text does not fit a precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misfit {
+    NoNumber,
+    /// The text would be a number with a point in place of its comma.
+    Comma,
+    /// There are too many digits before the point.
     Whole,
+    /// There are too many digits after the point.
     Fraction,
 }
 
@@ -134,6 +152,8 @@ impl Misfit {
     pub(crate) fn describe(self, precision: Precision, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Precision { digits, scale } = precision;
         let (count, place) = match self {
+            Self::NoNumber => return f.write_str("is not a number"),
+            Self::Comma => return f.write_str("is not a number: a decimal point is expected"),
             Self::Whole => (digits - scale, "before"),
             Self::Fraction => (scale, "after"),
         };
@@ -147,14 +167,22 @@ impl Misfit {
 /// A number of the type `decimal(p,s)`, which fits its precision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fixed<'a> {
-    pub(crate) number: Decimal<'a>,
-    pub(crate) precision: Precision,
+    text: &'a str,
+    scale: u8,
 }
 
-impl Fixed<'_> {
+impl<'a> Fixed<'a> {
+    /// Returns the number, to compare it.
+    pub(crate) fn number(&self) -> Decimal<'a> {
+        Decimal::Long(self.text)
+    }
+}
+
+impl Value for Fixed<'_> {
     /// Writes the number without an exponent, with all digits after the point. A zero has no sign.
-    pub(crate) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        let number = self.number.long();
+    #[inline(never)]
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let number = Long::of(self.text);
         let magnitude = number.magnitude();
         if number.is_negative && magnitude.is_some() {
             out.write_char('-')?;
@@ -167,10 +195,10 @@ impl Fixed<'_> {
         for _ in 0..magnitude {
             out.write_char(digits.next().unwrap_or('0'))?;
         }
-        if self.precision.scale > 0 {
+        if self.scale > 0 {
             out.write_char('.')?;
         }
-        for at in 0..i64::from(self.precision.scale) {
+        for at in 0..i64::from(self.scale) {
             let is_zero = magnitude + at < 0;
             out.write_char(if is_zero {
                 '0'

@@ -19,8 +19,8 @@ use ingest_plugin::{
 
 pub use config::Config;
 use config::Rule;
-use refinements::{Scratch, Source};
-use values::Values;
+use refinements::{Refinements, Scratch, Source};
+use values::{Cell, Fault, Receiver, Values};
 
 /// The plugin `clean`, opened for one input.
 pub struct Clean {
@@ -120,36 +120,85 @@ impl Clean {
 
 impl Check {
     fn apply(&self, record: &mut Record<'_>, scratch: &mut Scratch) -> Result<(), Reject> {
-        if self.values.refinements.is_some() {
-            return self.apply_refined(record, scratch);
+        if let Some(refinements) = &self.values.refinements {
+            return self.apply_refined(refinements, record, scratch);
         }
+        let values = &self.values;
         let field = record.get(self.column);
-        match self.values.read(field) {
-            Ok(Some(cell)) if self.same_text_stays && cell.is_unchanged(field) => {}
-            Ok(Some(cell)) => record.set(self.column, cell),
-            Ok(None) => record.set(self.column, ""),
-            Err(fault) => return Err(record.reject(self.column, fault.code(), &fault)),
-        }
-        Ok(())
+        let edited = match values.text(field) {
+            Ok("") => {
+                record.set(self.column, "");
+                return Ok(());
+            }
+            Ok(text) => values.convert(
+                text,
+                Edit {
+                    check: self,
+                    field,
+                    text,
+                    record,
+                },
+            ),
+            Err(fault) => Err(fault),
+        };
+        edited.map_err(|fault| self.reject(record, &fault))
+    }
+
+    #[cold]
+    fn reject(&self, record: &Record<'_>, fault: &Fault<'_>) -> Reject {
+        record.reject(self.column, fault.code(), fault)
     }
 
     /// Does the same as `apply` for a column with refinements. It is never inlined, so that it does not slow down the other
     /// columns.
     #[inline(never)]
-    fn apply_refined(&self, record: &mut Record<'_>, scratch: &mut Scratch) -> Result<(), Reject> {
+    fn apply_refined(
+        &self,
+        refinements: &Refinements,
+        record: &mut Record<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Reject> {
         let source = Source {
             text: record.get(self.column),
             is_literal: self.is_json && !record.is_string(self.column),
         };
-        match self.values.read_refined(source, scratch) {
+        match refinements.read(&self.values, source, scratch) {
             Ok(Some(cell)) => record.set(self.column, cell),
             Ok(None) => record.set(self.column, ""),
-            Err(fault) if self.values.is_protected() => {
+            Err(fault) if refinements.protection.is_some() => {
                 let name = record.name(self.column);
                 let reason = format!("{name}: the value, which is not shown here, {fault}");
                 return Err(Reject::new(fault.code(), reason));
             }
-            Err(fault) => return Err(record.reject(self.column, fault.code(), &fault)),
+            Err(fault) => return Err(self.reject(record, &fault)),
+        }
+        Ok(())
+    }
+}
+
+/// Sets a cell of a record to a value, if the value passes the last checks and differs from the field.
+struct Edit<'c, 'r, 'a> {
+    check: &'c Check,
+    field: &'c str,
+    /// The text of the value.
+    text: &'c str,
+    record: &'r mut Record<'a>,
+}
+
+impl<'c> Receiver<'c> for Edit<'c, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn receive(self, cell: Cell<'c>) -> Result<(), Fault<'c>> {
+        let Self {
+            check,
+            field,
+            text,
+            record,
+        } = self;
+        check.values.restrict(text)?;
+        if !(check.same_text_stays && cell.is_unchanged(field)) {
+            cell.put(record, check.column);
         }
         Ok(())
     }

@@ -90,6 +90,7 @@ impl Names {
     }
 
     /// Returns the number of the longest name at the start of the text, and the text after the name.
+    #[inline(never)]
     pub(crate) fn find<'a>(&self, text: &'a str) -> Option<(u32, &'a str)> {
         let found = self
             .names

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::decimal::Bound;
 use crate::time::Time;
-use crate::time_format::TimeFormat;
+use crate::time_format::{Target, TimeFormat};
 use crate::values::{Cell, Fault, Kind, Range};
 
 /// The key `range` of a rule. The type of the column decides whether its bounds must be numbers or times.
@@ -104,10 +104,10 @@ impl RangeKey {
 
 /// Reads a bound of times, which has the form of ISO 8601 whatever the formats of the values are.
 fn bound(key: &BoundKey, kind: Kind, formats: &[TimeFormat]) -> Result<Time, String> {
-    let (example, time): (_, fn(&str) -> Option<Time>) = match kind {
-        Kind::Date => ("2024-12-31", Time::parse_iso_date),
-        Kind::Clock => ("17:30:00", Time::parse_iso_clock),
-        _ => ("2024-12-31T17:30:00", Time::parse_iso),
+    let (example, target) = match kind {
+        Kind::Date => ("2024-12-31", Target::Date),
+        Kind::Clock => ("17:30:00", Target::Clock),
+        _ => ("2024-12-31T17:30:00", Target::Timestamp),
     };
     let text = match key {
         BoundKey::Text(text) => text,
@@ -117,13 +117,13 @@ fn bound(key: &BoundKey, kind: Kind, formats: &[TimeFormat]) -> Result<Time, Str
             ));
         }
     };
-    let Some(time) = time(text) else {
+    let Some(time) = Time::parse_iso(text, target) else {
         return Err(format!("is {text:?}, expected a text such as {example:?}"));
     };
     if kind != Kind::Timestamp {
         return Ok(time);
     }
-    if let Some(date) = Time::parse_iso_date(text) {
+    if let Some(date) = Time::parse_iso(text, Target::Date) {
         return Err(format!(
             "is {text:?}, which does not say whether the whole day is in the range: write \"{date}T00:00:00\" or \
              \"{date}T23:59:59.999999999\""

@@ -11,9 +11,9 @@ use crate::mask::Protection;
 use crate::notation::Notation;
 use crate::range::Times;
 use crate::text::Rewrite;
-use crate::values::{Cell, Fault, Values};
+use crate::values::{Cell, Fault, Return, Values};
 
-/// The part of a rule that [`Values::read`] does not know. [`read`](Self::read) applies the keys in the order of the
+/// The part of a rule that [`Values`] does not know. [`read`](Self::read) applies the keys in the order of the
 /// fields. `null` and `required` follow `rewrite` and `default`, and `type` follows `notation`.
 #[derive(Debug)]
 pub(crate) struct Refinements {
@@ -102,7 +102,7 @@ impl Refinements {
                 .ok_or(Fault::Notation(values.kind.number_code(), notation))?,
             _ => text,
         };
-        let cell = values.convert(number)?;
+        let cell = values.convert(number, Return)?;
         if let Some(times) = &self.times {
             times.check(&cell)?;
         }

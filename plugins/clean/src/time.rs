@@ -4,10 +4,11 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use ingest_plugin::Value;
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, ISOWeekDate, Weekday};
 
-use crate::time_format::{Field, Padding, Part, TimeFormat};
+use crate::time_format::{Field, Padding, Part, Target, TimeFormat};
 
 /// The largest offset from UTC that `clean` accepts: 14 hours. No time zone in use today has a larger offset.
 const OFFSET_SECONDS_MAX: i64 = 14 * 3600;
@@ -26,56 +27,30 @@ pub(crate) enum Time {
 }
 
 impl Time {
-    /// Parses a time in ISO 8601: a date, optionally with a time of day. A time of day can have an offset from UTC.
-    /// Returns `None` for any other text.
-    pub(crate) fn parse_iso(text: &str) -> Option<Self> {
-        let mut rest = Rest(text);
+    /// Parses a time in ISO 8601. Returns `None` for any other text. A timestamp is a date, optionally with a time of day,
+    /// which can have an offset from UTC. A time of day has minutes.
+    pub(crate) fn parse_iso(text: &str, target: Target) -> Option<Self> {
+        let mut rest = Rest::of(text);
         let mut fields = Fields::default();
-        rest.iso_date(&mut fields)?;
-        if rest.0.is_empty() {
-            return fields.time();
+        match target {
+            Target::Timestamp => rest.iso_timestamp(&mut fields)?,
+            Target::Date => rest.iso_date(&mut fields)?,
+            Target::Clock => {
+                rest.iso_clock(&mut fields)?;
+                fields.get(Field::Minute)?;
+            }
         }
-        rest.0 = rest.0.strip_prefix(['T', 't', ' '])?;
-        rest.iso_clock(&mut fields)?;
-        if !rest.0.is_empty() {
-            fields.offset = Some(rest.offset(false)?);
-        }
-        rest.0.is_empty().then(|| fields.time()).flatten()
-    }
-
-    /// Parses a date in ISO 8601. Returns `None` for any other text.
-    pub(crate) fn parse_iso_date(text: &str) -> Option<Self> {
-        let mut rest = Rest(text);
-        let mut fields = Fields::default();
-        rest.iso_date(&mut fields)?;
-        rest.0.is_empty().then(|| fields.date().map(Self::Date)).flatten()
-    }
-
-    /// Parses a time of day in ISO 8601, with minutes. Returns `None` for any other text.
-    pub(crate) fn parse_iso_clock(text: &str) -> Option<Self> {
-        let mut rest = Rest(text);
-        let mut fields = Fields::default();
-        rest.iso_clock(&mut fields)?;
-        fields.get(Field::Minute)?;
-        rest.0
-            .is_empty()
-            .then(|| fields.clock().map(Self::Clock))
-            .flatten()
+        fields.take(&rest, target)
     }
 
     /// Parses a time in `format`. Returns `None` if the text does not fit the format or is no valid time.
-    pub(crate) fn parse(text: &str, format: &TimeFormat) -> Option<Self> {
-        Fields::read(text, format)?.time()
-    }
-
-    /// Parses a date in `format`, which has no time of day.
-    pub(crate) fn parse_date(text: &str, format: &TimeFormat) -> Option<Self> {
-        Fields::read(text, format)?.date().map(Self::Date)
-    }
-
-    /// Parses a time of day in `format`, which has no date.
-    pub(crate) fn parse_clock(text: &str, format: &TimeFormat) -> Option<Self> {
-        Fields::read(text, format)?.clock().map(Self::Clock)
+    pub(crate) fn parse(text: &str, format: &TimeFormat, target: Target) -> Option<Self> {
+        let mut rest = Rest::of(text);
+        let mut fields = Fields::default();
+        for part in format.parts() {
+            rest.part(part, &mut fields)?;
+        }
+        fields.take(&rest, target)
     }
 
     /// Compares two times. Returns `None` if only one of them has an offset from UTC, or only one is a date.
@@ -93,19 +68,104 @@ impl Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local(time) => write!(f, "{time}"),
-            Self::Instant(time) => write!(f, "{time}Z"),
-            Self::Date(date) => write!(f, "{date}"),
-            Self::Clock(time) => write!(f, "{time}"),
+        self.write(f)
+    }
+}
+
+impl Value for Time {
+    /// Writes the time in ISO 8601.
+    ///
+    /// The digits are computed one by one, because the `Display` of jiff needs several times as many instructions.
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match *self {
+            Self::Local(time) => write_local(time, out),
+            Self::Instant(time) => {
+                write_local(time, out)?;
+                out.write_str("Z")
+            }
+            Self::Date(date) => out.write_str(ascii(&date_digits(date))),
+            Self::Clock(time) => {
+                out.write_str(ascii(&clock_digits(time)))?;
+                write_fraction(time.subsec_nanosecond(), out)
+            }
         }
     }
+}
+
+fn write_local(time: DateTime, out: &mut impl fmt::Write) -> fmt::Result {
+    let mut text = [b'T'; DATE_BYTES + 1 + CLOCK_BYTES];
+    text[..DATE_BYTES].copy_from_slice(&date_digits(time.date()));
+    text[DATE_BYTES + 1..].copy_from_slice(&clock_digits(time.time()));
+    out.write_str(ascii(&text))?;
+    write_fraction(time.subsec_nanosecond(), out)
+}
+
+/// Writes the fraction of a second without the zeros at its end, or nothing if it is zero.
+fn write_fraction(nanosecond: i32, out: &mut impl fmt::Write) -> fmt::Result {
+    if nanosecond == 0 {
+        return Ok(());
+    }
+    let mut rest = nanosecond.unsigned_abs();
+    let digits: [u8; 9] = std::array::from_fn(|_| {
+        let digit = rest / 100_000_000;
+        rest = rest % 100_000_000 * 10;
+        b'0' + digit as u8
+    });
+    out.write_str(".")?;
+    out.write_str(ascii(&digits).trim_end_matches('0'))
+}
+
+/// The length of `2017-10-23`.
+const DATE_BYTES: usize = 10;
+
+/// The length of `12:00:25`.
+const CLOCK_BYTES: usize = 8;
+
+#[inline(always)]
+fn date_digits(date: Date) -> [u8; DATE_BYTES] {
+    let year = date.year().unsigned_abs();
+    let [thousands, hundreds] = pair((year / 100) as u8);
+    let [tens, ones] = pair((year % 100) as u8);
+    let ([month_tens, month], [day_tens, day]) =
+        (pair(date.month().unsigned_abs()), pair(date.day().unsigned_abs()));
+    [
+        thousands, hundreds, tens, ones, b'-', month_tens, month, b'-', day_tens, day,
+    ]
+}
+
+#[inline(always)]
+fn clock_digits(time: jiff::civil::Time) -> [u8; CLOCK_BYTES] {
+    let [hour_tens, hour] = pair(time.hour().unsigned_abs());
+    let [minute_tens, minute] = pair(time.minute().unsigned_abs());
+    let [second_tens, second] = pair(time.second().unsigned_abs());
+    [
+        hour_tens,
+        hour,
+        b':',
+        minute_tens,
+        minute,
+        b':',
+        second_tens,
+        second,
+    ]
+}
+
+/// Returns the two digits of a number below 100.
+#[inline(always)]
+fn pair(number: u8) -> [u8; 2] {
+    [b'0' + number / 10, b'0' + number % 10]
+}
+
+fn ascii(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("digits and separators are ASCII")
 }
 
 /// The parts of a time that have been read so far.
 #[derive(Default)]
 struct Fields {
-    values: [Option<u32>; Field::COUNT],
+    /// The value of each field. It has a meaning only if the bit of the field is set in `is_set`.
+    values: [u32; Field::COUNT],
+    is_set: u32,
     /// The offset from UTC in seconds. It is positive to the east.
     offset: Option<i64>,
     /// The distance from 1970-01-01 00:00:00 UTC: true if the time is before this instant, and the number of seconds.
@@ -113,55 +173,32 @@ struct Fields {
 }
 
 impl Fields {
-    /// Reads the parts of a time in `format`. Returns `None` if the text does not fit the format. The function is always
-    /// inlined, because its result is large.
-    #[inline(always)]
-    fn read(text: &str, format: &TimeFormat) -> Option<Self> {
-        let mut rest = Rest(text);
-        let mut fields = Fields::default();
-        for part in format.parts() {
-            match *part {
-                Part::Literal(ref literal) => rest.skip(literal)?,
-                Part::Space => rest.spaces()?,
-                Part::Number {
-                    field,
-                    digits_min,
-                    digits_max,
-                    padding,
-                } => {
-                    let padding = usize::from(padding == Padding::Space && rest.skip(" ").is_some());
-                    let digits_min = digits_min.saturating_sub(padding).max(1);
-                    let value = rest.digits(digits_min, digits_max - padding)?;
-                    fields.set(field, full_year(field, digits_max, value));
-                }
-                Part::Fraction {
-                    has_point,
-                    digits_min,
-                    digits_max,
-                } => {
-                    if !has_point || rest.skip(".").is_some() {
-                        fields.set(Field::Nanosecond, rest.fraction(digits_min, digits_max)?);
-                    }
-                }
-                Part::Name { field, names } => fields.set(field, rest.name(names)?),
-                Part::LocalName { field, ref names } => {
-                    let (number, after) = names.find(rest.0)?;
-                    rest.0 = after;
-                    fields.set(field, number);
-                }
-                Part::Offset => fields.offset = Some(rest.offset(true)?),
-                Part::Unix => fields.unix = Some(rest.unix()?),
-            }
-        }
-        rest.0.is_empty().then_some(fields)
-    }
+    /// The fields of which a date usually consists.
+    const DATE: u32 = Field::Year.bit() | Field::Month.bit() | Field::Day.bit();
+
+    /// Fields that can repeat a part of the date, or take its place.
+    const OTHER_DATE: u32 =
+        Field::DayOfYear.bit() | Field::WeekYear.bit() | Field::Week.bit() | Field::Weekday.bit();
 
     fn set(&mut self, field: Field, value: u32) {
-        self.values[field as usize] = Some(value);
+        self.values[field as usize] = value;
+        self.is_set |= field.bit();
     }
 
     fn get(&self, field: Field) -> Option<u32> {
-        self.values[field as usize]
+        (self.is_set & field.bit() != 0).then_some(self.values[field as usize])
+    }
+
+    /// Returns what has been read, or `None` if there is more to read, or if the fields give no `target`.
+    fn take(&self, rest: &Rest<'_>, target: Target) -> Option<Time> {
+        if !rest.is_empty() {
+            return None;
+        }
+        match target {
+            Target::Timestamp => self.time(),
+            Target::Date => self.date().map(Time::Date),
+            Target::Clock => self.clock().map(Time::Clock),
+        }
     }
 
     /// Returns the time, or `None` if there is no such time, or if its parts contradict each other.
@@ -188,6 +225,18 @@ impl Fields {
     }
 
     fn date(&self) -> Option<Date> {
+        if self.is_set & (Self::DATE | Self::OTHER_DATE) != Self::DATE {
+            return self.other_date();
+        }
+        let small = |field: Field| i8::try_from(self.values[field as usize]).ok();
+        let year = i16::try_from(self.values[Field::Year as usize]).ok()?;
+        let date = Date::new(year, small(Field::Month)?, small(Field::Day)?).ok()?;
+        (year >= 1).then_some(date)
+    }
+
+    /// Returns the date, if its fields are other ones than the year, the month and the day.
+    #[inline(never)]
+    fn other_date(&self) -> Option<Date> {
         let small = |field| self.get(field).map(i8::try_from).transpose().ok();
         let (month, day) = (small(Field::Month)?, small(Field::Day)?);
         let (week, weekday) = (small(Field::Week)?, small(Field::Weekday)?);
@@ -253,22 +302,109 @@ fn instant(time: DateTime, distance: SignedDuration) -> Option<Time> {
     (time.year() >= 1).then_some(Time::Instant(time))
 }
 
-/// The part of a text that has not been parsed yet.
-struct Rest<'a>(&'a str);
+/// A text, of which the bytes before `at` have been parsed.
+struct Rest<'a> {
+    text: &'a str,
+    at: usize,
+}
 
 impl<'a> Rest<'a> {
+    fn of(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    fn bytes(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.at == self.text.len()
+    }
+
+    /// Returns the next byte, or 0 at the end of the text.
+    fn next(&self) -> u8 {
+        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
+    }
+
     fn skip(&mut self, literal: &str) -> Option<()> {
-        self.0 = self.0.strip_prefix(literal)?;
+        let is_there = match literal.as_bytes() {
+            // A separator is nearly always one byte. A comparison of texts would be a call.
+            [byte] => self.text.as_bytes().get(self.at) == Some(byte),
+            bytes => self.bytes().starts_with(bytes),
+        };
+        if is_there {
+            self.at += literal.len();
+        }
+        is_there.then_some(())
+    }
+
+    /// Skips the next byte if it is `byte`.
+    fn skip_if(&mut self, byte: u8) -> bool {
+        let is_there = self.text.as_bytes().get(self.at) == Some(&byte);
+        self.at += usize::from(is_there);
+        is_there
+    }
+    /// Takes a part of a format.
+    fn part(&mut self, part: &Part, fields: &mut Fields) -> Option<()> {
+        match *part {
+            Part::Literal(ref literal) => self.skip(literal)?,
+            Part::Space => self.spaces()?,
+            Part::Number {
+                field,
+                digits_min,
+                digits_max,
+                padding,
+            } => {
+                let padding = usize::from(padding == Padding::Space && self.skip_if(b' '));
+                let digits_min = digits_min.saturating_sub(padding).max(1);
+                let value = self.digits(digits_min, digits_max - padding)?;
+                fields.set(field, full_year(field, digits_max, value));
+            }
+            Part::Fraction {
+                has_point,
+                digits_min,
+                digits_max,
+            } => {
+                if !has_point || self.skip_if(b'.') {
+                    fields.set(Field::Nanosecond, self.fraction(digits_min, digits_max)?);
+                }
+            }
+            Part::Name { field, names } => fields.set(field, self.name(names)?),
+            Part::LocalName { field, ref names } => {
+                let (number, after) = names.find(self.text.get(self.at..)?)?;
+                self.at = self.text.len() - after.len();
+                fields.set(field, number);
+            }
+            Part::Offset => fields.offset = Some(self.offset(true)?),
+            Part::Unix => fields.unix = Some(self.unix()?),
+        }
+        Some(())
+    }
+
+    /// Takes a date, optionally with a time of day, which can have an offset from UTC.
+    fn iso_timestamp(&mut self, fields: &mut Fields) -> Option<()> {
+        self.iso_date(fields)?;
+        if self.is_empty() {
+            return Some(());
+        }
+        if !matches!(self.next(), b'T' | b't' | b' ') {
+            return None;
+        }
+        self.at += 1;
+        self.iso_clock(fields)?;
+        if !self.is_empty() {
+            fields.offset = Some(self.offset(false)?);
+        }
         Some(())
     }
 
     /// Takes a date as `YYYY-MM-DD` or `YYYYMMDD`.
     fn iso_date(&mut self, fields: &mut Fields) -> Option<()> {
         fields.set(Field::Year, self.digits(4, 4)?);
-        let has_hyphens = self.skip("-").is_some();
+        let has_hyphens = self.skip_if(b'-');
         fields.set(Field::Month, self.digits(2, 2)?);
-        if has_hyphens {
-            self.skip("-")?;
+        if has_hyphens && !self.skip_if(b'-') {
+            return None;
         }
         fields.set(Field::Day, self.digits(2, 2)?);
         Some(())
@@ -277,19 +413,19 @@ impl<'a> Rest<'a> {
     /// Takes a time of day as `HH`, `HH:MM`, `HHMM`, `HH:MM:SS` or `HHMMSS`. The seconds can have a fraction.
     fn iso_clock(&mut self, fields: &mut Fields) -> Option<()> {
         fields.set(Field::Hour, self.digits(2, 2)?);
-        let has_colons = self.skip(":").is_some();
+        let has_colons = self.skip_if(b':');
         if !has_colons && !self.is_digit() {
             return Some(());
         }
         fields.set(Field::Minute, self.digits(2, 2)?);
         let has_seconds = if has_colons {
-            self.skip(":").is_some()
+            self.skip_if(b':')
         } else {
             self.is_digit()
         };
         if has_seconds {
             fields.set(Field::Second, self.digits(2, 2)?);
-            if self.skip(".").or_else(|| self.skip(",")).is_some() {
+            if self.skip_if(b'.') || self.skip_if(b',') {
                 fields.set(Field::Nanosecond, self.fraction(1, 9)?);
             }
         }
@@ -298,41 +434,50 @@ impl<'a> Rest<'a> {
 
     /// Skips one or more white space characters.
     fn spaces(&mut self) -> Option<()> {
-        let rest = self.0.trim_ascii_start();
-        let is_found = rest.len() < self.0.len();
-        self.0 = rest;
-        is_found.then_some(())
+        let start = self.at;
+        while self.next().is_ascii_whitespace() {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
     }
 
     fn is_digit(&self) -> bool {
-        self.0.starts_with(|first: char| first.is_ascii_digit())
+        self.next().is_ascii_digit()
     }
 
-    /// Takes the leading digits, at most `max`. Returns `None` if there are fewer than `min`.
-    fn take_digits(&mut self, min: usize, max: usize) -> Option<&'a str> {
-        let count = self.0.bytes().take(max).take_while(u8::is_ascii_digit).count();
-        let (digits, rest) = self.0.split_at(count);
-        self.0 = rest;
-        (count >= min).then_some(digits)
-    }
-
+    /// Takes a number of at most `max` digits, and at most nine. Returns `None` if there are fewer than `min`.
     fn digits(&mut self, min: usize, max: usize) -> Option<u32> {
-        Some(number(self.take_digits(min, max)?))
+        let bytes = self.bytes();
+        let bytes = &bytes[..max.min(bytes.len())];
+        let (mut value, mut count) = (0, 0);
+        for byte in bytes {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            value = value * 10 + u32::from(digit);
+            count += 1;
+        }
+        self.at += count;
+        (count >= min).then_some(value)
     }
 
     /// Takes the digits after the decimal point of a second, and returns their value in nanoseconds.
     fn fraction(&mut self, min: usize, max: usize) -> Option<u32> {
-        let digits = self.take_digits(min, max)?;
-        let missing = u32::try_from(9 - digits.len()).ok()?;
-        Some(number(digits) * 10_u32.pow(missing))
+        let start = self.at;
+        let value = self.digits(min, max)?;
+        let missing = u32::try_from(9 - (self.at - start)).ok()?;
+        Some(value * 10_u32.pow(missing))
     }
 
     /// Takes one of the names, in upper or lower case, and returns its number.
     fn name(&mut self, names: &[(&str, u32)]) -> Option<u32> {
-        let start = |name: &str| self.0.get(..name.len());
-        let is_there = |name: &str| start(name).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        let bytes = self.bytes();
+        let start = |name: &str| bytes.get(..name.len());
+        let is_there =
+            |name: &str| start(name).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()));
         let &(name, number) = names.iter().find(|(name, _)| is_there(name))?;
-        self.0 = &self.0[name.len()..];
+        self.at += name.len();
         Some(number)
     }
 
@@ -344,14 +489,16 @@ impl<'a> Rest<'a> {
         if self.name(names).is_some() {
             return Some(0);
         }
-        let sign = match self.name(&[("+", 1), ("-", 0)])? {
-            1 => 1,
-            _ => -1,
+        let sign = match self.next() {
+            b'+' => 1,
+            b'-' => -1,
+            _ => return None,
         };
+        self.at += 1;
         let mut seconds = self.digits(2, 2)? * 3600;
-        let has_colons = self.0.starts_with(':');
+        let has_colons = self.next() == b':';
         for unit in [60, 1] {
-            if has_colons && self.skip(":").is_none() || !has_colons && !self.is_digit() {
+            if has_colons && !self.skip_if(b':') || !has_colons && !self.is_digit() {
                 break;
             }
             let part = self.digits(2, 2)?;
@@ -364,14 +511,21 @@ impl<'a> Rest<'a> {
         (seconds <= OFFSET_SECONDS_MAX).then_some(sign * seconds)
     }
 
-    /// Takes a number of seconds with an optional sign. Returns true if the sign is `-`, and the number without its
-    /// sign.
+    /// Takes a number of at most 18 digits with an optional sign. Returns true if the sign is `-`, and the number without
+    /// its sign.
     fn unix(&mut self) -> Option<(bool, i64)> {
-        let is_before = self.skip("-").is_some();
+        let is_before = self.skip_if(b'-');
         if !is_before {
-            let _ = self.skip("+");
+            self.skip_if(b'+');
         }
-        let seconds = self.take_digits(1, 18)?.parse().ok()?;
+        let digits = self
+            .bytes()
+            .iter()
+            .take(18)
+            .take_while(|byte| byte.is_ascii_digit());
+        let start = self.at;
+        self.at += digits.count();
+        let seconds = self.text.get(start..self.at)?.parse().ok()?;
         Some((is_before, seconds))
     }
 }
@@ -384,10 +538,4 @@ fn full_year(field: Field, digits_max: usize, value: u32) -> u32 {
         (Field::Year, 2, _) => value + 1900,
         _ => value,
     }
-}
-
-/// Returns the value of a text of at most nine digits.
-fn number(digits: &str) -> u32 {
-    let value = |digit: u8| u32::from(digit - b'0');
-    digits.bytes().fold(0, |number, digit| number * 10 + value(digit))
 }

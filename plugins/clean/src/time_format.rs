@@ -32,6 +32,11 @@ pub(crate) enum Field {
 impl Field {
     pub(crate) const COUNT: usize = Self::Unix as usize + 1;
 
+    /// Returns the bit that stands for the field in a set of fields.
+    pub(crate) const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// Returns true for the parts of a time of day.
     fn is_clock(self) -> bool {
         matches!(

@@ -4,22 +4,22 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use ingest_plugin::{ColumnType, Value};
+use ingest_plugin::{Column, ColumnType, Record, Value};
 use regex::Regex;
 use serde::Deserialize;
 
 use crate::decimal::{Bound, Decimal, Fixed, Misfit, Precision};
 use crate::notation::Notation;
 use crate::range::Times;
-use crate::refinements::{Length, Refinements, Scratch, Source};
+use crate::refinements::{Length, Refinements};
 use crate::time::Time;
 use crate::time_format::{Target, TimeFormat};
 
-/// The rule for the values of one column. [`read`](Self::read) applies the checks in the order of the fields, from
-/// `trim` to `pattern`.
+/// The rule for the values of one column. [`text`](Self::text), [`convert`](Self::convert) and
+/// [`restrict`](Self::restrict) apply the checks in the order of the fields, from `trim` to `pattern`.
 ///
 /// The keys that few columns have are apart, so that the other columns do not pay for them. If there are any,
-/// [`Refinements::read`] takes the place of [`read`](Self::read).
+/// [`Refinements::read`] takes the place of these functions.
 pub(crate) struct Values {
     pub(crate) trim: bool,
     pub(crate) null: BTreeSet<String>,
@@ -52,16 +52,46 @@ pub(crate) struct Range {
     pub(crate) max: Option<Bound>,
 }
 
+/// Receives the value that a text was converted to.
+///
+/// Each type passes its values to a call of its own, and everything on the way is always inlined. So a receiver that
+/// depends on the type is specialised for each type, and no value passes through memory, which would cost more than most
+/// checks.
+pub(crate) trait Receiver<'a> {
+    type Output;
+
+    fn receive(self, cell: Cell<'a>) -> Result<Self::Output, Fault<'a>>;
+}
+
+/// Returns the value as it is.
+pub(crate) struct Return;
+
+impl<'a> Receiver<'a> for Return {
+    type Output = Cell<'a>;
+
+    fn receive(self, cell: Cell<'a>) -> Result<Cell<'a>, Fault<'a>> {
+        Ok(cell)
+    }
+}
+
 impl Values {
-    /// Returns the value for the output, or `None` if `text` is empty after `trim` and `null` were applied.
-    ///
-    /// This function and [`Kind::convert`] are always inlined, because their results are large. Passing such a result
-    /// through memory costs more than most checks.
+    /// Returns the value for the output, or `None` if it is empty.
     ///
     /// # Errors
     /// Returns the first check that the value fails.
-    #[inline(always)]
     pub(crate) fn read<'a>(&'a self, text: &'a str) -> Result<Option<Cell<'a>>, Fault<'a>> {
+        let text = self.text(text)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let cell = self.convert(text, Return)?;
+        self.restrict(text)?;
+        Ok(Some(cell))
+    }
+
+    /// Applies `trim`, `null` and `required`. The result is empty if the value is.
+    #[inline(always)]
+    pub(crate) fn text<'a>(&self, text: &'a str) -> Result<&'a str, Fault<'static>> {
         let mut text = text;
         if self.trim {
             text = text.trim();
@@ -69,28 +99,29 @@ impl Values {
         if self.null.contains(text) {
             text = "";
         }
-        if text.is_empty() {
-            return if self.required {
-                Err(Fault::Required)
-            } else {
-                Ok(None)
-            };
+        if self.required && text.is_empty() {
+            return Err(Fault::Required);
         }
-        let cell = self.convert(text)?;
-        self.restrict(text)?;
-        Ok(Some(cell))
+        Ok(text)
     }
 
-    /// Applies `type` and `range`.
+    /// Applies `type` and `range`, and passes the value to `receiver`.
     #[inline(always)]
-    pub(crate) fn convert<'a>(&'a self, text: &'a str) -> Result<Cell<'a>, Fault<'a>> {
-        let cell = self.kind.convert(text, &self.formats)?;
-        if let Some(range) = &self.range
-            && !range.contains(text, &cell)
-        {
-            return Err(Fault::OutOfRange(range));
-        }
-        Ok(cell)
+    pub(crate) fn convert<'a, R: Receiver<'a>>(
+        &'a self,
+        text: &'a str,
+        receiver: R,
+    ) -> Result<R::Output, Fault<'a>> {
+        let range = self.range.as_ref();
+        self.kind.convert(
+            text,
+            &self.formats,
+            Ranged {
+                text,
+                range,
+                receiver,
+            },
+        )
     }
 
     /// Applies `allowed` and `pattern`.
@@ -108,24 +139,27 @@ impl Values {
         }
         Ok(())
     }
+}
 
-    /// Returns the value for the output like [`read`](Self::read), with all keys of the rule.
-    pub(crate) fn read_refined<'a>(
-        &'a self,
-        source: Source<'a>,
-        scratch: &'a mut Scratch,
-    ) -> Result<Option<Cell<'a>>, Fault<'a>> {
-        match &self.refinements {
-            Some(refinements) => refinements.read(self, source, scratch),
-            None => self.read(source.text),
+/// Applies `range` to a value, and passes it on.
+struct Ranged<'a, R> {
+    /// The text of the value.
+    text: &'a str,
+    range: Option<&'a Range>,
+    receiver: R,
+}
+
+impl<'a, R: Receiver<'a>> Receiver<'a> for Ranged<'a, R> {
+    type Output = R::Output;
+
+    #[inline(always)]
+    fn receive(self, cell: Cell<'a>) -> Result<R::Output, Fault<'a>> {
+        if let Some(range) = self.range
+            && !range.contains(self.text, &cell)
+        {
+            return Err(Fault::OutOfRange(range));
         }
-    }
-
-    /// Returns true if the values of the column must be shown nowhere.
-    pub(crate) fn is_protected(&self) -> bool {
-        self.refinements
-            .as_ref()
-            .is_some_and(|refinements| refinements.protection.is_some())
+        self.receiver.receive(cell)
     }
 }
 
@@ -194,7 +228,7 @@ impl Range {
         let number = match *cell {
             Cell::Integer(value) => Decimal::integer(text, value),
             Cell::Number(number) => number,
-            Cell::Fixed(fixed) => fixed.number,
+            Cell::Fixed(fixed) => fixed.number(),
             _ => return false,
         };
         let order = |bound: &Bound| bound.order(&number);
@@ -240,6 +274,21 @@ impl Cell<'_> {
     }
 }
 
+impl Cell<'_> {
+    /// Sets the cell of a column to the value, with a call of `set` for each type.
+    #[inline(always)]
+    pub(crate) fn put(self, record: &mut Record<'_>, column: Column) {
+        match self {
+            Self::Text(text) => record.set(column, text),
+            Self::Integer(value) => record.set(column, value),
+            Self::Number(value) => record.set(column, value),
+            Self::Fixed(value) => record.set(column, value),
+            Self::Boolean(value) => record.set(column, value),
+            Self::Time(time) => record.set(column, time),
+        }
+    }
+}
+
 impl Value for Cell<'_> {
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
@@ -248,7 +297,7 @@ impl Value for Cell<'_> {
             Self::Number(value) => value.write(out),
             Self::Fixed(value) => value.write(out),
             Self::Boolean(value) => value.write(out),
-            Self::Time(time) => write!(out, "{time}"),
+            Self::Time(time) => time.write(out),
         }
     }
 }
@@ -326,86 +375,67 @@ impl Kind {
         }
     }
 
-    /// Converts `text` to a value of this type.
+    /// Converts `text` to a value of this type, and passes it to `receiver`.
     #[inline(always)]
-    pub(crate) fn convert<'a>(
+    pub(crate) fn convert<'a, R: Receiver<'a>>(
         self,
         text: &'a str,
         formats: &[TimeFormat],
-    ) -> Result<Cell<'a>, Fault<'static>> {
+        receiver: R,
+    ) -> Result<R::Output, Fault<'a>> {
         match self {
-            Self::Text => Ok(Cell::Text(text)),
+            Self::Text => receiver.receive(Cell::Text(text)),
             Self::Integer => match text.parse() {
-                Ok(value) => Ok(Cell::Integer(value)),
+                Ok(value) => receiver.receive(Cell::Integer(value)),
                 Err(_) => Err(Fault::Type(
                     "not-integer",
                     "is not an integer of 64 bits, which has only digits and perhaps a sign",
                 )),
             },
             Self::Number => match Decimal::parse(text) {
-                Some(value) => Ok(Cell::Number(value)),
-                None if has_decimal_comma(text) => Err(Fault::Type(
+                Some(value) => receiver.receive(Cell::Number(value)),
+                None if Decimal::has_comma(text) => Err(Fault::Type(
                     "not-number",
                     "is not a number: a decimal point is expected",
                 )),
                 None => Err(Fault::Type("not-number", "is not a number")),
             },
-            Self::Decimal(precision) => decimal(text, precision),
+            Self::Decimal(precision) => match precision.fit(text) {
+                Ok(number) => receiver.receive(Cell::Fixed(number)),
+                Err(misfit) => Err(Fault::Misfit(misfit, precision)),
+            },
             Self::Boolean => match boolean(text) {
-                Some(value) => Ok(Cell::Boolean(value)),
+                Some(value) => receiver.receive(Cell::Boolean(value)),
                 None => Err(Fault::Type(
                     "not-boolean",
                     "is none of true, false, yes, no, 1, 0",
                 )),
             },
-            Self::Timestamp => match timestamp(text, formats) {
-                Some(time) => Ok(Cell::Time(time)),
-                None => Err(Fault::Type(
-                    "bad-timestamp",
-                    "is not a time of the expected format",
-                )),
+            Self::Timestamp | Self::Date | Self::Clock => match self.time(text, formats) {
+                Some(time) => receiver.receive(Cell::Time(time)),
+                None => Err(self.not_a_time()),
             },
-            Self::Date => date(text, formats),
-            Self::Clock => clock(text, formats),
         }
     }
-}
 
-fn decimal(text: &str, precision: Precision) -> Result<Cell<'_>, Fault<'static>> {
-    let Some(number) = Decimal::parse(text) else {
-        let fault = if has_decimal_comma(text) {
-            "is not a number: a decimal point is expected"
-        } else {
-            "is not a number"
-        };
-        return Err(Fault::Type("not-decimal", fault));
-    };
-    match precision.check(&number) {
-        Ok(()) => Ok(Cell::Fixed(Fixed { number, precision })),
-        Err(misfit) => Err(Fault::Misfit(misfit, precision)),
+    /// Parses a time of this type in the first format that matches. If `formats` is empty, the text must be in ISO 8601.
+    fn time(self, text: &str, formats: &[TimeFormat]) -> Option<Time> {
+        let target = self.target()?;
+        if formats.is_empty() {
+            return Time::parse_iso(text, target);
+        }
+        formats
+            .iter()
+            .find_map(|format| Time::parse(text, format, target))
     }
-}
 
-fn date(text: &str, formats: &[TimeFormat]) -> Result<Cell<'static>, Fault<'static>> {
-    let date = if formats.is_empty() {
-        Time::parse_iso_date(text)
-    } else {
-        formats.iter().find_map(|format| Time::parse_date(text, format))
-    };
-    date.map(Cell::Time)
-        .ok_or(Fault::Type("bad-date", "is not a date of the expected format"))
-}
-
-fn clock(text: &str, formats: &[TimeFormat]) -> Result<Cell<'static>, Fault<'static>> {
-    let clock = if formats.is_empty() {
-        Time::parse_iso_clock(text)
-    } else {
-        formats.iter().find_map(|format| Time::parse_clock(text, format))
-    };
-    clock.map(Cell::Time).ok_or(Fault::Type(
-        "bad-time",
-        "is not a time of day of the expected format",
-    ))
+    fn not_a_time(self) -> Fault<'static> {
+        match self {
+            Self::Date => Fault::Type("bad-date", "is not a date of the expected format"),
+            Self::Clock => Fault::Type("bad-time", "is not a time of day of the expected format"),
+            _ => Fault::Type("bad-timestamp", "is not a time of the expected format"),
+        }
+    }
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -414,19 +444,6 @@ fn boolean(text: &str) -> Option<bool> {
         return Some(true);
     }
     is_any(["false", "no", "0"]).then_some(false)
-}
-
-/// Returns true if the text has one comma and would be a number with a point instead of the comma.
-fn has_decimal_comma(text: &str) -> bool {
-    text.matches(',').count() == 1 && Decimal::parse(&text.replace(',', ".")).is_some()
-}
-
-/// Parses a time in the first format that matches. If `formats` is empty, the text must be in ISO 8601.
-fn timestamp(text: &str, formats: &[TimeFormat]) -> Option<Time> {
-    if formats.is_empty() {
-        return Time::parse_iso(text);
-    }
-    formats.iter().find_map(|format| Time::parse(text, format))
 }
 
 #[cfg(test)]
