@@ -54,12 +54,12 @@ fn a_worker_whose_log_nobody_reads_works_on_and_hears_signals() {
 #[test]
 fn a_limit_on_the_size_of_files_fails_one_request_and_no_worker() {
     let host = Host::embedded();
-    host.write("large.csv", format!("n\n{}", "12345678\n".repeat(100_000)));
+    host.write("large.csv", format!("n\n{}", "12345678\n".repeat(800_000)));
     host.run("submit --queue q --uri large.csv --id large").ok();
     submit(&host, 1);
-    // `ulimit -f` counts in units of 512 or 1,024 bytes.
+    // `ulimit -f` counts in units of 512 or 1,024 bytes. The initial memory of a plugin is a file in memory, and must fit.
     let said = host.bash(&format!(
-        "ulimit -f 400; ingest-host run --burst --retry-for 0s {}",
+        "ulimit -f 4000; ingest-host run --burst --retry-for 0s {}",
         words()
     ));
     assert_eq!(said.code, Some(1), "{}", said.stderr);
