@@ -98,7 +98,7 @@ impl Mask {
     }
 }
 
-/// What the output has in place of a value.
+/// The replacement of a value in the output.
 #[derive(Clone, Debug)]
 pub(crate) enum Protection {
     /// The HMAC-SHA-256 of the value, in hexadecimal digits.

@@ -265,7 +265,7 @@ pub(crate) struct Map {
     pub(crate) unmapped: Unmapped,
 }
 
-/// What happens to a value that is not in `map`.
+/// The treatment of a value that is not in `map`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "UnmappedKey")]
 pub(crate) enum Unmapped {

@@ -17,7 +17,7 @@ pub(crate) struct Rewrite {
     pub(crate) case: Option<Case>,
 }
 
-/// What happens to invisible characters.
+/// The treatment of invisible characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) enum Invisible {

@@ -65,7 +65,7 @@ impl Field {
     }
 }
 
-/// What a format reads.
+/// The kind of value that a format reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A date, optionally with a time of day.

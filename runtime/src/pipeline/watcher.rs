@@ -42,13 +42,13 @@ pub struct WatchedRecord<'a> {
     /// The text of the record, without its line end. Records in an unusual syntax of CSV are rewritten as plain CSV,
     /// unless they could not be read.
     pub text: &'a [u8],
-    /// What became of it.
+    /// The result for this record.
     pub fate: Fate<'a>,
     /// The encoded rows of the output that came from this record. If they are many, only the last ones.
     pub rows: &'a [u8],
 }
 
-/// What became of a record.
+/// The result for a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate<'a> {
     /// It was written unchanged.

@@ -89,7 +89,7 @@ pub(super) struct Commit {
 #[derive(Debug, Default)]
 pub(super) struct Rounds(BTreeMap<(i64, u32), Path>);
 
-/// What the latest decision means for an attempt or worker.
+/// The meaning of the latest decision for an attempt or worker.
 #[derive(Debug)]
 pub(super) enum Latest {
     /// No decision concerns this life of the request. Its first round is open.
